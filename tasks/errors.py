@@ -1,0 +1,110 @@
+"""The exception tree, split by what the caller should do.
+
+    MillraceError
+    |-- ConfigurationError      fix the configuration; nothing was started          (exit 2)
+    |-- RunStopped              the run cannot go on; what is finished stays        (exit 1)
+    |   |-- SourceError         a source is missing, unreadable, or lost too much
+    |   |-- ProviderStopped     the provider says no in a way that waiting cannot heal
+    |   |-- LakeError           the lake is damaged, read-only, full, or from a newer version
+    |   |   `-- LeaseHeld       another process is writing to this lake or collection
+    |   `-- CollectionError     Milvus is unreachable, or the collection has another shape
+    |-- BudgetReached           the cap in yuan would be passed                     (exit 4)
+    |-- Transient               wait, then try again
+    |   |-- Throttled           HTTP 429 that means rate
+    |   |-- ProviderUnavailable 5xx, a lost connection, a time-out
+    |   `-- ResponseUnproven    an answer that does not prove itself (see `tasks.embedding.proof`)
+    `-- Rejected                record the item and go on
+        `-- TextsRefused        the provider refused a request because of what is in its texts
+
+Exceptions of SDKs are translated once, in the room that names the SDK, by type, status and code. A message says which
+item, what was expected, what came and what to do.
+"""
+
+from typing import Literal
+
+
+class MillraceError(Exception):
+    """Any failure that millrace itself reports. `str()` of it is fit to be shown to a user."""
+
+
+class ConfigurationError(MillraceError):
+    """A setting, a flag or an argument is wrong; nothing was started."""
+
+
+class RunStopped(MillraceError):
+    """The run cannot go on. What was finished stays finished."""
+
+
+class SourceError(RunStopped):
+    """A source is missing or unreadable, or so much of it is gone that deleting would be rash."""
+
+
+class ProviderStopped(RunStopped):
+    """The provider refuses in a way that waiting cannot heal: wrong key, no such model, arrears.
+
+    `code` and `request_id` are the provider's own words, empty where it gave none.
+    """
+
+    def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+
+
+class LakeError(RunStopped):
+    """The lake cannot be read or written as it must be."""
+
+
+class LeaseHeld(LakeError):
+    """Another living process writes to this lake or collection."""
+
+
+class CollectionError(RunStopped):
+    """Milvus is unreachable, refuses, or holds a collection of another shape."""
+
+
+class BudgetReached(MillraceError):
+    """The next request could pass the cap of `budget.max_cny`; the run stops cleanly before it."""
+
+
+class Transient(MillraceError):
+    """Worth another try after a wait. `retry_after_s` is the provider's wish, None where it gave none."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+ThrottledLimit = Literal["requests", "tokens", "growth", "unknown"]
+
+
+class Throttled(Transient):
+    """HTTP 429 that means rate, not money. `limit` says which limit the provider named."""
+
+    def __init__(self, message: str, *, limit: ThrottledLimit, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.limit = limit
+
+
+class ProviderUnavailable(Transient):
+    """The provider failed to answer: 5xx, a lost connection, a time-out, a body that is no answer."""
+
+
+class ResponseUnproven(Transient):
+    """An answer came, but it does not prove that each vector belongs to its text."""
+
+
+class Rejected(MillraceError):
+    """One item cannot be taken; it is recorded with its reason and the others go on.
+
+    `reason` is a stable snake_case code for grouping, `remedy` what the user can do about it.
+    """
+
+    def __init__(self, message: str, *, reason: str, remedy: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class TextsRefused(Rejected):
+    """The provider refused a whole request because of what at least one of its texts is or says."""

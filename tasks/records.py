@@ -1,0 +1,257 @@
+"""The nouns that rooms and stages share: documents, chunks, rejects, ids and the Arrow schemas of what lies in the lake.
+
+Nothing here reads a file, opens a connection or knows a format.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import pyarrow as pa
+
+JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+
+Stage = Literal["scan", "read", "chunk", "embed", "load"]
+
+TEXT_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source, as a listing found it; nothing of it has been read.
+
+    `path` is absolute; `name` is what documents call it in ids and metadata: the path itself, or the path below
+    `sources.base`. `mtime_ns` is the modification time in nanoseconds since the epoch.
+    """
+
+    path: str
+    name: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Page `number` (from 1) of a paged document is `text[start:end]`."""
+
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading of `level` 1 (highest) to 9 whose line begins at character `start` of the text."""
+
+    level: int
+    title: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The extracted text of one document, with where each part of it came from.
+
+    `text` holds no lone surrogates, so it always encodes as UTF-8. `pages` and `headings` are ordered by `start`;
+    `pages` is empty where the format has none. `document_hash` is the SHA-256 (hex) of the bytes it was made from: the
+    file, or the record. `extra` are the metadata columns of a record.
+    """
+
+    source: str
+    text: str
+    title: str
+    document_hash: str
+    pages: tuple[Page, ...] = ()
+    headings: tuple[Heading, ...] = ()
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """An item that was not taken, why, and what can be done.
+
+    `source` names the document; `item` the part of it that is meant ("" for the whole, "page 7", "row 12", a chunk id).
+    `reason` is a stable snake_case code; `message` and `remedy` are for people.
+    """
+
+    stage: Stage
+    source: str
+    item: str
+    reason: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage that becomes one row: `content == document.text[start:end]`.
+
+    `number` counts from 0 in document order; `tokens` is the tokenizer's count of `content` without the end mark.
+    `page_start` and `page_end` are None where the document has no pages.
+    """
+
+    id: str
+    source: str
+    content: str
+    start: int
+    end: int
+    number: int
+    tokens: int
+    page_start: int | None
+    page_end: int | None
+    heading_path: tuple[str, ...]
+    title: str
+    document_hash: str
+    extra: Mapping[str, JsonValue]
+
+    def metadata(self) -> dict[str, JsonValue]:
+        """The row's metadata; every key is always there, null where it does not apply."""
+        return {
+            **self.extra,
+            "source": self.source,
+            "title": self.title,
+            "page_start": self.page_start,
+            "page_end": self.page_end,
+            "heading_path": list(self.heading_path),
+            "start": self.start,
+            "end": self.end,
+            "chunk_number": self.number,
+            "token_count": self.tokens,
+            "document_hash": self.document_hash,
+        }
+
+
+METADATA_KEYS = frozenset(
+    ("source", "title", "page_start", "page_end", "heading_path", "start", "end")
+    + ("chunk_number", "token_count", "document_hash")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """What makes two vectors comparable: a vector bought in one space is never used in another.
+
+    `endpoint` is "local", a provider's name for its official hosts, or the base URL of anything else.
+    """
+
+    endpoint: str
+    model: str
+    dimensions: int
+    text_type: str = ""
+    instruct: str = ""
+
+    @property
+    def name(self) -> str:
+        """A folder name that is readable and unique, e.g. "text-embedding-v4-1024-3f9a0c1d2b4e5f60"."""
+        fields = (self.endpoint, self.model, str(self.dimensions), self.text_type, self.instruct)
+        readable = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in self.model)
+        return f"{readable[:80]}-{self.dimensions}-{_digest(*fields).hex()[:16]}"
+
+
+def text_key(text: str) -> bytes:
+    """The 32-byte key of a text in the vector store: its SHA-256, whatever its document, position or metadata."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def chunk_id(source: str, text: str, occurrence: int) -> str:
+    """64 hex digits for the `occurrence`-th (from 0) chunk of `source` with this text; position plays no part.
+
+    >>> chunk_id("a.md", "hello", 0) == chunk_id("a.md", "hello", 0) != chunk_id("a.md", "hello", 1)
+    True
+    """
+    return _digest(source, text, str(occurrence)).hex()
+
+
+def metadata_json(metadata: Mapping[str, JsonValue]) -> str:
+    """The one spelling of a row's metadata: sorted keys, no spaces, UTF-8 as it is."""
+    return json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def row_hash(content: str, metadata: str) -> bytes:
+    """16 bytes that change when the row's content or its metadata (as `metadata_json` spells it) changes."""
+    return _digest(content, metadata)[:16]
+
+
+def _digest(*fields: str) -> bytes:
+    """SHA-256 over length-prefixed fields, so that no two lists of fields share a digest by their joints."""
+    digest = hashlib.sha256()
+    for encoded in (f.encode() for f in fields):
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.digest()
+
+
+CHUNK_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
+        pa.field("text_key", pa.binary(TEXT_KEY_BYTES), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),
+        pa.field("row_hash", pa.binary(16), nullable=False),
+    ]
+)
+"""One row a chunk, in document order: what is, or is about to be, in the collection, without the vectors."""
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("file_hash", pa.string(), nullable=False),
+        pa.field("document_hash", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("job", pa.int32(), nullable=False),
+        pa.field("part_first", pa.int32(), nullable=False),
+        pa.field("part_last", pa.int32(), nullable=False),
+        pa.field("chunks", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("rejects", pa.int32(), nullable=False),
+        pa.field("run", pa.string(), nullable=False),
+    ]
+)
+"""One row a document, as of the last commit.
+
+`fingerprint` names the settings that shaped its rows (reading, chunking, embedding space); `status` is "live",
+"rejected" (nothing of the present version could be taken; an earlier version's rows, if `chunks` > 0, stay) or
+"removed" (a tombstone in a delta). Its chunks are the rows of its `source` in the parts `part_first` to `part_last`
+of `job`; `rejects` counts its rejected pages, rows and chunks.
+"""
+
+REJECT_SCHEMA = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("stage", "source", "item", "reason", "message", "remedy")]
+)
+
+
+def reject_table(rejects: Iterator[Reject] | list[Reject]) -> pa.Table:
+    """Rejects as a table of `REJECT_SCHEMA`."""
+    rows = [
+        {"stage": r.stage, "source": r.source, "item": r.item, "reason": r.reason, "message": r.message,
+         "remedy": r.remedy}
+        for r in rejects
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=REJECT_SCHEMA)
+
+
+def chunk_table(chunks: list[Chunk]) -> pa.Table:
+    """Chunks as a table of `CHUNK_SCHEMA`, in the order given."""
+    metadata = [metadata_json(c.metadata()) for c in chunks]
+    return pa.table(
+        {
+            "id": [c.id for c in chunks],
+            "source": [c.source for c in chunks],
+            "content": [c.content for c in chunks],
+            "text_key": pa.array([text_key(c.content) for c in chunks], pa.binary(TEXT_KEY_BYTES)),
+            "tokens": pa.array([c.tokens for c in chunks], pa.int32()),
+            "metadata": metadata,
+            "row_hash": pa.array(
+                [row_hash(c.content, m) for c, m in zip(chunks, metadata, strict=True)], pa.binary(16)
+            ),
+        },
+        schema=CHUNK_SCHEMA,
+    )
