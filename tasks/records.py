@@ -1,4 +1,4 @@
-"""The nouns that rooms and stages share: documents, chunks, rejects, ids and the Arrow schemas of what lies in the lake.
+"""The nouns that rooms and stages share: documents, chunks, rejects, ids, and the Arrow schemas of the lake.
 
 Nothing here reads a file, opens a connection or knows a format.
 """
@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
-JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
 Stage = Literal["scan", "read", "chunk", "embed", "load"]
 
@@ -124,8 +124,10 @@ class Chunk:
 
 
 METADATA_KEYS = frozenset(
-    ("source", "title", "page_start", "page_end", "heading_path", "start", "end")
-    + ("chunk_number", "token_count", "document_hash")
+    [
+        *("source", "title", "page_start", "page_end", "heading_path", "start", "end"),
+        *("chunk_number", "token_count", "document_hash"),
+    ]
 )
 
 
