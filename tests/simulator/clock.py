@@ -1,0 +1,75 @@
+"""The time the simulator lives in: the machine's, or one that a test sets."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import threading
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds that only grow, and a sleep measured in them."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class MachineClock:
+    """The machine's monotonic time."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SetClock:
+    """A clock that stands still until `advance` is called, from any thread.
+
+    >>> clock = SetClock()
+    >>> clock.advance(3600)
+    >>> clock.now()
+    3600.0
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = float(start)
+        self._lock = threading.Lock()
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    def now(self) -> float:
+        return self._now
+
+    @property
+    def sleepers(self) -> int:
+        """How many sleeps have not ended: what a test waits for before it advances."""
+        with self._lock:
+            return sum(not future.done() for *_, future in self._sleepers)
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), loop, woken))
+        await woken
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass at once and wake whoever slept no longer than that, in order."""
+        with self._lock:
+            self._now += seconds
+            while self._sleepers and self._sleepers[0][0] <= self._now:
+                _, _, loop, woken = heapq.heappop(self._sleepers)
+                loop.call_soon_threadsafe(_wake, woken)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,175 @@
+"""The account behind every endpoint: keys, models, limits, faults, latency and the bill.
+
+It knows nothing of HTTP or of any dialect's bodies. A dialect asks it in this order: `account_of`, `model_named`,
+`order` (the texts checked and counted), `admit` (limits, faults, latency), `bill`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.simulator.books import Books, Space, text_digest
+from tests.simulator.clock import Clock, MachineClock
+from tests.simulator.faults import LEGAL_DAMAGE, Damage, Fault, fault_of
+from tests.simulator.limits import REASON_OF_LIMIT, Limiter, LimitName
+from tests.simulator.refusals import Reason, Refused
+from tests.simulator.settings import Model, SimulatorSettings
+from tests.simulator.tokens import bpe_tokens, truncated
+from tests.simulator.vectors import Renderings
+
+_BURST_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request for vectors that passed validation. `texts` are as the model sees them (truncated if so set)."""
+
+    account: str
+    model: Model
+    dimensions: int
+    texts: tuple[str, ...]
+    digests: tuple[bytes, ...]
+    tokens: int
+
+    @property
+    def space(self) -> Space:
+        return self.model.name, self.dimensions
+
+
+class Provider:
+    """One simulated provider; its settings may be replaced at any time, from any thread."""
+
+    def __init__(self, settings: SimulatorSettings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or MachineClock()
+        self.books = Books()
+        self.renderings = Renderings(settings.rendered_texts_kept)
+        self.reset()
+
+    def reset(self) -> None:
+        """Books, limits, the numbering of answers and the random draws as at the start; the settings stay."""
+        self._limiters: dict[tuple[str, str], Limiter] = {}
+        self._answers = 0
+        self._started_at = self.clock.now()
+        self.draws = random.Random(self.settings.seed)
+        self.books.clear()
+
+    def account_of(self, authorization: str | None) -> str:
+        """The account of an `Authorization` header. Raises Refused: NO_KEY, WRONG_KEY."""
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Refused(Reason.NO_KEY)
+        if self.settings.any_key:
+            return "main"
+        account = self.settings.keys.get(key.strip())
+        if account is None:
+            raise Refused(Reason.WRONG_KEY)
+        return account
+
+    def model_named(self, name: str) -> Model:
+        """The model offered under `name`. Raises Refused: UNKNOWN_MODEL, UNSUPPORTED_MODEL."""
+        if name in self.settings.unsupported_models:
+            raise Refused(Reason.UNSUPPORTED_MODEL, model=name)
+        model = self.settings.model(name)
+        if model is None:
+            raise Refused(Reason.UNKNOWN_MODEL, model=name)
+        return model
+
+    def order(self, account: str, model: Model, dimensions: int | None, texts: Sequence[str]) -> Order:
+        """The request as the model will do it, its texts entered in the books as sent.
+
+        Raises Refused: BATCH_SIZE, DIMENSION, LENGTH, INSPECTION or what the poison is set to, in that order.
+        """
+        self.books.listed(len(texts))
+        if len(texts) > model.texts_per_request:
+            raise Refused(Reason.BATCH_SIZE, limit=model.texts_per_request)
+        if dimensions is None or model.ignores_dimensions:
+            dimensions = model.default_dimensions
+        elif dimensions not in model.dimensions:
+            raise Refused(Reason.DIMENSION, model=model.short_name, allowed=sorted(model.dimensions))
+        digests = tuple(text_digest(text) for text in texts)
+        self.books.received((model.name, dimensions), digests)
+        seen, tokens = zip(*(self._measured(model, text) for text in texts), strict=True)
+        total = sum(tokens)
+        most = self.settings.tokens_per_request
+        if most is not None and total > most:
+            raise Refused(Reason.LENGTH, limit=most)
+        for text in texts:
+            self._inspect(model, text)
+        self.books.sized(total)
+        return Order(account, model, dimensions, seen, digests, total)
+
+    async def admit(self, order: Order, wait_timeout_s: float = 0.0) -> Damage | None:
+        """The damage to do to the answer, or None, after the latency of the answer has passed.
+
+        `wait_timeout_s`: how long to queue rather than refuse for growth (`X-DashScope-Wait-Timeout`).
+        Raises Refused: a limit, or an error of the fault plan.
+        """
+        limit = await self._limit_hit(order, wait_timeout_s)
+        if limit is not None:
+            self.books.throttle(limit)
+            raise Refused(REASON_OF_LIMIT[limit])
+        self._answers += 1
+        fault = fault_of(self.settings.faults, self._answers, self.clock.now() - self._started_at)
+        if fault is not None:
+            self.books.fault(fault)
+        await self._take_time()
+        if isinstance(fault, Reason):
+            raise Refused(fault, limit=order.model.tokens_per_text, model=order.model.name)
+        return fault
+
+    def bill(self, order: Order, fault: Fault | None) -> None:
+        """Enter the answer to `order` in the books."""
+        sound = fault is None or fault in LEGAL_DAMAGE
+        self.books.bill(self.clock.now(), order.space, order.digests, order.tokens, sound=sound)
+
+    async def refuse(self, reason: Reason) -> None:
+        """Enter a refusal in the books and let its time pass."""
+        self.books.refuse(self.clock.now(), reason)
+        if self.settings.latency.refusal_s:
+            await self.clock.sleep(self.settings.latency.refusal_s)
+
+    def _measured(self, model: Model, text: str) -> tuple[str, int]:
+        """The text as the model sees it, and what it bills for it."""
+        settings = self.settings
+        if not text.strip():
+            raise Refused(Reason.LENGTH, limit=model.tokens_per_text)
+        # Whether the end mark counts towards the limit is not documented; the strict reading is simulated.
+        tokens = bpe_tokens(text) + model.end_tokens
+        if tokens > model.tokens_per_text:
+            if settings.over_long == "refuse":
+                raise Refused(Reason.LENGTH, limit=model.tokens_per_text)
+            text, tokens = truncated(text, model.tokens_per_text - model.end_tokens), model.tokens_per_text
+        return text, max(tokens + settings.token_offset, 0)
+
+    def _inspect(self, model: Model, text: str) -> None:
+        settings = self.settings
+        if any(word in text for word in settings.inspection_words):
+            raise Refused(Reason.INSPECTION)
+        if settings.is_poisoned(text):
+            raise Refused(Reason(settings.poison_as), limit=model.tokens_per_text)
+
+    async def _limit_hit(self, order: Order, wait_timeout_s: float) -> LimitName | None:
+        key = order.account, order.model.name
+        waits_until = self.clock.now() + wait_timeout_s
+        while True:
+            limits = self.settings.limits
+            limiter = self._limiters.get(key)
+            if limiter is None:
+                limiter = self._limiters[key] = Limiter(limits)
+            elif limiter.limits is not limits:
+                limiter.change(limits)
+            limit = limiter.decide(self.clock.now(), 1, order.tokens)
+            if limit != "growth_per_second" or self.clock.now() >= waits_until:
+                return limit
+            await self.clock.sleep(_BURST_POLL_S)
+
+    async def _take_time(self) -> None:
+        latency = self.settings.latency
+        seconds = latency.fixed_s + latency.jitter_s * self.draws.uniform(-1, 1)
+        if latency.tail_share and self.draws.random() < latency.tail_share:
+            seconds += latency.tail_s
+        if seconds > 0:
+            await self.clock.sleep(seconds)

@@ -1,0 +1,196 @@
+"""The simulated provider as a server on 127.0.0.1, and the three ways to run it.
+
+    with running_simulator(SimulatorSettings(...)) as simulator:      # in a thread of its own
+    async with serving(SimulatorSettings(...)) as simulator:          # on the running loop
+    python -m tests.simulator --rps 30 --tps 20000                    # as a process
+
+Beside the provider's endpoints it answers `GET /__books__` (`?texts=1` with every text), `GET` and `POST /__settings__`
+(the body is merged into the settings) and `POST /__reset__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from typing import Protocol
+
+import orjson
+from pydantic import ValidationError
+
+from tests.simulator.books import Books
+from tests.simulator.clock import Clock
+from tests.simulator.compatible import CompatibleEmbeddings
+from tests.simulator.provider import Provider
+from tests.simulator.refusals import Reason, Refused
+from tests.simulator.settings import SimulatorSettings
+from tests.simulator.tokens import qwen_encoding
+from tests.simulator.wire import STREAM_LIMIT_BYTES, ProtocolError, Request, Response, read_request, send
+
+
+class Dialect(Protocol):
+    """One endpoint of the provider, in its own words."""
+
+    @property
+    def routes(self) -> tuple[str, ...]: ...
+
+    async def answer(self, request: Request) -> Response: ...
+
+
+class Simulator:
+    """The provider and its server. `change` and `reset` may be called from any thread while it runs."""
+
+    def __init__(self, settings: SimulatorSettings | None = None, clock: Clock | None = None) -> None:
+        self._provider = Provider(settings or SimulatorSettings(), clock)
+        self._compatible = CompatibleEmbeddings(self._provider)
+        dialects: list[Dialect] = [self._compatible]
+        self._dialects = {route: dialect for dialect in dialects for route in dialect.routes}
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._answering = 0
+
+    @property
+    def books(self) -> Books:
+        return self._provider.books
+
+    @property
+    def settings(self) -> SimulatorSettings:
+        return self._provider.settings
+
+    @property
+    def port(self) -> int:
+        if self._server is None:
+            message = "the simulator has not been started"
+            raise RuntimeError(message)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def root_url(self) -> str:
+        """Where the control endpoints are: `http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What a client is configured with: `http://127.0.0.1:PORT/v1`."""
+        return f"{self.root_url}/v1"
+
+    def change(self, patch: Mapping[str, object]) -> None:
+        """Other settings from the next request on, as `SimulatorSettings.patched`."""
+        self._provider.settings = self._provider.settings.patched(patch)
+
+    def reset(self) -> None:
+        """Books, limits and fault numbering as at the start; the settings stay."""
+        self._provider.reset()
+
+    async def start(self) -> None:
+        """Listen on 127.0.0.1. Raises OSError if the port is taken."""
+        qwen_encoding()
+        self._server = await asyncio.start_server(
+            self._converse, "127.0.0.1", self.settings.port, limit=STREAM_LIMIT_BYTES, backlog=1024
+        )
+
+    async def stop(self) -> None:
+        """Close the port and every connection, hanging ones too."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        self.books.connected()
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; False when the connection is over."""
+        try:
+            request = await read_request(reader, writer, self.settings.max_body_bytes)
+        except ProtocolError as error:
+            reason = Reason.TOO_LARGE if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else Reason.BAD_BODY
+            await send(reader, writer, self._compatible.refusal(Refused(reason)), None, compress=False)
+            return False
+        if request is None:
+            return False
+        dialect = self._dialects.get(request.path)
+        if dialect is None:
+            return await send(reader, writer, self._control(request), request, compress=False)
+        self._answering += 1
+        try:
+            self.books.arrived(self._provider.clock.now(), self._answering)
+            response = await dialect.answer(request)
+            return await send(reader, writer, response, request, compress=self.settings.gzip)
+        finally:
+            self._answering -= 1
+
+    def _control(self, request: Request) -> Response:
+        """The answer of an endpoint that the real provider does not have."""
+        match request.method, request.path:
+            case "GET", "/__books__":
+                return _json(self.books.as_json(texts=request.query == "texts=1"))
+            case "GET", "/__settings__":
+                return _json(self.settings.model_dump(mode="json"))
+            case "POST", "/__settings__":
+                return self._changed(request.body)
+            case "POST", "/__reset__":
+                self.reset()
+                return _json({"reset": True})
+            case _:
+                return self._compatible.refusal(Refused(Reason.BAD_ROUTE))
+
+    def _changed(self, body: bytes) -> Response:
+        """The settings after `body` was merged into them, or 400 with what is wrong with it."""
+        try:
+            patch = orjson.loads(body)
+            if not isinstance(patch, dict):
+                return _json({"error": "the body must be a JSON object"}, HTTPStatus.BAD_REQUEST)
+            self.change(patch)
+        except (orjson.JSONDecodeError, ValidationError) as error:
+            return _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+        return _json(self.settings.model_dump(mode="json"))
+
+
+def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(status, orjson.dumps(content))
+
+
+@asynccontextmanager
+async def serving(settings: SimulatorSettings | None = None, *, clock: Clock | None = None) -> AsyncIterator[Simulator]:
+    """A simulator on the running loop, stopped at the end of the block."""
+    simulator = Simulator(settings, clock)
+    await simulator.start()
+    try:
+        yield simulator
+    finally:
+        await simulator.stop()
+
+
+@contextmanager
+def running_simulator(settings: SimulatorSettings | None = None, *, clock: Clock | None = None) -> Iterator[Simulator]:
+    """A simulator on a loop in a thread of its own, stopped at the end of the block."""
+    simulator = Simulator(settings, clock)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(simulator.start(), loop).result()
+        yield simulator
+    finally:
+        asyncio.run_coroutine_threadsafe(simulator.stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

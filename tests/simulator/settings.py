@@ -1,0 +1,153 @@
+"""Everything about the simulated provider that can be set, at the start or while it runs.
+
+Unknown keys are refused. The figures are the published ones of text-embedding-v1 to v4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tests.simulator.faults import FaultRule
+from tests.simulator.limits import Limits
+
+API_KEY = "sk-simulator"
+"""The key that is right unless `keys` says otherwise."""
+
+
+class Model(BaseModel):
+    """One embedding model as the provider offers it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    dimensions: tuple[int, ...]
+    default_dimensions: int
+    texts_per_request: int
+    tokens_per_text: int
+    end_tokens: int = 1
+    """Tokens billed per text beyond its own."""
+    ignores_dimensions: bool = False
+
+    @property
+    def short_name(self) -> str:
+        """`v4`, as error messages have it."""
+        return self.name.removeprefix("text-embedding-")
+
+
+MODELS = (
+    Model(
+        name="text-embedding-v4",
+        dimensions=(64, 128, 256, 512, 768, 1024, 1536, 2048),
+        default_dimensions=1024,
+        texts_per_request=10,
+        tokens_per_text=8192,
+    ),
+    Model(
+        name="text-embedding-v3",
+        dimensions=(64, 128, 256, 512, 768, 1024),
+        default_dimensions=1024,
+        texts_per_request=10,
+        tokens_per_text=8192,
+    ),
+    *(
+        Model(
+            name=name,
+            dimensions=(1536,),
+            default_dimensions=1536,
+            texts_per_request=25,
+            tokens_per_text=2048,
+            end_tokens=0,
+            ignores_dimensions=True,
+        )
+        for name in ("text-embedding-v2", "text-embedding-v1")
+    ),
+)
+
+
+class Latency(BaseModel):
+    """How long an answer takes, in seconds: `fixed_s` +- `jitter_s`, and for `tail_share` of answers `tail_s` on top."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fixed_s: float = Field(default=0.0, ge=0)
+    jitter_s: float = Field(default=0.0, ge=0)
+    tail_share: float = Field(default=0.0, ge=0, le=1)
+    tail_s: float = Field(default=0.0, ge=0)
+    refusal_s: float = Field(default=0.0, ge=0)
+    """How long a refusal (429, a bad request) takes: the gateway answers it, not the model."""
+
+
+class SimulatorSettings(BaseModel):
+    """The provider as it behaves now. `patched` gives it changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    port: int = Field(default=0, ge=0, le=65535)
+    """0: any free port. Cannot be changed while it runs."""
+    seed: int = 0
+    """Of latency and shuffling."""
+
+    keys: Mapping[str, str] = Field(default_factory=lambda: {API_KEY: "main"})
+    """API key -> account. Keys of one account share its limits."""
+    any_key: bool = False
+    """Every key is right and belongs to the account `main`."""
+    models: tuple[Model, ...] = MODELS
+    unsupported_models: tuple[str, ...] = ("gte-rerank-v2", "qwen3-vl-embedding", "multimodal-embedding-v1")
+    """Known names that this endpoint does not serve."""
+
+    token_offset: int = 0
+    """Added to each text's bill: a tokenizer that drifted."""
+    tokens_per_request: int | None = Field(default=None, ge=1)
+    over_long: Literal["refuse", "truncate"] = "refuse"
+    encoding_format: Literal["ignore", "honour", "refuse"] = "ignore"
+    """What to do with `encoding_format="base64"`: answer floats, answer base64, or 400."""
+    max_body_bytes: int = Field(default=16 << 20, ge=1)
+
+    inspection_words: tuple[str, ...] = ()
+    """A text with one of these fails content inspection."""
+    poison_words: tuple[str, ...] = ()
+    """A text with one of these is refused as `poison_as`, whatever it is sent with."""
+    poison_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of all texts that are poisoned, by their hash."""
+    poison_as: Literal["inspection", "length", "internal_error"] = "inspection"
+
+    limits: Limits = Limits()
+    retry_after_s: int | None = Field(default=None, ge=0)
+    """Sent as `Retry-After` with a 429; the real provider sends none."""
+    latency: Latency = Latency()
+    faults: tuple[FaultRule, ...] = ()
+    shuffled: bool = False
+    """Every answer's items in random order, each with its right index: legal."""
+    gzip: bool = False
+    """Compress for clients that accept it, as the real gateway does; 5 to 10 ms of CPU an answer."""
+    rendered_texts_kept: int = Field(default=512, ge=0)
+    """Rendered vectors remembered, about 22 KB each."""
+
+    def model(self, name: str) -> Model | None:
+        """The model of that name, if it is offered."""
+        return next((model for model in self.models if model.name == name), None)
+
+    def is_poisoned(self, text: str) -> bool:
+        """Whether `text` can never be embedded."""
+        if any(word in text for word in self.poison_words):
+            return True
+        if not self.poison_share:
+            return False
+        drawn = int.from_bytes(hashlib.sha256(b"poison\0" + text.encode()).digest()[:8])
+        return drawn < self.poison_share * 2**64
+
+    def patched(self, patch: Mapping[str, object]) -> Self:
+        """These settings with `patch` over them; nested objects are merged, lists and `keys` replaced.
+
+        Raises pydantic.ValidationError on an unknown key or a value out of bounds.
+        """
+        merged: dict[str, object] = self.model_dump()
+        for key, value in patch.items():
+            old = merged.get(key)
+            merges = key in {"limits", "latency"} and isinstance(old, dict) and isinstance(value, Mapping)
+            merged[key] = {**old, **value} if merges and isinstance(old, dict) and isinstance(value, Mapping) else value
+        return type(self).model_validate(merged)

@@ -1,0 +1,154 @@
+"""HTTP/1.1 over asyncio streams: just what API clients speak, and the ways in which a connection can break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from tests.simulator.faults import Damage
+
+# Enough for a whole ordinary request in one read.
+STREAM_LIMIT_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read whole. Header names are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def keeps_alive(self) -> bool:
+        return self.headers.get("connection", "").lower() != "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, and what becomes of it on the way (`damage`: only the kinds that break the connection matter here)."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    damage: Damage | None = None
+
+
+class ProtocolError(Exception):
+    """What came is not a request this server understands; `status` is the answer."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+async def read_request(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_body_bytes: int
+) -> Request | None:
+    """The next request of the connection, or None when the client has closed it.
+
+    Raises ProtocolError if it is malformed, chunked or too large.
+    """
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    except asyncio.LimitOverrunError as error:
+        raise ProtocolError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from error
+    first, *lines = head[:-4].decode("latin-1").split("\r\n")
+    match first.split(" "):
+        case [method, target, "HTTP/1.1" | "HTTP/1.0"]:
+            pass
+        case _:
+            raise ProtocolError(HTTPStatus.BAD_REQUEST)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "transfer-encoding" in headers:
+        raise ProtocolError(HTTPStatus.LENGTH_REQUIRED)
+    length_text = headers.get("content-length", "0")
+    if not length_text.isdecimal():
+        raise ProtocolError(HTTPStatus.BAD_REQUEST)
+    length = int(length_text)
+    if length > max_body_bytes:
+        raise ProtocolError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if headers.get("expect", "").lower() == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    try:
+        body = await reader.readexactly(length)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    split = urlsplit(target)
+    return Request(method, split.path, split.query, headers, body)
+
+
+async def send(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    response: Response,
+    request: Request | None,
+    *,
+    compress: bool,
+) -> bool:
+    """Write the answer; False if the connection is over, by damage, by the client's wish or by its leaving.
+
+    An answer that hangs returns when the client has given up.
+    """
+    if response.damage is Damage.DROP:
+        _reset(writer)
+        return False
+    if response.damage is Damage.HANG:
+        await _client_gone(reader)
+        return False
+    body, headers = response.body, dict(response.headers)
+    if compress and request is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        body = gzip.compress(body, compresslevel=1)
+        headers["content-encoding"] = "gzip"
+    keeps_alive = request is not None and request.keeps_alive
+    head = [
+        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
+        f"content-type: {response.content_type}",
+        f"content-length: {len(body)}",
+        f"date: {formatdate(usegmt=True)}",
+        "server: istio-envoy",
+        "vary: Accept-Encoding",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    if not keeps_alive:
+        head.append("connection: close")
+    sent = body[: len(body) // 2] if response.damage in {Damage.RESET, Damage.STALL} else body
+    try:
+        writer.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + sent)
+        await writer.drain()
+    except ConnectionError:
+        return False
+    if response.damage is Damage.STALL:
+        await _client_gone(reader)
+        return False
+    if response.damage is Damage.RESET:
+        _reset(writer)
+        return False
+    return keeps_alive
+
+
+async def _client_gone(reader: asyncio.StreamReader) -> None:
+    """Return when the client has closed the connection."""
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(STREAM_LIMIT_BYTES):
+            pass
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End the connection with RST, not FIN: the peer sees `connection reset`."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
