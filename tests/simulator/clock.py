@@ -42,15 +42,10 @@ class SetClock:
         self._lock = threading.Lock()
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._watchers: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def now(self) -> float:
         return self._now
-
-    @property
-    def sleepers(self) -> int:
-        """How many sleeps have not ended: what a test waits for before it advances."""
-        with self._lock:
-            return sum(not future.done() for *_, future in self._sleepers)
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
@@ -59,7 +54,17 @@ class SetClock:
         woken: asyncio.Future[None] = loop.create_future()
         with self._lock:
             heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), loop, woken))
+            self._tell_watchers()
         await woken
+
+    async def slept_on(self, count: int = 1) -> None:
+        """Return once `count` sleeps are waiting: what a test waits for before it advances."""
+        loop = asyncio.get_running_loop()
+        seen: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            self._watchers.append((count, loop, seen))
+            self._tell_watchers()
+        await seen
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass at once and wake whoever slept no longer than that, in order."""
@@ -68,6 +73,13 @@ class SetClock:
             while self._sleepers and self._sleepers[0][0] <= self._now:
                 _, _, loop, woken = heapq.heappop(self._sleepers)
                 loop.call_soon_threadsafe(_wake, woken)
+
+    def _tell_watchers(self) -> None:
+        waiting = len(self._sleepers)
+        for count, loop, seen in self._watchers:
+            if waiting >= count:
+                loop.call_soon_threadsafe(_wake, seen)
+        self._watchers = [watcher for watcher in self._watchers if waiting < watcher[0]]
 
 
 def _wake(future: asyncio.Future[None]) -> None:
