@@ -207,6 +207,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("file_hash", pa.string(), nullable=False),
         pa.field("document_hash", pa.string(), nullable=False),
         pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("space", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         pa.field("job", pa.int32(), nullable=False),
         pa.field("part_first", pa.int32(), nullable=False),
@@ -219,10 +220,10 @@ MANIFEST_SCHEMA = pa.schema(
 )
 """One row a document, as of the last commit.
 
-`fingerprint` names the settings that shaped its rows (reading, chunking, embedding space); `status` is "live",
-"rejected" (nothing of the present version could be taken; an earlier version's rows, if `chunks` > 0, stay) or
-"removed" (a tombstone in a delta). Its chunks are the rows of its `source` in the parts `part_first` to `part_last`
-of `job`; `rejects` counts its rejected pages, rows and chunks.
+`fingerprint` names the settings that shaped its rows (reading, chunking, embedding space), `space` the embedding
+space alone. `status` is "live", "rejected" (nothing of the present version could be taken; an earlier version's rows,
+if `chunks` > 0, stay) or "removed" (a tombstone in a delta). Its chunks are the rows of its `source` in the parts
+`part_first` to `part_last` of `job`; `rejects` counts its rejected pages, rows and chunks.
 """
 
 REJECT_SCHEMA = pa.schema(

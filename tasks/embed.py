@@ -1,0 +1,63 @@
+"""The embed stage: the texts of a part that the lake does not have yet are bought; then every vector is on disk.
+
+Joins `lake` (parts and the vector store) and `embedding` (the dispatcher). Runs on one event loop; several parts are
+under way at once, so that requests are packed full across documents and parts.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks.chunk import Part
+from tasks.embedding import Dispatcher, TextItem
+from tasks.errors import Rejected
+from tasks.lake import ChunkParts, VectorStore
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What became of a part's texts.
+
+    `bought` texts were sent, `reused` chunks already had a vector (or share one bought for another chunk), and
+    `refused` are the text keys that the provider will not embed, with its reason.
+    """
+
+    bought: int
+    reused: int
+    refused: Mapping[bytes, Rejected]
+
+
+class EmbedStage:
+    """Embeds parts, buying each text once however many parts want it."""
+
+    def __init__(self, parts: ChunkParts, store: VectorStore, dispatcher: Dispatcher, *, end_mark_tokens: int) -> None:
+        self._parts = parts
+        self._store = store
+        self._dispatcher = dispatcher
+        self._end_mark_tokens = end_mark_tokens
+
+    async def run(self, part: Part) -> Embedded:
+        """See that every text of the part has its vector in the store, or a reason why not."""
+        columns = ["source", "content", "text_key", "tokens"]
+        rows = await asyncio.to_thread(self._parts.read, part.job, part.number, part.number, columns=columns)
+        keys: list[bytes] = rows["text_key"].to_pylist()
+        wanted = {keys[position]: position for position in reversed(self._store.missing(keys))}
+        futures: dict[bytes, asyncio.Future[None]] = {}
+        for key, position in sorted(wanted.items(), key=lambda item: item[1]):
+            futures[key] = await self._dispatcher.submit(
+                TextItem(
+                    key=key,
+                    text=rows["content"][position].as_py(),
+                    tokens=rows["tokens"][position].as_py() + self._end_mark_tokens,
+                    source=rows["source"][position].as_py(),
+                )
+            )
+        refused: dict[bytes, Rejected] = {}
+        for key, outcome in zip(futures, await asyncio.gather(*futures.values(), return_exceptions=True), strict=True):
+            if isinstance(outcome, Rejected):
+                refused[key] = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        bought = len(futures) - len(refused)
+        lost = sum(key in refused for key in keys)
+        return Embedded(bought=bought, reused=len(keys) - bought - lost, refused=refused)

@@ -1,0 +1,217 @@
+"""The scan stage: what lies in the sources against what the manifest says; what is to be done, grouped into jobs.
+
+Joins `documents` (the listing) and `lake` (the manifest). An unchanged file costs a stat, not a read; the comparison is
+an Arrow join. Law 7 is judged here, before anything else happens.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.documents import file_hash, list_files
+from tasks.errors import SourceError
+from tasks.records import Reject, SourceFile
+
+_JOB_CHUNKS = 1_000
+_JOB_FILES = 500
+_FIRST_JOB_CHUNKS = 100  # so that the first request goes out soon after the start
+_BYTES_PER_CHUNK = {".pdf": 6_000, ".html": 5_000, ".htm": 5_000, ".xhtml": 5_000, ".parquet": 600}
+_BYTES_PER_CHUNK_OF_TEXT = 1_600
+
+_FILE_SCHEMA = pa.schema(
+    [("path", pa.string()), ("name", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a run has to do.
+
+    `jobs`: files to read, in listing order. `previous`: manifest rows of documents in those files. `kept`: manifest
+    rows of documents that are as they were, `touched` those of them whose file has a new time but the same bytes (with
+    the new time filled in). `removed`: manifest rows of documents whose file is gone. `rejects`: what the listing could
+    not take. `known`: how many documents the manifest had under these sources.
+    """
+
+    jobs: tuple[tuple[SourceFile, ...], ...]
+    previous: pa.Table
+    kept: pa.Table
+    touched: pa.Table
+    removed: pa.Table
+    rejects: tuple[Reject, ...]
+    files: int
+    known: int
+
+
+def scan(
+    sources: Sequence[Path],
+    manifest: pa.Table,
+    *,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    base: Path | None,
+    fingerprint: str,
+    in_doubt: Iterable[str] = (),
+) -> Scan:
+    """Compare the files of `sources` with the manifest.
+
+    A document made under another `fingerprint`, or whose source is `in_doubt` (an interrupted run may have changed its
+    rows), is read again whatever its file looks like. Raises `SourceError` for a source that cannot be read.
+    """
+    listed = list(list_files(sources, include=include, exclude=exclude, base=base))
+    rejects = tuple(found for found in listed if isinstance(found, Reject))
+    files = [found for found in listed if isinstance(found, SourceFile)]
+    scope = manifest.filter(_under(manifest["path"], [str(s.absolute()) for s in sources]))
+    doubted = pa.array(sorted(set(in_doubt)), pa.string())
+
+    rows = _file_table(files)
+    known = _known_files(scope, fingerprint, doubted)
+    joined = rows.join(known, "path", join_type="left outer", coalesce_keys=True)
+    joined = joined.sort_by("position")
+    same_stat = pc.and_(
+        pc.equal(joined["size_bytes"], joined["known_size_bytes"]),
+        pc.equal(joined["mtime_ns"], joined["known_mtime_ns"]),
+    )
+    usable = pc.fill_null(joined["usable"], False)
+    unchanged = pc.fill_null(pc.and_(usable, same_stat), False)
+    same_size = pc.fill_null(pc.equal(joined["size_bytes"], joined["known_size_bytes"]), False)
+
+    to_read: list[SourceFile] = []
+    touched_paths: dict[str, SourceFile] = {}
+    for position, (is_unchanged, is_usable, is_same_size, known_hash) in enumerate(
+        zip(
+            unchanged.to_pylist(),
+            usable.to_pylist(),
+            same_size.to_pylist(),
+            joined["file_hash"].to_pylist(),
+            strict=True,
+        )
+    ):
+        file = files[position]
+        if is_unchanged:
+            continue
+        if is_usable and is_same_size and known_hash and _hash_or_none(file.path) == known_hash:
+            touched_paths[file.path] = file
+        else:
+            to_read.append(file)
+
+    read_paths = pa.array([f.path for f in to_read], pa.string())
+    listed_paths = rows["path"]
+    in_read = pc.is_in(scope["path"], value_set=read_paths)
+    in_listing = pc.is_in(scope["path"], value_set=listed_paths)
+    unreachable = _under(scope["path"], [r.source for r in rejects])
+    gone = scope.filter(pc.and_not(pc.invert(in_listing), unreachable))
+    kept = scope.filter(pc.or_(pc.and_not(in_listing, in_read), pc.and_not(unreachable, in_listing)))
+    return Scan(
+        jobs=tuple(_jobs(to_read)),
+        previous=scope.filter(in_read),
+        kept=kept,
+        touched=_with_new_times(kept, touched_paths),
+        removed=gone,
+        rejects=rejects,
+        files=len(files),
+        known=scope.num_rows,
+    )
+
+
+def refuse_rash_removal(removed: int, known: int, max_share: float, sources: Sequence[Path], *, listed: int) -> None:
+    """Raise `SourceError` when an empty source, or more than `max_share` of the known documents gone, forbids deleting.
+
+    Source: law 7 of the design: no accidental mass deletion.
+    """
+    if not removed:
+        return
+    names = ", ".join(str(s) for s in sources)
+    allow = "if that is right, allow it once with --set sources.max_removed_share=1"
+    if listed == 0 and max_share < 1:
+        raise SourceError(
+            f"{names}: no document found, where the last run knew {known}; nothing was deleted. "
+            f"Look whether the source is mounted and complete; {allow}"
+        )
+    share = removed / known
+    if share > max_share:
+        raise SourceError(
+            f"{names}: {removed} of {known} known documents are gone ({share:.0%}, more than the "
+            f"{max_share:.0%} of sources.max_removed_share); nothing was deleted. "
+            f"Look whether the source is complete; {allow}"
+        )
+
+
+def fingerprint_of(*parts: object) -> str:
+    """A short name for settings that shape a document's rows; equal parts give equal names."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _file_table(files: list[SourceFile]) -> pa.Table:
+    return pa.table(
+        {
+            "path": pa.array([f.path for f in files], pa.string()),
+            "size_bytes": pa.array([f.size_bytes for f in files], pa.int64()),
+            "mtime_ns": pa.array([f.mtime_ns for f in files], pa.int64()),
+            "position": pa.array(range(len(files)), pa.int64()),
+        }
+    )
+
+
+def _known_files(scope: pa.Table, fingerprint: str, doubted: pa.Array) -> pa.Table:
+    """One row a file of the manifest: its stat and hash, and whether all of its documents can be kept as they are."""
+    same_settings = pc.and_not(
+        pc.equal(scope["fingerprint"], fingerprint), pc.is_in(scope["source"], value_set=doubted)
+    )
+    sound = pc.and_(same_settings, pc.not_equal(scope["file_hash"], ""))  # no hash: it could not even be opened
+    per_document = pa.table(
+        {
+            "path": scope["path"],
+            "known_size_bytes": scope["size_bytes"],
+            "known_mtime_ns": scope["mtime_ns"],
+            "file_hash": scope["file_hash"],
+            "usable": sound,
+        }
+    )
+    grouped = per_document.group_by("path").aggregate(
+        [("known_size_bytes", "max"), ("known_mtime_ns", "max"), ("file_hash", "max"), ("usable", "min")]
+    )
+    names = [name.removesuffix("_max").removesuffix("_min") for name in grouped.column_names]
+    return grouped.rename_columns(names)
+
+
+def _under(paths: pa.ChunkedArray, folders: Sequence[str]) -> pa.ChunkedArray:
+    """Which of `paths` are one of `folders` or lie below it."""
+    found = pa.chunked_array([pa.nulls(len(paths), pa.bool_()).fill_null(False)])
+    for folder in folders:
+        below = pc.starts_with(paths, pattern=folder.rstrip("/") + "/")
+        found = pc.or_(found, pc.or_(below, pc.equal(paths, folder)))
+    return found
+
+
+def _hash_or_none(path: str) -> str | None:
+    try:
+        return file_hash(path)
+    except OSError:  # the reader will say why
+        return None
+
+
+def _with_new_times(kept: pa.Table, touched: dict[str, SourceFile]) -> pa.Table:
+    rows = kept.filter(pc.is_in(kept["path"], value_set=pa.array(list(touched), pa.string())))
+    times = pa.array([touched[path].mtime_ns for path in rows["path"].to_pylist()], pa.int64())
+    return rows.set_column(rows.schema.get_field_index("mtime_ns"), rows.schema.field("mtime_ns"), times)
+
+
+def _jobs(files: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
+    """Files in order, grouped so that a job makes about a part; the first one is small."""
+    job: list[SourceFile] = []
+    chunks = 0.0
+    target = _FIRST_JOB_CHUNKS
+    for file in files:
+        job.append(file)
+        suffix = PurePosixPath(file.path).suffix.lower()
+        chunks += max(1.0, file.size_bytes / _BYTES_PER_CHUNK.get(suffix, _BYTES_PER_CHUNK_OF_TEXT))
+        if chunks >= target or len(job) == _JOB_FILES:
+            yield tuple(job)
+            job, chunks, target = [], 0.0, _JOB_CHUNKS
+    if job:
+        yield tuple(job)

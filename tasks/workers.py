@@ -1,0 +1,216 @@
+"""Processes that can be stopped: each unit of work has a deadline, and a process has a bound on its memory.
+
+A document that hangs its reader, eats memory or crashes a C library takes down one worker process; the pool says which
+unit it was busy with, starts another process, and the caller decides what to leave out. Knows nothing of documents.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from tasks.errors import MillraceError
+
+MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
+JobT = TypeVar("JobT")
+MessageT = TypeVar("MessageT")
+
+_START_GRACE_S = 60.0  # importing the work function on a busy machine; not part of any unit's deadline
+
+
+class Channel(Protocol[MessageT_contra]):
+    """What a work function sees of its pool."""
+
+    def at(self, unit: str) -> None:
+        """Begin the next unit of work: its deadline starts now."""
+
+    def send(self, message: MessageT_contra) -> None:
+        """Hand over a result; returns when the caller has room for the next one."""
+
+
+class WorkerLost(MillraceError):
+    """The process was stopped or died while busy with `unit`."""
+
+    def __init__(self, unit: str, cause: Literal["timeout", "died"], detail: str) -> None:
+        super().__init__(f"{detail} at {unit!r}")
+        self.unit = unit
+        self.cause = cause
+        self.detail = detail
+
+
+class _Worker:
+    """One child process and this side of its pipe."""
+
+    def __init__(self, work: Callable[[Any, Channel[Any]], None], memory_mb: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process: SpawnProcess = context.Process(
+            target=_serve, args=(theirs, work, memory_mb, os.getpid()), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+
+    def stop(self) -> int | None:
+        """Kill the process and reap it; its exit code, negative for a signal."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+        return self.process.exitcode
+
+
+class WorkerPool(Generic[JobT, MessageT]):
+    """Up to `size` processes, each running `work(job, channel)` for one job at a time.
+
+    `work` must be importable by name in a fresh process. A unit that takes longer than `deadline_s`, or a process that
+    dies (of the memory bound, say, where that is not a mere `MemoryError`), ends `run` with `WorkerLost`.
+    """
+
+    def __init__(
+        self, work: Callable[[JobT, Channel[MessageT]], None], *, size: int, deadline_s: float, memory_mb: int
+    ) -> None:
+        self.size = size
+        self._work = work
+        self._deadline_s = deadline_s
+        self._memory_mb = memory_mb
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker-pool")
+        self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    async def run(self, job: JobT, receive: Callable[[MessageT], Awaitable[None]]) -> None:
+        """Run one job, awaiting `receive` for each message before the worker goes on.
+
+        Raises `WorkerLost`, or the `MillraceError` that `work` raised.
+        """
+        loop = asyncio.get_running_loop()
+
+        def deliver(message: MessageT) -> None:
+            received = asyncio.run_coroutine_threadsafe(_awaited(receive(message)), loop)
+            while not self._closed:  # a loop that is shutting down never answers
+                with contextlib.suppress(TimeoutError):
+                    return received.result(timeout=0.5)
+            raise WorkerLost("", "died", "the pool is closed")
+
+        await loop.run_in_executor(self._threads, self._drive, job, deliver)
+
+    def close(self) -> None:
+        """Stop every process at once, also those in the middle of a job."""
+        with self._lock:
+            self._closed = True
+            workers = [*self._idle, *self._busy]
+        for worker in workers:
+            worker.process.kill()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _drive(self, job: JobT, deliver: Callable[[MessageT], None]) -> None:
+        worker, started = self._take()
+        unit = ""
+        patience_s = self._deadline_s + started * _START_GRACE_S
+        reusable = False
+        try:
+            worker.connection.send(job)
+            while True:
+                if not worker.connection.poll(patience_s):
+                    raise WorkerLost(unit, "timeout", f"took longer than {self._deadline_s:g} s")
+                kind, payload = worker.connection.recv()
+                patience_s = self._deadline_s
+                if kind == "at":
+                    unit = payload
+                elif kind == "message":
+                    deliver(payload)
+                    worker.connection.send("go on")
+                elif kind == "failed":
+                    reusable = True
+                    raise payload
+                else:
+                    reusable = True
+                    return
+        except (EOFError, ConnectionError) as error:
+            worker.process.join(5)
+            raise WorkerLost(unit, "died", _cause_of_death(worker.process.exitcode)) from error
+        finally:
+            self._give_back(worker, reusable=reusable)
+
+    def _take(self) -> tuple[_Worker, bool]:
+        with self._lock:
+            if self._closed:
+                raise WorkerLost("", "died", "the pool is closed")
+            fresh = not self._idle
+            worker = _Worker(self._work, self._memory_mb) if fresh else self._idle.pop()
+            self._busy.add(worker)
+        return worker, fresh
+
+    def _give_back(self, worker: _Worker, *, reusable: bool) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+            if reusable and not self._closed:
+                self._idle.append(worker)
+                return
+        worker.stop()
+
+
+class _PipeChannel:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def at(self, unit: str) -> None:
+        self._connection.send(("at", unit))
+
+    def send(self, message: object) -> None:
+        self._connection.send(("message", message))
+        self._connection.recv()
+
+
+def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], memory_mb: int, parent: int) -> None:
+    """The child's life: jobs from the pipe until it closes. Interrupts are the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    _bound_memory(memory_mb)
+    channel = _PipeChannel(connection)
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        try:
+            work(job, channel)
+        except MillraceError as error:
+            connection.send(("failed", error))
+        else:
+            connection.send(("done", None))
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent is gone, even in the middle of a call into a C library that never returns."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _bound_memory(memory_mb: int) -> None:
+    if sys.platform == "linux":  # elsewhere RLIMIT_DATA does not cover what malloc maps
+        limit = memory_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _cause_of_death(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "the reading process closed its pipe"
+    if exitcode < 0:
+        return f"the reading process died of {signal.Signals(-exitcode).name}"
+    return f"the reading process exited with code {exitcode}"
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable
