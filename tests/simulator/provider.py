@@ -117,7 +117,10 @@ class Provider:
             self.books.fault(fault)
         await self._take_time()
         if isinstance(fault, Reason):
-            raise Refused(fault, limit=order.model.tokens_per_text, model=order.model.name)
+            model = order.model
+            raise Refused(
+                fault, limit=model.tokens_per_text, model=model.name, allowed=sorted(model.dimensions), method="POST"
+            )
         return fault
 
     def bill(self, order: Order, fault: Fault | None) -> None:

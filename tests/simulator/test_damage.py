@@ -67,6 +67,14 @@ def test_an_error_of_the_plan_comes_once_and_costs_nothing(
     assert simulator.books.faults == {fault: 1}
 
 
+def test_every_reason_can_be_planned_and_has_an_answer(simulator: Simulator) -> None:
+    simulator.change({"faults": scripted(*Reason)})
+    for reason in Reason:
+        with pytest.raises(openai.APIStatusError):
+            embed(simulator)
+        assert simulator.books.refused[reason] == 1
+
+
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
