@@ -123,7 +123,7 @@ class SimulatorSettings(BaseModel):
     shuffled: bool = False
     """Every answer's items in random order, each with its right index: legal."""
     gzip: bool = False
-    """Compress for clients that accept it, as the real gateway does; 5 to 10 ms of CPU an answer."""
+    """Compress for clients that accept it, as the real gateway does; about 2 ms of CPU more an answer."""
     rendered_texts_kept: int = Field(default=512, ge=0)
     """Rendered vectors remembered, about 22 KB each."""
 
