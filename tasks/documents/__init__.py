@@ -1,0 +1,13 @@
+"""Documents: bytes to text, with the provenance of every part.
+
+`list_files` finds the files of the sources; `read_documents` makes documents of one file. What cannot be taken comes
+out of either as a `Reject` with its reason and a remedy, so that one bad file, page or row never stops the others.
+
+The room knows formats and encodings. It does not know chunks, models, the lake or the collection.
+"""
+
+from tasks.documents.formats import FORMATS
+from tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
+from tasks.documents.reading import DocumentOptions, read_documents
+
+__all__ = ["DEFAULT_INCLUDE", "FORMATS", "LEFTOVERS", "DocumentOptions", "file_hash", "list_files", "read_documents"]

@@ -1,0 +1,54 @@
+"""Whether the text layer of a PDF page is language, or the debris of fonts that no reader could map to characters.
+
+A page that fails here becomes a Reject: its text must never be embedded, for nobody can find it again.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PageVerdict:
+    """Why a page cannot be taken: a stable `reason` and what was seen."""
+
+    reason: str
+    message: str
+
+
+_GLYPH_CODE = re.compile(
+    r"\(cid:\d+\)|/(?:[A-Za-z]{1,3}\d{1,5}|uni[0-9A-Fa-f]{4,6}|cid\d+|glyph\d+|g\d+)(?![\w.])", re.I
+)
+_PRIVATE_USE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010fffd]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]")
+_SPACE = re.compile(r"\s+")
+
+
+def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters: int) -> PageVerdict | None:
+    """What makes the page's text unusable; None when it is fit to be used.
+
+    `image_pixels` is the number of pixels of all images on the page, `page_area` its size in square points: images
+    that would cover the page at 72 dots per inch with hardly a character beside them are a scan.
+    """
+    letters = _SPACE.sub("", text)
+    if not letters:
+        if image_pixels:
+            return PageVerdict("page_scanned", "The page holds images and no text.")
+        return PageVerdict("page_empty", "The page holds neither text nor images.")
+    for reason, what, pattern, share in (
+        ("page_glyph_codes", "glyph codes such as (cid:12) or /G21", _GLYPH_CODE, 0.3),
+        ("page_replacement_characters", "replacement characters (U+FFFD)", _REPLACEMENT, 0.1),
+        ("page_private_use", "private-use characters", _PRIVATE_USE, 0.2),
+        ("page_control_characters", "control characters", _CONTROL, 0.1),
+    ):
+        found = sum(len(m) for m in pattern.findall(letters))
+        if found >= share * len(letters):
+            percent = round(100 * found / len(letters))
+            return PageVerdict(reason, f"{percent} % of the page's {len(letters)} characters are {what}.")
+    if len(letters) < min_characters and image_pixels >= page_area > 0:
+        return PageVerdict(
+            "page_scanned", f"The page is an image with {len(letters)} characters of text, fewer than {min_characters}."
+        )
+    return None
+
+
+_REPLACEMENT = re.compile("\ufffd")

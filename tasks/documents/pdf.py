@@ -1,0 +1,368 @@
+"""PDF to text, page by page, through pypdf.
+
+Each page's text layer is judged (`page_judgement`) and taken or rejected by itself; whatever pypdf raises over one page,
+object or outline costs that page, object or outline. Pages are joined by a blank line; a line's hyphenation stays.
+
+**Characters.** Fonts draw some characters through others that look the same, which no search would match: Kangxi and
+CJK radicals (U+2E80 to U+2FDF) become the ideographs they stand for, and the Latin ligatures (U+FB00 to U+FB06) their
+letters. Surrogate pairs are joined, and control characters other than line breaks and tabs removed.
+
+**Space.** pypdf keeps every object it has resolved; they are let go every `_PAGES_BEFORE_RELEASE` pages, so memory
+follows the file's size and not the number of its pages.
+"""
+
+import io
+import logging
+import re
+import struct
+import unicodedata
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pypdf
+from pypdf.errors import DependencyError, PyPdfError
+from pypdf.generic import Destination, DictionaryObject
+
+from tasks.documents.extraction import Extraction
+from tasks.documents.page_judgement import judge_page
+from tasks.errors import Rejected
+from tasks.records import Heading, Page, Reject
+
+PDF_FAULTS = (
+    PyPdfError, DependencyError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError,
+    RuntimeError, OSError, StopIteration, struct.error, zlib.error, re.error,
+)  # fmt: skip
+"""What pypdf raises over damaged files: "broken PDF files might cause other Exceptions" (pypdf/errors.py), and do.
+
+`RuntimeError` holds RecursionError and NotImplementedError. MemoryError is not among them.
+"""
+
+_PAGES_BEFORE_RELEASE = 20
+_LINE_TOO_LONG_FOR_A_TITLE = 300
+_MAX_FORM_DEPTH = 3
+
+_MEND_FILE = "Open it in a PDF viewer and print or save it anew (or run `qpdf in.pdf out.pdf`), then retry."
+_ADD_TEXT_LAYER = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
+_GENERIC_TITLES = re.compile(
+    r"(?:untitled|title|unknown|none|null|document\d*|cover|front cover|contents|table of contents|目录|封面|无标题|无题|"
+    r"(?:microsoft )?(?:word|powerpoint|excel)(?: presentation| document)?|powerpoint 演示文稿|slide 1|presentation\d*)"
+    r"|.*\.(?:docx?|pptx?|xlsx?|dvi|tex|pdf|indd|qxd|ps|eps|rtf|odt|wpd|pmd|fm|html?|txt|mif|ai|cdr|p65)|(?:file|https?)://.*",
+    re.IGNORECASE,
+)
+_TITLE_PREFIX = re.compile(
+    r"^(?:Microsoft (?:Office )?(?:Word|PowerPoint|Excel)|OpenOffice\S*|FrameMaker)\s*-\s*", re.IGNORECASE
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_REMOVED = dict.fromkeys([*range(9), 11, *range(14, 32), 127, 0xFFFE, 0xFFFF])
+_SAME_LOOKS = {
+    code: unicodedata.normalize("NFKC", chr(code))
+    for block in (range(0x2E80, 0x2FE0), range(0xFB00, 0xFB07))
+    for code in block
+    if unicodedata.normalize("NFKC", chr(code)) != chr(code)
+}
+_INLINE_IMAGE = re.compile(
+    rb"\bBI\s[^\x00]{0,400}?/(?:W|Width)\s+(\d{1,6})\b[^\x00]{0,400}?/(?:H|Height)\s+(\d{1,6})\b"
+)
+
+# pypdf tells of each fault that it works around; what matters here becomes a Reject.
+logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
+warnings.filterwarnings("ignore", module=r"(?:pypdf|cryptography)\b")
+
+
+@dataclass(slots=True)
+class _Pages:
+    """The pages taken so far, and those refused."""
+
+    texts: list[str] = field(default_factory=list)
+    pages: list[Page] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    length: int = 0
+
+    def take(self, number: int, text: str) -> None:
+        start = self.length + (2 if self.pages else 0)
+        self.texts.append(text)
+        self.length = start + len(text)
+        self.pages.append(Page(number, start, self.length))
+
+
+def read_pdf(
+    data: bytes, name: str, *, min_page_characters: int, skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Extraction | Reject]:
+    """The document's text with its pages, then a Reject for each page (or the outline) that could not be taken.
+
+    Raises:
+        Rejected: nothing of it can be taken: "not_a_pdf", "encrypted", "damaged", "no_text_layer", "timeout".
+    """
+    reader = _opened(data)
+    pages = _readable_pages(reader)
+    taken = _Pages()
+    for number, page in enumerate(pages, start=1):
+        item = f"page {number}"
+        if item in skip:
+            taken.rejects.append(
+                Reject("read", name, item, "timeout", f"The page was given up: {skip[item]}.", _MEND_FILE)
+            )
+            continue
+        at(item)
+        text = _page_text(page, name, item, min_page_characters)
+        if isinstance(text, Reject):
+            taken.rejects.append(text)
+        else:
+            taken.take(number, text)
+        if number % _PAGES_BEFORE_RELEASE == 0:
+            reader.resolved_objects.clear()
+    if not taken.pages:
+        raise _nothing_usable(taken.rejects)
+    text = "\n\n".join(taken.texts)
+    entries: list[_OutlineEntry] = []
+    if "outline" in skip:
+        taken.rejects.append(
+            Reject("read", name, "outline", "timeout", f"The outline was given up: {skip['outline']}.", _MEND_FILE)
+        )
+    else:
+        at("outline")
+        entries = _outline(reader)
+    headings = _placed(entries, text, taken.pages)
+    yield Extraction(text, title=_title(reader, entries), headings=headings, pages=tuple(taken.pages))
+    yield from taken.rejects
+
+
+def _opened(data: bytes) -> pypdf.PdfReader:
+    if b"%PDF-" not in data[:1024] and b" obj" not in data[:4096]:
+        raise Rejected(
+            f"The file is no PDF: it begins with {data[:16]!r}.",
+            reason="not_a_pdf",
+            remedy="Give it the suffix of what it is, or fetch it again: servers send error pages under any name.",
+        )
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data))
+        locked = reader.is_encrypted and not reader.decrypt("")
+    except PDF_FAULTS as fault:
+        raise _damaged(fault) from fault
+    if locked:
+        raise Rejected(
+            "The file is encrypted and does not open with an empty password.",
+            reason="encrypted",
+            remedy="Save a copy without the password (for instance `qpdf --decrypt --password=... in.pdf out.pdf`).",
+        )
+    return reader
+
+
+def _damaged(fault: Exception) -> Rejected:
+    return Rejected(f"The PDF cannot be read: {_said(fault)}.", reason="damaged", remedy=_MEND_FILE)
+
+
+def _said(fault: BaseException) -> str:
+    """What an exception of pypdf says, in one line."""
+    words = " ".join(str(fault).split())[:200].rstrip(".")
+    return f"{type(fault).__name__}: {words}" if words else type(fault).__name__
+
+
+def _readable_pages(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Exception]:
+    """The pages in order; in the place of one that cannot be reached, why.
+
+    Raises:
+        Rejected: there is no page.
+    """
+    try:
+        count = len(reader.pages)
+    except PDF_FAULTS as fault:
+        raise _damaged(fault) from fault
+    if not count:
+        raise Rejected("The PDF has no pages.", reason="damaged", remedy=_MEND_FILE)
+    return _each_page(reader, count)
+
+
+def _each_page(reader: pypdf.PdfReader, count: int) -> Iterator[pypdf.PageObject | Exception]:
+    for index in range(count):
+        try:
+            yield reader.pages[index]
+        except PDF_FAULTS as fault:
+            yield fault
+
+
+def _page_text(page: pypdf.PageObject | Exception, name: str, item: str, min_characters: int) -> str | Reject:
+    """The page's text, cleaned and stripped, or why it has none."""
+    try:
+        if isinstance(page, Exception):
+            raise page
+        raw = page.extract_text()
+        letters = sum(map(len, raw.split()))
+        pixels, area = _image_pixels(page) if letters < min_characters else (0, 0.0)
+    except PDF_FAULTS as fault:
+        return Reject("read", name, item, "page_damaged", f"The page cannot be read: {_said(fault)}.", _MEND_FILE)
+    except MemoryError:
+        return Reject("read", name, item, "memory", "The page needs more memory than it may have.", _MEND_FILE)
+    raw = _without_surrogates(raw)
+    verdict = judge_page(raw, image_pixels=pixels, page_area=area, min_characters=min_characters)
+    if verdict is not None:
+        return Reject("read", name, item, verdict.reason, verdict.message, _ADD_TEXT_LAYER)
+    return raw.translate(_REMOVED).translate(_SAME_LOOKS).strip()
+
+
+def _without_surrogates(text: str) -> str:
+    if _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _image_pixels(page: pypdf.PageObject) -> tuple[int, float]:
+    """How many pixels the images on the page have, and the page's area in square points."""
+    box = page.mediabox
+    contents = page.get_contents()
+    inline = _INLINE_IMAGE.findall(contents.get_data()) if contents is not None else []
+    pixels = _resource_pixels(page, 0) + sum(int(w) * int(h) for w, h in inline)
+    return pixels, abs(float(box.width) * float(box.height))
+
+
+def _resource_pixels(owner: DictionaryObject, depth: int) -> int:
+    resources = _dictionary(owner.get("/Resources"))
+    pixels = 0
+    for reference in _dictionary(resources.get("/XObject")).values():
+        drawn = _dictionary(reference)
+        if drawn.get("/Subtype") == "/Image":
+            pixels += int(drawn.get("/Width", 0)) * int(drawn.get("/Height", 0))
+        elif drawn.get("/Subtype") == "/Form" and depth < _MAX_FORM_DEPTH:
+            pixels += _resource_pixels(drawn, depth + 1)
+    return pixels
+
+
+def _dictionary(value: Any) -> DictionaryObject:  # noqa: ANN401
+    """What a reference leads to when that is a dictionary; else an empty one."""
+    found = value.get_object() if value is not None else None
+    return found if isinstance(found, DictionaryObject) else DictionaryObject()
+
+
+def _nothing_usable(rejects: list[Reject]) -> Rejected:
+    seen = Counter(r.reason for r in rejects)
+    if set(seen) <= {"timeout"} or set(seen) <= {"page_damaged"} or set(seen) <= {"memory"}:
+        first = rejects[0]
+        reason = {"page_damaged": "damaged"}.get(first.reason, first.reason)
+        return Rejected(
+            f"None of {len(rejects)} pages can be read. {first.message}", reason=reason, remedy=first.remedy
+        )
+    counts = ", ".join(f"{count} {reason}" for reason, count in seen.most_common())
+    return Rejected(
+        f"None of {len(rejects)} pages has a usable text layer ({counts}). {rejects[0].message}",
+        reason="no_text_layer",
+        remedy=_ADD_TEXT_LAYER,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _OutlineEntry:
+    """A bookmark: its level from 1, and the number of the page it leads to."""
+
+    level: int
+    title: str
+    page: int
+
+
+def _outline(reader: pypdf.PdfReader) -> list[_OutlineEntry]:
+    """The bookmarks that lead to a page, in their order; none when the outline cannot be read."""
+    try:
+        nested = reader.outline
+    except PDF_FAULTS:
+        return []
+    entries: list[_OutlineEntry] = []
+    stack = [iter(nested)]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif isinstance(entry, list):
+            stack.append(iter(entry))
+        elif isinstance(entry, Destination) and (found := _entry(reader, entry, min(len(stack), 9))) is not None:
+            entries.append(found)
+    return entries
+
+
+def _entry(reader: pypdf.PdfReader, destination: Destination, level: int) -> _OutlineEntry | None:
+    try:
+        index = reader.get_destination_page_number(destination)
+        title = _one_line(str(destination.title or ""))
+    except PDF_FAULTS:
+        return None
+    return _OutlineEntry(level, title, index + 1) if index is not None and title else None
+
+
+def _one_line(title: str) -> str:
+    cleaned = _without_surrogates(title).translate(_REMOVED).translate(_SAME_LOOKS)
+    return " ".join(cleaned.split())[:_LINE_TOO_LONG_FOR_A_TITLE]
+
+
+def _placed(entries: list[_OutlineEntry], text: str, pages: list[Page]) -> tuple[Heading, ...]:
+    """The bookmarks as headings, at the line of their page that says the title, else at the page's start.
+
+    A bookmark of a page that was not taken stands at the next page that was.
+    """
+    searchable: dict[int, _PageIndex] = {}
+    headings: list[Heading] = []
+    numbers = [p.number for p in pages]
+    for entry in entries:
+        following = next((i for i, number in enumerate(numbers) if number >= entry.page), None)
+        if following is None:
+            continue
+        page = pages[following]
+        start = None
+        if page.number == entry.page:
+            index = searchable.setdefault(page.number, _PageIndex.of(text, page))
+            start = index.line_of(entry.title)
+        if start is None:
+            same_page = [h.start for h in headings[-1:] if page.start <= h.start < page.end]
+            start = same_page[0] if same_page else page.start
+        headings.append(Heading(entry.level, entry.title, start))
+    return tuple(sorted(headings, key=lambda h: h.start))
+
+
+@dataclass(frozen=True, slots=True)
+class _PageIndex:
+    """A page's characters without white space and case, and where each stands in the text."""
+
+    letters: str
+    offsets: list[int]
+    text: str
+    start: int
+
+    @classmethod
+    def of(cls, text: str, page: Page) -> "_PageIndex":
+        offsets = [i for i in range(page.start, page.end) if not text[i].isspace()]
+        return cls("".join(text[i].lower()[0] for i in offsets), offsets, text, page.start)
+
+    def line_of(self, title: str) -> int | None:
+        """Where the line begins that says `title`, broken over lines or not; None when no line begins so."""
+        wanted = "".join(c.lower()[0] for c in title if not c.isspace())
+        found = self.letters.find(wanted)
+        fallback = None
+        while found >= 0 and wanted:
+            offset = self.offsets[found]
+            line = max(self.text.rfind("\n", self.start, offset) + 1, self.start)
+            before = self.text[line:offset]
+            if not before.strip():
+                return line
+            if fallback is None and len(before) <= 20:
+                fallback = line  # "Chapter 3." or "2.1" before the words of the bookmark
+            found = self.letters.find(wanted, found + 1)
+        return fallback
+
+
+def _title(reader: pypdf.PdfReader, entries: list[_OutlineEntry]) -> str:
+    """The title of the document information unless it is a stopgap, else the first bookmark's; "" without either."""
+    try:
+        information = reader.metadata
+        named = _one_line(str(information.title or "")) if information is not None else ""
+    except PDF_FAULTS:
+        named = ""
+    for title in (_TITLE_PREFIX.sub("", named), entries[0].title if entries else ""):
+        if (
+            len(title) > 1
+            and any(c.isalpha() for c in title)
+            and "\ufffd" not in title
+            and not _GENERIC_TITLES.fullmatch(title)
+        ):
+            return title
+    return ""

@@ -1,0 +1,159 @@
+"""One file to documents: the only door to the formats."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tasks.documents.encoding import decode
+from tasks.documents.extraction import Extraction
+from tasks.documents.formats import Format, format_of
+from tasks.errors import Rejected
+from tasks.records import Document, Reject, SourceFile
+
+_NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOptions:
+    """How files are read.
+
+    `encoding` forces the encoding of text formats (None: detect). The columns are those of record files; only the
+    `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer than
+    `min_page_characters` characters, white space aside.
+    """
+
+    encoding: str | None = None
+    text_column: str = "text"
+    id_column: str = "id"
+    title_column: str = "title"
+    metadata_columns: tuple[str, ...] = ()
+    min_page_characters: int = 20
+
+
+def _unwatched(item: str) -> None:
+    """Where nobody sets a deadline."""
+
+
+def read_documents(
+    file: SourceFile,
+    options: DocumentOptions,
+    *,
+    skip: Mapping[str, str] = _NOTHING,
+    at: Callable[[str], None] = _unwatched,
+) -> Iterator[Document | Reject]:
+    """The documents of one file, and a Reject for each part of it that could not be taken.
+
+    A record file gives one document a row (`source` is the file's name, "#" and the row's id), any other file at most
+    one. What is wrong with the file itself comes as a Reject of item "", never as an exception.
+
+    `at(item)` is called before each unit that could take too long ("" for opening, "page 7", "outline", "row 12000").
+    A caller that had to kill the reader during a unit reads the file again with `skip={item: why}`; that unit becomes a
+    Reject of reason "timeout" without being touched.
+
+    Raises:
+        ConfigurationError: `options.encoding` names no encoding.
+    """
+    if "" in skip:
+        yield Reject(
+            "read", file.name, "", "timeout", f"The file was given up: {skip['']}.",
+            "Save it anew in its own program, or split it, then retry.",
+        )  # fmt: skip
+        return
+    at("")
+    try:
+        yield from _read(file, options, skip, at)
+    except Rejected as refused:
+        yield Reject("read", file.name, "", refused.reason, str(refused), refused.remedy)
+    except OSError as error:
+        yield Reject(
+            "read", file.name, "", "unreadable", f"The file cannot be read ({error.strerror or error}).",
+            "Check that it still exists, its permissions and its disk.",
+        )  # fmt: skip
+    except MemoryError:
+        yield Reject(
+            "read", file.name, "", "memory", f"Reading its {file.size_bytes:,} bytes needs more memory than it may have.",
+            "Split the file, or raise the memory limit.",
+        )  # fmt: skip
+
+
+def _read(
+    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Document | Reject]:
+    form = format_of(file.name)
+    if form in {"json_lines", "csv", "tsv", "parquet"}:
+        from tasks.documents.record_files import read_records
+
+        yield from read_records(file, form, options, skip=skip, at=at)
+        return
+    data = _bytes_of(file.path)
+    digest = hashlib.sha256(data).hexdigest()
+    if form == "pdf":
+        from tasks.documents.pdf import read_pdf
+
+        for item in read_pdf(data, file.name, min_page_characters=options.min_page_characters, skip=skip, at=at):
+            yield item if isinstance(item, Reject) else _document(file, item, digest)
+        return
+    if data.startswith(b"%PDF-"):
+        raise Rejected("The file is a PDF by its content.", reason="binary", remedy="Give it the suffix .pdf.")
+    if form == "html":
+        from tasks.documents.html import declared_charset
+
+        text = decode(data, forced=options.encoding, declared=declared_charset(data))
+    else:
+        text = decode(data, forced=options.encoding)
+    del data  # a 200 MB file should not lie in memory twice while it is worked on
+    yield _document(file, _extracted(form, text), digest)
+
+
+def _extracted(form: Format, text: str) -> Extraction:
+    match form:
+        case "markdown":
+            from tasks.documents.markdown import read_markdown
+
+            return read_markdown(text)
+        case "restructured":
+            from tasks.documents.restructured import read_restructured
+
+            return read_restructured(text)
+        case "html":
+            from tasks.documents.html import read_html
+
+            return read_html(text)
+        case _:
+            from tasks.documents.text import read_text
+
+            return read_text(text)
+
+
+def _document(file: SourceFile, extraction: Extraction, digest: str) -> Document:
+    if not extraction.text or extraction.text.isspace():
+        raise Rejected(
+            "The file holds no text besides its markup.",
+            reason="no_text",
+            remedy="Look at it in a browser: a page that scripts fill has to be saved after they have run.",
+        )
+    return Document(
+        source=file.name,
+        text=extraction.text,
+        title=extraction.title or PurePosixPath(file.name).stem,
+        document_hash=digest,
+        pages=extraction.pages,
+        headings=extraction.headings,
+    )
+
+
+def _bytes_of(path: str) -> bytes:
+    """All bytes of a regular file, whatever may have taken its place since it was listed.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file any more.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no regular file any more")
+        return opened.read()
