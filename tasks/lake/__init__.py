@@ -1,0 +1,34 @@
+"""The lake: everything of millrace that lasts, on disk, as Parquet wherever it is data.
+
+What the other rooms make is kept here and nowhere else: the vectors that were paid for, the chunks that are in the
+collection, one row a document in the manifest, what was refused, and what each run did. A file exists under its final
+name only when it is whole and durable; nothing is deleted before its replacement is durable; every index is derived
+and can be thrown away.
+
+This room knows pyarrow, SQLite and the file system. It must not know where vectors come from, what Milvus is, or who
+asks.
+"""
+
+from tasks.lake.chunks import ChunkParts, PartName
+from tasks.lake.lease import Lease, hold
+from tasks.lake.manifest import Manifest
+from tasks.lake.parts import Damage
+from tasks.lake.rejects import Rejects
+from tasks.lake.runs import RunRecord, Runs, new_run_id
+from tasks.lake.store import Lake
+from tasks.lake.vectors import VectorStore
+
+__all__ = [
+    "ChunkParts",
+    "Damage",
+    "Lake",
+    "Lease",
+    "Manifest",
+    "PartName",
+    "Rejects",
+    "RunRecord",
+    "Runs",
+    "VectorStore",
+    "hold",
+    "new_run_id",
+]

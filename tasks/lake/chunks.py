@@ -1,0 +1,131 @@
+"""The chunk parts: what is, or is about to be, in the collection, without the vectors.
+
+A part is written before any of its rows is upserted, so the parts are the intent log: a row that no part holds was
+never sent, and a part that the manifest does not name was left by an interrupted run, or is outlived by its documents.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.errors import LakeError
+from tasks.lake.writing import Checkpoint, first_line, pass_by, remove_files, write_table_atomically
+from tasks.records import CHUNK_SCHEMA
+
+_NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
+_REMEDY = "Run `millrace verify --repair`, which makes its rows again from the sources; vectors are not bought again."
+
+
+class PartName(NamedTuple):
+    """Part `number` of job `job`."""
+
+    job: int
+    number: int
+
+
+class ChunkParts:
+    """The chunk parts in `folder`. Needs no lease for writing: worker processes write the parts of their own job."""
+
+    def __init__(self, folder: Path, *, checkpoint: Checkpoint = pass_by) -> None:
+        self._folder = folder
+        self._checkpoint = checkpoint
+
+    def path(self, part: PartName) -> Path:
+        """Where the part is, or would be."""
+        return self._folder / f"part-{part.job:06d}-{part.number:03d}.parquet"
+
+    def write(self, job: int, number: int, table: pa.Table) -> Path:
+        """The path of part `number` of `job`, durable, with the rows of `table` (`CHUNK_SCHEMA`) in their order.
+
+        Raises:
+            LakeError: The disk is full, read-only or failing.
+        """
+        path = self.path(PartName(job, number))
+        write_table_atomically(table.select(CHUNK_SCHEMA.names).cast(CHUNK_SCHEMA), path, checkpoint=self._checkpoint)
+        return path
+
+    def read(
+        self,
+        job: int,
+        first: int,
+        last: int,
+        *,
+        columns: Sequence[str] | None = None,
+        sources: Iterable[str] | None = None,
+    ) -> pa.Table:
+        """Rows of the parts `first` to `last` (inclusive) of `job`, in document order.
+
+        Args:
+            job: The job.
+            first: Its first part to read.
+            last: Its last part to read.
+            columns: Which columns, in this order; all of `CHUNK_SCHEMA` when None.
+            sources: Only rows of these documents, when given.
+
+        Raises:
+            LakeError: A part is missing or damaged; the message names it.
+        """
+        names = list(columns) if columns is not None else CHUNK_SCHEMA.names
+        wanted = pa.array(sources, pa.string()) if sources is not None else None
+        tables = [self._read_one(PartName(job, number), names, wanted) for number in range(first, last + 1)]
+        schema = pa.schema([CHUNK_SCHEMA.field(name) for name in names])
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+    def all(self) -> list[PartName]:
+        """Every part in the folder, by job and number."""
+        if not self._folder.is_dir():
+            return []
+        matches = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
+        return sorted(PartName(int(m[1]), int(m[2])) for m in matches if m)
+
+    def dangling(self, manifest: pa.Table) -> list[PartName]:
+        """Parts of which `manifest` names no row's document.
+
+        Before a run they are what interrupted runs left: some of their rows may be in the collection, and no document
+        owns them. After a run has committed they are the parts that changed and removed documents have outlived.
+        """
+        rows = {
+            (int(job), number)
+            for job, first, last in _distinct_ranges(manifest)
+            for number in range(int(first), int(last) + 1)
+        }
+        return [part for part in self.all() if part not in rows]
+
+    def remove(self, parts: Iterable[PartName]) -> None:
+        """Delete the parts, durably. Raises LakeError when the folder cannot be written."""
+        remove_files([self.path(part) for part in parts])
+
+    def problem(self, part: PartName) -> str:
+        """What is wrong with the part, as one sentence; "" when all of it can be read and its checksums agree."""
+        try:
+            self._read_one(part, CHUNK_SCHEMA.names, None)
+        except LakeError as error:
+            return str(error)
+        return ""
+
+    def _read_one(self, part: PartName, names: list[str], wanted: pa.Array | None) -> pa.Table:
+        path = self.path(part)
+        read = names if wanted is None or "source" in names else [*names, "source"]
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                table = file.read(columns=read).select(read)
+        except FileNotFoundError as error:
+            raise LakeError(f"{path} is missing, though the manifest names it. {_REMEDY}") from error
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {_REMEDY}") from error
+        if wanted is not None:
+            table = table.filter(pc.is_in(table["source"], value_set=wanted)).select(names)
+        return table.cast(pa.schema([CHUNK_SCHEMA.field(name) for name in names]))
+
+
+def _distinct_ranges(manifest: pa.Table) -> np.ndarray:
+    """The distinct (job, part_first, part_last) of rows that have chunks: int64, shape (n, 3)."""
+    live = manifest.filter(pc.greater(manifest["chunks"], 0)).select(["job", "part_first", "part_last"])
+    columns = [column.to_numpy().astype(np.int64) for column in live.columns]
+    return np.unique(np.stack(columns, axis=1), axis=0)

@@ -1,0 +1,211 @@
+"""Which row of which part holds a key: a SQLite table, derived from the parts' key columns and never the truth.
+
+It exists so that lookups stay cheap without holding 100 million keys in memory: about 30 bytes a key on disk, some
+microseconds a lookup. Whatever is wrong with it, it is deleted and made again.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from tasks.errors import LakeError
+from tasks.lake.batches import KeyBytes, as_keys
+
+_VERSION = 1
+_PREFIX = 16
+"""Bytes of a key that are kept. Two of 100 million texts share 16 bytes with odds of 1 in 10^22, and a reader compares
+the whole key with the part's own in any case."""
+
+_QUESTION_MARKS = 1_000
+_SCHEMA = f"""
+CREATE TABLE part (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+                   rows INTEGER NOT NULL) STRICT;
+CREATE TABLE superseded (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE vector (key BLOB PRIMARY KEY, part INTEGER NOT NULL, row INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+"""
+
+
+class KeyIndex:
+    """The index in the file at `path`; with None, a private one that SQLite keeps in a temporary file."""
+
+    def __init__(self, path: Path | None, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._writer = connection
+        self._reader = connection
+        self._writing = threading.Lock()
+        self._reading = self._writing
+        self._names: dict[int, str] = {}
+        self._reload()
+
+    @classmethod
+    def temporary(cls) -> Self:
+        """An empty index that ends with the process."""
+        connection = _connect("")
+        connection.executescript(_SCHEMA)
+        return cls(None, connection)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The index at `path` for its one writer; a new one when it is missing, damaged or of another version."""
+        try:
+            return cls._open(path)
+        except sqlite3.DatabaseError:
+            _delete(path)
+        with _index_errors(path):
+            return cls._open(path)
+
+    @classmethod
+    def _open(cls, path: Path) -> Self:
+        connection = _connect(str(path))
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        elif version != _VERSION:
+            connection.close()
+            raise sqlite3.DatabaseError(f"version {version}")
+        index = cls(path, connection)
+        # Lookups on a connection of their own do not wait for a part that is being added.
+        index._reader = _connect(str(path))
+        index._reading = threading.Lock()
+        return index
+
+    @classmethod
+    def open_read_only(cls, path: Path) -> Self | None:
+        """The index at `path` as it is, None when it cannot be used."""
+        for options in ("mode=ro", "mode=ro&immutable=1"):  # a folder that cannot be written has no room for locks
+            try:
+                connection = _connect(f"{path.absolute().as_uri()}?{options}", uri=True)
+                if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+                    return cls(path, connection)
+            except sqlite3.DatabaseError:
+                continue
+        return None
+
+    def sizes(self) -> dict[str, int]:
+        """The parts that it knows: file name to size in bytes."""
+        return {name: size for name, size, _ in self._listing()}
+
+    def rows(self) -> dict[str, int]:
+        """The parts that it knows: file name to rows."""
+        return {name: rows for name, _, rows in self._listing()}
+
+    def superseded(self) -> set[str]:
+        """Parts that were compacted into others, whose files may still be there."""
+        with self._writing, _index_errors(self._path):
+            return {name for (name,) in self._writer.execute("SELECT name FROM superseded")}
+
+    def locate(self, keys: Iterable[bytes]) -> dict[bytes, tuple[str, int]]:
+        """Part name and row of each key that it knows."""
+        by_prefix: dict[bytes, list[bytes]] = {}
+        for key in keys:
+            by_prefix.setdefault(key[:_PREFIX], []).append(key)
+        found: dict[bytes, tuple[str, int]] = {}
+        with self._reading, _index_errors(self._path):
+            for prefix, part, row in _select(self._reader, sorted(by_prefix)):
+                name = self._names.get(part)
+                if name is not None:
+                    for key in by_prefix[prefix]:
+                        found[key] = name, row
+        return found
+
+    def add(self, name: str, size: int, keys: KeyBytes, *, supersedes: Iterable[str] = ()) -> None:
+        """Take in a part, all at once: its keys are found in it from now on, and the parts it supersedes are forgotten.
+
+        Args:
+            name: Its file name.
+            size: Its size in bytes.
+            keys: uint8, shape (rows, 32), in row order.
+            supersedes: Names of the parts that it was compacted from.
+        """
+        with self._writing, _index_errors(self._path), _transaction(self._writer):
+            self._writer.execute("DELETE FROM part WHERE name = ?", (name,))
+            cursor = self._writer.execute(
+                "INSERT INTO part (name, size, rows) VALUES (?, ?, ?)", (name, size, len(keys))
+            )
+            part = cursor.lastrowid
+            # In key order: neighbours in the tree are written together.
+            rows = sorted((key[:_PREFIX], part, row) for row, key in enumerate(as_keys(keys)))
+            self._writer.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", rows)
+            for old in supersedes:
+                self._writer.execute("DELETE FROM part WHERE name = ?", (old,))
+                self._writer.execute("INSERT OR IGNORE INTO superseded VALUES (?)", (old,))
+        self._reload()
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget parts whose files are gone: their keys are found no more.
+
+        Their rows stay in the table, where nothing finds them, since ids are not used twice: deleting them would mean
+        reading all of it.
+        """
+        with self._writing, _index_errors(self._path), _transaction(self._writer):
+            for name in names:
+                self._writer.execute("DELETE FROM part WHERE name = ?", (name,))
+                self._writer.execute("DELETE FROM superseded WHERE name = ?", (name,))
+        self._reload()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._reader is not self._writer:
+            self._reader.close()
+        self._writer.close()
+
+    def _listing(self) -> list[tuple[str, int, int]]:
+        with self._writing, _index_errors(self._path):
+            return self._writer.execute("SELECT name, size, rows FROM part").fetchall()
+
+    def _reload(self) -> None:
+        with self._writing:
+            self._names = dict(self._writer.execute("SELECT id, name FROM part"))
+
+
+def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(target, uri=uri, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA cache_size = -16384")
+    return connection
+
+
+def _select(connection: sqlite3.Connection, prefixes: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    for start in range(0, len(prefixes), _QUESTION_MARKS):
+        some = prefixes[start : start + _QUESTION_MARKS]
+        marks = ",".join("?" * len(some))
+        yield from connection.execute(f"SELECT key, part, row FROM vector WHERE key IN ({marks})", some)  # noqa: S608
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    done = False
+    try:
+        yield
+        connection.execute("COMMIT")
+        done = True
+    finally:
+        if not done and connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _index_errors(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise LakeError(
+            f"The index {path or '(temporary)'} cannot be used: {error}. Check the disk's space and rights, then run"
+            " the same command again; no vector is lost."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise LakeError(
+            f"The index {path or '(temporary)'} is damaged: {error}. Delete it and run the same command again; it is"
+            " made anew from the parts."
+        ) from error
+
+
+def _delete(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

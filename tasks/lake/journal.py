@@ -1,0 +1,138 @@
+"""The journal: an Arrow IPC stream of vectors that were paid for and are in no part yet.
+
+Any reader of Arrow streams can read it. Each batch carries a checksum in its metadata, because after a power cut the
+tail of a file may have its length and not its content, and a wrong vector under a right key is worse than none.
+"""
+
+import io
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.errors import LakeError
+from tasks.lake.batches import keys_in, vectors_in
+from tasks.lake.writing import disk_errors, fsync_folder
+
+_CRC = "crc32"
+
+
+class JournalFile:
+    """A journal being written, at `path`, which must be new. `sync` makes all that was appended durable."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        # Messages are gathered here and written in one go; all are multiples of 8 bytes long, so starting at 0 again
+        # keeps their alignment.
+        self._gathered = io.BytesIO()
+        self._writer = pa.ipc.new_stream(self._gathered, schema)
+        with disk_errors(path, "Starting the journal"):
+            self._file = path.open("xb", buffering=0)
+        self._named = False
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Add the batch; it counts only after `sync`."""
+        self._writer.write_batch(batch, custom_metadata={_CRC: str(checksum(batch))})
+
+    def sync(self) -> None:
+        """Return when all that was appended is on disk.
+
+        Raises:
+            LakeError: It is not. The file must not be appended to again: after a failed flush the kernel may have
+                dropped the very pages, and a second flush would report success.
+        """
+        with disk_errors(self.path, "Writing the journal"):
+            with self._gathered.getbuffer() as view:
+                written = 0
+                while written < len(view):
+                    written += self._file.write(view[written:])
+            os.fsync(self._file.fileno())
+        self._gathered.seek(0)
+        self._gathered.truncate()
+        if not self._named:
+            fsync_folder(self.path.parent)
+            self._named = True
+
+    def close(self) -> None:
+        """Close the file without another word to the disk: what was not synced was not promised."""
+        self._file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a journal still holds: its sound batches, and the bytes behind them that were dropped."""
+
+    batches: list[pa.RecordBatch]
+    dropped_bytes: int
+    dropped_batches: int
+
+    @property
+    def rows(self) -> int:
+        """How many vectors."""
+        return sum(batch.num_rows for batch in self.batches)
+
+
+def read_journal(path: Path, schema: pa.Schema) -> Recovered:
+    """The sound batches of the journal at `path`, whatever became of its tail.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LakeError: The disk fails, or the journal belongs to other vectors.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LakeError(f"The journal {path} cannot be read: {error.strerror}. Check the disk.") from error
+    source = pa.BufferReader(data)
+    try:
+        reader = pa.ipc.open_stream(source)
+    except (pa.ArrowException, OSError):
+        return Recovered([], len(data), 0)  # not even its first message was durable, so nothing in it was promised
+    if not reader.schema.equals(schema):
+        raise LakeError(
+            f"The journal {path} holds {reader.schema.to_string()!r}, not vectors of this space. Move it away."
+        )
+    batches: list[pa.RecordBatch] = []
+    unsound = 0
+    end = source.tell()
+    while True:
+        try:
+            batch, metadata = reader.read_next_batch_with_custom_metadata()
+            sound = _is_sound(batch, metadata)
+        except (StopIteration, pa.ArrowException, OSError):
+            break
+        end = source.tell()
+        if sound:
+            batches.append(batch)
+        else:
+            unsound += 1
+    return Recovered(batches, _torn_bytes(data, end), unsound)
+
+
+def checksum(batch: pa.RecordBatch) -> int:
+    """CRC-32 over the keys, vectors and token counts of the batch."""
+    keys, vectors, tokens = batch.columns
+    crc = zlib.crc32(keys_in(keys).data)
+    crc = zlib.crc32(vectors_in(vectors, vectors.type.list_size).data, crc)
+    return zlib.crc32(np.ascontiguousarray(tokens.to_numpy(zero_copy_only=True)).data, crc)
+
+
+def _is_sound(batch: pa.RecordBatch, metadata: pa.KeyValueMetadata | None) -> bool:
+    if metadata is None or any(column.null_count for column in batch.columns):
+        return False
+    try:
+        batch.validate(full=True)
+        return bool(metadata.get(_CRC) == str(checksum(batch)).encode())
+    except (ValueError, TypeError):  # buffers shorter than the rows they claim
+        return False
+
+
+def _torn_bytes(data: bytes, end: int) -> int:
+    """How many bytes lie behind `end`, an end-of-stream mark aside."""
+    rest = data[end:]
+    return 0 if rest in {b"", b"\xff\xff\xff\xff\0\0\0\0"} else len(rest)

@@ -1,0 +1,128 @@
+"""A table that is read whole and changed a little: a base file, and deltas that replace rows by their source.
+
+Each delta speaks for the sources it names, with all its rows; of several, the last. A row marked as gone takes its
+source off the table. Deltas are numbered; `fold` writes a new base that says up to which number it has taken them in,
+so that a crash before they are deleted, in whatever order, changes nothing.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.errors import LakeError
+from tasks.lake.writing import Checkpoint, make_folder, pass_by, read_table, remove_files, write_table_atomically
+
+_FOLDED = b"millrace.folded"
+
+
+class Ledger:
+    """The base at `base`, the deltas in the folder `base` with suffix `.d`.
+
+    `gone` is the column and value that mark a row as a tombstone; `remedy` ends the message about a damaged file.
+    """
+
+    def __init__(
+        self, base: Path, schema: pa.Schema, *, gone: tuple[str, str], remedy: str, checkpoint: Checkpoint = pass_by
+    ) -> None:
+        self._base_path = base
+        self._delta_folder = base.with_suffix(".d")
+        self._schema = schema
+        self._gone = gone
+        self._remedy = remedy
+        self._checkpoint = checkpoint
+
+    def read(self) -> pa.Table:
+        """The rows as of the last delta, tombstones gone, in the order in which they were first folded.
+
+        Raises:
+            LakeError: A file is damaged, or deleted under a reader again and again.
+        """
+        for _ in range(5):
+            # Deltas are listed before the base is read: a fold between the two is then seen in the base's number.
+            deltas = list(self._deltas())
+            try:
+                return self._overlaid(deltas)
+            except FileNotFoundError:
+                continue  # another process has folded them in; the base has them now
+        raise LakeError(f"{self._base_path} was being rewritten all the time. Try again when the writer is done.")
+
+    def commit(self, delta: pa.Table, name: str) -> None:
+        """Make `delta` part of the table, durably; an empty one is nothing. `name` goes into the file's name."""
+        if delta.num_rows == 0:
+            return
+        make_folder(self._delta_folder)
+        number = max([self._folded(), *(number for number, _ in self._deltas())]) + 1
+        write_table_atomically(
+            delta.select(self._schema.names).cast(self._schema),
+            self._delta_folder / f"{number:08d}-{name}.parquet",
+            checkpoint=self._checkpoint,
+        )
+
+    def fold(self) -> None:
+        """Write the deltas into the base and delete them; without any, nothing is written."""
+        deltas = list(self._deltas())
+        if not deltas:
+            return
+        table = self._overlaid(deltas)
+        last = max(number for number, _ in deltas)
+        write_table_atomically(
+            table.replace_schema_metadata({_FOLDED: str(max(last, self._folded())).encode()}),
+            self._base_path,
+            checkpoint=self._checkpoint,
+        )
+        for _, path in deltas:
+            remove_files([path])
+            self._checkpoint("delta deleted")
+
+    def delta_count(self) -> int:
+        """How many deltas wait to be folded in."""
+        return sum(1 for _ in self._deltas())
+
+    def _deltas(self) -> Iterator[tuple[int, Path]]:
+        """Number and path of each delta, in order of number."""
+        if not self._delta_folder.is_dir():
+            return
+        for path in sorted(self._delta_folder.glob("*.parquet")):
+            number = path.name.partition("-")[0]
+            if number.isdecimal():
+                yield int(number), path
+
+    def _folded(self) -> int:
+        """The number of the last delta that the base has taken in."""
+        try:
+            return self._number_of(read_table(self._base_path, columns=[], remedy=self._remedy))
+        except FileNotFoundError:
+            return 0
+
+    @staticmethod
+    def _number_of(base: pa.Table) -> int:
+        return int((base.schema.metadata or {}).get(_FOLDED, b"0"))
+
+    def _overlaid(self, deltas: list[tuple[int, Path]]) -> pa.Table:
+        try:
+            base = read_table(self._base_path, remedy=self._remedy)
+        except FileNotFoundError:
+            base = self._schema.empty_table()
+        folded = self._number_of(base)
+        base = self._conforming(base, self._base_path)
+        newer = [(n, self._conforming(read_table(p, remedy=self._remedy), p)) for n, p in deltas if n > folded]
+        if not newer:
+            return base
+        changed = pa.concat_tables([table for _, table in newer])
+        numbers = np.repeat([n for n, _ in newer], [table.num_rows for _, table in newer])
+        sources = changed["source"].combine_chunks().dictionary_encode()
+        codes = sources.indices.to_numpy()
+        last = np.zeros(len(sources.dictionary), dtype=np.int64)
+        np.maximum.at(last, codes, numbers)
+        column, value = self._gone
+        keep = pc.and_(pa.array(numbers == last[codes]), pc.not_equal(changed[column].combine_chunks(), value))
+        kept = base.filter(pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
+        return pa.concat_tables([kept, changed.filter(keep)])
+
+    def _conforming(self, table: pa.Table, path: Path) -> pa.Table:
+        if set(table.schema.names) != set(self._schema.names):
+            raise LakeError(f"{path} has the columns {table.schema.names}, not {self._schema.names}. {self._remedy}")
+        return table.select(self._schema.names).cast(self._schema)

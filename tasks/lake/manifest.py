@@ -1,0 +1,59 @@
+"""The manifest: one row a document, as of the last commit. It is written last, so it never claims what is not so."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.lake.ledger import Ledger
+from tasks.lake.writing import Checkpoint, pass_by
+from tasks.records import MANIFEST_SCHEMA
+
+FOLD_AFTER = 1_000
+"""Deltas that a long run may leave before they are folded in on the way: reading opens each of them."""
+
+_REMEDY = (
+    "Restore it from a copy, or delete it: the next ingest then reads every document again and buys no vector twice."
+)
+
+
+class Manifest:
+    """The manifest of the collection whose folder is `collection_dir`."""
+
+    def __init__(self, collection_dir: Path, *, checkpoint: Checkpoint = pass_by) -> None:
+        self._ledger = Ledger(
+            collection_dir / "manifest.parquet",
+            MANIFEST_SCHEMA,
+            gone=("status", "removed"),
+            remedy=_REMEDY,
+            checkpoint=checkpoint,
+        )
+
+    def read(self) -> pa.Table:
+        """One row of `MANIFEST_SCHEMA` for each document that is not removed; base and deltas together.
+
+        Raises:
+            LakeError: A file of the manifest is damaged.
+        """
+        return self._ledger.read()
+
+    def commit(self, delta: pa.Table, name: str) -> None:
+        """Make the rows of `delta` those of their sources, durably; `status` "removed" takes a source off.
+
+        Args:
+            delta: Rows of `MANIFEST_SCHEMA`, each source at most once.
+            name: What to call it on disk, for people: a run or a job.
+
+        Raises:
+            ValueError: A source comes twice.
+            LakeError: The disk is full, read-only or failing.
+        """
+        if pc.count_distinct(delta["source"]).as_py() != delta.num_rows:
+            raise ValueError(f"delta {name} of the manifest names a source twice")
+        self._ledger.commit(delta, name)
+        if self._ledger.delta_count() >= FOLD_AFTER:
+            self.fold()
+
+    def fold(self) -> None:
+        """Fold the deltas into `manifest.parquet`, as at the end of a run; without deltas nothing is written."""
+        self._ledger.fold()

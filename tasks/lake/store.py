@@ -1,0 +1,167 @@
+"""The lake as a folder: its format, its collections, and who may write to it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Self
+
+from tasks.errors import LakeError
+from tasks.lake.chunks import ChunkParts
+from tasks.lake.lease import Lease, hold
+from tasks.lake.manifest import Manifest
+from tasks.lake.rejects import Rejects
+from tasks.lake.runs import Runs
+from tasks.lake.vectors import VectorStore
+from tasks.lake.writing import disk_errors, make_folder, sweep_unfinished, write_bytes_atomically
+from tasks.records import EmbeddingSpace
+
+FORMAT = 1
+_COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_TAKEN = frozenset({"vectors", "format.json", "lease"})
+_JOBS_AT_A_TIME = 100
+
+
+class Lake:
+    """One collection's view of the lake at `path`.
+
+    Opened for writing it holds the lake's lease until `close`: vectors are shared by all collections, so there is one
+    writer a lake, not one a collection. Opened read-only it touches nothing, and a lake that is not there is empty.
+    """
+
+    def __init__(self, path: Path, collection: str, lease: Lease | None) -> None:
+        self.path = path
+        self.collection = collection
+        self._lease = lease
+        self._next_job = 0
+        self._claimed = 0
+        self.chunks = ChunkParts(self.chunks_dir)
+        self.manifest = Manifest(self.collection_dir)
+        self.rejects = Rejects(self.collection_dir)
+        self.runs = Runs(self.collection_dir)
+
+    @classmethod
+    def open(cls, path: Path, collection: str, *, read_only: bool = False) -> Self:
+        """The lake at `path` as `collection` sees it; made when it is not there, unless `read_only`.
+
+        Raises:
+            LeaseHeld: Another living process writes to this lake.
+            LakeError: The name does not do, something else is in the way, the folder cannot be written, or the lake
+                was made by a newer version.
+        """
+        if not _COLLECTION.fullmatch(collection) or collection in _TAKEN:
+            raise LakeError(
+                f"The collection name {collection!r} cannot be a folder of the lake: expected 1 to 200 letters, digits,"
+                f" '_', '-' or '.', not beginning with '.' or '-', and none of {', '.join(sorted(_TAKEN))}."
+            )
+        path = path.absolute()
+        if path.exists() and not path.is_dir():
+            raise LakeError(f"The lake {path} is a file, not a folder. Set lake.path to a folder of its own.")
+        _check_format(path / "format.json")
+        if read_only:
+            return cls(path, collection, None)
+        make_folder(path)
+        lease = hold(path / "lease", f"The lake {path}")
+        try:
+            lake = cls(path, collection, lease)
+            lake._prepare()
+        except LakeError:
+            lease.release()
+            raise
+        return lake
+
+    @property
+    def collection_dir(self) -> Path:
+        """The folder of this collection."""
+        return self.path / self.collection
+
+    @property
+    def chunks_dir(self) -> Path:
+        """The folder of this collection's chunk parts."""
+        return self.collection_dir / "chunks"
+
+    @property
+    def vectors_dir(self) -> Path:
+        """The folder of the vector stores, one a space, shared by all collections."""
+        return self.path / "vectors"
+
+    def vectors(self, space: EmbeddingSpace, *, journal_dir: Path | None = None) -> VectorStore:
+        """The vector store of `space`, for writing when the lake is. See `VectorStore.open`."""
+        return VectorStore.open(self.vectors_dir, space, journal_dir=journal_dir, read_only=self._lease is None)
+
+    def next_job(self, count: int = 1) -> int:
+        """The first of `count` job numbers in a row that no run has had, not even a killed one.
+
+        Numbers are claimed on disk before they are given out: a worker that outlives its killed run may still be
+        writing the parts of its job.
+
+        Raises:
+            LakeError: The lake was opened read-only, or the disk refuses.
+        """
+        if self._lease is None:
+            raise LakeError(f"The lake {self.path} was opened for reading; jobs are for the one who writes.")
+        if self._next_job == 0:
+            parts = self.chunks.all()
+            self._next_job = max(_claimed(self._claim_path), parts[-1].job + 1 if parts else 1)
+        first, self._next_job = self._next_job, self._next_job + count
+        if self._next_job > self._claimed:
+            self._claim(self._next_job + _JOBS_AT_A_TIME - 1)
+        return first
+
+    def close(self) -> None:
+        """Give the lease back, and the job numbers that were claimed and not used."""
+        if self._lease is None:
+            return
+        if self._claimed > self._next_job:
+            self._claim(self._next_job)
+        self._lease.release()
+        self._lease = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _claim_path(self) -> Path:
+        return self.collection_dir / "jobs.json"
+
+    def _prepare(self) -> None:
+        if not (self.path / "format.json").exists():
+            _write_json(self.path / "format.json", {"format": FORMAT})
+        make_folder(self.chunks_dir)
+        make_folder(self.vectors_dir)
+        sweep_unfinished(self.path)
+
+    def _claim(self, end: int) -> None:
+        """Claim job numbers below `end`."""
+        _write_json(self._claim_path, {"next": end})
+        self._claimed = end
+
+
+def _check_format(path: Path) -> None:
+    try:
+        with disk_errors(path, "Reading"):
+            found = json.loads(path.read_bytes()) if path.exists() else {"format": FORMAT}
+    except ValueError as error:
+        raise LakeError(f'{path} is damaged: expected {{"format": {FORMAT}}}. Restore it from a copy.') from error
+    number = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(number, int):
+        raise LakeError(f'{path} is damaged: expected {{"format": {FORMAT}}}. Restore it from a copy.')
+    if number > FORMAT:
+        raise LakeError(
+            f"{path} says that the lake was made by a newer version (format {number}; this one knows up to {FORMAT})."
+            " Use that version, or set lake.path to another folder."
+        )
+
+
+def _claimed(path: Path) -> int:
+    """The first job number that nobody has claimed; 1 when nothing is known."""
+    try:
+        return int(json.loads(path.read_bytes())["next"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 1
+
+
+def _write_json(path: Path, value: dict[str, int]) -> None:
+    write_bytes_atomically(json.dumps(value).encode(), path)
