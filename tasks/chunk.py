@@ -204,11 +204,7 @@ class _Shard:
             own.append(_clash(document.source, clash))
         elif not chunks:
             own.append(_blank(document.source))
-        first = self._number
-        for chunk in chunks:
-            self._chunks.append(chunk)
-            if len(self._chunks) == SHARD_CHUNKS and chunk is not chunks[-1]:
-                self.flush()
+        first = self._append(chunks)
         self._rejects += own
         self._documents.append(
             self._row(file, document.source, document.document_hash)
@@ -221,7 +217,24 @@ class _Shard:
                 "rejects": len(own),
             }
         )
+        if len(chunks) > SHARD_CHUNKS:
+            self.flush()
         self._flush_if_due()
+
+    def _append(self, chunks: list[Chunk]) -> int:
+        """Queue a document's chunks; the number of the part in which they begin.
+
+        A part holds whole documents, or a piece of a single one that is longer than a part. So a part that the manifest
+        does not name belongs to documents that were never finished, and to no others.
+        """
+        if len(self._chunks) + len(chunks) > SHARD_CHUNKS:
+            self.flush()
+        first = self._number
+        for start in range(0, len(chunks), SHARD_CHUNKS):
+            if start:
+                self.flush()
+            self._chunks += chunks[start : start + SHARD_CHUNKS]
+        return first
 
     def add_reject(self, reject: Reject) -> None:
         """Keep a reject until it is known whether its document comes too."""

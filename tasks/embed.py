@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tasks.chunk import Part
 from tasks.embedding import Dispatcher, TextItem
-from tasks.errors import Rejected
+from tasks.errors import TextsRefused
 from tasks.lake import ChunkParts, VectorStore
 
 
@@ -24,7 +24,7 @@ class Embedded:
 
     bought: int
     reused: int
-    refused: Mapping[bytes, Rejected]
+    refused: Mapping[bytes, TextsRefused]
 
 
 class EmbedStage:
@@ -42,7 +42,7 @@ class EmbedStage:
         rows = await asyncio.to_thread(self._parts.read, part.job, part.number, part.number, columns=columns)
         keys: list[bytes] = rows["text_key"].to_pylist()
         wanted = {keys[position]: position for position in reversed(self._store.missing(keys))}
-        futures: dict[bytes, asyncio.Future[None]] = {}
+        futures: dict[bytes, asyncio.Future[TextsRefused | None]] = {}
         for key, position in sorted(wanted.items(), key=lambda item: item[1]):
             futures[key] = await self._dispatcher.submit(
                 TextItem(
@@ -52,12 +52,8 @@ class EmbedStage:
                     source=rows["source"][position].as_py(),
                 )
             )
-        refused: dict[bytes, Rejected] = {}
-        for key, outcome in zip(futures, await asyncio.gather(*futures.values(), return_exceptions=True), strict=True):
-            if isinstance(outcome, Rejected):
-                refused[key] = outcome
-            elif isinstance(outcome, BaseException):
-                raise outcome
+        outcomes = await asyncio.gather(*futures.values())
+        refused = {key: refusal for key, refusal in zip(futures, outcomes, strict=True) if refusal is not None}
         bought = len(futures) - len(refused)
         lost = sum(key in refused for key in keys)
         return Embedded(bought=bought, reused=len(keys) - bought - lost, refused=refused)

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.chunk import Part
-from tasks.errors import CollectionError, Rejected
-from tasks.lake import ChunkParts, Manifest, RejectLog, VectorStore, part_name
+from tasks.errors import CollectionError, Rejected, TextsRefused
+from tasks.lake import Lake, VectorStore
 from tasks.milvus import Collection, check_rows
 from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, Reject, Stage, reject_table
 
@@ -39,25 +39,25 @@ class LoadStage:
     def __init__(
         self,
         *,
-        parts: ChunkParts,
+        lake: Lake,
         store: VectorStore,
         collection: Collection,
-        manifest: Manifest,
-        rejects: RejectLog,
         previous: pa.Table,
         doubted_rows: Mapping[str, frozenset[str]],
         space: str,
+        run: str,
     ) -> None:
         """A stage for one run.
 
         `previous`: manifest rows of the documents that this run reads again. `doubted_rows`: by source, ids that an
         interrupted run may have upserted. `space`: name of the embedding space of this run.
         """
-        self._parts = parts
+        self._parts = lake.chunks
         self._store = store
         self._collection = collection
-        self._manifest = manifest
-        self._rejects = rejects
+        self._manifest = lake.manifest
+        self._rejects = lake.rejects
+        self._run = run
         self._previous = {row["source"]: row for row in previous.to_pylist()}
         self._doubted = doubted_rows
         self._space = space
@@ -66,7 +66,7 @@ class LoadStage:
         self._losses: dict[str, list[Reject]] = {}
         self.finished: set[str] = set()
 
-    def run(self, part: Part, refused: Mapping[bytes, Rejected]) -> Loaded:
+    def run(self, part: Part, refused: Mapping[bytes, TextsRefused]) -> Loaded:
         """Load one part; blocking. `refused` are texts without a vector, by key."""
         written = self._parts.read(part.job, part.number, part.number)
         rows, losses = _without_refused(written, refused)
@@ -100,8 +100,10 @@ class LoadStage:
             tombstones = documents.set_column(
                 position, MANIFEST_SCHEMA.field("status"), pa.array(["removed"] * documents.num_rows, pa.string())
             )
-            self._rejects.replace(documents["source"].to_pylist(), REJECT_SCHEMA.empty_table())
-            self._manifest.commit(tombstones, "removed")
+            self._rejects.replace(
+                documents["source"].to_pylist(), REJECT_SCHEMA.empty_table(), run=self._run, name=self._run
+            )
+            self._manifest.commit(tombstones, self._run)
         return len(ids)
 
     def _fit_rows(self, rows: pa.Table) -> tuple[pa.Table, np.ndarray, list[Reject]]:
@@ -198,8 +200,9 @@ class LoadStage:
         counts = Counter(self._verdict(row) for row in documents)
         rejects = pa.concat_tables([part.rejects, reject_table(losses)])
         sources = [row["source"] for row in documents]
-        self._rejects.replace(sources, rejects)
-        self._manifest.commit(pa.Table.from_pylist(documents, schema=MANIFEST_SCHEMA), part_name(part.job, part.number))
+        name = f"job-{part.job}-{part.number}"
+        self._rejects.replace(sources, rejects, run=self._run, name=name)
+        self._manifest.commit(pa.Table.from_pylist(documents, schema=MANIFEST_SCHEMA), name)
         self.finished.update(sources)
         return Loaded(
             added=counts["added"],
@@ -218,7 +221,7 @@ class LoadStage:
         return "unchanged" if same else "changed"
 
 
-def _without_refused(rows: pa.Table, refused: Mapping[bytes, Rejected]) -> tuple[pa.Table, list[Reject]]:
+def _without_refused(rows: pa.Table, refused: Mapping[bytes, TextsRefused]) -> tuple[pa.Table, list[Reject]]:
     """The rows that have a vector, and a reject for each that the provider refused."""
     if not refused:
         return rows, []

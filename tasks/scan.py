@@ -5,6 +5,7 @@ an Arrow join. Law 7 is judged here, before anything else happens.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -34,7 +35,7 @@ class Scan:
     `jobs`: files to read, in listing order. `previous`: manifest rows of documents in those files. `kept`: manifest
     rows of documents that are as they were, `touched` those of them whose file has a new time but the same bytes (with
     the new time filled in). `removed`: manifest rows of documents whose file is gone. `rejects`: what the listing could
-    not take. `known`: how many documents the manifest had under these sources.
+    not take. `known`: how many documents with rows the manifest had under these sources.
     """
 
     jobs: tuple[tuple[SourceFile, ...], ...]
@@ -65,7 +66,7 @@ def scan(
     listed = list(list_files(sources, include=include, exclude=exclude, base=base))
     rejects = tuple(found for found in listed if isinstance(found, Reject))
     files = [found for found in listed if isinstance(found, SourceFile)]
-    scope = manifest.filter(_under(manifest["path"], [str(s.absolute()) for s in sources]))
+    scope = manifest.filter(_under(manifest["path"], _absolute(sources)))
     doubted = pa.array(sorted(set(in_doubt)), pa.string())
 
     rows = _file_table(files)
@@ -114,7 +115,7 @@ def scan(
         removed=gone,
         rejects=rejects,
         files=len(files),
-        known=scope.num_rows,
+        known=pc.sum(pc.greater(scope["chunks"], 0)).as_py() or 0,
     )
 
 
@@ -139,6 +140,15 @@ def refuse_rash_removal(removed: int, known: int, max_share: float, sources: Seq
             f"{max_share:.0%} of sources.max_removed_share); nothing was deleted. "
             f"Look whether the source is complete; {allow}"
         )
+
+
+def is_below(name: str, folders: Sequence[str]) -> bool:
+    """Whether `name`, a path or the name of a record in it, is one of `folders` or lies below one.
+
+    >>> is_below("/a/b.jsonl#7", ["/a/b.jsonl"]), is_below("/ab/c", ["/a"])
+    (True, False)
+    """
+    return any(name == f or name.startswith((f.rstrip("/") + "/", f + "#")) for f in folders)
 
 
 def fingerprint_of(*parts: object) -> str:
@@ -186,6 +196,11 @@ def _under(paths: pa.ChunkedArray, folders: Sequence[str]) -> pa.ChunkedArray:
         below = pc.starts_with(paths, pattern=folder.rstrip("/") + "/")
         found = pc.or_(found, pc.or_(below, pc.equal(paths, folder)))
     return found
+
+
+def _absolute(sources: Sequence[Path]) -> list[str]:
+    """As the listing names them; not resolved, which would follow links."""
+    return [os.path.abspath(source) for source in sources]  # noqa: PTH100
 
 
 def _hash_or_none(path: str) -> str | None:

@@ -1,0 +1,212 @@
+"""The command `millrace`: arguments in, an exit code out.
+
+Results go to standard output, progress and logs to standard error.
+
+Whatever a command needs is imported when it runs, so that `--help` answers at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from tasks.errors import BudgetReached, ConfigurationError, MillraceError
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
+EXIT_OK, EXIT_STOPPED, EXIT_USAGE, EXIT_REJECTS, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def _common(command: CommandT) -> CommandT:
+    """The options that every command takes."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable."
+        ),
+        click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="millrace", message="%(version)s")
+def millrace() -> None:
+    """Turn a folder of documents into a searchable Milvus collection.
+
+    \b
+      millrace ingest docs/                       read, chunk, embed and upsert whatever changed
+      millrace search "how do I open the sluice"  the passages that answer, with file and page
+    """
+
+
+@millrace.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+@click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
+@_common
+def ingest(
+    sources: tuple[Path, ...], max_cny: float | None, config: Path | None, overrides: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Bring whatever changed in SOURCE... since the last run into the collection.
+
+    \b
+      millrace ingest docs/
+      millrace ingest docs/ notes.jsonl --set milvus.collection=handbook
+      millrace ingest docs/ --set embedding.provider=dashscope --max-cny 5
+    """
+    if max_cny is not None:
+        overrides = (*overrides, f"budget.max_cny={max_cny}")
+    settings = _settings(config, overrides)
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.ingest import ingest_under_prefect as run_ingest
+    else:
+        from flows.runner import ingest_here as run_ingest
+
+        _say(
+            "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
+            as_json=as_json,
+        )
+    report = run_ingest(settings, [source.absolute() for source in sources], quiet=as_json)
+    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    if report.error:
+        click.echo(f"millrace: {report.error}", err=True)
+    sys.exit(report.exit_code)
+
+
+@millrace.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+@_common
+def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Say what `ingest` would do and cost, without one network call.
+
+    \b
+      millrace plan docs/ --set embedding.provider=dashscope
+    """
+    from flows.plan import make_plan
+
+    made = make_plan(_settings(config, overrides), [source.absolute() for source in sources])
+    _print_result(made.as_json(), made.lines(), as_json=as_json)
+
+
+@millrace.command()
+@click.argument("query")
+@click.option("--filter", "expression", default="", metavar="EXPRESSION", help="A Milvus filter on `metadata`.")
+@_common
+def search(query: str, expression: str, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Show the passages nearest to QUERY, with file, page and heading.
+
+    \b
+      millrace search "where is the spare handle kept"
+      millrace search "水斗板的含水率" --filter 'metadata["page_start"] <= 3'
+    """
+    from flows.search import search_collection
+
+    found = search_collection(_settings(config, overrides), query, expression)
+    _print_result(found.as_json(), found.lines(), as_json=as_json)
+
+
+@millrace.command()
+@_common
+def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Show the last runs, what the lake holds, and how many rejects there are.
+
+    \b
+      millrace status --set lake.path=lake
+    """
+    from flows.status import lake_status
+
+    shown = lake_status(_settings(config, overrides))
+    _print_result(shown.as_json(), shown.lines(), as_json=as_json)
+
+
+@millrace.group(invoke_without_command=True)
+@_common
+@click.pass_context
+def rejects(context: click.Context, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """The items that were not taken, and why; `millrace rejects` alone lists them.
+
+    \b
+      millrace rejects list --json
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_rejects, config=config, overrides=overrides, as_json=as_json)
+
+
+@rejects.command("list")
+@click.option("--reason", default="", metavar="REASON", help="Only the rejects with this reason.")
+@_common
+def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = "", *, as_json: bool) -> None:
+    """List the rejected items with their reason and what to do.
+
+    \b
+      millrace rejects list
+      millrace rejects list --reason page_scanned --json
+    """
+    from flows.status import outstanding_rejects
+
+    shown = outstanding_rejects(_settings(config, overrides), reason=reason)
+    _print_result(shown.as_json(), shown.lines(), as_json=as_json)
+
+
+def main() -> NoReturn:
+    """Run the command line; never a traceback for what millrace itself reports."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        millrace.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.UsageError as error:
+        _fail(error.format_message(), EXIT_USAGE, as_json=as_json, hint=_usage(error))
+    except ConfigurationError as error:
+        _fail(str(error), EXIT_USAGE, as_json=as_json)
+    except BudgetReached as error:
+        _fail(str(error), EXIT_BUDGET, as_json=as_json)
+    except MillraceError as error:
+        _fail(str(error), EXIT_STOPPED, as_json=as_json)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", EXIT_INTERRUPTED, as_json=as_json)
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(EXIT_STOPPED)
+    sys.exit(EXIT_OK)
+
+
+def _settings(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
+    from configs.settings import load_settings
+
+    return load_settings(config, overrides)
+
+
+def _print_result(result: dict[str, object], lines: list[str], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(lines))
+
+
+def _fail(message: str, code: int, *, as_json: bool, hint: str = "") -> NoReturn:
+    click.echo(f"millrace: {message}{hint}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+    sys.exit(code)
+
+
+def _usage(error: click.UsageError) -> str:
+    return f"\n{error.ctx.get_usage()}\nTry: {error.ctx.command_path} --help" if error.ctx else ""
+
+
+def _say(line: str, *, as_json: bool) -> None:
+    if not as_json:
+        click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

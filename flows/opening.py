@@ -1,0 +1,151 @@
+"""Settings to rooms: the one place that translates keys of the configuration into what each room is given."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from configs.settings import Settings
+from tasks.chunking import ChunkOptions
+from tasks.documents import DocumentOptions
+from tasks.embedding import (
+    EmbeddingClient,
+    ModelSpec,
+    choose_dimensions,
+    embedding_space,
+    find_model,
+    make_client,
+)
+from tasks.errors import ConfigurationError
+from tasks.milvus import Collection, CollectionShape
+from tasks.records import EmbeddingSpace
+from tasks.scan import fingerprint_of
+
+READING_VERSION = 1
+"""Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
+
+_IN_FLIGHT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model of the settings: its figures, with the limits of the settings in place of the catalogue's."""
+
+    spec: ModelSpec
+    space: EmbeddingSpace
+    max_in_flight: int
+
+
+def open_model(settings: Settings) -> Model:
+    """The model that the settings name. Raises `ConfigurationError` when it cannot do what they ask."""
+    embedding, limits = settings.embedding, settings.limits
+    spec = find_model(embedding.provider, embedding.model, base_url=embedding.base_url)
+    dimensions = choose_dimensions(spec, embedding.dimensions or None)
+    spec = replace(
+        spec,
+        texts_per_request=limits.texts_per_request or spec.texts_per_request,
+        tokens_per_request=limits.tokens_per_request or spec.tokens_per_request,
+        requests_per_second=limits.requests_per_second or spec.requests_per_second,
+        tokens_per_second=limits.tokens_per_second or spec.tokens_per_second,
+        requests_per_minute=limits.requests_per_minute or spec.requests_per_minute,
+        tokens_per_minute=limits.tokens_per_minute or spec.tokens_per_minute,
+    )
+    longest = settings.chunking.max_tokens + spec.end_mark_tokens
+    if spec.tokens_per_text and longest > spec.tokens_per_text:
+        raise ConfigurationError(
+            f"chunking.max_tokens = {settings.chunking.max_tokens}: {spec.name} takes "
+            f"{spec.tokens_per_text - spec.end_mark_tokens} tokens a text at most"
+        )
+    return Model(
+        spec=spec,
+        space=embedding_space(spec, embedding.base_url, dimensions),
+        max_in_flight=limits.max_in_flight or _IN_FLIGHT,
+    )
+
+
+def check_environment(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> str:
+    """The API key, "" where none is needed. Raises `ConfigurationError` when it is needed and not there."""
+    variable = settings.embedding.api_key_env
+    api_key = environment.get(variable, "").strip()
+    if model.spec.provider != "local" and not api_key:
+        raise ConfigurationError(
+            f"provider {model.spec.provider} needs an API key: set the environment variable {variable} "
+            "(embedding.api_key_env names it)"
+        )
+    return api_key
+
+
+def open_client(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> EmbeddingClient:
+    """A client of the model's provider. Raises `ConfigurationError` when the key is not in the environment."""
+    return make_client(
+        model.spec,
+        base_url=settings.embedding.base_url,
+        api_key=check_environment(settings, model, environment),
+        dimensions=model.space.dimensions,
+        timeout_s=settings.embedding.timeout_s,
+        max_connections=model.max_in_flight,
+    )
+
+
+def open_collection(
+    settings: Settings, model: Model, *, create: bool, environment: Mapping[str, str] = os.environ
+) -> Collection:
+    """The collection of the settings, in the shape that they and the model ask for."""
+    milvus = settings.milvus
+    return Collection.open(
+        uri=milvus.uri,
+        name=milvus.collection,
+        token=environment.get(milvus.token_env, ""),
+        timeout_s=milvus.timeout_s,
+        shape=CollectionShape(
+            dimensions=model.space.dimensions,
+            content_max_bytes=milvus.content_max_bytes,
+            metric=milvus.metric,
+            index_params=(("M", milvus.hnsw_m), ("efConstruction", milvus.hnsw_ef_construction)),
+        ),
+        create=create,
+    )
+
+
+def document_options(settings: Settings) -> DocumentOptions:
+    """How documents are read."""
+    documents = settings.documents
+    return DocumentOptions(
+        encoding=documents.encoding or None,
+        text_column=documents.text_column,
+        id_column=documents.id_column,
+        title_column=documents.title_column,
+        metadata_columns=documents.metadata_columns,
+    )
+
+
+def chunk_options(settings: Settings) -> ChunkOptions:
+    """Both bounds of a chunk, and the overlap."""
+    return ChunkOptions(
+        max_tokens=settings.chunking.max_tokens,
+        overlap_tokens=settings.chunking.overlap_tokens,
+        max_bytes=settings.milvus.content_max_bytes,
+    )
+
+
+def fingerprint(settings: Settings, model: Model) -> str:
+    """What shapes the rows of a document: reading, chunking and the embedding space, and nothing else."""
+    return fingerprint_of(
+        READING_VERSION, document_options(settings), chunk_options(settings), model.spec.tokenizer, model.space.name
+    )
+
+
+def sources_base(settings: Settings) -> Path | None:
+    """The folder that document names are relative to, if any."""
+    return Path(settings.sources.base).absolute() if settings.sources.base else None
+
+
+def document_name(settings: Settings, source: Path) -> str:
+    """What documents call `source` in their names: its absolute path, or its path below `sources.base`."""
+    base = sources_base(settings)
+    return source.as_posix() if base is None else source.relative_to(base).as_posix()
+
+
+def reading_processes(settings: Settings, jobs: int) -> int:
+    """How many processes read: what the settings say, or one a core, and no more than there are jobs."""
+    return max(1, min(settings.documents.workers or os.cpu_count() or 1, jobs))

@@ -1,0 +1,336 @@
+"""The ingestion itself: scan, then chunk, embed and load, overlapping, with bounded room between them.
+
+`Pipeline` orders the stages and owns what they share; it runs the same under Prefect and without. Stages are addressed
+by job and part numbers only, so that a flow can wrap each call as a task.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from configs.settings import Settings
+from flows import opening
+from flows.progress import Progress
+from flows.report import RunReport
+from tasks.chunk import ChunkJob, ChunkSettings, ChunkStage, Part
+from tasks.embed import Embedded, EmbedStage
+from tasks.embedding import Budget, Dispatcher, Pacer, Tally
+from tasks.lake import Lake
+from tasks.load import Loaded, LoadStage
+from tasks.records import reject_table
+from tasks.recover import Doubt, rows_in_doubt
+from tasks.scan import Scan, is_below, refuse_rash_removal, scan
+
+T = TypeVar("T")
+
+_PARTS_UNDER_WAY = 4  # between the readers and the collection; bounds memory and what a crash makes again
+
+
+class Pipeline:
+    """One run of `ingest` over one lake and collection; the caller holds the lake open for writing."""
+
+    def __init__(
+        self, settings: Settings, sources: Sequence[Path], lake: Lake, report: RunReport, progress: Progress
+    ) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._lake = lake
+        self._report = report
+        self._progress = progress
+        self._model = opening.open_model(settings)
+        self._jobs: dict[int, ChunkJob] = {}
+        self._parts: dict[str, Part] = {}
+        self._embedded: dict[str, Embedded] = {}
+        self._spoiled: set[str] = set()
+        self._queue: asyncio.Queue[tuple[str, asyncio.Task[int]] | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_PARTS_UNDER_WAY)
+        # A flow may wrap these three; they take a number or a name and return a count, nothing else.
+        self.chunk: Callable[[int], Awaitable[int]] = self._chunk
+        self.embed: Callable[[str], Awaitable[int]] = self._embed
+        self.load: Callable[[str], Awaitable[int]] = self._load
+
+    async def run(self) -> None:
+        """Bring the collection to the state of the sources, filling the report on the way."""
+        doubt = await asyncio.to_thread(rows_in_doubt, self._lake)
+        found = await asyncio.to_thread(self._scan, doubt)
+        self._count_kept(found)
+        self._refuse_rash_removal(_with_rows(found.removed), found)
+        lost = self._lost_sources(doubt, found, finished=set())
+        settled = set(found.removed["source"].to_pylist())
+        if found.jobs or found.removed.num_rows or lost:
+            async with self._stages(found, doubt) as load_stage:
+                if found.jobs:
+                    await self._ingest()
+                lost = self._lost_sources(doubt, found, finished=load_stage.finished)
+                await asyncio.to_thread(self._remove, found, doubt, lost, load_stage)
+                settled |= load_stage.finished | lost
+        await asyncio.to_thread(self._settle, found, doubt, settled)
+
+    def _scan(self, doubt: Doubt) -> Scan:
+        sources = self._settings.sources
+        return scan(
+            self._sources,
+            self._lake.manifest.read(),
+            include=sources.include,
+            exclude=sources.exclude,
+            base=opening.sources_base(self._settings),
+            fingerprint=opening.fingerprint(self._settings, self._model),
+            in_doubt=doubt.rows,
+        )
+
+    def _count_kept(self, found: Scan) -> None:
+        documents, chunks = self._report.documents, self._report.chunks
+        rejected = pc.sum(pc.equal(found.kept["status"], "rejected")).as_py() or 0
+        documents.rejected += rejected
+        documents.unchanged += found.kept.num_rows - rejected
+        documents.seen += found.kept.num_rows
+        chunks.unchanged += pc.sum(found.kept["chunks"]).as_py() or 0
+        chunks.total = chunks.unchanged
+        self._progress.files = sum(len(job) for job in found.jobs)
+
+    def _refuse_rash_removal(self, removed: int, found: Scan) -> None:
+        share = self._settings.sources.max_removed_share
+        refuse_rash_removal(removed, found.known, share, self._sources, listed=found.files)
+
+    @contextlib.asynccontextmanager
+    async def _stages(self, found: Scan, doubt: Doubt) -> AsyncIterator[LoadStage]:
+        """Everything that must be open while rows move: the collection first, so that nothing is bought in vain."""
+        settings, model, lake = self._settings, self._model, self._lake
+        async with contextlib.AsyncExitStack() as stack:
+            client = opening.open_client(settings, model)
+            stack.push_async_callback(client.close)
+            collection = await asyncio.to_thread(opening.open_collection, settings, model, create=True)
+            stack.callback(collection.close)
+            store = await asyncio.to_thread(lake.vectors, model.space)
+            stack.callback(store.close)
+            spec = model.spec
+            dispatcher = Dispatcher(
+                client,
+                Pacer(
+                    requests_per_second=spec.requests_per_second,
+                    tokens_per_second=spec.tokens_per_second,
+                    requests_per_minute=spec.requests_per_minute,
+                    tokens_per_minute=spec.tokens_per_minute,
+                ),
+                store=store,
+                texts_per_request=spec.texts_per_request,
+                tokens_per_request=spec.tokens_per_request,
+                max_in_flight=model.max_in_flight,
+                budget=Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens),
+                tally=Tally(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
+            )
+            self._dispatcher = dispatcher
+            self._progress.tally = dispatcher.tally
+            stack.callback(self._note_bill)
+            stack.push_async_callback(dispatcher.close)
+            self._chunk_stage = self._open_chunk_stage(found)
+            stack.callback(self._chunk_stage.close)
+            self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=spec.end_mark_tokens)
+            self._load_stage = LoadStage(
+                lake=lake,
+                store=store,
+                collection=collection,
+                previous=found.previous,
+                doubted_rows=doubt.rows,
+                space=model.space.name,
+                run=self._report.run,
+            )
+            yield self._load_stage
+
+    def _open_chunk_stage(self, found: Scan) -> ChunkStage:
+        settings = self._settings
+        first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
+        self._jobs = {first + i: ChunkJob(first + i, files) for i, files in enumerate(found.jobs)}
+        return ChunkStage(
+            ChunkSettings(
+                documents=opening.document_options(settings),
+                chunking=opening.chunk_options(settings),
+                tokenizer=self._model.spec.tokenizer,
+                fingerprint=opening.fingerprint(settings, self._model),
+                space=self._model.space.name,
+                run=self._report.run,
+                chunks_dir=self._lake.chunks_dir,
+            ),
+            workers=opening.reading_processes(settings, len(found.jobs)),
+            deadline_s=settings.documents.timeout_s,
+            memory_mb=settings.documents.max_memory_mb,
+        )
+
+    async def _ingest(self) -> None:
+        """Read, embed and load every job; on a failure, what was embedded before it is still loaded, in order."""
+        producer = asyncio.create_task(self._produce())
+        under_way: asyncio.Task[int] | None = None
+        try:
+            while (item := await self._queue.get()) is not None:
+                name, under_way = item
+                await under_way
+                await self.load(name)
+                self._room.release()
+            await producer
+        finally:
+            self._chunk_stage.close()
+            left = [item[1] for item in _drained(self._queue) if item is not None]
+            await _cancel([producer, *left, *([under_way] if under_way else [])])
+
+    async def _produce(self) -> None:
+        """Run the jobs on all reading processes, then let the last, partly filled request go."""
+        jobs = iter(sorted(self._jobs))
+
+        async def read_jobs() -> None:
+            for job in jobs:  # one iterator, shared: each job is taken once
+                await self.chunk(job)
+
+        try:
+            readers = [asyncio.create_task(read_jobs()) for _ in range(self._chunk_stage.workers)]
+            try:
+                await asyncio.gather(*readers)
+            finally:
+                await _cancel(readers)
+            self._dispatcher.flush()
+        finally:
+            self._queue.put_nowait(None)
+
+    async def _chunk(self, job: int) -> int:
+        """Read and cut one job; the number of its parts."""
+        files_done = 0
+
+        async def receive(part: Part) -> None:
+            nonlocal files_done
+            await self._room.acquire()
+            name = f"{part.job}-{part.number}"
+            self._parts[name] = part
+            self._progress.chunks_cut += part.chunks
+            self._progress.files_done += part.files_done - files_done
+            files_done = part.files_done
+            self._queue.put_nowait((name, asyncio.create_task(self._embed_one(name))))
+
+        return await self._chunk_stage.run(self._jobs[job], receive)
+
+    async def _embed_one(self, name: str) -> int:
+        return await self.embed(name)
+
+    async def _embed(self, name: str) -> int:
+        """See that every text of a part has its vector on disk; how many were bought."""
+        embedded = await self._embed_stage.run(self._parts[name])
+        self._embedded[name] = embedded
+        return embedded.bought
+
+    async def _load(self, name: str) -> int:
+        """Bring one embedded part into the collection; how many rows were upserted."""
+        part, embedded = self._parts.pop(name), self._embedded.pop(name)
+        loaded = await _to_the_end(self._load_stage.run, part, embedded.refused)
+        self._spoiled |= _spoiled_paths(part)
+        self._count(part, embedded, loaded)
+        return loaded.upserted
+
+    def _count(self, part: Part, embedded: Embedded, loaded: Loaded) -> None:
+        documents, chunks = self._report.documents, self._report.chunks
+        documents.added += loaded.added
+        documents.changed += loaded.changed
+        documents.unchanged += loaded.unchanged
+        documents.rejected += loaded.rejected
+        documents.seen += part.documents.num_rows
+        chunks.total += part.chunks
+        taken = part.chunks - loaded.rejected_chunks
+        chunks.rejected += loaded.rejected_chunks
+        chunks.embedded += min(embedded.bought, taken)
+        chunks.reused += taken - min(embedded.bought, taken)
+        chunks.upserted += loaded.upserted
+        chunks.deleted += loaded.deleted
+        self._progress.chunks_loaded += part.chunks
+
+    def _note_bill(self) -> None:
+        tally, report = self._dispatcher.tally, self._report
+        report.requests.sent = tally.requests_sent
+        report.requests.throttled = tally.requests_throttled
+        report.requests.retried = tally.requests_retried
+        report.tokens.counted = tally.tokens_counted
+        report.tokens.billed = tally.tokens_billed
+        report.cost_cny = tally.cost_cny
+
+    def _lost_sources(self, doubt: Doubt, found: Scan, finished: set[str]) -> set[str]:
+        """Sources in doubt that this run looked for and did not find: their rows must go."""
+        scope = [opening.document_name(self._settings, source) for source in self._sources]
+        kept = set(found.kept["source"].to_pylist()) if doubt.rows else set()
+        return {
+            source
+            for source in doubt.rows
+            if source not in finished
+            and source not in kept
+            and is_below(source, scope)
+            and not is_below(source, sorted(self._spoiled))
+        }
+
+    def _remove(self, found: Scan, doubt: Doubt, lost: set[str], stage: LoadStage) -> None:
+        """Delete the rows of documents that are gone: whole files, records of a file, and what nobody owns."""
+        previous = found.previous
+        there = pc.or_(
+            pc.is_in(previous["source"], value_set=pa.array(sorted(stage.finished), pa.string())),
+            pc.is_in(previous["path"], value_set=pa.array(sorted(self._spoiled), pa.string())),
+        )
+        gone = pa.concat_tables([found.removed, previous.filter(pc.invert(there))])
+        removed = _with_rows(gone)
+        self._refuse_rash_removal(removed, found)
+        self._report.documents.removed = removed
+        self._report.chunks.deleted += stage.remove(gone, {source: doubt.rows[source] for source in lost})
+
+    def _settle(self, found: Scan, doubt: Doubt, settled: set[str]) -> None:
+        """What comes after the last row: new times of untouched files, rejects of the listing, and tidying up."""
+        lake, run = self._lake, self._report.run
+        if found.touched.num_rows:
+            lake.manifest.commit(found.touched, run)
+        scope = [str(source) for source in self._sources]
+        outstanding = lake.rejects.outstanding()
+        before = outstanding.filter(pc.equal(outstanding["stage"], "scan"))["source"].to_pylist()
+        now = reject_table(list(found.rejects))
+        listed = {*now["source"].to_pylist(), *(source for source in before if is_below(source, scope))}
+        lake.rejects.replace(listed, now, run=run, name=run)
+        lake.manifest.fold()
+        lake.rejects.fold()
+        unsettled = {part for part, _ in doubt.parts}.difference(doubt.settled_parts(settled))
+        lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read())) - unsettled))
+        self._report.rejects = lake.rejects.outstanding().num_rows
+
+
+def _with_rows(documents: pa.Table) -> int:
+    """How many of the documents have rows in the collection; others were never more than a reject."""
+    return pc.sum(pc.greater(documents["chunks"], 0)).as_py() or 0
+
+
+def _spoiled_paths(part: Part) -> set[str]:
+    """Files that could not be read as a whole: documents known from them are kept, not taken for removed."""
+    whole = set(part.rejects.filter(pc.equal(part.rejects["item"], ""))["source"].to_pylist())
+    return {
+        row["path"]
+        for row in part.documents.to_pylist()
+        if row["status"] == "rejected" and row["source"] in whole and row["path"].endswith(row["source"])
+    }
+
+
+async def _to_the_end(work: Callable[..., T], *arguments: object) -> T:
+    """The result of `work` in a thread; when cancelled, it is waited for, since it cannot be stopped half-way."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+def _drained(queue: asyncio.Queue[T]) -> list[T]:
+    items = []
+    while not queue.empty():
+        items.append(queue.get_nowait())
+    return items
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """End the tasks; their failures, if any, have been or will be told by the one that failed first."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
