@@ -1,0 +1,49 @@
+"""Texts to vectors: the models and their limits, one client a provider, packing, pacing, retries and the bill.
+
+Knows HTTP, limits and prices. Does not know documents, files, Milvus, settings or the terminal. What it relies on of
+the provider is in `configs/models.toml` (figures) and `translate` (error codes), each with its source.
+"""
+
+from tasks.embedding.bill import Budget, Tally, cost_cny
+from tasks.embedding.catalogue import (
+    ModelSpec,
+    choose_dimensions,
+    embedding_space,
+    endpoint_url,
+    find_model,
+    known_models,
+    official_endpoint,
+)
+from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, make_client
+from tasks.embedding.dispatcher import Dispatcher
+from tasks.embedding.pacing import Clock, LoopClock, Pacer
+from tasks.embedding.packing import pack_requests
+from tasks.embedding.patience import Patience
+from tasks.embedding.purchases import Activity, Event, TextItem, VectorSink
+
+__all__ = [
+    "Activity",
+    "Budget",
+    "Clock",
+    "Dispatcher",
+    "EmbeddingClient",
+    "EmbeddingResponse",
+    "Event",
+    "LoopClock",
+    "ModelSpec",
+    "Pacer",
+    "Patience",
+    "Tally",
+    "TextItem",
+    "VectorSink",
+    "Vectors",
+    "choose_dimensions",
+    "cost_cny",
+    "embedding_space",
+    "endpoint_url",
+    "find_model",
+    "known_models",
+    "make_client",
+    "official_endpoint",
+    "pack_requests",
+]

@@ -1,0 +1,224 @@
+"""When the next request may go: requests and tokens, a second and a minute, and how fast the request rate may grow.
+
+The provider counts in several ways at once and does not say whether its windows slide. So requests are spread evenly
+rather than sent in bursts, every minute is also counted in a window that slides, and a rate that the provider refuses
+is lowered at once and probed upward slowly. Source: Alibaba's rate-limit and best-practice pages, read 2026-11 (a
+bucket that starts full trips `limit_burst_rate`; retries must take new tokens).
+"""
+
+import asyncio
+import math
+from collections import deque
+from typing import Protocol
+
+from tasks.errors import ThrottledLimit
+
+GROWTH_PER_S = 8.0
+"""Requests a second that the rate may gain each second. Nothing is published; this is our choice."""
+
+BURST_S = 0.5
+"""How much of a second's worth may be saved up while nobody asks: enough to make up for a pause of the event loop."""
+
+_MINUTE_S = 60.0
+_LONGEST_SLEEP_S = 1.0
+_CUT = 0.8  # of the rate, when the provider refuses it
+_LOWEST = 0.02  # of the rate that was set
+_PROBE_PER_S = 0.01  # of the rate that was set, gained back each second
+_CALM_S = 1.0  # refusals within this time of a cut tell of the rate before it
+
+
+class Clock(Protocol):
+    """Seconds that only grow, and a sleep measured in them."""
+
+    def now(self) -> float:
+        """Seconds since a moment that does not matter."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when `seconds` have passed."""
+        ...
+
+
+class LoopClock:
+    """The time of the running event loop."""
+
+    def now(self) -> float:
+        """As `Clock`."""
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        """As `Clock`."""
+        await asyncio.sleep(seconds)
+
+
+class Pacer:
+    """Hands out leave to send, first come first served. A limit of 0 is none.
+
+    A request larger than what may be saved up waits for that much, goes, and leaves a debt that those after it wait
+    off.
+    """
+
+    def __init__(
+        self,
+        *,
+        requests_per_second: float = 0.0,
+        tokens_per_second: float = 0.0,
+        requests_per_minute: float = 0.0,
+        tokens_per_minute: float = 0.0,
+        growth_per_s: float = GROWTH_PER_S,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or LoopClock()
+        self._requests = _Rate(requests_per_second, requests_per_minute)
+        self._tokens = _Rate(tokens_per_second, tokens_per_minute)
+        self._growth = _Growth(growth_per_s) if self._requests.limit else None
+        self._turn = asyncio.Lock()
+        self._paused_until = -math.inf
+        self.waiting_for = ""
+        """What the next request waits for: "requests", "tokens", "growth", "pause", or "" for nothing."""
+
+    async def acquire(self, tokens: int) -> float:
+        """Wait until one request of `tokens` billed tokens may go; the time at which it may."""
+        async with self._turn:
+            while (wait_s := self._wait_s(tokens)) > 0.0:
+                # Not longer, so that an early end of a pause, or a rate that recovers, is seen.
+                await self._clock.sleep(min(wait_s, _LONGEST_SLEEP_S))
+            now = self._clock.now()
+            self._requests.take(now, 1.0)
+            self._tokens.take(now, float(tokens))
+            if self._growth:
+                self._growth.take(now)
+            return now
+
+    def slow_down(self, limit: ThrottledLimit, *, sent_at: float = math.inf) -> None:
+        """The provider refused a request that went at `sent_at`: lower what it named, unless that was done since."""
+        now = self._clock.now()
+        if limit in {"requests", "unknown"}:
+            self._requests.cut(now, sent_at)
+        if limit in {"tokens", "unknown"}:
+            self._tokens.cut(now, sent_at)
+        if limit == "growth" and self._growth:
+            self._growth.restart(now, sent_at)
+
+    def pause_until(self, time: float) -> None:
+        """Let nothing go before `time` (of the clock)."""
+        self._paused_until = max(self._paused_until, time)
+
+    def resume(self) -> None:
+        """End a pause now."""
+        self._paused_until = -math.inf
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """The request rate and the token rate that are used, as shares of those that were set; 1.0 unless refused."""
+        return self._requests.share, self._tokens.share
+
+    def _wait_s(self, tokens: int) -> float:
+        now = self._clock.now()
+        allowed = self._growth.allowed(now) if self._growth else math.inf
+        waits = {
+            "pause": self._paused_until - now,
+            "tokens": self._tokens.wait_s(now, float(tokens)),
+            "requests": self._requests.wait_s(now, 1.0, most=allowed),
+        }
+        reason, wait_s = max(waits.items(), key=lambda item: item[1])
+        if reason == "requests" and allowed < self._requests.rate:
+            reason = "growth"
+        self.waiting_for = reason if wait_s > 0.0 else ""
+        return wait_s
+
+
+class _Rate:
+    """One kind of thing (requests, tokens) under its limits a second and a minute; the smaller of both is the rate."""
+
+    def __init__(self, per_second: float, per_minute: float) -> None:
+        limits = [rate for rate in (per_second, per_minute / _MINUTE_S) if rate > 0.0]
+        self.limit = min(limits, default=0.0)
+        self.share = 1.0
+        self._per_minute = per_minute
+        self._level = 0.0  # empty: a bucket that starts full is a burst
+        self._filled_at: float | None = None
+        self._cut_at = -math.inf
+        self._minute: deque[tuple[float, float]] = deque()
+        self._in_minute = 0.0
+
+    @property
+    def rate(self) -> float:
+        return self.limit * self.share
+
+    def wait_s(self, now: float, amount: float, *, most: float = math.inf) -> float:
+        """Seconds until `amount` may go, at a rate of no more than `most`."""
+        if not self.limit:
+            return 0.0
+        rate = min(self.rate, most)
+        full = max(rate * BURST_S, min(amount, 1.0))
+        self._fill(now, rate, full)
+        missing = min(amount, full) - self._level
+        # A hair of a token is float noise, and sleeping for it would spin.
+        wait_s = missing / rate if missing > 1e-6 * full else 0.0
+        return max(wait_s, self._minute_wait_s(now, amount))
+
+    def take(self, now: float, amount: float) -> None:
+        if not self.limit:
+            return
+        self._level -= amount
+        if self._per_minute:
+            self._minute.append((now, amount))
+            self._in_minute += amount
+
+    def cut(self, now: float, sent_at: float) -> None:
+        if not self.limit or sent_at < self._cut_at or now < self._cut_at + _CALM_S:
+            return
+        self.share = max(self.share * _CUT, _LOWEST)
+        self._level = min(self._level, 0.0)
+        self._cut_at = now
+
+    def _fill(self, now: float, rate: float, full: float) -> None:
+        if self._filled_at is not None:
+            passed_s = now - self._filled_at
+            self._level = min(full, self._level + passed_s * rate)
+            self.share = min(1.0, self.share + passed_s * _PROBE_PER_S)
+        self._filled_at = now
+
+    def _minute_wait_s(self, now: float, amount: float) -> float:
+        """Seconds until the last minute has room, however it was filled."""
+        while self._minute and self._minute[0][0] <= now - _MINUTE_S:
+            self._in_minute -= self._minute.popleft()[1]
+        over = self._in_minute + min(amount, self._per_minute) - self._per_minute
+        if not self._per_minute or over <= 1e-6:
+            return 0.0
+        for sent_at, sent in self._minute:
+            over -= sent
+            if over <= 1e-6:
+                return sent_at + _MINUTE_S - now
+        return 0.0
+
+
+class _Growth:
+    """The request rate that is allowed now: what it was a moment ago, and a little more."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._allowed = 0.0
+        self._asked_at: float | None = None
+        self._restarted_at = -math.inf
+        self._lately: deque[float] = deque()
+
+    def allowed(self, now: float) -> float:
+        """Requests a second, above 0."""
+        while self._lately and self._lately[0] <= now - 1.0:
+            self._lately.popleft()
+        if self._asked_at is not None:
+            self._allowed += (now - self._asked_at) * self._per_s
+        self._asked_at = now
+        # Someone who asked for little for a while starts again from there, with half a second's growth in hand.
+        self._allowed = min(self._allowed, len(self._lately) + 1.0 + self._per_s / 2.0)
+        return max(self._allowed, 1.0)
+
+    def take(self, now: float) -> None:
+        self._lately.append(now)
+
+    def restart(self, now: float, sent_at: float) -> None:
+        if sent_at >= self._restarted_at and now >= self._restarted_at + _CALM_S:
+            self._allowed /= 2.0
+            self._restarted_at = now

@@ -1,0 +1,105 @@
+"""How long to wait after a failure, and when waiting is no use: policy over what a run has seen of its provider.
+
+Pure: the time is given, nothing sleeps here.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+
+from tasks.embedding.client import Unreachable
+from tasks.errors import ProviderStopped, ResponseUnproven, Transient
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long the dispatcher tries. Times in seconds.
+
+    A provider that was reached once is waited for without end; one that was never reached within `give_up_tries` tries
+    and `give_up_s` is most likely a wrong address. `unproven_tries` unusable answers, or `tries_in_vain` failures while
+    other requests succeed, are put down to the texts. `useless_in_a_row` unusable answers with no usable one between
+    them stop the run: they cost money. A request that is not full waits `linger_s` for more texts while nothing else
+    goes on. At the end, requests under way have `grace_s` to be answered.
+    """
+
+    first_backoff_s: float = 0.5
+    longest_backoff_s: float = 60.0
+    give_up_tries: int = 5
+    give_up_s: float = 15.0
+    unproven_tries: int = 4
+    tries_in_vain: int = 6
+    useless_in_a_row: int = 20
+    linger_s: float = 1.0
+    grace_s: float = 10.0
+
+    def backoff_s(self, tries: int) -> float:
+        """Seconds to wait after the `tries`-th failure (from 1): doubling, with jitter so that retries spread out."""
+        longest = min(self.longest_backoff_s, self.first_backoff_s * 2.0 ** min(tries - 1, 30))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreading retries is no cryptography
+
+
+class Health:
+    """What a run knows of its provider: whether it ever answered, and how long it has been failing."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._reached = False
+        self._unreached = 0
+        self._first_failure_at = math.inf
+        self._useless = 0
+        self._rounds = 0
+        self._round_at = -math.inf
+        self._last_answer_at = -math.inf
+
+    @property
+    def in_outage(self) -> bool:
+        """Whether three rounds of requests in succession have failed, each sent after the one before it had."""
+        return self._rounds >= 3
+
+    def answered_since(self, sent_at: float) -> bool:
+        """Whether a usable answer came after `sent_at`."""
+        return self._last_answer_at > sent_at
+
+    def answered(self, now: float) -> None:
+        """A usable answer came."""
+        self._reached = True
+        self._last_answer_at = now
+        self._useless = self._rounds = 0
+
+    def failed(self, failure: Transient, *, now: float, sent_at: float) -> ProviderStopped | None:
+        """A request that went at `sent_at` failed; the error to stop with if waiting is no use."""
+        self._first_failure_at = min(self._first_failure_at, now)
+        if sent_at >= self._round_at:
+            # Requests that were under way together tell of one moment, however many they are.
+            self._rounds += 1
+            self._round_at = now
+        if isinstance(failure, Unreachable):
+            self._unreached += 1
+        else:
+            self._reached = True
+        if isinstance(failure, ResponseUnproven):
+            return self.useless(str(failure))
+        for_s = now - self._first_failure_at
+        patience = self._patience
+        if not self._reached and self._unreached >= patience.give_up_tries and for_s >= patience.give_up_s:
+            message = f"no answer in {self._unreached} tries over {for_s:.0f} s, and none before: {failure}"
+            return ProviderStopped(message)
+        return None
+
+    def useless(self, why: str, *, unless_answered: bool = False) -> ProviderStopped | None:
+        """An answer came that is no use; the error to stop with if there were only such.
+
+        With `unless_answered`, only while no usable answer has come in this run at all.
+        """
+        self._reached = True
+        if unless_answered and self._last_answer_at > -math.inf:
+            return None
+        self._useless += 1
+        if self._useless < self._patience.useless_in_a_row:
+            return None
+        message = f"{self._useless} answers in a row were no use; the last: {why}"
+        return ProviderStopped(message)
+
+    def pause_s(self) -> float:
+        """Seconds for which no request should go, because the provider fails all of them; 0 when it does not."""
+        return self._patience.backoff_s(self._rounds - 1) if self.in_outage else 0.0

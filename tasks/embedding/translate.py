@@ -1,0 +1,227 @@
+"""The provider's refusals in our own words: by status, code and message, never by the SDK's type.
+
+Sources: Model Studio's error-code, rate-limit and rate-limit best-practice pages (read 2026-11); bodies quoted in
+public issue threads. The same refusal has one code on the compatible endpoint and another on the native one, and
+`type` says different things on each, so it is not looked at.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tasks.embedding.client import AnswerLost, AnswerUnproven
+from tasks.errors import (
+    ConfigurationError,
+    MillraceError,
+    ProviderStopped,
+    ProviderUnavailable,
+    TextsRefused,
+    Throttled,
+    ThrottledLimit,
+)
+
+Verdict = Literal["stop", "configure", "slow", "wait", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an answer with one of these codes (lower case), or one of these phrases, or one of these statuses means.
+
+    `detail` is the limit of a "slow" rule and the reject reason of a "refuse" rule; `remedy` is for the user.
+    """
+
+    verdict: Verdict
+    remedy: str
+    detail: str = ""
+    codes: frozenset[str] = frozenset()
+    phrases: tuple[str, ...] = ()
+    statuses: frozenset[int] = frozenset()
+
+    def fits(self, status: int, code: str, message: str) -> bool:
+        """Whether the answer is one of these; `code` and `message` in lower case."""
+        return code in self.codes or status in self.statuses or any(phrase in message for phrase in self.phrases)
+
+
+_WAIT = "millrace waits and tries again"
+_SLOW = "millrace slows down and tries again"
+_KEY = "check the key in the variable that embedding.api_key_env names; keys belong to one region (embedding.base_url)"
+UNEXPLAINED = "refused_by_provider"
+"""The reject reason of a refusal that does not say what is wrong."""
+_TEXT = "the chunk is left out; look at it in its document"
+
+# The first rule that fits decides. So money comes before rate: some 429s mean an empty account, and no wait heals them.
+# And codes that name a limit come before the bare status 429.
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "stop",
+        "pay the bill or buy the model's quota in the provider's console and run again; what was bought is kept",
+        codes=frozenset(
+            [
+                *("arrearage", "allocationquota.freetieronly"),
+                *("commoditynotpurchased", "prepaidbilloverdue", "postpaidbilloverdue"),
+            ]
+        ),
+        phrases=("free allocated quota exceeded", "account is in good standing", "product is not activated"),
+    ),
+    Rule(
+        "slow",
+        _SLOW,
+        "growth",
+        codes=frozenset(["limit_burst_rate", "throttling.burstrate"]),
+        phrases=("rate increased too quickly",),
+    ),
+    Rule(
+        "slow",
+        _SLOW,
+        "tokens",
+        # On this provider `insufficient_quota` is tokens per minute, not an empty wallet.
+        codes=frozenset(["insufficient_quota", "throttling.allocationquota"]),
+        phrases=("allocated quota exceeded", "exceeded your current quota"),
+    ),
+    Rule(
+        "slow",
+        _SLOW,
+        "requests",
+        codes=frozenset(["limit_requests", "limitrequests", "throttling", "throttling.ratequota"]),
+        phrases=("requests rate limit exceeded", "exceeded your current request"),
+    ),
+    Rule("slow", _SLOW, "unknown", statuses=frozenset([429])),
+    Rule("stop", _KEY, codes=frozenset(["invalid_api_key", "invalidapikey"]), statuses=frozenset([401])),
+    Rule(
+        "stop",
+        "check that the account has activated the model and that the key's workspace may use it",
+        codes=frozenset(["accessdenied", "accessdenied.unpurchased", "model.accessdenied", "workspace.accessdenied"]),
+        phrases=("does not support asynchronous calls", "does not support synchronous calls"),
+        statuses=frozenset([403]),
+    ),
+    Rule(
+        "stop",
+        "check embedding.model; the provider does not offer it at this address",
+        codes=frozenset(["modelnotfound", "model_not_found", "model_not_supported", "workspacenotfound"]),
+        phrases=("unsupported model", "model not exist"),
+    ),
+    Rule(
+        "stop",
+        "check embedding.base_url: it should end in /v1, and /embeddings should exist below it",
+        statuses=frozenset([404, 405, 301, 302, 307, 308]),
+    ),
+    Rule("configure", "lower limits.texts_per_request", phrases=("batch size is invalid",)),
+    Rule("configure", "set embedding.dimensions to one that the model offers", phrases=("dimension",)),
+    Rule("configure", "this endpoint takes no lists of texts", phrases=("contents is neither str nor list",)),
+    Rule(
+        "refuse",
+        "make chunking.max_tokens smaller",
+        "text_too_long",
+        phrases=("range of input length should be", "maximum context length"),
+    ),
+    Rule(
+        "refuse",
+        _TEXT,
+        "text_empty",
+        codes=frozenset(["badrequest.emptyinput"]),
+        phrases=("input is empty", "empty input"),
+    ),
+    Rule(
+        "refuse",
+        "the provider's content inspection does not take this text: leave it out, or use another provider for it",
+        "content_inspection",
+        codes=frozenset(["datainspectionfailed", "data_inspection_failed"]),
+        phrases=("inappropriate content",),
+    ),
+    Rule(
+        "refuse",
+        "lower limits.tokens_per_request",
+        "request_too_large",
+        codes=frozenset(["badrequest.toolarge"]),
+        statuses=frozenset([413]),
+    ),
+    Rule(
+        "wait",
+        _WAIT,
+        codes=frozenset(
+            [
+                *("internalerror", "internal_error", "internalerror.algo", "internalerror.timeout", "systemerror"),
+                *("modelservicefailed", "modelservingerror", "modelunavailable", "serviceunavailable"),
+                *("gatewaytimeout", "requesttimeout", "responsetimeout"),
+            ]
+        ),
+        statuses=frozenset([408, 409, 425, *range(500, 600)]),
+    ),
+    Rule("refuse", _TEXT, UNEXPLAINED, statuses=frozenset([400, 415, 422])),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an error body says, whichever shape it has: compatible (`{"error": {...}}`), native, or no JSON at all."""
+
+    status: int
+    code: str
+    message: str
+    request_id: str
+
+    @property
+    def words(self) -> str:
+        """`HTTP 429 limit_requests: You exceeded ... (request 318c...)`, without anything that looks like a key."""
+        named = f"HTTP {self.status}" + (f" {self.code}" if self.code else "")
+        told = f"{named}: {self.message.strip()}" if self.message.strip() else named
+        return hide_keys(told + (f" (request {self.request_id})" if self.request_id else ""))
+
+
+def read_refusal(status: int, body: object, request_id: str = "") -> Refusal:
+    """The refusal in a decoded `body` (a mapping, or the text of a page)."""
+    if not isinstance(body, dict):
+        return Refusal(status, "", " ".join(str(body or "").split())[:200], request_id)
+    inner = body.get("error")
+    fields: dict[str, Any] = inner if isinstance(inner, dict) else body
+    message = inner if isinstance(inner, str) else fields.get("message")
+    found_id = request_id or body.get("request_id") or body.get("id") or ""
+    return Refusal(status, str(fields.get("code") or ""), str(message or "")[:500], str(found_id))
+
+
+def is_refusal(answer: dict[str, Any]) -> bool:
+    """Whether an answer with status 200 carries an error all the same."""
+    return "data" not in answer and bool(answer.get("error") or (answer.get("code") and answer.get("message")))
+
+
+def translate(refusal: Refusal, *, asked: str, retry_after_s: float | None = None) -> MillraceError:
+    """The error to raise for `refusal`. `asked` names the request in it ("text-embedding-v4 at https://...")."""
+    code, message = refusal.code.lower(), refusal.message.lower()
+    rule = next((rule for rule in RULES if rule.fits(refusal.status, code, message)), None)
+    told = f"{asked} answered {refusal.words}"
+    if rule is None:
+        return AnswerUnproven(f"{told}, which millrace does not know", billed_tokens=0)
+    full = f"{told}; {rule.remedy}"
+    match rule.verdict:
+        case "stop":
+            return ProviderStopped(full, code=refusal.code, request_id=refusal.request_id)
+        case "configure":
+            return ConfigurationError(full)
+        case "slow":
+            return Throttled(full, limit=_limit(rule.detail), retry_after_s=retry_after_s)
+        case "wait":
+            return ProviderUnavailable(full, retry_after_s=retry_after_s)
+        case "refuse":
+            return TextsRefused(told, reason=rule.detail, remedy=rule.remedy)
+
+
+def lost(asked: str, why: str) -> AnswerLost:
+    """The error for an answer that did not arrive whole."""
+    return AnswerLost(hide_keys(f"{asked}: the answer was lost ({why}); {_WAIT}"))
+
+
+def hide_keys(text: str) -> str:
+    """`text` with everything that looks like an API key masked: providers quote the key they refuse.
+
+    >>> hide_keys("Incorrect API key provided: sk-0123456789abcdef.")
+    'Incorrect API key provided: sk-***.'
+    """
+    return re.sub(r"(\bsk-|\bBearer\s+)[A-Za-z0-9_\-]{4,}", r"\1***", text)
+
+
+def _limit(detail: str) -> ThrottledLimit:
+    match detail:
+        case "requests" | "tokens" | "growth":
+            return detail
+        case _:
+            return "unknown"
