@@ -174,7 +174,7 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", EXIT_INTERRUPTED, as_json=as_json)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(EXIT_STOPPED)
     sys.exit(EXIT_OK)
 

@@ -25,6 +25,7 @@ from tasks.load import Loaded, LoadStage
 from tasks.records import reject_table
 from tasks.recover import Doubt, rows_in_doubt
 from tasks.scan import Scan, is_below, refuse_rash_removal, scan
+from tasks.versions import Versions
 
 T = TypeVar("T")
 
@@ -135,9 +136,7 @@ class Pipeline:
                 lake=lake,
                 store=store,
                 collection=collection,
-                previous=found.previous,
-                doubted_rows=doubt.rows,
-                space=model.space.name,
+                versions=Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name),
                 run=self._report.run,
             )
             yield self._load_stage

@@ -1,0 +1,98 @@
+"""Old against new: which rows of a document the collection surely holds already, and which must go.
+
+Joins nothing but the lake: the manifest says which parts hold a document's rows, the parts say which rows those are.
+Used by the load stage, which acts on it, and by the plan, which only counts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks.lake import ChunkParts
+
+ManifestRow = dict[str, Any]
+"""One row of `MANIFEST_SCHEMA`."""
+
+
+class Versions:
+    """The earlier versions of the documents that a run reads again.
+
+    `previous`: their manifest rows. `doubted`: by source, ids that an interrupted run may have upserted. `space`: name
+    of the run's embedding space; rows with vectors of another are never taken for the same.
+    """
+
+    def __init__(
+        self, parts: ChunkParts, previous: pa.Table, doubted: Mapping[str, frozenset[str]], *, space: str
+    ) -> None:
+        self._parts = parts
+        self._previous: dict[str, ManifestRow] = {row["source"]: row for row in previous.to_pylist()}
+        self._doubted = doubted
+        self._space = space
+        self._known: dict[str, dict[str, bytes]] = {}
+        self._new_ids: dict[str, set[str]] = {}
+
+    def before(self, source: str) -> ManifestRow | None:
+        """The document's manifest row as of the last run, if it had one."""
+        return self._previous.get(source)
+
+    def changed_positions(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+        """Positions of the rows that the collection does not surely hold just as they are.
+
+        `rows` has `CHUNK_SCHEMA`. Its ids are remembered as new until `settle` is asked about their document.
+        """
+        known: dict[str, bytes] = {}
+        for source in rows["source"].unique().to_pylist():
+            known |= self._known_rows(source)
+        ids = rows["id"].to_pylist()
+        for source, row_id in zip(rows["source"].to_pylist(), ids, strict=True):
+            self._new_ids.setdefault(source, set()).add(row_id)
+        pairs = enumerate(zip(ids, rows["row_hash"].to_pylist(), strict=True))
+        return np.array([i for i, (row_id, digest) in pairs if known.get(row_id) != digest], dtype=np.int64)
+
+    def settle(self, document: ManifestRow) -> tuple[set[str], set[str]]:
+        """The ids that a finished document no longer has, and those that it has now.
+
+        A document of which nothing could be taken keeps the rows of its earlier version.
+        """
+        source = document["source"]
+        self._known.pop(source, None)
+        new = self._new_ids.pop(source, set())
+        before = self._previous.get(source)
+        old = set(self.row_hashes(before)) if before is not None else set()
+        doubted = self._doubted.get(source, frozenset())
+        stale = doubted - old if document["status"] == "rejected" else (old | doubted) - new
+        return stale, new
+
+    def row_hashes(self, document: ManifestRow) -> dict[str, bytes]:
+        """Row hash by id of the rows that a manifest row stands for."""
+        if not document["chunks"]:
+            return {}
+        rows = self._parts.read(
+            document["job"],
+            document["part_first"],
+            document["part_last"],
+            columns=["id", "source", "row_hash"],
+            sources=[document["source"]],
+        )
+        return dict(zip(rows["id"].to_pylist(), rows["row_hash"].to_pylist(), strict=True))
+
+    def verdict(self, document: ManifestRow) -> str:
+        """What became of a finished document: "added", "changed", "unchanged" or "rejected"."""
+        if document["status"] == "rejected":
+            return "rejected"
+        before = self._previous.get(document["source"])
+        if before is None or not before["chunks"]:
+            return "added"
+        same = all(before[key] == document[key] for key in ("status", "document_hash", "fingerprint"))
+        return "unchanged" if same else "changed"
+
+    def _known_rows(self, source: str) -> dict[str, bytes]:
+        """Row hash by id of what the collection surely holds of a document; kept until the document is settled."""
+        if source not in self._known:
+            before = self._previous.get(source)
+            sure = before is not None and source not in self._doubted and before["space"] == self._space
+            self._known[source] = self.row_hashes(before) if before is not None and sure else {}
+        return self._known[source]
