@@ -1,0 +1,236 @@
+"""Where a text may be cut, of which kind each place is, and how much lies between two places.
+
+A boundary is what may be lost between two chunks: white space from `end` to `start`, or nothing where they are equal.
+Everything here is a function of the text around a place, never of where in the document it stands, so that the same
+passage offers the same boundaries after an edit elsewhere.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.chunking.characters import SPACE, WORD, class_table, code_points, line_ends, sure_breaks
+from tasks.chunking.tokenizer import Tokenizer
+
+Offsets = npt.NDArray[np.int64]
+
+
+class Kind(IntEnum):
+    """What a boundary parts, from the worst place for a cut to the best."""
+
+    HEADING_LINE = 0
+    """Inside a heading's line, or between the heading and its text."""
+    WORD = 1
+    CLAUSE = 2
+    SENTENCE = 3
+    LINE = 4
+    FULL_LINE = 5
+    """A line that ends where a sentence ends: in wrapped prose the better line."""
+    PARAGRAPH = 6
+    HEADING = 7
+
+
+_CLOSERS = r"[\"'”’»›」』】〕）〉》)\]}＂＇*_]*"
+_SENTENCE_END = re.compile(
+    # Initials, and the abbreviations that stand before a name or a number, end no sentence.
+    r"(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|No|cf|pp))(?<!\b(?:Mrs|Fig|Vol|e\.g|i\.e))(?<!\bProf)"
+    rf"[.!?]+{_CLOSERS}(?=\s|\Z)"
+    rf"|[!?]*[。！？｡．؟۔։।॥።។༎။‼⁇⁈⁉][。！？｡．؟۔։।॥።។༎။‼⁇⁈⁉!?…]*{_CLOSERS}"
+    rf"|…+{_CLOSERS}(?=\s|\Z)"
+)
+_CLAUSE_END = re.compile(rf"[,;:]{_CLOSERS}(?=\s)|[，、；：､،؛]+{_CLOSERS}|——+|……+")
+_NOT_SPACE = re.compile(r"\S")
+
+_HEADING_LINES = re.compile(
+    r"(?:[=\-~^\"'*+#.:_]{2,}[ \t]*\n)?[^\n]{1,300}(?:\n[=\-~^\"'*+#.:_]{2,}[ \t]*(?=\n|\Z))?(?=\n|\Z)"
+)
+"""A heading's line, with the rules that reStructuredText and Markdown draw above and below it."""
+
+_HASH_BEFORE_CHARS = 16
+_HASH_AFTER_CHARS = 48
+
+
+def skip_space(text: str, position: int) -> int:
+    """The first place at or after `position` that is not white space; the end of `text` if there is none."""
+    found = _NOT_SPACE.search(text, position)
+    return found.start() if found else len(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Boundaries:
+    """Boundaries in ascending order; all arrays have the same length.
+
+    `ends` and `starts` are characters, `kinds` are of `Kind`. From one boundary's start to another's end there are about
+    `tokens_before_end[j] - tokens_before_start[i]` tokens, and exactly so many bytes.
+    """
+
+    ends: Offsets
+    starts: Offsets
+    kinds: npt.NDArray[np.uint8]
+    tokens_before_end: Offsets
+    tokens_before_start: Offsets
+    bytes_before_end: Offsets
+    bytes_before_start: Offsets
+
+
+class Stretch:
+    """The boundaries of `text[start:end]`, and what is needed to cut between them.
+
+    Token counts are those of the stretch as a whole, thus good to a token or two for a part of it.
+    """
+
+    def __init__(self, text: str, start: int, max_chars: int, headings: Sequence[int], tokenizer: Tokenizer) -> None:
+        """`text[start]` is not white space; `headings` are the places where those of the stretch begin, ascending."""
+        self.start = start
+        self.limit = min(start + max_chars, len(text))
+        piece = text[start : self.limit].rstrip()
+        self.end = start + len(piece)
+        self._resume = skip_space(text, self.end)
+        self.reaches_text_end = self._resume == len(text)
+        points = code_points(piece)
+        self._classes = class_table()[points]
+        self._breaks = sure_breaks(self._classes)
+        widths = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
+        self._bytes_before = np.concatenate(([0], np.cumsum(widths)))
+        self._token_ends = tokenizer.token_ends(piece)
+        context_start = max(0, start - _HASH_BEFORE_CHARS)
+        self._contexts = _ContextHash(code_points(text[context_start : self.end + _HASH_AFTER_CHARS]), context_start)
+        self.boundaries = self._find(text, piece, headings)
+
+    def tokens_before(self, position: int) -> int:
+        """How many tokens of the stretch have ended at `position`."""
+        return int(self._tokens_ended(self._bytes_before[position - self.start]))
+
+    def bytes_before(self, position: int) -> int:
+        """How many bytes of the stretch lie before `position`."""
+        return int(self._bytes_before[position - self.start])
+
+    def reach(self, tokens: int, size_bytes: int) -> int:
+        """The last position before which there are at most so many tokens and bytes of the stretch."""
+        if tokens < len(self._token_ends):
+            size_bytes = min(size_bytes, int(self._token_ends[tokens - 1]) if tokens > 0 else 0)
+        return self.start + int(np.searchsorted(self._bytes_before, size_bytes, side="right")) - 1
+
+    def grapheme_breaks(self, first: int, last: int) -> Offsets:
+        """Where from `first` to `last` a grapheme surely ends; only the places beside punctuation, if there are any."""
+        low, high = first - self.start, last - self.start
+        found = np.flatnonzero(self._breaks[low : high + 1]) + low
+        words = (self._classes & WORD) > 0
+        inner = found[(found > 0) & (found < len(words))]
+        beside = inner[~(words[inner - 1] & words[inner])]
+        return (beside if len(beside) else found) + self.start
+
+    def least(self, positions: Offsets) -> int:
+        """The index of the position whose surroundings hash least; the last of them if several are the same."""
+        hashes = self._contexts.at(positions)
+        return len(hashes) - 1 - int(np.argmin(hashes[::-1]))
+
+    def _find(self, text: str, piece: str, headings: Sequence[int]) -> Boundaries:
+        spaces = (self._classes & SPACE) > 0
+        places = np.array([h - self.start for h in headings if self.start < h < self.end], dtype=np.int64)
+        marks = np.zeros(len(piece) + 1, dtype=np.uint8)
+        marks[[m.end() for m in _CLAUSE_END.finditer(piece)]] = Kind.CLAUSE
+        marks[[m.end() for m in _SENTENCE_END.finditer(piece)]] = Kind.SENTENCE
+        gap_ends, gap_starts, gap_kinds = self._gaps(spaces, marks)
+        gap_kinds[np.isin(gap_starts, places)] = Kind.HEADING
+        marks[places[~spaces[places - 1]]] = Kind.HEADING
+        bare = np.flatnonzero(marks[1:-1]) + 1
+        bare = bare[~spaces[bare] & ~spaces[bare - 1] & self._breaks[bare]]
+        ends = np.concatenate((gap_ends, bare))
+        order = np.argsort(ends, kind="stable")
+        ends = ends[order]
+        starts = np.concatenate((gap_starts, bare))[order]
+        kinds = np.concatenate((gap_kinds, marks[bare]))[order]
+        if self._resume > self.end or self.reaches_text_end:
+            ends, starts = np.append(ends, len(piece)), np.append(starts, len(piece))
+            kinds = np.append(kinds, _gap_kind(text[self.end : self._resume], int(marks[-1])))
+        for heading in headings:
+            if (lines := _HEADING_LINES.match(text, heading)) is not None:
+                inside = slice(*np.searchsorted(ends + self.start, (heading, lines.end()), side="right"))
+                kinds[inside][kinds[inside] < Kind.HEADING] = Kind.HEADING_LINE
+        return self._measured(ends, starts, kinds)
+
+    def _gaps(
+        self, spaces: npt.NDArray[np.bool_], marks: npt.NDArray[np.uint8]
+    ) -> tuple[Offsets, Offsets, npt.NDArray[np.uint8]]:
+        """The runs of white space, as ends, starts and kinds, but for those that are part of a grapheme."""
+        edges = np.diff(spaces.astype(np.int8))
+        ends = np.flatnonzero(edges == 1) + 1
+        starts = np.flatnonzero(edges == -1) + 1
+        whole = self._breaks[ends] & self._breaks[starts]
+        ends, starts = ends[whole], starts[whole]
+        lines_before = np.concatenate(([0], np.cumsum(line_ends(self._classes))))
+        return ends, starts, _kinds(lines_before[starts] - lines_before[ends], marks[ends])
+
+    def _measured(self, ends: Offsets, starts: Offsets, kinds: npt.NDArray[np.uint8]) -> Boundaries:
+        bytes_before_end, bytes_before_start = self._bytes_before[ends], self._bytes_before[starts]
+        starts = starts + self.start
+        if len(ends) and ends[-1] == self.end - self.start:
+            starts[-1] = self._resume
+        return Boundaries(
+            ends=ends + self.start,
+            starts=starts,
+            kinds=kinds,
+            tokens_before_end=self._tokens_begun(bytes_before_end),
+            tokens_before_start=self._tokens_ended(bytes_before_start),
+            bytes_before_end=bytes_before_end,
+            bytes_before_start=bytes_before_start,
+        )
+
+    def _tokens_ended(self, bytes_before: Offsets) -> Offsets:
+        return np.searchsorted(self._token_ends, bytes_before, side="right")
+
+    def _tokens_begun(self, bytes_before: Offsets) -> Offsets:
+        return np.searchsorted(self._token_ends, bytes_before, side="left") + 1
+
+
+def _kinds(lines: Offsets, marks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The kinds of runs of white space that hold so many line ends and follow upon such marks."""
+    kinds = np.maximum(marks, Kind.WORD)
+    kinds[lines == 1] = Kind.LINE
+    kinds[(lines == 1) & (marks == Kind.SENTENCE)] = Kind.FULL_LINE
+    kinds[lines > 1] = Kind.PARAGRAPH
+    return kinds
+
+
+def _gap_kind(gap: str, mark: int) -> int:
+    """The kind of one run of white space."""
+    lines = int(line_ends(class_table()[code_points(gap)]).sum())
+    return int(_kinds(np.array([lines]), np.array([mark], dtype=np.uint8))[0])
+
+
+@functools.lru_cache(maxsize=32)
+def _powers(count: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The first `count` powers of an odd number and of its inverse, modulo 2**64."""
+    base = 0x9E3779B97F4A7C15
+    ascending = np.full(count, base, dtype=np.uint64)
+    descending = np.full(count, pow(base, -1, 2**64), dtype=np.uint64)
+    ascending[0] = descending[0] = 1
+    return np.cumprod(ascending, dtype=np.uint64), np.cumprod(descending, dtype=np.uint64)
+
+
+class _ContextHash:
+    """Hashes of the characters around positions: equal surroundings, equal hash, wherever they stand."""
+
+    def __init__(self, points: npt.NDArray[np.uint32], origin: int) -> None:
+        size = 1 << len(points).bit_length()
+        powers, self._inverses = _powers(size)
+        self._sums = np.zeros(len(points) + 1, dtype=np.uint64)
+        np.cumsum((points.astype(np.uint64) + 1) * powers[: len(points)], out=self._sums[1:])
+        self._origin = origin
+
+    def at(self, positions: Offsets) -> npt.NDArray[np.uint64]:
+        """One hash a position, dtype uint64."""
+        places = positions - self._origin
+        first = np.maximum(places - _HASH_BEFORE_CHARS, 0)
+        last = np.minimum(places + _HASH_AFTER_CHARS, len(self._sums) - 1)
+        mixed = (self._sums[last] - self._sums[first]) * self._inverses[first]
+        # The low bits of a sum of products are weak; this is the end of splitmix64.
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))
