@@ -2,3 +2,10 @@
 
 This room knows text, headings and pages; it must not know files, models, prices or collections.
 """
+
+from tasks.chunking.chunks import chunk_document
+from tasks.chunking.options import ChunkOptions
+from tasks.chunking.splitter import Span, split
+from tasks.chunking.tokenizer import Tokenizer
+
+__all__ = ["ChunkOptions", "Span", "Tokenizer", "chunk_document", "split"]

@@ -65,8 +65,8 @@ def skip_space(text: str, position: int) -> int:
 class Boundaries:
     """Boundaries in ascending order; all arrays have the same length.
 
-    `ends` and `starts` are characters, `kinds` are of `Kind`. From one boundary's start to another's end there are about
-    `tokens_before_end[j] - tokens_before_start[i]` tokens, and exactly so many bytes.
+    `ends` and `starts` are characters, `kinds` are of `Kind`. From one boundary's start to another's end there are
+    about `tokens_before_end[j] - tokens_before_start[i]` tokens, and exactly so many bytes.
     """
 
     ends: Offsets

@@ -60,10 +60,7 @@ def class_table() -> npt.NDArray[np.uint8]:
         if pattern:
             for run in regex.finditer(f"{pattern}+", characters):
                 table[points[run.start() : run.end()]] = _NUMBER[name]
-    flags = [
-        SPACE * c.isspace() | WORD * c.isalnum() | NEWLINE * (len(f"a{c}a".splitlines()) == 2)
-        for c in characters
-    ]
+    flags = [SPACE * c.isspace() | WORD * c.isalnum() | NEWLINE * (len(f"a{c}a".splitlines()) == 2) for c in characters]
     table[points] |= np.array(flags, dtype=np.uint8)
     table[_IDEOGRAPHS] |= WORD
     return table

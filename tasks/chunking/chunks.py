@@ -45,5 +45,5 @@ def chunk_document(document: Document, tokenizer: Tokenizer, options: ChunkOptio
 
 
 def _page_of(pages: tuple[Page, ...], starts: list[int], position: int) -> int | None:
-    """The number of the page that holds the character at `position`, or of the nearest before it; None without pages."""
+    """The number of the page that holds the character at `position`, or of the page before it; None without pages."""
     return pages[max(0, bisect_right(starts, position) - 1)].number if pages else None

@@ -16,7 +16,10 @@ _TINY_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The text from `start` to the next section. `outer` is the highest of the levels that begin there, `inner` the last."""
+    """The text from `start` to the next section.
+
+    `outer` is the highest of the levels that begin there, `inner` the last.
+    """
 
     start: int
     outer: int
@@ -37,9 +40,10 @@ def find_sections(text: str, headings: Sequence[Heading]) -> list[Section]:
 def fresh_starts(stretch: Stretch, sections: Sequence[Section], *, max_tokens: int, max_bytes: int) -> Offsets:
     """The indices of the stretch's boundaries at which a new chunk begins in any case, ascending.
 
-    These are the headings, but that a tiny section goes with the next one if that is not of a higher level, or else with
-    the one before it if that is not of a lower one; and a heading without text goes with the next whatever it is. All this
-    is decided between neighbours, so that an edit moves no boundary but its own section's. The end of the text is one too.
+    These are the headings, but that a tiny section goes with the next one if that is not of a higher level, or else
+    with the one before it if that is not of a lower one; and a heading without text goes with the next whatever it is.
+    All this is decided between neighbours, so that an edit moves no boundary but its own section's. The end of the text
+    is one of them too.
 
     `sections` are those that begin in the stretch, at its very start too.
     """
@@ -51,8 +55,7 @@ def fresh_starts(stretch: Stretch, sections: Sequence[Section], *, max_tokens: i
     row = [first, *(known[int(boundaries.starts[i])] for i in heads)]
     # What is cut off by either end of the stretch is not known to be tiny, so it is not.
     tiny = [
-        tokens * _TINY_SHARE < max_tokens and size * _TINY_SHARE < max_bytes
-        for tokens, size in _sizes(stretch, heads)
+        tokens * _TINY_SHARE < max_tokens and size * _TINY_SHARE < max_bytes for tokens, size in _sizes(stretch, heads)
     ]
     bare = _bare(stretch, heads)
     fresh = []

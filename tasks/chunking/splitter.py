@@ -1,9 +1,9 @@
 """Cuts a text into spans that fit both bounds, at places that the text itself chooses.
 
 Each cut is decided by the text from the cut before it to the bound, and by nothing else. Of the boundaries between
-`_LEAST_SHARE` of the bound and all of it, the highest kind is taken; of several of that kind the one whose surroundings
-hash least. Two chains of cuts that got out of step, as after an edit, look at mostly the same boundaries and soon choose
-the same one; from there on they are the same for good.
+`_LEAST_SHARE` of the bound and all of it, the highest kind is taken; of several of that kind the one whose
+surroundings hash least. Two chains of cuts that got out of step, as after an edit, look at mostly the same boundaries
+and soon choose the same one; from there on they are the same for good.
 """
 
 from bisect import bisect_left
@@ -14,9 +14,9 @@ import numpy as np
 
 from tasks.chunking.boundaries import Kind, Stretch, skip_space
 from tasks.chunking.characters import grapheme_end, grapheme_ends
+from tasks.chunking.options import ChunkOptions
 from tasks.chunking.sections import find_sections, fresh_starts
 from tasks.chunking.tokenizer import Tokenizer
-from tasks.errors import ConfigurationError
 from tasks.records import Heading
 
 _LEAST_SHARE = 0.4
@@ -25,38 +25,6 @@ _LEAST_TAIL_SHARE = 0.2
 """What is left over at the end of a section is no less than this share, where there is a choice."""
 _STRETCH_CHUNKS = 16
 """How many full chunks (by bytes) are looked at in one go."""
-MAX_TOKENS = 8191
-"""text-embedding-v4 takes 8,192 with the end mark."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkOptions:
-    """The bounds of a chunk, both inclusive.
-
-    `max_tokens` is without the end mark. A chunk begins at most `overlap_tokens` before the end of the chunk before it,
-    and never before its own section.
-
-    Raises:
-        ConfigurationError: a bound is out of range.
-    """
-
-    max_tokens: int = 512
-    overlap_tokens: int = 0
-    max_bytes: int = 8192
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.max_tokens <= MAX_TOKENS:
-            msg = f"chunking.max_tokens is {self.max_tokens}; it must be from 1 to {MAX_TOKENS}."
-            raise ConfigurationError(msg)
-        if not 0 <= self.overlap_tokens <= self.max_tokens // 2:
-            msg = (
-                f"chunking.overlap_tokens is {self.overlap_tokens}; it must be from 0 to half of chunking.max_tokens, "
-                f"{self.max_tokens // 2}."
-            )
-            raise ConfigurationError(msg)
-        if self.max_bytes < 4:
-            msg = f"The column for a chunk's text holds {self.max_bytes} bytes; one character can need 4."
-            raise ConfigurationError(msg)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import regex  # type: ignore[import-untyped]
 
-from tasks.chunking.splitter import ChunkOptions, Span
-from tasks.chunking.tokenizer import Tokenizer
+from tasks.chunking import ChunkOptions, Span, Tokenizer
 
 
 def assert_lawful(text: str, spans: Sequence[Span], tokenizer: Tokenizer, options: ChunkOptions) -> None:

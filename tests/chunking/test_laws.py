@@ -3,14 +3,39 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.chunking.splitter import ChunkOptions, split
-from tasks.chunking.tokenizer import Tokenizer
+from tasks.chunking import ChunkOptions, Tokenizer, split
 from tasks.records import Heading
 from tests.chunking.laws import assert_lawful
 
 _PIECES = [
-    *("a", "hello", "The quick", "brown fox. ", "def f(x):\n    return x\n", "| a | b |\n", "x" * 40, "1234567", "https://a.b/c?d=e"),
-    *(" ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\u3000", "\xa0", "\x1c", "\x85", "\u2028", "\u200b", "\ufeff", "\x00"),
+    *(
+        "a",
+        "hello",
+        "The quick",
+        "brown fox. ",
+        "def f(x):\n    return x\n",
+        "| a | b |\n",
+        "x" * 40,
+        "1234567",
+        "https://a.b/c?d=e",
+    ),
+    *(
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\r",
+        "\t",
+        "\u3000",
+        "\xa0",
+        "\x1c",
+        "\x85",
+        "\u2028",
+        "\u200b",
+        "\ufeff",
+        "\x00",
+    ),
     *(".", "! ", "? ", "; ", "...", "。", "，", "！”", "“", "……", "——", "===\n", "# H\n"),
     *("中文", "字", "は", "ひらがな", "한국", "\u1112\u1161\u11ab", "𠮷", "\u0e01\u0e33", "क्त", "क"),
     *("e\u0301", "\u0301", "\u200d", "\u0600", "\ufb2c", "a" + "\u0301" * 30, "𝅘𝅥𝅮"),

@@ -1,0 +1,38 @@
+"""The bounds of a chunk."""
+
+from dataclasses import dataclass
+
+from tasks.errors import ConfigurationError
+
+MAX_TOKENS = 8191
+"""text-embedding-v4 takes 8,192 with the end mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOptions:
+    """The bounds of a chunk, both inclusive.
+
+    `max_tokens` is without the end mark. A chunk begins at most `overlap_tokens` before the end of the chunk before it,
+    and never before its own section.
+
+    Raises:
+        ConfigurationError: a bound is out of range.
+    """
+
+    max_tokens: int = 512
+    overlap_tokens: int = 0
+    max_bytes: int = 8192
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_tokens <= MAX_TOKENS:
+            msg = f"chunking.max_tokens is {self.max_tokens}; it must be from 1 to {MAX_TOKENS}."
+            raise ConfigurationError(msg)
+        if not 0 <= self.overlap_tokens <= self.max_tokens // 2:
+            msg = (
+                f"chunking.overlap_tokens is {self.overlap_tokens}; it must be from 0 to half of chunking.max_tokens, "
+                f"{self.max_tokens // 2}."
+            )
+            raise ConfigurationError(msg)
+        if self.max_bytes < 4:
+            msg = f"The column for a chunk's text holds {self.max_bytes} bytes; one character can need 4."
+            raise ConfigurationError(msg)
