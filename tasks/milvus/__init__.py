@@ -1,0 +1,11 @@
+"""Rows into the collection and back: the schema, the writer and the reader of one Milvus collection.
+
+This room alone names pymilvus and milvus-lite; it knows rows and vectors, not documents, settings or files of the lake.
+Importing it is cheap: pymilvus itself is imported by the first `Collection.open`.
+"""
+
+from tasks.milvus.collection import Collection
+from tasks.milvus.rows import Hit, StoredRow, check_rows
+from tasks.milvus.shape import CollectionShape
+
+__all__ = ["Collection", "CollectionShape", "Hit", "StoredRow", "check_rows"]

@@ -1,0 +1,169 @@
+"""The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go."""
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import pyarrow as pa
+
+from tasks.milvus.faults import NotLoaded
+from tasks.milvus.patience import patiently
+from tasks.milvus.rows import Hit, StoredRow, Vectors
+from tasks.milvus.shape import CollectionShape, check_name
+
+if TYPE_CHECKING:
+    from tasks.milvus.connection import Connection
+
+T = TypeVar("T")
+
+
+class Collection:
+    """An open Milvus collection. Use it as a context manager, or `close` it.
+
+    Calls to a server that is away are repeated for `wait_s` seconds; Milvus Lite is never waited for. All methods raise
+    `CollectionError` when Milvus cannot be reached or refuses.
+    """
+
+    def __init__(self, connection: "Connection", name: str, shape: CollectionShape, *, wait_s: float) -> None:
+        """Wrap what `open` has connected and checked."""
+        self._connection = connection
+        self._wait_s = 0.0 if connection.is_lite else wait_s
+        self.name = name
+        self.shape = shape
+        self.is_lite = connection.is_lite
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        uri: str,
+        name: str,
+        token: str = "",
+        timeout_s: float = 30.0,
+        wait_s: float = 120.0,
+        shape: CollectionShape | None = None,
+        create: bool = True,
+    ) -> Self:
+        """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
+
+        `uri`: a path that ends in `.db` for Milvus Lite, else `http://`, `https://` or `tcp://` and a server, with the
+        database as its path if it is not the default one. `token`: an API key, or `user:password`. `timeout_s` bounds
+        each call. Opening fails within about 10 seconds if nobody answers; only later calls wait `wait_s` seconds.
+
+        Raises:
+            ConfigurationError: the URI or the name is none.
+            CollectionError: Milvus cannot be opened or reached; the collection has another shape (told field by
+                field); or it is missing and `create` is false.
+        """
+        from tasks.milvus import schema
+        from tasks.milvus.connection import Connection
+
+        shape = shape or CollectionShape()
+        check_name(name)
+        connection = Connection(uri=uri, token=token, timeout_s=timeout_s)
+        try:
+            schema.ensure(connection, name, shape, create=create)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, name, shape, wait_s=wait_s)
+
+    def upsert(self, rows: pa.Table, vectors: Vectors) -> int:
+        """The number of rows, all of them acknowledged; each replaces the row that had its id.
+
+        `rows` has the columns id, content and metadata (JSON strings); `vectors`: float32, shape (len(rows),
+        dimensions), vector i belongs to row i. `check_rows` says beforehand which rows Milvus would refuse.
+        """
+        from tasks.milvus import writer
+
+        for start, end in writer.upsert_calls(rows, vectors):
+            self._ask(
+                lambda: writer.upsert_range(
+                    self._connection,
+                    self.name,
+                    rows.slice(start, end - start),
+                    vectors[start:end],  # noqa: B023
+                )
+            )
+        return int(rows.num_rows)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Leaves none of `ids` in the collection; an id that is not there is no error."""
+        from tasks.milvus import writer
+
+        for batch in _batches(ids, writer.MAX_CALL_IDS):
+            self._ask(lambda: writer.delete_ids(self._connection, self.name, batch))  # noqa: B023
+
+    def present(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that have a row."""
+        from tasks.milvus import reader
+
+        found: set[str] = set()
+        for batch in _batches(ids, reader.MAX_CALL_ROWS):
+            rows = self._ask(lambda: reader.query_ids(self._connection, self.name, batch, ["id"]))  # noqa: B023
+            found.update(row["id"] for row in rows)
+        return found
+
+    def fetch(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[StoredRow]:
+        """The rows of `ids` that are there, in the order of `ids`."""
+        from tasks.milvus import reader
+
+        found: list[StoredRow] = []
+        for batch in _batches(ids, reader.MAX_CALL_ROWS):
+            found += self._ask(
+                lambda: reader.fetch_rows(self._connection, self.name, batch, with_vectors=with_vectors)  # noqa: B023
+            )
+        return found
+
+    def ids(self) -> Iterator[list[str]]:
+        """Every id in the collection, once, in batches and no order."""
+        from tasks.milvus import reader
+
+        return reader.all_ids(self._connection, self.name)
+
+    def count(self) -> int:
+        """The number of rows."""
+        from tasks.milvus import reader
+
+        return self._ask(lambda: reader.count_rows(self._connection, self.name))
+
+    def search(self, vector: Vectors, *, top_k: int, filter: str = "") -> list[Hit]:  # noqa: A002
+        """At most `top_k` rows nearest to `vector` (float32, shape (dimensions,)), the best first.
+
+        `filter` is a Milvus expression, e.g. `metadata["source"] like "%.pdf"`.
+
+        Raises:
+            ConfigurationError: Milvus cannot make sense of `filter`.
+        """
+        from tasks.milvus import reader
+
+        return self._ask(
+            lambda: reader.search_rows(self._connection, self.name, self.shape, vector, top_k=top_k, condition=filter)
+        )
+
+    def close(self) -> None:
+        """Let go of the server, or of the Milvus Lite path so that another process can open it."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns; the server is waited for, and a collection that somebody released is loaded again."""
+        try:
+            return patiently(ask, wait_s=self._wait_s)
+        except NotLoaded:
+            from tasks.milvus import schema
+
+            schema.load(self._connection, self.name)
+            return patiently(ask, wait_s=self._wait_s)
+
+
+def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

@@ -1,0 +1,160 @@
+"""One connection to Milvus: opening a file or a server, calling it, and letting go of it again.
+
+Importing this module imports pymilvus (a second or more), so `Collection.open` does it late. pymilvus logs every failure
+that it also raises, with a traceback; here a failure is raised once, in this project's words, and logged never.
+
+Rows are sent through the Milvus protocol's own generated client rather than `MilvusClient.upsert` (see `messages`);
+everything else goes through `MilvusClient`.
+"""
+
+import base64
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # grpc reads it once, when it is first imported
+
+import grpc
+from pymilvus import MilvusClient
+from pymilvus.client.connection_manager import ConnectionConfig
+from pymilvus.exceptions import MilvusException
+from pymilvus.grpc_gen import milvus_pb2_grpc
+
+from tasks.errors import ConfigurationError
+from tasks.milvus import lite
+from tasks.milvus.faults import from_rpc, from_status
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 8.0
+"""Enough for a distant server to answer, and short enough to be told soon that it does not."""
+
+_SERVER_SCHEMES = ("http", "https", "tcp")
+
+_SERVER_OPTIONS: Mapping[str, int] = {"grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1}
+_LITE_OPTIONS: Mapping[str, int] = {
+    **_SERVER_OPTIONS,
+    # A proxy named in the environment is for the world outside; gRPC would send even loopback through it.
+    "grpc.enable_http_proxy": 0,
+    # pymilvus pings every 10 s; Milvus Lite hangs up on a client that pings while it has nothing else to say.
+    "grpc.keepalive_time_ms": 2**31 - 1,
+    "grpc.keepalive_permit_without_calls": 0,
+}
+
+for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "milvus_lite"):
+    # Here and not earlier: importing pymilvus sets these levels, and gives each its own handler on standard error.
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+class Connection:
+    """A client of one Milvus, and the way each call to it is made: with a time-out, its failures translated."""
+
+    def __init__(self, *, uri: str, token: str, timeout_s: float) -> None:
+        """Connect to a Milvus Lite path (`*.db`) or a server's URI; answers, or fails, within `CONNECT_TIMEOUT_S`.
+
+        Raises:
+            ConfigurationError: `uri` is neither a path that ends in `.db` nor http://, https:// or tcp://.
+            CollectionError: the path cannot be opened, or the server does not answer or does not let us in.
+        """
+        self.is_lite = is_lite(uri)
+        self.where = f"Milvus Lite at {uri}" if self.is_lite else f"the Milvus server at {without_credentials(uri)}"
+        self.timeout_s = timeout_s
+        self._lite = lite.acquire(uri) if self.is_lite else None
+        address = ConnectionConfig.from_uri(self._lite.uri if self._lite else uri, token=token)
+        options = dict(_LITE_OPTIONS if self.is_lite else _SERVER_OPTIONS)
+        try:
+            self.client: Any = self.call(
+                "connecting",
+                lambda: MilvusClient(
+                    address.uri,
+                    token=address.token,
+                    db_name=address.db_name,
+                    timeout=min(timeout_s, CONNECT_TIMEOUT_S),
+                    dedicated=True,
+                    grpc_options=options,
+                ),
+            )
+        except BaseException:
+            self._release_lite()
+            raise
+        if address.get_handler_kwargs().get("secure"):
+            self._channel = grpc.secure_channel(address.address, grpc.ssl_channel_credentials(), list(options.items()))
+        else:
+            self._channel = grpc.insecure_channel(address.address, list(options.items()))
+        self._upsert = milvus_pb2_grpc.MilvusServiceStub(self._channel).Upsert
+        self._metadata = [("dbname", address.db_name)]
+        if address.token:
+            self._metadata.append(("authorization", base64.b64encode(address.token.encode()).decode()))
+
+    def call(self, doing: str, ask: Callable[[], T]) -> T:
+        """What `ask` returns; `doing` tells the user what was being done if it fails.
+
+        Raises:
+            CollectionError: Milvus cannot be reached, or refuses.
+        """
+        try:
+            return ask()
+        except MilvusException as error:
+            # pymilvus hides the transport's word in the cause; `raise e from e` there makes some their own cause.
+            if isinstance(error.__cause__, grpc.RpcError):
+                raise from_rpc(error.__cause__, doing=doing, where=self.where) from error
+            code = error.code if isinstance(error.code, int) else -1
+            raise from_status(code, error.message, retriable=error.retriable, doing=doing, where=self.where) from error
+        except grpc.RpcError as error:
+            raise from_rpc(error, doing=doing, where=self.where) from error
+
+    def upsert(self, request: Any) -> int:
+        """How many rows of an `UpsertRequest` the server says it has taken.
+
+        Raises:
+            CollectionError: it cannot be reached, or refuses.
+        """
+        doing = "upserting"
+        reply = self.call(doing, lambda: self._upsert(request, timeout=self.timeout_s, metadata=self._metadata))
+        status = reply.status
+        if status.code or status.error_code:
+            raise from_status(
+                status.code or status.error_code,
+                status.reason,
+                retriable=status.retriable,
+                doing=doing,
+                where=self.where,
+            )
+        return int(reply.upsert_cnt)
+
+    def close(self) -> None:
+        """Let go of the server, or of the Lite path so that another process can open it."""
+        self._channel.close()
+        self.client.close()
+        self._release_lite()
+
+    def _release_lite(self) -> None:
+        if self._lite is not None:
+            self._lite.release()
+            self._lite = None
+
+
+def is_lite(uri: str) -> bool:
+    """Whether `uri` is a path for Milvus Lite.
+
+    Raises:
+        ConfigurationError: it is neither that nor a server's URI.
+    """
+    scheme = urlsplit(uri).scheme
+    if scheme in _SERVER_SCHEMES and "://" in uri:
+        return False
+    if "://" not in uri and uri.endswith(".db"):
+        return True
+    message = (
+        f"milvus.uri: {without_credentials(uri)!r} is neither a Milvus Lite path, which ends in .db, nor the URI of a "
+        f"server, as http://host:19530 or https://host"
+    )
+    raise ConfigurationError(message)
+
+
+def without_credentials(uri: str) -> str:
+    """`uri` without the user and password it may carry, fit to be shown."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,114 @@
+"""Rows out of the collection. Every read is strongly consistent: it sees all that was acknowledged before it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import ConfigurationError
+from tasks.milvus.connection import Connection
+from tasks.milvus.faults import Refused
+from tasks.milvus.rows import Hit, StoredRow, Vectors
+from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, VECTOR_FIELD, CollectionShape
+from tasks.milvus.writer import id_filter
+
+MAX_CALL_ROWS = 1_000
+"""Rows a query: with vectors and full contents some 12 MB."""
+
+MAX_CALL_IDS = 10_000
+"""Ids a page of the iterator, below the 16,384 rows that a server returns at most."""
+
+
+def query_ids(connection: Connection, name: str, ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows with one of `ids` as Milvus gives them, in no order."""
+    client, timeout_s, expression = connection.client, connection.timeout_s, id_filter(ids)
+    rows = connection.call(
+        "reading rows by id",
+        lambda: client.query(
+            name, filter=expression, output_fields=list(fields), consistency_level="Strong", timeout=timeout_s
+        ),
+    )
+    return list(rows)
+
+
+def fetch_rows(connection: Connection, name: str, ids: Sequence[str], *, with_vectors: bool) -> list[StoredRow]:
+    """The rows of `ids` that are there, in the order of `ids`."""
+    fields = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD] + [VECTOR_FIELD] * with_vectors
+    found = {row[ID_FIELD]: row for row in query_ids(connection, name, ids, fields)}
+    return [_stored_row(found[row_id]) for row_id in dict.fromkeys(ids) if row_id in found]
+
+
+def _stored_row(row: dict[str, Any]) -> StoredRow:
+    vector = row.get(VECTOR_FIELD)
+    return StoredRow(
+        id=row[ID_FIELD],
+        content=row[CONTENT_FIELD],
+        metadata=row[METADATA_FIELD],
+        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+    )
+
+
+def all_ids(connection: Connection, name: str) -> Iterator[list[str]]:
+    """Every id in the collection, once, in batches."""
+    client, timeout_s = connection.client, connection.timeout_s
+    pages = connection.call(
+        "listing the ids",
+        lambda: client.query_iterator(
+            name, batch_size=MAX_CALL_IDS, output_fields=[ID_FIELD], consistency_level="Strong", timeout=timeout_s
+        ),
+    )
+    try:
+        while page := connection.call("listing the ids", pages.next):
+            yield [row[ID_FIELD] for row in page]
+    finally:
+        pages.close()
+
+
+def count_rows(connection: Connection, name: str) -> int:
+    """The number of rows, overwritten ones not counted twice (as the collection's statistics would)."""
+    client, timeout_s = connection.client, connection.timeout_s
+    answer = connection.call(
+        "counting rows",
+        lambda: client.query(
+            name, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=timeout_s
+        ),
+    )
+    return int(answer[0]["count(*)"])
+
+
+def search_rows(
+    connection: Connection, name: str, shape: CollectionShape, vector: Vectors, *, top_k: int, condition: str
+) -> list[Hit]:
+    """At most `top_k` rows nearest to `vector` for which `condition` holds, the best first.
+
+    Raises:
+        ConfigurationError: Milvus cannot make sense of `condition`.
+        CollectionError: Milvus cannot be reached, or refuses.
+    """
+    client, timeout_s = connection.client, connection.timeout_s
+    # A graph search looks at no more than `ef` rows, which a server wants to be at least top_k.
+    tuning = {"ef": max(64, 2 * top_k)} if shape.index == "HNSW" else {}
+    try:
+        answers = connection.call(
+            "searching",
+            lambda: client.search(
+                name,
+                data=[np.ascontiguousarray(vector, dtype=np.float32)],
+                anns_field=VECTOR_FIELD,
+                filter=condition,
+                limit=top_k,
+                output_fields=[CONTENT_FIELD, METADATA_FIELD],
+                search_params={"metric_type": shape.metric, "params": tuning},
+                consistency_level="Strong",
+                timeout=timeout_s,
+            ),
+        )
+    except Refused as error:
+        if condition:
+            message = f"the filter {condition!r} was not understood: {error}"
+            raise ConfigurationError(message) from error
+        raise
+    return [
+        Hit(hit[ID_FIELD], float(hit["distance"]), hit["entity"][CONTENT_FIELD], hit["entity"][METADATA_FIELD])
+        for hit in answers[0]
+    ]
