@@ -15,6 +15,8 @@ from tasks.lake.manifest import Manifest
 from tasks.lake.parts import Damage
 from tasks.lake.rejects import Rejects
 from tasks.lake.runs import RunRecord, Runs, new_run_id
+from tasks.lake.segments import Recovery
+from tasks.lake.space import SpaceSummary
 from tasks.lake.store import Lake
 from tasks.lake.vectors import VectorStore
 
@@ -25,9 +27,11 @@ __all__ = [
     "Lease",
     "Manifest",
     "PartName",
+    "Recovery",
     "Rejects",
     "RunRecord",
     "Runs",
+    "SpaceSummary",
     "VectorStore",
     "hold",
     "new_run_id",

@@ -1,7 +1,7 @@
 """Which parts a vector store has, which of them are sound, and where each key is.
 
-The folder's listing is the truth; the index follows it. A part that its compaction has replaced is deleted here when
-the run that did it was killed in between.
+The folder's listing is the truth; the index follows it, and is made again when it proves wrong. Parts that a compaction
+has replaced are deleted here when the run that replaced them was killed before it could.
 """
 
 import threading
@@ -10,37 +10,43 @@ from pathlib import Path
 
 from tasks.errors import LakeError
 from tasks.lake.batches import KeyBytes
-from tasks.lake.index import KeyIndex
-from tasks.lake.parts import Damage, Footer, PartDamaged, part_number, read_footer, read_keys
+from tasks.lake.index import IndexDamaged, KeyIndex
+from tasks.lake.parts import Damage, PartDamaged, check_part, part_number, read_footer, read_keys
 from tasks.lake.writing import disk_errors, remove_files
 
 
 class Catalogue:
-    """The parts in `folder` and the index over them; for reading only, what the index lacks is indexed on the side."""
+    """The parts in `folder` and where their keys are.
 
-    def __init__(self, folder: Path, dimensions: int, index: KeyIndex | None, *, read_only: bool) -> None:
-        self._folder = folder
-        self._dimensions = dimensions
-        self._index = index
-        self._aside = KeyIndex.temporary() if read_only else None
-        self._refreshing = threading.RLock()
-        self._usable: frozenset[str] = frozenset()
-        self._damaged: dict[Path, Damage] = {}
-        try:
-            self.refresh()
-        except LakeError:
-            self.close()
-            raise
+    For a writer the index file at `index_path` is kept in step. For a reader it is taken as it is found, if it is any
+    good, and what it lacks is indexed on the side, in a temporary file.
+    """
 
-    @classmethod
-    def open(cls, folder: Path, index_path: Path, dimensions: int, *, read_only: bool) -> "Catalogue":
-        """The catalogue of the parts in `folder`; its index is brought in step with them first.
+    def __init__(self, folder: Path, index_path: Path, dimensions: int, *, read_only: bool) -> None:
+        """A catalogue in step with the folder.
 
         Raises:
             LakeError: The folder or the index cannot be read or written. Damaged parts raise nothing: see `damaged`.
         """
-        index = KeyIndex.open_read_only(index_path) if read_only else KeyIndex.open(index_path)
-        return cls(folder, dimensions, index, read_only=read_only)
+        self._folder = folder
+        self._index_path = index_path
+        self._dimensions = dimensions
+        self._refreshing = threading.RLock()
+        self._seen_ns = 0
+        self._usable: frozenset[str] = frozenset()
+        self._damaged: dict[Path, Damage] = {}
+        self._found: KeyIndex | None = None
+        if read_only:
+            self._found = KeyIndex.open_read_only(index_path)
+            self._own = KeyIndex.temporary()
+        else:
+            self._own = KeyIndex.open(index_path)
+        self._read_only = read_only
+        try:
+            self._refresh_or_rebuild()
+        except LakeError:
+            self.close()
+            raise
 
     @property
     def damaged(self) -> list[Damage]:
@@ -59,6 +65,85 @@ class Catalogue:
     def locate(self, keys: Iterable[bytes]) -> dict[bytes, tuple[str, int]]:
         """Part name and row of each key that is in a part."""
         wanted = list(keys)
+        try:
+            found = self._lookup(wanted)
+        except IndexDamaged:
+            self.rebuild()
+            found = self._lookup(wanted)
+        if self._read_only and len(found) < len(set(wanted)) and _changed_ns(self._folder) != self._seen_ns:
+            self.refresh()  # the writer has made parts since
+            found = self._lookup(wanted)
+        return found
+
+    def add(self, path: Path, keys: KeyBytes, *, supersedes: Iterable[str] = ()) -> None:
+        """Take in the part at `path`, durable and holding `keys` in this order, in place of those it supersedes."""
+        with self._refreshing:
+            replaced = frozenset(supersedes)
+            with disk_errors(path, "Reading"):
+                size = path.stat().st_size
+            self._own.add(path.name, size, keys, supersedes=replaced)
+            self._usable = (self._usable | {path.name}) - replaced
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget parts whose files are gone."""
+        with self._refreshing:
+            gone = frozenset(names)
+            if gone:
+                self._own.drop(gone)
+                self._usable -= gone
+            for name in gone:
+                self._damaged.pop(self._folder / name, None)
+
+    def refresh(self) -> None:
+        """Bring the index in step with the folder, and finish a compaction that was interrupted."""
+        with self._refreshing:
+            self._seen_ns = _changed_ns(self._folder)
+            listing = _listing(self._folder)
+            known = {name: size for index in self._indexes() for name, size in index.sizes().items()}
+            superseded = self._superseded()
+            for name in sorted(listing.keys() - known.keys() - superseded, key=_order):
+                self._take_in(self._folder / name)
+            superseded = self._superseded()
+            self._usable = frozenset((listing.keys() & known.keys()) | (self._usable & listing.keys())) - superseded
+            for name in self._usable & known.keys():
+                if listing[name] != known[name]:
+                    why = f"it has {listing[name]} bytes and had {known[name]} when it was written"
+                    # Its keys stay known: what was paid for is missed with a message, not bought again in silence.
+                    self.report(PartDamaged(self._folder / name, why).damage)
+            if not self._read_only:
+                remove_files([self._folder / name for name in sorted(superseded & listing.keys())])
+                self.drop((superseded | known.keys()) - self._usable)
+
+    def rebuild(self) -> None:
+        """Throw the index away and make it again from the parts."""
+        with self._refreshing:
+            if self._read_only:
+                self._close_indexes()
+                self._found, self._own = None, KeyIndex.temporary()
+            else:
+                self._own.close()
+                self._own = KeyIndex.renew(self._index_path)
+            self._usable = frozenset()
+            self.refresh()
+
+    def close(self) -> None:
+        """Close the indexes."""
+        self._close_indexes()
+
+    def _refresh_or_rebuild(self) -> None:
+        try:
+            self.refresh()
+        except IndexDamaged:
+            self.rebuild()
+
+    def _close_indexes(self) -> None:
+        for index in self._indexes():
+            index.close()
+
+    def _indexes(self) -> list[KeyIndex]:
+        return [self._own] if self._found is None else [self._found, self._own]
+
+    def _lookup(self, wanted: list[bytes]) -> dict[bytes, tuple[str, int]]:
         found: dict[bytes, tuple[str, int]] = {}
         for index in self._indexes():
             left = [key for key in wanted if key not in found]
@@ -66,78 +151,36 @@ class Catalogue:
                 found |= {key: at for key, at in index.locate(left).items() if at[0] in self._usable}
         return found
 
-    def add(self, path: Path, keys: KeyBytes, *, supersedes: Iterable[str] = ()) -> None:
-        """Take in the part at `path`, durable and holding `keys` in this order, in place of those it supersedes."""
-        with self._refreshing:
-            replaced = frozenset(supersedes)
-            index = self._aside or self._index
-            assert index is not None
-            with disk_errors(path, "Reading"):
-                size = path.stat().st_size
-            index.add(path.name, size, keys, supersedes=replaced)
-            self._usable = (self._usable | {path.name}) - replaced
+    def _superseded(self) -> set[str]:
+        return {name for index in self._indexes() for name in index.superseded()}
 
-    def drop(self, names: Iterable[str]) -> None:
-        """Forget parts whose files are gone."""
-        with self._refreshing:
-            gone = frozenset(names)
-            if self._aside is None and self._index is not None:
-                self._index.drop(gone)
-            self._usable -= gone
-            for name in gone:
-                self._damaged.pop(self._folder / name, None)
-
-    def refresh(self) -> None:
-        """Bring the index in step with the folder, and finish a compaction that was interrupted."""
-        with self._refreshing:
-            listing = _listing(self._folder)
-            known = {name: size for index in self._indexes() for name, size in index.sizes().items()}
-            superseded = {name for index in self._indexes() for name in index.superseded()}
-            footers = self._footers(name for name in listing if name not in known and name not in superseded)
-            superseded |= {name for footer in footers.values() for name in footer.replaces}
-            self._usable = frozenset(name for name in listing if name in known and name not in superseded)
-            for name in self._usable:
-                if listing[name] != known[name]:
-                    why = f"it has {listing[name]} bytes and had {known[name]} when it was written"
-                    # Its keys stay known: what was paid for is missed with a message, not bought again in silence.
-                    self.report(PartDamaged(self._folder / name, why).damage)
-            for name, footer in footers.items():
-                self._take_in(name, footer)
-            if self._aside is None:
-                remove_files([self._folder / name for name in sorted(superseded & listing.keys())])
-            self.drop((superseded | known.keys()) - self._usable)
-
-    def close(self) -> None:
-        """Close the indexes."""
-        for index in self._indexes():
-            index.close()
-
-    def _indexes(self) -> list[KeyIndex]:
-        return [index for index in (self._index, self._aside) if index is not None]
-
-    def _footers(self, names: Iterable[str]) -> dict[str, Footer]:
-        footers: dict[str, Footer] = {}
-        for name in sorted(names, key=_order):
-            try:
-                footers[name] = read_footer(self._folder / name, self._dimensions)
-            except PartDamaged as error:
-                self.report(error.damage)
-            except FileNotFoundError:
-                continue  # compacted by the writer since it was listed
-        return footers
-
-    def _take_in(self, name: str, footer: Footer) -> None:
-        path = self._folder / name
+    def _take_in(self, path: Path) -> None:
+        """Index a part that nobody has indexed, unless one just taken in has replaced it."""
+        if path.name in self._superseded():
+            return
         try:
-            self.add(path, read_keys(path), supersedes=footer.replaces)
+            replaces = read_footer(path, self._dimensions).replaces
+            damage = check_part(path, self._dimensions) if replaces else None
+            if damage is not None:  # what it was made from is deleted only when it can stand for it
+                self.report(damage)
+                return
+            self.add(path, read_keys(path), supersedes=replaces)
         except PartDamaged as error:
             self.report(error.damage)
         except FileNotFoundError:
-            return
+            return  # compacted by the writer since it was listed
 
 
 def _order(name: str) -> tuple[int, str]:
     return part_number(name) or 0, name
+
+
+def _changed_ns(folder: Path) -> int:
+    """When a file was last made, renamed or deleted in the folder, in nanoseconds; 0 when it is not there."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _listing(folder: Path) -> dict[str, int]:

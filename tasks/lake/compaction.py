@@ -43,6 +43,11 @@ def next_group(rows: Mapping[str, int], *, least: int = _WORTH_IT) -> list[str]:
     return group if len(group) >= least else []
 
 
+def small_parts(rows: Mapping[str, int]) -> int:
+    """How many of the parts a compaction could take; `rows`: part name to rows."""
+    return sum(count < _SMALL for count in rows.values())
+
+
 class Merger:
     """The rows of several parts in order, a row group at a time, each key once; `keys` are those passed on."""
 

@@ -3,30 +3,30 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from tasks.errors import LakeError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class GroupCommit(Generic[T]):
-    """A thread that hands all waiting items at once to `commit`, and wakes those who put them when it returns.
+    """One thread that hands all waiting items at once to `commit`, and wakes those who put them when it returns.
 
-    After a `commit` that raised, its error is everyone's answer: what is behind a failed flush is not known, so nothing
-    may be put on top of it.
+    After a `commit` that raised, its error is everyone's answer: what a failed flush has left on disk is not known, so
+    nothing may be put on top of it.
     """
 
     def __init__(self, commit: Callable[[list[T]], None], *, name: str) -> None:
         self._commit = commit
-        self._changed = threading.Condition()
-        self._waiting: list[tuple[T, Future[None]]] = []
-        self._busy = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._waiting: list[T] = []
+        self._group: Future[None] | None = None
         self._closed = False
-        self.failure: LakeError | None = None
-        # A daemon: what was acknowledged is on disk, so a forgotten `close` must not keep the process alive.
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.failure: BaseException | None = None
 
     async def put(self, item: T) -> None:
         """Return when `item` is committed. A caller that is cancelled meanwhile leaves it in the queue all the same.
@@ -34,56 +34,37 @@ class GroupCommit(Generic[T]):
         Raises:
             LakeError: It could not be committed, or an earlier one could not.
         """
-        await asyncio.wrap_future(self._submit(item))
+        # The future belongs to the whole group: a waiter that is cancelled must not cancel it.
+        await asyncio.shield(asyncio.wrap_future(self._joined(item)))
 
-    def flush(self) -> None:
-        """Return when everything put before is committed, or has failed."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._busy)
+    def run(self, action: Callable[[], R]) -> R:
+        """What `action` returns, run in the thread when everything put before is committed or has failed."""
+        return self._thread.submit(action).result()
 
     def close(self) -> None:
         """Commit what waits and end the thread."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.shutdown()
 
-    def _submit(self, item: T) -> Future[None]:
-        future: Future[None] = Future()
-        future.set_running_or_notify_cancel()  # from here on a cancelled waiter cannot take the item back
-        with self._changed:
+    def _joined(self, item: T) -> Future[None]:
+        """The future of the group that `item` is now in."""
+        with self._lock:
             if self._closed:
                 raise LakeError("The vector store is closed; open it again to append.")
-            if self.failure is not None:
-                raise self.failure
-            self._waiting.append((item, future))
-            if self._thread.ident is None:
-                self._thread.start()
-            self._changed.notify_all()
-        return future
+            self._waiting.append(item)
+            if self._group is None:
+                self._group = self._thread.submit(self._commit_waiting)
+                self._group.add_done_callback(self._note)
+            return self._group
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                group, self._waiting = self._waiting, []
-                self._busy = bool(group)
-            if not group:
-                return
-            self._commit_group(group)
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+    def _commit_waiting(self) -> None:
+        with self._lock:
+            group, self._waiting, self._group = self._waiting, [], None
+        if self.failure is not None:
+            raise self.failure
+        self._commit(group)
 
-    def _commit_group(self, group: list[tuple[T, Future[None]]]) -> None:
-        try:
-            if self.failure is None:
-                self._commit([item for item, _ in group])
-        except LakeError as error:
-            self.failure = error
-        for _, future in group:
-            if self.failure is None:
-                future.set_result(None)
-            else:
-                future.set_exception(self.failure)
+    def _note(self, group: Future[None]) -> None:
+        # Called in the thread, before it takes the next group.
+        self.failure = group.exception()

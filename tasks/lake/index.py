@@ -13,8 +13,15 @@ from typing import Self
 
 from tasks.errors import LakeError
 from tasks.lake.batches import KeyBytes, as_keys
+from tasks.lake.writing import disk_errors
 
 _VERSION = 1
+
+
+class IndexDamaged(LakeError):
+    """The index cannot be trusted; delete it and make it again."""
+
+
 _PREFIX = 16
 """Bytes of a key that are kept. Two of 100 million texts share 16 bytes with odds of 1 in 10^22, and a reader compares
 the whole key with the part's own in any case."""
@@ -38,8 +45,6 @@ class KeyIndex:
         self._reader = connection
         self._writing = threading.Lock()
         self._reading = self._writing
-        self._names: dict[int, str] = {}
-        self._reload()
 
     @classmethod
     def temporary(cls) -> Self:
@@ -52,9 +57,17 @@ class KeyIndex:
     def open(cls, path: Path) -> Self:
         """The index at `path` for its one writer; a new one when it is missing, damaged or of another version."""
         try:
-            return cls._open(path)
-        except sqlite3.DatabaseError:
-            _delete(path)
+            with _index_errors(path):
+                return cls._open(path)
+        except IndexDamaged:
+            return cls.renew(path)
+
+    @classmethod
+    def renew(cls, path: Path) -> Self:
+        """An empty index at `path`, whatever was there."""
+        with disk_errors(path, "Deleting"):
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
         with _index_errors(path):
             return cls._open(path)
 
@@ -107,11 +120,9 @@ class KeyIndex:
             by_prefix.setdefault(key[:_PREFIX], []).append(key)
         found: dict[bytes, tuple[str, int]] = {}
         with self._reading, _index_errors(self._path):
-            for prefix, part, row in _select(self._reader, sorted(by_prefix)):
-                name = self._names.get(part)
-                if name is not None:
-                    for key in by_prefix[prefix]:
-                        found[key] = name, row
+            for prefix, name, row in _select(self._reader, sorted(by_prefix)):
+                for key in by_prefix[prefix]:
+                    found[key] = name, row
         return found
 
     def add(self, name: str, size: int, keys: KeyBytes, *, supersedes: Iterable[str] = ()) -> None:
@@ -135,7 +146,6 @@ class KeyIndex:
             for old in supersedes:
                 self._writer.execute("DELETE FROM part WHERE name = ?", (old,))
                 self._writer.execute("INSERT OR IGNORE INTO superseded VALUES (?)", (old,))
-        self._reload()
 
     def drop(self, names: Iterable[str]) -> None:
         """Forget parts whose files are gone: their keys are found no more.
@@ -147,7 +157,6 @@ class KeyIndex:
             for name in names:
                 self._writer.execute("DELETE FROM part WHERE name = ?", (name,))
                 self._writer.execute("DELETE FROM superseded WHERE name = ?", (name,))
-        self._reload()
 
     def close(self) -> None:
         """Close the file."""
@@ -159,10 +168,6 @@ class KeyIndex:
         with self._writing, _index_errors(self._path):
             return self._writer.execute("SELECT name, size, rows FROM part").fetchall()
 
-    def _reload(self) -> None:
-        with self._writing:
-            self._names = dict(self._writer.execute("SELECT id, name FROM part"))
-
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(target, uri=uri, isolation_level=None, check_same_thread=False, timeout=30)
@@ -170,11 +175,12 @@ def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _select(connection: sqlite3.Connection, prefixes: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
+def _select(connection: sqlite3.Connection, prefixes: list[bytes]) -> Iterator[tuple[bytes, str, int]]:
     for start in range(0, len(prefixes), _QUESTION_MARKS):
         some = prefixes[start : start + _QUESTION_MARKS]
         marks = ",".join("?" * len(some))
-        yield from connection.execute(f"SELECT key, part, row FROM vector WHERE key IN ({marks})", some)  # noqa: S608
+        query = f"SELECT key, name, row FROM vector JOIN part ON part.id = part WHERE key IN ({marks})"  # noqa: S608
+        yield from connection.execute(query, some)
 
 
 @contextmanager
@@ -200,12 +206,7 @@ def _index_errors(path: Path | None) -> Iterator[None]:
             " the same command again; no vector is lost."
         ) from error
     except sqlite3.DatabaseError as error:
-        raise LakeError(
+        raise IndexDamaged(
             f"The index {path or '(temporary)'} is damaged: {error}. Delete it and run the same command again; it is"
             " made anew from the parts."
         ) from error
-
-
-def _delete(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -16,6 +16,8 @@ from tasks.errors import LakeError
 from tasks.lake.writing import Checkpoint, make_folder, pass_by, read_table, remove_files, write_table_atomically
 
 _FOLDED = b"millrace.folded"
+_FOLD_AFTER = 1_000
+"""Deltas that a long run may leave before they are folded in on its way: reading opens each of them."""
 
 
 class Ledger:
@@ -54,12 +56,15 @@ class Ledger:
         if delta.num_rows == 0:
             return
         make_folder(self._delta_folder)
-        number = max([self._folded(), *(number for number, _ in self._deltas())]) + 1
+        taken = [number for number, _ in self._deltas()]
+        number = max([self._folded(), *taken]) + 1
         write_table_atomically(
             delta.select(self._schema.names).cast(self._schema),
             self._delta_folder / f"{number:08d}-{name}.parquet",
             checkpoint=self._checkpoint,
         )
+        if len(taken) + 1 >= _FOLD_AFTER:
+            self.fold()
 
     def fold(self) -> None:
         """Write the deltas into the base and delete them; without any, nothing is written."""
@@ -76,10 +81,6 @@ class Ledger:
         for _, path in deltas:
             remove_files([path])
             self._checkpoint("delta deleted")
-
-    def delta_count(self) -> int:
-        """How many deltas wait to be folded in."""
-        return sum(1 for _ in self._deltas())
 
     def _deltas(self) -> Iterator[tuple[int, Path]]:
         """Number and path of each delta, in order of number."""

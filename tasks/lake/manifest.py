@@ -9,9 +9,6 @@ from tasks.lake.ledger import Ledger
 from tasks.lake.writing import Checkpoint, pass_by
 from tasks.records import MANIFEST_SCHEMA
 
-FOLD_AFTER = 1_000
-"""Deltas that a long run may leave before they are folded in on the way: reading opens each of them."""
-
 _REMEDY = (
     "Restore it from a copy, or delete it: the next ingest then reads every document again and buys no vector twice."
 )
@@ -51,8 +48,6 @@ class Manifest:
         if pc.count_distinct(delta["source"]).as_py() != delta.num_rows:
             raise ValueError(f"delta {name} of the manifest names a source twice")
         self._ledger.commit(delta, name)
-        if self._ledger.delta_count() >= FOLD_AFTER:
-            self.fold()
 
     def fold(self) -> None:
         """Fold the deltas into `manifest.parquet`, as at the end of a run; without deltas nothing is written."""

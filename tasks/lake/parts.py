@@ -1,5 +1,6 @@
 """The parts of a vector store: immutable Parquet files of vectors, in order of purchase."""
 
+import errno
 import re
 import secrets
 import threading
@@ -165,8 +166,10 @@ class _damage:  # noqa: N801 -- reads as the statement that it is
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError | MemoryError):
             return
+        if isinstance(error, OSError) and error.errno not in {None, errno.EIO}:
+            raise LakeError(f"{self._path} cannot be read: {error.strerror}. Check its rights and the system's limits.")
         if isinstance(error, OSError | pa.ArrowException):
             raise PartDamaged(self._path, first_line(error)) from error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.lake.batches import Vectors, keys_in, vectors_in
+from tasks.lake.batches import Vectors, vectors_in
 from tasks.lake.journal import JournalFile, read_journal
 
 _PREFIX = "journal-"
@@ -31,6 +31,11 @@ class Segment:
             self._places.update((key, (vectors, row)) for row, key in enumerate(batch.column(0).to_pylist()))
             self.batches.append(batch)
             self.rows += batch.num_rows
+
+    @property
+    def number(self) -> int:
+        """The number in its stem."""
+        return int(self.stem.partition("-")[0])
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
@@ -102,8 +107,3 @@ def leftover_segments(folder: Path, schema: pa.Schema) -> list[tuple[Segment, Re
         segment = Segment(stem, path, sound.batches)
         found.append((segment, Recovery(segment.rows, sound.dropped_bytes, sound.dropped_batches)))
     return found
-
-
-def all_keys(batches: Iterable[pa.RecordBatch]) -> bytes:
-    """The keys of the batches in row order, one after the other."""
-    return b"".join(keys_in(batch.column(0)).tobytes() for batch in batches)

@@ -1,14 +1,30 @@
 """The folder of one embedding space: what it is called, what it says of itself, and where its journals are."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from tasks.errors import LakeError
+from tasks.lake.batches import vector_schema
 from tasks.lake.lease import Lease, hold
+from tasks.lake.parts import PartDamaged, part_number, read_footer
+from tasks.lake.segments import leftover_segments
 from tasks.lake.writing import disk_errors, make_folder, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceSummary:
+    """What the vector store of `space` holds. `vectors` and `size_bytes` are of parts and journals; a text bought twice
+    counts twice. `damaged` counts the parts that do not open.
+    """
+
+    space: EmbeddingSpace
+    vectors: int
+    size_bytes: int
+    parts: int
+    damaged: int
 
 
 class SpaceFolder:
@@ -68,3 +84,30 @@ class SpaceFolder:
             lease.release()
             raise
         return lease
+
+
+def summarize(folder: Path) -> SpaceSummary | None:
+    """What the vector store in `folder` holds, by the footers of its parts; None when it is not one.
+
+    Journals in a folder of their own (`journal_dir`) are not seen.
+    """
+    try:
+        space = EmbeddingSpace(**json.loads((folder / "space.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    vectors = size = parts = damaged = 0
+    for segment, _ in leftover_segments(folder, vector_schema(space.dimensions)):
+        vectors += segment.rows
+        size += sum(batch.nbytes for batch in segment.batches)
+    for path in folder.iterdir():
+        if part_number(path.name) is None:
+            continue
+        try:
+            vectors += read_footer(path, space.dimensions).rows
+            size += path.stat().st_size
+            parts += 1
+        except PartDamaged:
+            damaged += 1
+        except FileNotFoundError:
+            continue  # compacted by the writer since it was listed
+    return SpaceSummary(space, vectors, size, parts, damaged)

@@ -11,8 +11,9 @@ from tasks.lake.lease import Lease, hold
 from tasks.lake.manifest import Manifest
 from tasks.lake.rejects import Rejects
 from tasks.lake.runs import Runs
+from tasks.lake.space import SpaceSummary, summarize
 from tasks.lake.vectors import VectorStore
-from tasks.lake.writing import disk_errors, make_folder, sweep_unfinished, write_bytes_atomically
+from tasks.lake.writing import Checkpoint, disk_errors, make_folder, pass_by, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace
 
 FORMAT = 1
@@ -28,20 +29,23 @@ class Lake:
     writer a lake, not one a collection. Opened read-only it touches nothing, and a lake that is not there is empty.
     """
 
-    def __init__(self, path: Path, collection: str, lease: Lease | None) -> None:
+    def __init__(self, path: Path, collection: str, lease: Lease | None, checkpoint: Checkpoint = pass_by) -> None:
         self.path = path
         self.collection = collection
         self._lease = lease
         self._next_job = 0
         self._claimed = 0
-        self.chunks = ChunkParts(self.chunks_dir)
-        self.manifest = Manifest(self.collection_dir)
-        self.rejects = Rejects(self.collection_dir)
+        self._checkpoint = checkpoint
+        self.chunks = ChunkParts(self.chunks_dir, checkpoint=_named("chunks", checkpoint))
+        self.manifest = Manifest(self.collection_dir, checkpoint=_named("manifest", checkpoint))
+        self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = Runs(self.collection_dir)
 
     @classmethod
-    def open(cls, path: Path, collection: str, *, read_only: bool = False) -> Self:
+    def open(cls, path: Path, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = pass_by) -> Self:
         """The lake at `path` as `collection` sees it; made when it is not there, unless `read_only`.
+
+        `checkpoint` is told each step that became durable ("manifest: renamed"); see `tasks.lake.writing`.
 
         Raises:
             LeaseHeld: Another living process writes to this lake.
@@ -58,11 +62,11 @@ class Lake:
             raise LakeError(f"The lake {path} is a file, not a folder. Set lake.path to a folder of its own.")
         _check_format(path / "format.json")
         if read_only:
-            return cls(path, collection, None)
+            return cls(path, collection, None, checkpoint)
         make_folder(path)
         lease = hold(path / "lease", f"The lake {path}")
         try:
-            lake = cls(path, collection, lease)
+            lake = cls(path, collection, lease, checkpoint)
             lake._prepare()
         except LakeError:
             lease.release()
@@ -86,7 +90,18 @@ class Lake:
 
     def vectors(self, space: EmbeddingSpace, *, journal_dir: Path | None = None) -> VectorStore:
         """The vector store of `space`, for writing when the lake is. See `VectorStore.open`."""
-        return VectorStore.open(self.vectors_dir, space, journal_dir=journal_dir, read_only=self._lease is None)
+        return VectorStore.open(
+            self.vectors_dir,
+            space,
+            journal_dir=journal_dir,
+            read_only=self._lease is None,
+            checkpoint=_named("vectors", self._checkpoint),
+        )
+
+    def spaces(self) -> list[SpaceSummary]:
+        """What each vector store holds, by name; reads no vector and no key."""
+        folders = sorted(self.vectors_dir.iterdir()) if self.vectors_dir.is_dir() else []
+        return [summary for folder in folders if (summary := summarize(folder)) is not None]
 
     def next_job(self, count: int = 1) -> int:
         """The first of `count` job numbers in a row that no run has had, not even a killed one.
@@ -137,6 +152,10 @@ class Lake:
         """Claim job numbers below `end`."""
         _write_json(self._claim_path, {"next": end})
         self._claimed = end
+
+
+def _named(part: str, checkpoint: Checkpoint) -> Checkpoint:
+    return lambda step: checkpoint(f"{part}: {step}")
 
 
 def _check_format(path: Path) -> None:

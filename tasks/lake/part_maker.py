@@ -1,0 +1,127 @@
+"""What becomes of vectors after their journal: parts, larger parts, and what can be saved of damaged ones.
+
+Every step leaves the store whole. A part is durable under its name before the index knows it, and indexed before what
+it replaces is deleted; whatever is cut short, opening the store again finishes or forgets it.
+"""
+
+import contextlib
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.lake.batches import KeyBytes, keys_in
+from tasks.lake.catalogue import Catalogue
+from tasks.lake.compaction import Merger, next_group, small_parts
+from tasks.lake.parts import PartDamaged, PartReader, check_part, new_stem, part_name, read_batches, write_part
+from tasks.lake.segments import Segment
+from tasks.lake.writing import Checkpoint, disk_errors, fsync_folder, remove_files
+
+_MANY = 64
+"""Small parts that a long run may leave before some are compacted on its way."""
+
+
+class PartMaker:
+    """Makes the parts in `folder`. One thread at a time may use it, `new_stem` aside."""
+
+    def __init__(
+        self, folder: Path, dimensions: int, catalogue: Catalogue, reader: PartReader, checkpoint: Checkpoint
+    ) -> None:
+        self._folder = folder
+        self._dimensions = dimensions
+        self._catalogue = catalogue
+        self._reader = reader
+        self._checkpoint = checkpoint
+        self._numbering = threading.Lock()
+        self._numbers = itertools.count(1)
+
+    def number_from(self, first: int) -> None:
+        """Let the next stem have this number."""
+        self._numbers = itertools.count(first)
+
+    def new_stem(self) -> str:
+        """The stem of the next journal or part."""
+        with self._numbering:
+            return new_stem(next(self._numbers))
+
+    def seal(self, segment: Segment, forget: Callable[[Segment], None]) -> None:
+        """Make a part of the segment, then delete its journal. `forget` is called when readers find it in the part."""
+        if segment.rows:
+            path = self._folder / part_name(segment.stem)
+            write_part(path, self._dimensions, segment.batches, checkpoint=self._step("seal"))
+            self._catalogue.add(path, _keys(segment.batches))
+            self._checkpoint("seal: indexed")
+        forget(segment)
+        remove_files([segment.path])
+        self._checkpoint("seal: journal deleted")
+
+    def compact(self, *, least: int, groups: int | None = None) -> int:
+        """How many parts went into larger ones, in up to `groups` groups; see `next_group` for `least`."""
+        merged = 0
+        for _ in range(groups) if groups is not None else itertools.count():
+            names = next_group(self._sound_rows(), least=least)
+            if not names:
+                break
+            try:
+                if not self._merge(names):
+                    break
+                merged += len(names)
+            except PartDamaged as error:
+                self._catalogue.report(error.damage)  # and from now on it is in no group
+        return merged
+
+    def thin_out(self) -> None:
+        """Compact one full group when a long run has left many small parts."""
+        if small_parts(self._catalogue.rows()) >= _MANY:
+            self.compact(least=sys.maxsize, groups=1)
+
+    def set_aside(self, path: Path) -> int:
+        """How many rows of a damaged part are in a part of their own now; the old file is called `*.damaged`."""
+        saved: list[pa.RecordBatch] = []
+        with contextlib.suppress(PartDamaged, FileNotFoundError):  # then nothing of it can be read
+            saved += read_batches(path, salvage=True)
+        if saved:
+            rescue = self._folder / part_name(self.new_stem())
+            write_part(rescue, self._dimensions, saved, checkpoint=self._step("repair"))
+            self._catalogue.add(rescue, _keys(saved))
+            self._checkpoint("repair: indexed")
+        self._reader.forget([path.name])
+        with disk_errors(path, "Setting aside"):
+            if path.exists():
+                path.rename(path.with_name(path.name + ".damaged"))
+        fsync_folder(path.parent)
+        self._catalogue.drop([path.name])
+        return sum(batch.num_rows for batch in saved)
+
+    def _merge(self, names: list[str]) -> bool:
+        """Whether the parts are one now."""
+        path = self._folder / part_name(self.new_stem())
+        merger = Merger(self._folder, names)
+        write_part(path, self._dimensions, merger.batches(), replaces=names, checkpoint=self._step("compact"))
+        if check_part(path, self._dimensions) is not None:  # what it replaces was paid for, so it is read back first
+            remove_files([path])
+            return False
+        self._catalogue.add(path, merger.keys(), supersedes=names)
+        self._checkpoint("compact: indexed")
+        self._reader.forget(names)
+        for name in names:
+            remove_files([self._folder / name])
+            self._checkpoint("compact: part deleted")
+        self._catalogue.drop(names)
+        return True
+
+    def _sound_rows(self) -> dict[str, int]:
+        damaged = {damage.path.name for damage in self._catalogue.damaged}
+        return {name: rows for name, rows in self._catalogue.rows().items() if name not in damaged}
+
+    def _step(self, name: str) -> Checkpoint:
+        return lambda step: self._checkpoint(f"{name}: {step}")
+
+
+def _keys(batches: list[pa.RecordBatch]) -> KeyBytes:
+    """The keys of the batches in row order: uint8, shape (rows, 32)."""
+    return np.concatenate([keys_in(batch.column(0)) for batch in batches])
