@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.settings import Settings
+from tasks.chunk import ChunkSettings
 from tasks.chunking import ChunkOptions
 from tasks.documents import DocumentOptions
 from tasks.embedding import (
@@ -125,6 +126,19 @@ def chunk_options(settings: Settings) -> ChunkOptions:
         max_tokens=settings.chunking.max_tokens,
         overlap_tokens=settings.chunking.overlap_tokens,
         max_bytes=settings.milvus.content_max_bytes,
+    )
+
+
+def chunk_settings(settings: Settings, model: Model, chunks_dir: Path, *, run: str) -> ChunkSettings:
+    """What the reading processes of `run` are told; they write their parts to `chunks_dir`."""
+    return ChunkSettings(
+        documents=document_options(settings),
+        chunking=chunk_options(settings),
+        tokenizer=model.spec.tokenizer,
+        fingerprint=fingerprint(settings, model),
+        space=model.space.name,
+        run=run,
+        chunks_dir=chunks_dir,
     )
 
 

@@ -17,7 +17,7 @@ from configs.settings import Settings
 from flows import opening
 from flows.progress import Progress
 from flows.report import RunReport
-from tasks.chunk import ChunkJob, ChunkSettings, ChunkStage, Part
+from tasks.chunk import ChunkJob, ChunkStage, Part
 from tasks.embed import Embedded, EmbedStage
 from tasks.embedding import Budget, Dispatcher, Pacer, Tally
 from tasks.lake import Lake
@@ -48,7 +48,8 @@ class Pipeline:
         self._parts: dict[str, Part] = {}
         self._embedded: dict[str, Embedded] = {}
         self._spoiled: set[str] = set()
-        self._queue: asyncio.Queue[tuple[str, asyncio.Task[int]] | None] = asyncio.Queue()
+        self._cut: asyncio.Queue[str | None] = asyncio.Queue()
+        self._embedding: asyncio.Queue[tuple[str, asyncio.Task[int]] | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_PARTS_UNDER_WAY)
         # A flow may wrap these three; they take a number or a name and return a count, nothing else.
         self.chunk: Callable[[int], Awaitable[int]] = self._chunk
@@ -146,15 +147,7 @@ class Pipeline:
         first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
         self._jobs = {first + i: ChunkJob(first + i, files) for i, files in enumerate(found.jobs)}
         return ChunkStage(
-            ChunkSettings(
-                documents=opening.document_options(settings),
-                chunking=opening.chunk_options(settings),
-                tokenizer=self._model.spec.tokenizer,
-                fingerprint=opening.fingerprint(settings, self._model),
-                space=self._model.space.name,
-                run=self._report.run,
-                chunks_dir=self._lake.chunks_dir,
-            ),
+            opening.chunk_settings(settings, self._model, self._lake.chunks_dir, run=self._report.run),
             workers=opening.reading_processes(settings, len(found.jobs)),
             deadline_s=settings.documents.timeout_s,
             memory_mb=settings.documents.max_memory_mb,
@@ -162,37 +155,44 @@ class Pipeline:
 
     async def _ingest(self) -> None:
         """Read, embed and load every job; on a failure, what was embedded before it is still loaded, in order."""
-        producer = asyncio.create_task(self._produce())
-        under_way: asyncio.Task[int] | None = None
+        feeding = [asyncio.create_task(self._read_jobs()), asyncio.create_task(self._embed_parts())]
+        under_way: list[asyncio.Task[int]] = []
         try:
-            while (item := await self._queue.get()) is not None:
-                name, under_way = item
-                await under_way
+            while (item := await self._embedding.get()) is not None:
+                name, embedding = item
+                under_way = [embedding]
+                await embedding
                 await self.load(name)
                 self._room.release()
-            await producer
+            await asyncio.gather(*feeding)
         finally:
             self._chunk_stage.close()
-            left = [item[1] for item in _drained(self._queue) if item is not None]
-            await _cancel([producer, *left, *([under_way] if under_way else [])])
+            await _cancel(feeding)
+            await _cancel([*under_way, *(item[1] for item in _drained(self._embedding) if item)])
 
-    async def _produce(self) -> None:
-        """Run the jobs on all reading processes, then let the last, partly filled request go."""
+    async def _read_jobs(self) -> None:
+        """Run the jobs on all reading processes."""
         jobs = iter(sorted(self._jobs))
 
-        async def read_jobs() -> None:
+        async def read_next() -> None:
             for job in jobs:  # one iterator, shared: each job is taken once
                 await self.chunk(job)
 
+        readers = [asyncio.create_task(read_next()) for _ in range(self._chunk_stage.workers)]
         try:
-            readers = [asyncio.create_task(read_jobs()) for _ in range(self._chunk_stage.workers)]
-            try:
-                await asyncio.gather(*readers)
-            finally:
-                await _cancel(readers)
+            await asyncio.gather(*readers)
+        finally:
+            await _cancel(readers)
+            self._cut.put_nowait(None)
+
+    async def _embed_parts(self) -> None:
+        """Start embedding each part as it comes; when no more come, let the last, partly filled request go."""
+        try:
+            while (name := await self._cut.get()) is not None:
+                self._embedding.put_nowait((name, asyncio.create_task(self._embed_one(name))))
             self._dispatcher.flush()
         finally:
-            self._queue.put_nowait(None)
+            self._embedding.put_nowait(None)
 
     async def _chunk(self, job: int) -> int:
         """Read and cut one job; the number of its parts."""
@@ -206,7 +206,7 @@ class Pipeline:
             self._progress.chunks_cut += part.chunks
             self._progress.files_done += part.files_done - files_done
             files_done = part.files_done
-            self._queue.put_nowait((name, asyncio.create_task(self._embed_one(name))))
+            self._cut.put_nowait(name)
 
         return await self._chunk_stage.run(self._jobs[job], receive)
 

@@ -39,8 +39,8 @@ class Progress:
                 f"tokens {self.tally.tokens_billed:,}",
                 f"¥{self.tally.cost_cny:.4f}",
             ]
-            if self.tally.throttled:
-                fields.append(f"429s {self.tally.throttled:,}")
+            if self.tally.requests_throttled:
+                fields.append(f"429s {self.tally.requests_throttled:,}")
         fields.append(f"{self.chunks_loaded / seconds:,.0f} chunks/s")
         left_s = self._seconds_left(seconds)
         if left_s is not None:

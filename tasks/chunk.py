@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
 from tasks.documents import DocumentOptions, file_hash, read_documents
-from tasks.lake import ChunkParts
+from tasks.lake import ChunkParts, PartName
 from tasks.records import (
     MANIFEST_SCHEMA,
     METADATA_KEYS,
@@ -70,6 +70,11 @@ class Part:
     documents: pa.Table
     rejects: pa.Table
     files_done: int
+
+    @property
+    def name(self) -> PartName:
+        """What the part is called in the lake."""
+        return PartName(self.job, self.number)
 
 
 class ChunkStage:

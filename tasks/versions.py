@@ -63,7 +63,7 @@ class Versions:
         before = self._previous.get(source)
         old = set(self.row_hashes(before)) if before is not None else set()
         doubted = self._doubted.get(source, frozenset())
-        stale = doubted - old if document["status"] == "rejected" else (old | doubted) - new
+        stale = set(doubted - old) if document["status"] == "rejected" else (old | doubted) - new
         return stale, new
 
     def row_hashes(self, document: ManifestRow) -> dict[str, bytes]:

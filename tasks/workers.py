@@ -5,7 +5,6 @@ unit it was busy with, starts another process, and the caller decides what to le
 """
 
 import asyncio
-import contextlib
 import multiprocessing
 import os
 import resource
@@ -94,15 +93,26 @@ class WorkerPool(Generic[JobT, MessageT]):
         Raises `WorkerLost`, or the `MillraceError` that `work` raised.
         """
         loop = asyncio.get_running_loop()
+        inbox: asyncio.Queue[tuple[MessageT, threading.Event] | None] = asyncio.Queue()
+        abandoned = threading.Event()
 
-        def deliver(message: MessageT) -> None:
-            received = asyncio.run_coroutine_threadsafe(_awaited(receive(message)), loop)
-            while not self._closed:  # a loop that is shutting down never answers
-                with contextlib.suppress(TimeoutError):
-                    return received.result(timeout=0.5)
-            raise WorkerLost("", "died", "the pool is closed")
+        def post(message: MessageT) -> None:
+            taken = threading.Event()
+            loop.call_soon_threadsafe(inbox.put_nowait, (message, taken))
+            while not taken.wait(timeout=0.2):
+                if abandoned.is_set() or self._closed:
+                    raise WorkerLost("", "died", "nobody waits for its results any more")
 
-        await loop.run_in_executor(self._threads, self._drive, job, deliver)
+        driving = loop.run_in_executor(self._threads, self._drive, job, post)
+        driving.add_done_callback(lambda _: inbox.put_nowait(None))
+        try:
+            while (item := await inbox.get()) is not None:
+                message, taken = item
+                await receive(message)
+                taken.set()
+            await driving
+        finally:
+            abandoned.set()
 
     def close(self) -> None:
         """Stop every process at once, also those in the middle of a job."""
@@ -113,7 +123,7 @@ class WorkerPool(Generic[JobT, MessageT]):
             worker.process.kill()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _drive(self, job: JobT, deliver: Callable[[MessageT], None]) -> None:
+    def _drive(self, job: JobT, post: Callable[[MessageT], None]) -> None:
         worker, started = self._take()
         unit = ""
         patience_s = self._deadline_s + started * _START_GRACE_S
@@ -128,7 +138,7 @@ class WorkerPool(Generic[JobT, MessageT]):
                 if kind == "at":
                     unit = payload
                 elif kind == "message":
-                    deliver(payload)
+                    post(payload)
                     worker.connection.send("go on")
                 elif kind == "failed":
                     reusable = True
@@ -210,7 +220,3 @@ def _cause_of_death(exitcode: int | None) -> str:
     if exitcode < 0:
         return f"the reading process died of {signal.Signals(-exitcode).name}"
     return f"the reading process exited with code {exitcode}"
-
-
-async def _awaited(awaitable: Awaitable[None]) -> None:
-    await awaitable

@@ -1,0 +1,176 @@
+"""What `ingest` would do and cost: the same scan, reading, cutting and packing, without a network call or a write.
+
+Nothing of the lake is changed: chunks go to a temporary folder and are dropped as soon as they are counted.
+"""
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from configs.settings import Settings
+from flows import opening
+from flows.report import ChunkCounts, DocumentCounts
+from tasks.chunk import ChunkJob, ChunkStage, Part
+from tasks.embedding import Estimate, Estimator
+from tasks.lake import ChunkParts, Lake, VectorStore
+from tasks.recover import rows_in_doubt
+from tasks.scan import Scan, scan
+from tasks.versions import Versions
+
+_ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
+
+
+@dataclass(slots=True)
+class Plan:
+    """The run that would follow: counts as in the run's report, and the estimate of what must be bought."""
+
+    collection: str
+    model: str
+    documents: DocumentCounts = field(default_factory=DocumentCounts)
+    chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    rejects: Counter[str] = field(default_factory=Counter)
+    milvus_bytes: int = 0
+    estimate: Estimate | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `plan --json` prints."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        d, c, e = self.documents, self.chunks, self.estimate
+        assert e is not None
+        lines = [
+            f"documents  {d.seen:,} seen: {d.added:,} to add, {d.changed:,} to change, {d.unchanged:,} unchanged, "
+            f"{d.rejected:,} rejected; {d.removed:,} to remove",
+            f"chunks     {c.total:,}: {c.embedded:,} to embed, {c.reused:,} to reuse, {c.unchanged:,} unchanged; "
+            f"{c.upserted:,} rows to upsert ({self.milvus_bytes / 1e6:,.1f} MB), {c.deleted:,} to delete",
+            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f} "
+            f"(¥{e.batch_cost_cny:.4f} at the Batch price)",
+        ]
+        if e.seconds is not None:
+            lines.append(f"time       {_duration(e.seconds)} at the least, by the limits alone")
+        if self.rejects:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.rejects.most_common())
+            lines.append(f"rejects    {self.rejects.total():,}: {reasons}")
+        return lines
+
+
+def make_plan(settings: Settings, sources: Sequence[Path]) -> Plan:
+    """Count what `ingest` would do with these settings and sources; no network, no write."""
+    return asyncio.run(_Planner(settings, sources).run())
+
+
+class _Planner:
+    def __init__(self, settings: Settings, sources: Sequence[Path]) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._model = opening.open_model(settings)
+        self._estimator = Estimator(self._model.spec)
+        self._seen_keys: set[bytes] = set()
+        self._finished: set[str] = set()
+        self._plan = Plan(settings.milvus.collection, self._model.spec.name)
+
+    async def run(self) -> Plan:
+        settings, model, plan = self._settings, self._model, self._plan
+        lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
+        doubt = rows_in_doubt(lake)
+        found = scan(
+            self._sources,
+            lake.manifest.read(),
+            include=settings.sources.include,
+            exclude=settings.sources.exclude,
+            base=opening.sources_base(settings),
+            fingerprint=opening.fingerprint(settings, model),
+            in_doubt=doubt.rows,
+        )
+        versions = Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name)
+        store = lake.vectors(model.space)
+        try:
+            with tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
+                await self._read(found, Path(folder), versions, store)
+        finally:
+            store.close()
+        self._count_kept(found)
+        self._count_gone(found, versions)
+        plan.rejects.update(reject.reason for reject in found.rejects)
+        plan.estimate = self._estimator.estimate()
+        return plan
+
+    async def _read(self, found: Scan, folder: Path, versions: Versions, store: VectorStore) -> None:
+        parts = ChunkParts(folder)
+        stage = ChunkStage(
+            opening.chunk_settings(self._settings, self._model, folder, run="plan"),
+            workers=opening.reading_processes(self._settings, len(found.jobs)),
+            deadline_s=self._settings.documents.timeout_s,
+            memory_mb=self._settings.documents.max_memory_mb,
+        )
+
+        async def count(part: Part) -> None:
+            self._count(part, parts, versions, store)
+            parts.remove([part.name])
+
+        jobs = iter([ChunkJob(number, files) for number, files in enumerate(found.jobs)])
+
+        async def read_jobs() -> None:
+            for job in jobs:
+                await stage.run(job, count)
+
+        try:
+            await asyncio.gather(*(read_jobs() for _ in range(stage.workers)))
+        finally:
+            stage.close()
+
+    def _count(self, part: Part, parts: ChunkParts, versions: Versions, store: VectorStore) -> None:
+        rows = parts.read(part.job, part.number, part.number)
+        documents, chunks = self._plan.documents, self._plan.chunks
+        keys = rows["text_key"].to_pylist()
+        before = chunks.embedded
+        for position in store.missing(keys):
+            if keys[position] not in self._seen_keys:
+                self._seen_keys.add(keys[position])
+                self._estimator.add(rows["tokens"][position].as_py() + self._model.spec.end_mark_tokens)
+                chunks.embedded += 1
+        chunks.total += rows.num_rows
+        chunks.reused += rows.num_rows - (chunks.embedded - before)
+        changed = rows.take(versions.changed_positions(rows))
+        chunks.upserted += changed.num_rows
+        text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0
+        metadata_bytes = pc.sum(pc.binary_length(changed["metadata"])).as_py() or 0
+        vector_bytes = changed.num_rows * (self._model.space.dimensions * 4 + _ROW_OVERHEAD_BYTES)
+        self._plan.milvus_bytes += text_bytes + metadata_bytes + vector_bytes
+        for document in part.documents.to_pylist():
+            verdict = versions.verdict(document)
+            setattr(documents, verdict, getattr(documents, verdict) + 1)
+            documents.seen += 1
+            stale, _ = versions.settle(document)
+            chunks.deleted += len(stale)
+            self._finished.add(document["source"])
+        self._plan.rejects.update(part.rejects["reason"].to_pylist())
+
+    def _count_kept(self, found: Scan) -> None:
+        documents, chunks = self._plan.documents, self._plan.chunks
+        for status, rows in zip(found.kept["status"].to_pylist(), found.kept["chunks"].to_pylist(), strict=True):
+            documents.seen += 1
+            documents.rejected += status == "rejected"
+            documents.unchanged += status != "rejected"
+            chunks.unchanged += rows
+            chunks.total += rows
+
+    def _count_gone(self, found: Scan, versions: Versions) -> None:
+        for table, spare in ((found.removed, set()), (found.previous, self._finished)):
+            for document in table.to_pylist():
+                if document["chunks"] and document["source"] not in spare:
+                    self._plan.documents.removed += 1
+                    self._plan.chunks.deleted += len(versions.row_hashes(document))
+
+
+def _duration(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole} s" if minutes else f"{seconds:.1f} s"

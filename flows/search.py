@@ -1,0 +1,91 @@
+"""A query into the collection: embed it, retrieve, show where each passage is from."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from configs.settings import Settings
+from flows import opening
+from tasks.embedding import Vectors
+from tasks.lake import Lake
+from tasks.milvus import Hit
+from tasks.records import JsonValue
+
+_SHOWN_CHARACTERS = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages nearest to `query`, the best first. `note` says what the search cannot do, or what does not fit."""
+
+    query: str
+    hits: tuple[Hit, ...]
+    note: str
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `search --json` prints."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The passages for people: score, file, page, heading, then the text."""
+        lines = [self.note, ""] if self.note else []
+        if not self.hits:
+            return [*lines, "nothing found"]
+        for place, hit in enumerate(self.hits, start=1):
+            lines += [f"{place}. {_where(hit.metadata)}  (score {hit.score:.3f})", _passage(hit.content), ""]
+        return lines[:-1]
+
+
+def search_collection(settings: Settings, query: str, expression: str) -> Found:
+    """The `search.top_n` best of the `search.top_k` rows nearest to `query`, among those that `expression` admits."""
+    model = opening.open_model(settings)
+    vector = asyncio.run(_embed_query(settings, model, query))
+    with opening.open_collection(settings, model, create=False) as collection:
+        hits = collection.search(vector, top_k=settings.search.top_k, filter=expression)
+    return Found(query, tuple(hits[: settings.search.top_n]), _note(settings, model))
+
+
+async def _embed_query(settings: Settings, model: opening.Model, query: str) -> Vectors:
+    client = opening.open_client(settings, model)
+    try:
+        vector: Vectors = (await client.embed([query])).vectors[0]
+        return vector
+    finally:
+        await client.close()
+
+
+def _note(settings: Settings, model: opening.Model) -> str:
+    """What the user should know of how this query and the index go together."""
+    lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
+    spaces = set(lake.manifest.read()["space"].to_pylist())
+    foreign = sorted(spaces - {model.space.name})
+    if foreign:
+        return (
+            f"warning: the query is embedded in {model.space.name}, but documents of this collection are in "
+            f"{', '.join(foreign)}; scores between the two mean nothing. "
+            "Set [embedding] as it was when they were ingested"
+        )
+    if model.spec.provider == "local":
+        return "provider local: passages are matched by their words, not by their meaning"
+    return ""
+
+
+def _where(metadata: Mapping[str, JsonValue]) -> str:
+    """File, page and heading of a passage, in one line; the file relative to the current folder when it lies below."""
+    source = str(metadata.get("source", "?"))
+    path = Path(source)
+    parts = [str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else source]
+    first, last = metadata.get("page_start"), metadata.get("page_end")
+    if first is not None:
+        parts.append(f"page {first}" if first == last else f"pages {first}-{last}")
+    headings = metadata.get("heading_path")
+    if isinstance(headings, list) and headings:
+        parts.append(" > ".join(str(heading) for heading in headings))
+    return ", ".join(parts)
+
+
+def _passage(content: str) -> str:
+    text = " ".join(content.split())
+    shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS].rstrip() + " ..."
+    return f"   {shown}"

@@ -1,0 +1,114 @@
+"""What the lake knows: the last runs, totals, and the rejects. Reads only; needs neither Milvus nor a network."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from configs.settings import Settings
+from tasks.errors import ConfigurationError
+from tasks.lake import Lake, RunRecord
+from tasks.records import JsonValue
+
+_RUNS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Totals of one collection's lake, and its last runs, newest first."""
+
+    collection: str
+    documents: int
+    chunks: int
+    tokens: int
+    rejects: dict[str, int]
+    cost_cny: float
+    runs: tuple[RunRecord, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `status --json` prints."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The status for people."""
+        lines = [
+            f"collection {self.collection}: {self.documents:,} documents, {self.chunks:,} chunks, "
+            f"{self.tokens:,} tokens; ¥{self.cost_cny:.4f} in the runs below",
+            "rejects: " + (", ".join(f"{n:,} {reason}" for reason, n in self.rejects.items()) or "none"),
+        ]
+        for run in self.runs:
+            outcome = "did not end" if run.exit is None else f"exit {run.exit}"
+            lines.append(f"{run.started}  {run.command:8} {outcome:11}  {_summary(run)}")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class RejectList:
+    """The outstanding rejects, in the order of their documents."""
+
+    rejects: tuple[dict[str, str], ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `rejects list --json` prints."""
+        return {"rejects": list(self.rejects), "count": len(self.rejects)}
+
+    def lines(self) -> list[str]:
+        """One reject in two lines: what and why, then what to do."""
+        if not self.rejects:
+            return ["no rejects"]
+        lines = []
+        for reject in self.rejects:
+            what = ", ".join(part for part in (reject["source"], reject["item"]) if part)
+            lines += [f"{what}: {reject['reason']}: {reject['message']}", f"    {reject['remedy']}"]
+        counts = Counter(reject["reason"] for reject in self.rejects)
+        return [*lines, f"{len(self.rejects):,} rejects: " + ", ".join(f"{n:,} {r}" for r, n in counts.most_common())]
+
+
+def lake_status(settings: Settings) -> Status:
+    """The totals and runs of the collection that the settings name."""
+    lake = _existing(settings)
+    manifest = lake.manifest.read()
+    reasons = Counter(lake.rejects.outstanding()["reason"].to_pylist())
+    runs = tuple(lake.runs.newest(_RUNS_SHOWN))
+    return Status(
+        collection=settings.milvus.collection,
+        documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
+        chunks=pc.sum(manifest["chunks"]).as_py() or 0,
+        tokens=pc.sum(manifest["tokens"]).as_py() or 0,
+        rejects=dict(reasons.most_common()),
+        cost_cny=sum(run.cost_cny for run in runs),
+        runs=runs,
+    )
+
+
+def outstanding_rejects(settings: Settings, *, reason: str = "") -> RejectList:
+    """The rejected items that still wait for a remedy, all or with one reason."""
+    table = _existing(settings).rejects.outstanding()
+    if reason:
+        table = table.filter(pc.equal(table["reason"], reason))
+    return RejectList(tuple(table.sort_by([("source", "ascending"), ("item", "ascending")]).to_pylist()))
+
+
+def _existing(settings: Settings) -> Lake:
+    path = Path(settings.lake.path)
+    if not (path / settings.milvus.collection).is_dir():
+        raise ConfigurationError(
+            f"there is no lake of collection {settings.milvus.collection} at {path}; "
+            "run `millrace ingest` first, or say where it is with --set lake.path=..."
+        )
+    return Lake.open(path, settings.milvus.collection, read_only=True)
+
+
+def _summary(run: RunRecord) -> str:
+    documents = _counts(run.counts.get("documents"))
+    chunks = _counts(run.counts.get("chunks"))
+    return (
+        f"{documents.get('added', 0)} added, {documents.get('changed', 0)} changed, "
+        f"{documents.get('removed', 0)} removed; {chunks.get('embedded', 0)} embedded, "
+        f"{chunks.get('upserted', 0)} upserted; ¥{run.cost_cny:.4f}"
+    )
+
+
+def _counts(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}
