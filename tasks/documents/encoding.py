@@ -8,9 +8,17 @@ Chinese leave no doubt; GB18030, when what comes out reads as Chinese; and for t
 
 import codecs
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from tasks.documents.language import (
+    alphabetic_likeness,
+    common_characters,
+    is_readable,
+    reads_as_chinese,
+    reads_as_japanese,
+    reads_as_korean,
+)
 from tasks.errors import ConfigurationError, Rejected
 
 SET_ENCODING = (
@@ -26,14 +34,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SAMPLE_BYTES = 1 << 16
-_FREQUENT_HANZI = frozenset(
-    "的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可里后小么心多天而能好都然没日于起"
-    "还发成事只作当想看文无开手十用主行方又如前所本见经头面公同三已老从动两长知民样现分将外但身些与高意进把法此实回二理美点月明其种声"
-    "全工己话儿者向情部正名定女问力机给等几很业最间新什打便位因重被走电四第门相次东政海口使教西再平真听世气信北少关并内加化由却代军产"
-    "入先山五太水万市眼体别处总才场师书比住员九笑性通目华报立马命张活难神数件安表原车白应路期叫死常提感金何更反合放做系计或司利受光王"
-    "果亲界及今京务制解各任至清物台象记边共风战干接它许八特觉望直服毛林题建南度统色字请交爱让认算论百吃义科怎元社术结六功指思非流每青"
-    "管夫连远资队跟带花快条院变联言权往展该领传近留红治决周保达办运武半候七必城父强步完革深区即求品士转量空甚众技轻程告江语英基派满式"
-)
 
 
 def decode(data: bytes, *, forced: str | None = None, declared: str | None = None) -> str:
@@ -49,8 +49,7 @@ def decode(data: bytes, *, forced: str | None = None, declared: str | None = Non
     if not data:
         raise Rejected("The file holds 0 bytes.", reason="empty", remedy="Remove it, or write it again.")
     text = _decode_forced(data, forced) if forced else _decode_detected(data, declared)
-    if text.startswith("\ufeff"):
-        text = text[1:]
+    text = text.removeprefix("\ufeff")
     if not text or text.isspace():
         raise Rejected(
             "The file holds nothing but white space.", reason="empty", remedy="Remove it, or write it again."
@@ -58,6 +57,12 @@ def decode(data: bytes, *, forced: str | None = None, declared: str | None = Non
     if "\0" in text:
         raise _binary(f"a zero byte at offset {data.find(0)}")
     return text
+
+
+def cookie(data: bytes) -> str | None:
+    """The encoding that a text names for the editor (`-*- coding: gbk -*-`, `fileencoding=`) in its first two lines."""
+    found = re.match(rb"(?:[^\n]*\n)?[^\n]{0,400}?coding[:=][ \t]*([\w.-]+)", data[:2000])
+    return found[1].decode("ascii", "replace") if found else None
 
 
 def detect(sample: bytes) -> str:
@@ -75,9 +80,10 @@ def detect(sample: bytes) -> str:
             reason="unknown_encoding",
             remedy="Restore it from an undamaged copy, or repair the damaged bytes.",
         )
-    if reads_as_chinese(sample.decode("gb18030", "ignore")) and _decodes(sample, "gb18030"):
-        return "gb18030"
-    return _statistically_detected(sample)
+    for codec, reads_right in _double_byte_readings():
+        if (text := _sample_text(sample, codec)) is not None and reads_right(text):
+            return codec
+    return _alphabetic_codec(sample) or _statistically_detected(sample)
 
 
 def known_codec(name: str) -> str | None:
@@ -101,23 +107,31 @@ def known_codec(name: str) -> str | None:
     return larger.get(codec.name, codec.name)
 
 
-def reads_as_chinese(text: str) -> bool:
-    """Whether the text's characters are those that Chinese is written with, in about their usual shares.
-
-    Bytes of another encoding read as GB18030 or UTF-16 give rare characters (Latin-1, Big5, Shift-JIS), or common ones
-    without the few hundred that make up half of any Chinese text (EUC-KR), or kana (EUC-JP).
-    """
-    beyond_ascii = [c for c in text if c > "\x7f"][:20_000]
-    hanzi = [c for c in beyond_ascii if "\u3400" <= c <= "\u9fff" or c > "\U0001ffff"]
-    kana = sum("\u3041" <= c <= "\u30fe" for c in beyond_ascii)
-    if not hanzi or kana * 20 > len(hanzi) or len(hanzi) * 2 < len(beyond_ascii):
-        return False
-    common = sum(c in _common_hanzi() for c in hanzi) / len(hanzi)
-    frequent = sum(c in _FREQUENT_HANZI for c in hanzi) / len(hanzi)
-    return common >= 0.9 and (frequent >= 0.15 or (len(hanzi) < 20 and common == 1.0 and frequent > 0))
+def _double_byte_readings() -> tuple[tuple[str, Callable[[str], bool]], ...]:
+    """Codecs of Chinese, Japanese and Korean, each with what a text read through it must look like."""
+    simplified = partial(reads_as_chinese, common=common_characters("gb2312"))
+    traditional = partial(reads_as_chinese, common=common_characters("big5"))
+    return (
+        ("gb18030", simplified),
+        ("gb18030", traditional),
+        ("cp950", traditional),
+        ("big5hkscs", traditional),
+        ("cp932", reads_as_japanese),
+        ("euc_jp", reads_as_japanese),
+        ("cp949", reads_as_korean),
+    )
 
 
 _RARE_CONTROLS = bytes(b for b in range(32) if b not in b"\t\n\r\f\x08\x1b\x1a")
+_ONE_BYTE_CODECS = {
+    "cp1252": 0.0,
+    **dict.fromkeys(["cp1250", "cp1251", "iso8859-2", "cp1254", "koi8-r", "cp1253", "cp1255", "cp1256"], -2.0),
+    **dict.fromkeys(["cp850", "cp866", "mac-roman", "iso8859-5"], -4.0),
+}
+"""Codecs whose 128 upper bytes are an alphabet, with the logarithm of how usual each is beside the first."""
+_DOUBLE_BYTE_CODECS = frozenset(["gb18030", "big5hkscs", "cp950", "cp932", "euc_jp", "cp949"])
+_SURE = 3.0
+"""By how much the best reading's log-likelihood must pass the next one's: twenty times as likely."""
 _ABOVE_ASCII = bytes(range(0x80, 0x100))
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
@@ -144,18 +158,26 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
     for mark, codec in _BYTE_ORDER_MARKS:
         if data.startswith(mark) and (text := _decoded(data, codec)) is not None:
             return text
+    codec = known_codec(declared) if declared is not None else None
     utf8 = _decoded(data, "utf-8")
-    if utf8 is not None and "\0" not in utf8:
-        if declared is None or utf8.isascii() or _evidently_utf8(data):
-            return utf8
-        return _declared_text(data, declared) or utf8
-    if (codec_without_mark := _unmarked_utf16(data)) is not None:
-        return data.decode(codec_without_mark)
+    if utf8 is not None and "\0" not in utf8 and (escaped := _escaped_codec(data)) is None:
+        # A page may say GBK and be UTF-8, but a short one in GBK may be valid UTF-8 by chance.
+        doubtful = (
+            codec is not None and codec in _DOUBLE_BYTE_CODECS and not utf8.isascii() and not _evidently_utf8(data)
+        )
+        return (_decoded(data, codec) if doubtful and codec is not None else None) or utf8
+    certain = escaped if utf8 is not None and "\0" not in utf8 else _unmarked_utf16(data)
+    if certain is not None:
+        return data.decode(certain)
     if b"\0" in data:
         raise _binary(f"a zero byte at offset {data.find(0)}")
-    if declared is not None and (text := _declared_text(data, declared)) is not None:
+    if codec is not None and (text := _decoded(data, codec)) is not None:
         return text
-    codec = detect(telling_sample(data))
+    return _decode_whole(data, detect(telling_sample(data)))
+
+
+def _decode_whole(data: bytes, codec: str) -> str:
+    """The text, its codec having been told from a part of it."""
     try:
         return data.decode(codec)
     except UnicodeDecodeError as error:
@@ -166,9 +188,15 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
         ) from error
 
 
-def _declared_text(data: bytes, declared: str) -> str | None:
-    codec = known_codec(declared)
-    return _decoded(data, codec) if codec is not None else None
+def _escaped_codec(data: bytes) -> str | None:
+    """The encoding of text that switches to Chinese or Japanese by escape sequences, all its bytes being ASCII."""
+    for codec, opening, reads_right in (
+        ("iso2022_jp", b"\x1b$", reads_as_japanese),
+        ("hz", b"~{", partial(reads_as_chinese, common=common_characters("gb2312"))),
+    ):
+        if opening in data and data.isascii() and (text := _decoded(data, codec)) is not None and reads_right(text):
+            return codec
+    return None
 
 
 def _decoded(data: bytes, codec: str) -> str | None:
@@ -178,13 +206,12 @@ def _decoded(data: bytes, codec: str) -> str | None:
         return None
 
 
-def _decodes(sample: bytes, codec: str) -> bool:
-    """Whether the sample decodes, but perhaps for a character that its end cuts through."""
+def _sample_text(sample: bytes, codec: str) -> str | None:
+    """The sample's text, but for a character that its end cuts through; None when it does not decode."""
     try:
-        codecs.getincrementaldecoder(codec)().decode(sample, final=False)
+        return codecs.getincrementaldecoder(codec)().decode(sample, final=False)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
 
 
 def _evidently_utf8(data: bytes) -> bool:
@@ -193,25 +220,18 @@ def _evidently_utf8(data: bytes) -> bool:
 
 
 def _unmarked_utf16(data: bytes) -> str | None:
-    """UTF-16 of one byte order, when no other reading makes sense."""
+    """UTF-16 of one byte order, when that reading is sensible and the other is not."""
     if len(data) % 2:
         return None
     head = data[:_SAMPLE_BYTES]
-    zeros = (head[0::2].count(0), head[1::2].count(0))
-    for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
-        mostly_latin = zeros[high] * 2 > len(head) // 2 and zeros[low] == 0
-        with_latin = zeros[high] > 0 and zeros[low] == 0
-        text = head.decode(codec, "ignore") if mostly_latin or with_latin else ""
-        if (mostly_latin and text.isprintable() or _readable(text) and (mostly_latin or reads_as_chinese(text))) and (
-            _decoded(data, codec) is not None
-        ):
-            return codec
-    return None
-
-
-def _readable(text: str) -> bool:
-    """Whether there is text, without control characters other than those of lines and columns."""
-    return bool(text) and text.translate({9: None, 10: None, 12: None, 13: None}).isprintable()
+    readings = []
+    for codec, high in (("utf-16-le", head[1::2]), ("utf-16-be", head[0::2])):
+        text = _sample_text(head, codec)
+        # Two zero bytes in three characters are no coincidence; Chinese may have none at all.
+        latin = high.count(0) * 3 > len(high) * 2
+        if text and is_readable(text) and (latin or reads_as_chinese(text, common=common_characters("gb2312"))):
+            readings.append(codec)
+    return readings[0] if len(readings) == 1 and _decoded(data, readings[0]) is not None else None
 
 
 def telling_sample(data: bytes) -> bytes:
@@ -240,12 +260,27 @@ def _utf8_errors(sample: bytes) -> int | None:
     return len(re.findall(rb"[\x80-\xff]+", stray))
 
 
+def _alphabetic_codec(sample: bytes) -> str | None:
+    """The one-byte codec whose reading is the most like language, if no other reading comes near it."""
+    readings: dict[str, tuple[float, str]] = {}
+    for codec, usualness in _ONE_BYTE_CODECS.items():
+        text = _sample_text(sample, codec)
+        likeness = alphabetic_likeness(text) if text is not None and text not in readings else None
+        if text is not None and likeness is not None:
+            readings[text] = (likeness + usualness, codec)
+    ranked = sorted(readings.values(), reverse=True)
+    if not ranked or (len(ranked) > 1 and ranked[0][0] - ranked[1][0] < _SURE):
+        return None
+    return ranked[0][1]
+
+
 def _statistically_detected(sample: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    candidates = from_bytes(sample, threshold=0.15, preemptive_behaviour=False)
-    best = candidates.best()
-    if best is None or best.coherence < 0.4:
+    best = from_bytes(sample, threshold=0.1, preemptive_behaviour=False).best()
+    beyond_ascii = len(sample) - len(sample.translate(None, _ABOVE_ASCII))
+    known_better = best is not None and known_codec(best.encoding) in _ONE_BYTE_CODECS
+    if best is None or known_better or best.coherence < 0.6 or beyond_ascii < 500:
         raise Rejected(
             "The bytes are not UTF-8, UTF-16 or GB18030, and no other encoding is certain.",
             reason="unknown_encoding",
@@ -260,10 +295,3 @@ def _binary(found: str) -> Rejected:
         reason="binary",
         remedy="Convert it to text, HTML or PDF, or leave it out with `sources.exclude`.",
     )
-
-
-@cache
-def _common_hanzi() -> frozenset[str]:
-    """GB 2312's first level: the 3,755 most used characters, over 99 % of any modern text, plus some punctuation."""
-    pairs = (bytes((row, cell)) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF))
-    return frozenset(pair.decode("gb2312", "ignore") for pair in pairs) - {""}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.documents.encoding import decode
+from tasks.documents.encoding import cookie, decode
 from tasks.documents.extraction import Extraction
 from tasks.documents.formats import Format, format_of
 from tasks.errors import Rejected
@@ -103,7 +103,7 @@ def _read(
 
         text = decode(data, forced=options.encoding, declared=declared_charset(data))
     else:
-        text = decode(data, forced=options.encoding)
+        text = decode(data, forced=options.encoding, declared=cookie(data))
     del data  # a 200 MB file should not lie in memory twice while it is worked on
     yield _document(file, _extracted(form, text), digest)
 

@@ -1,0 +1,167 @@
+"""How much like language a decoded text looks: what tells the right encoding from the wrong ones.
+
+Bytes above 127 decode under many encodings. The right one gives the letters that some language uses, in about their
+shares and in the places where words have them; the others give rarities, capitals within words, or two alphabets in
+one word. A detector that only asks for probable bytes takes `für` for `fĂĽr` and `två` for `tvĺ`, and nobody is told.
+
+Letters are listed from the most frequent to the rarest, from general knowledge of each orthography; only the order of
+magnitude matters.
+"""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+
+_FREQUENT_HANZI = frozenset(
+    "的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可里后小么心多天而能好都然没日于起"
+    "还发成事只作当想看文无开手十用主行方又如前所本见经头面公同三已老从动两长知民样现分将外但身些与高意进把法此实回二理美点月明其种声"
+    "全工己话儿者向情部正名定女问力机给等几很业最间新什打便位因重被走电四第门相次东政海口使教西再平真听世气信北少关并内加化由却代军产"
+    "入先山五太水万市眼体别处总才场师书比住员九笑性通目华报立马命张活难神数件安表原车白应路期叫死常提感金何更反合放做系计或司利受光王"
+    "這來個國說們為時會過後開對學發經動長現與實點機種還從進無當頭樣將裡間給電話問關門東氣麼資訊設請應號檔網員體數書場車處總報張難"
+)
+_FREQUENT_HANGUL = frozenset("이다는을의에고하가지로어사기도한시자리인대나정아라그서일수과있들은를해제게전부스")
+
+_LATIN = {
+    "English": "éöüáíóçñèäïêåøãàôâëæõúûî",
+    "French": "éàèêçôîûùâëïœüÿæ",
+    "German": "üäößé",
+    "Spanish": "óíáéñúü",
+    "Portuguese": "ãçáéóíêõúâàôü",
+    "Italian": "àèùòéì",
+    "Catalan": "àéòíèçóúïü",
+    "Dutch": "ëéïöèüê",
+    "Swedish and Finnish": "äöåé",
+    "Danish and Norwegian": "øåæéòôü",
+    "Icelandic": "áíðöúóþéæý",
+    "Polish": "łąężśóćńź",
+    "Czech": "íáéěýčřžšůúťňďó",
+    "Slovak": "áíéčýžúšľťňôäďóŕĺ",
+    "Hungarian": "áéöóőüíűú",
+    "Croatian and Slovene": "čšžćđ",
+    "Romanian": "ăîâţşțș",
+    "Turkish": "ıüşğöçİâîû",
+}
+_OTHER_ALPHABETS = {
+    "Arabic": "ايلمونرتبةعدسفهكقأحجشطصىخإذزثئءغضآظؤ",
+    "Hebrew": "יוהלארתבשמנםדחקפעכטגצסןזךץף",
+    "Russian": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
+    "Ukrainian": "оаинвтеірсклмдупязьбгйчхжшїюцщєфґ",
+    "Bulgarian": "аоиетнрсвлкдпмзъугбчяжщхцюшйфь",
+    "Greek": "αοιετσνηυρπκμλωςγδήίάόχύέθφβξώζψϊϋΐ",
+}
+_USUAL_SIGNS, _UNUSUAL_SIGNS = "“”‘’–—…•«»°§©®\xa0¿¡", "„‚‹›·™±×÷µ½¼¾²³¹€£¥¢ºª†‡¶¬´¨¸\xadƒ‰№"
+_SIGN_LIKELIHOODS = dict.fromkeys(_USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(_UNUSUAL_SIGNS, math.log(0.01))
+_STRANGE_WORD = re.compile(
+    r"[a-z][^\W\d_a-zA-Z\u0370-\uffff]*[\u0370-\u06ff]|[\u0370-\u06ff][a-z]"  # two alphabets in a word
+    r"|\d[à-öø-ÿĀ-\u06ff]"  # a letter that ends a number
+    r"|[^\W\d_][“”„‚–—…•«»‹›°§©®™±×÷µ½¼¾²³¹€£¥¢¿¡†‡¶¬¨¸ƒ‰\xa0](?=[a-zà-ÿа-я])(?<![\d\s])"  # a sign within a word
+)
+_HANZI_WITHIN_WORD = re.compile("(?<=[A-Za-z])[\u3400-\u9fff](?=[A-Za-z])")
+_LEAST = math.log(1e-4)
+_LEAST_MEAN = math.log(4e-3)
+
+
+def is_readable(text: str) -> bool:
+    """Whether there is no control character but those of lines and columns, and none that is unassigned or private."""
+    return all(c in "\t\n\r\f" or unicodedata.category(c) not in {"Cc", "Cn", "Co", "Cs"} for c in set(text))
+
+
+def reads_as_chinese(text: str, *, common: frozenset[str]) -> bool:
+    """Whether most characters beyond ASCII are `common` hanzi, and the most frequent among them as frequent as usual.
+
+    Bytes of another encoding give rare hanzi (Latin-1, Big5, Shift-JIS), or common ones without the few hundred that
+    make up half of any Chinese text (EUC-KR), or kana (EUC-JP).
+    """
+    beyond_ascii = _beyond_ascii(text)
+    hanzi = [c for c in beyond_ascii if "\u3400" <= c <= "\u9fff" or c >= "\U00020000"]
+    kana = sum("\u3041" <= c <= "\u30fe" for c in beyond_ascii)
+    if not hanzi or kana * 20 > len(hanzi) or len(hanzi) * 2 < len(beyond_ascii):
+        return False
+    if len(hanzi) < 2 * len(_HANZI_WITHIN_WORD.findall(text)):
+        return False  # an accent between two letters, read as a double-byte character
+    known = _share(hanzi, common)
+    frequent = _share(hanzi, _FREQUENT_HANZI)
+    return known >= 0.9 and (frequent >= 0.15 or (len(hanzi) < 20 and known == 1.0 and frequent > 0))
+
+
+def reads_as_japanese(text: str) -> bool:
+    """Whether there are kana and kanji in their usual shares, and hardly a half-width kana."""
+    beyond_ascii = _beyond_ascii(text)
+    kana = sum("\u3041" <= c <= "\u30fe" for c in beyond_ascii)
+    kanji = [c for c in beyond_ascii if "\u3400" <= c <= "\u9fff"]
+    half_width = sum("\uff61" <= c <= "\uff9f" for c in beyond_ascii)
+    return (
+        kana >= 5
+        and kana >= 0.15 * len(beyond_ascii)
+        and half_width <= 0.02 * len(beyond_ascii)
+        and (not kanji or _share(kanji, common_characters("euc_jp")) >= 0.9)
+    )
+
+
+def reads_as_korean(text: str) -> bool:
+    """Whether most characters beyond ASCII are hangul, and the most frequent syllables as frequent as usual."""
+    beyond_ascii = _beyond_ascii(text)
+    hangul = [c for c in beyond_ascii if "\uac00" <= c <= "\ud7a3"]
+    return len(hangul) >= max(5, 0.7 * len(beyond_ascii)) and _share(hangul, _FREQUENT_HANGUL) >= 0.2
+
+
+def alphabetic_likeness(text: str) -> float | None:
+    """The log-likelihood of what is beyond ASCII in the language that it fits best; None when it fits none."""
+    beyond_ascii = Counter(_beyond_ascii(text))
+    letters = Counter({c: n for c, n in beyond_ascii.items() if c.isalpha() and c not in _SIGN_LIKELIHOODS})
+    signs = {c: n for c, n in beyond_ascii.items() if c not in letters}
+    unknown_signs = sum(n for c, n in signs.items() if c not in _SIGN_LIKELIHOODS)
+    strange = len(_STRANGE_WORD.findall(text)) + _capitals_within_words(text)
+    if unknown_signs > 0.03 * sum(signs.values()) or strange > 0.02 * beyond_ascii.total():
+        return None
+    best = max(_log_likelihood(letters, table) for table in _letter_shares())
+    if letters and best / letters.total() < _LEAST_MEAN:
+        return None
+    return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * n for c, n in signs.items())
+
+
+@cache
+def common_characters(codec: str) -> frozenset[str]:
+    """The first level of a national character set: the characters of everyday use, most frequent sets first.
+
+    GB 2312: 3,755 hanzi; Big5: 5,401; JIS X 0208: 2,965 kanji.
+    """
+    rows, cells = {
+        "gb2312": (range(0xB0, 0xD8), range(0xA1, 0xFF)),
+        "big5": (range(0xA4, 0xC7), [*range(0x40, 0x7F), *range(0xA1, 0xFF)]),
+        "euc_jp": (range(0xB0, 0xD0), range(0xA1, 0xFF)),
+    }[codec]
+    return frozenset(bytes((row, cell)).decode(codec, "ignore") for row in rows for cell in cells) - {""}
+
+
+def _beyond_ascii(text: str) -> list[str]:
+    return [c for c in text if c > "\x7f"][:20_000]
+
+
+def _share(characters: list[str], among: frozenset[str]) -> float:
+    return sum(c in among for c in characters) / len(characters)
+
+
+def _capitals_within_words(text: str) -> int:
+    return len(re.findall(r"(?<=[a-zà-öø-ÿа-яёά-ώ])[Α-ΫÀ-ÖØ-ÞŁĄĘŻŚĆŃŹŠŽČŘĚŤĎŇŐŰĂŢŞĞİА-ЯЁ]", text))
+
+
+def _log_likelihood(letters: Counter[str], shares: dict[str, float]) -> float:
+    return sum(count * shares.get(letter, _LEAST) for letter, count in letters.items())
+
+
+@cache
+def _letter_shares() -> list[dict[str, float]]:
+    """For each language, the logarithm of each letter's share; a capital is a tenth as frequent."""
+    return [_shares(letters) for letters in (*_LATIN.values(), *_OTHER_ALPHABETS.values())]
+
+
+def _shares(letters: Iterable[str]) -> dict[str, float]:
+    weights = {letter: 1 / (rank + 2) for rank, letter in enumerate(letters)}
+    total = sum(weights.values()) * 1.1
+    shares = {letter: math.log(weight / total) for letter, weight in weights.items()}
+    capitals = {letter.upper(): share + math.log(0.1) for letter, share in shares.items() if len(letter.upper()) == 1}
+    return {**capitals, **shares}
