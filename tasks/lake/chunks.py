@@ -97,6 +97,24 @@ class ChunkParts:
         }
         return [part for part in self.all() if part not in rows]
 
+    def unowned_rows(self, part: PartName, manifest: pa.Table) -> pa.Table:
+        """Rows of the part (`id`, `source`) whose document, by `manifest`, is not in this part.
+
+        A part that holds a whole document and the beginning of the next is named by the first, and by the second only
+        when all of that is in: a run that is killed between leaves such rows in a part that does not dangle.
+
+        Raises:
+            LakeError: The part is missing or damaged.
+        """
+        rows = self._read_one(part, ["id", "source"], None)
+        position = pc.index_in(rows["source"], value_set=manifest["source"].combine_chunks())
+        owner = manifest.select(["job", "part_first", "part_last", "chunks"]).take(position.combine_chunks())
+        here = pc.and_(pc.equal(owner["job"], part.job), pc.greater(owner["chunks"], 0))
+        within = pc.and_(
+            pc.less_equal(owner["part_first"], part.number), pc.greater_equal(owner["part_last"], part.number)
+        )
+        return rows.filter(pc.invert(pc.fill_null(pc.and_(here, within), fill_value=False)))
+
     def remove(self, parts: Iterable[PartName]) -> None:
         """Delete the parts, durably. Raises LakeError when the folder cannot be written."""
         remove_files([self.path(part) for part in parts])

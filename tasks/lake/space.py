@@ -16,8 +16,10 @@ from tasks.records import EmbeddingSpace
 
 @dataclass(frozen=True, slots=True)
 class SpaceSummary:
-    """What the vector store of `space` holds. `vectors` and `size_bytes` are of parts and journals; a text bought twice
-    counts twice. `damaged` counts the parts that do not open.
+    """What the vector store of `space` holds.
+
+    `vectors` and `size_bytes` are of parts and journals; a text bought twice counts twice. `damaged` counts the parts
+    that do not open.
     """
 
     space: EmbeddingSpace

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,14 @@ FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _TAKEN = frozenset({"vectors", "format.json", "lease"})
 _JOBS_AT_A_TIME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Jobs:
+    """Job numbers from `next` on have been given to nobody; those below `settled` left no row in doubt."""
+
+    next: int
+    settled: int
 
 
 class Lake:
@@ -116,20 +125,38 @@ class Lake:
             raise LakeError(f"The lake {self.path} was opened for reading; jobs are for the one who writes.")
         if self._next_job == 0:
             parts = self.chunks.all()
-            self._next_job = max(_claimed(self._claim_path), parts[-1].job + 1 if parts else 1)
+            self._next_job = max(_jobs(self._jobs_path).next, parts[-1].job + 1 if parts else 1)
         first, self._next_job = self._next_job, self._next_job + count
-        if self._next_job > self._claimed:
+        if count and self._next_job > self._claimed:
             self._claim(self._next_job + _JOBS_AT_A_TIME - 1)
         return first
+
+    def unsettled_job(self) -> int:
+        """The first job whose rows may be in doubt: jobs before it belong to runs that came to their end.
+
+        Of the parts of later jobs, `chunks.unowned_rows` are what an interrupted run may have left in the collection.
+        """
+        return _jobs(self._jobs_path).settled
+
+    def settle_jobs(self) -> None:
+        """Record that no row of any job so far is in doubt: what the manifest does not own is not in the collection.
+
+        Raises:
+            LakeError: The lake was opened read-only, or the disk refuses.
+        """
+        first_unused = self.next_job(0)
+        _save_jobs(self._jobs_path, _Jobs(next=max(first_unused, self._claimed), settled=first_unused))
 
     def close(self) -> None:
         """Give the lease back, and the job numbers that were claimed and not used."""
         if self._lease is None:
             return
-        if self._claimed > self._next_job:
-            self._claim(self._next_job)
-        self._lease.release()
-        self._lease = None
+        lease, self._lease = self._lease, None
+        try:
+            if self._claimed > self._next_job:
+                self._claim(self._next_job)
+        finally:
+            lease.release()
 
     def __enter__(self) -> Self:
         return self
@@ -138,19 +165,19 @@ class Lake:
         self.close()
 
     @property
-    def _claim_path(self) -> Path:
+    def _jobs_path(self) -> Path:
         return self.collection_dir / "jobs.json"
 
     def _prepare(self) -> None:
         if not (self.path / "format.json").exists():
-            _write_json(self.path / "format.json", {"format": FORMAT})
+            write_bytes_atomically(json.dumps({"format": FORMAT}).encode(), self.path / "format.json")
         make_folder(self.chunks_dir)
         make_folder(self.vectors_dir)
         sweep_unfinished(self.path)
 
     def _claim(self, end: int) -> None:
         """Claim job numbers below `end`."""
-        _write_json(self._claim_path, {"next": end})
+        _save_jobs(self._jobs_path, _Jobs(next=end, settled=self.unsettled_job()))
         self._claimed = end
 
 
@@ -174,13 +201,15 @@ def _check_format(path: Path) -> None:
         )
 
 
-def _claimed(path: Path) -> int:
-    """The first job number that nobody has claimed; 1 when nothing is known."""
+def _jobs(path: Path) -> _Jobs:
+    """What is known of job numbers; nothing when the file is not there or damaged, and then all rows are in doubt."""
     try:
-        return int(json.loads(path.read_bytes())["next"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return 1
+        with disk_errors(path, "Reading"):
+            found = json.loads(path.read_bytes()) if path.exists() else None
+        return _Jobs(next=int(found["next"]), settled=int(found["settled"]))
+    except (ValueError, KeyError, TypeError):
+        return _Jobs(next=1, settled=1)
 
 
-def _write_json(path: Path, value: dict[str, int]) -> None:
-    write_bytes_atomically(json.dumps(value).encode(), path)
+def _save_jobs(path: Path, jobs: _Jobs) -> None:
+    write_bytes_atomically(json.dumps(asdict(jobs)).encode(), path)
