@@ -40,7 +40,7 @@ class Collection:
         name: str,
         token: str = "",
         timeout_s: float = 30.0,
-        wait_s: float = 120.0,
+        wait_s: float = 180.0,
         shape: CollectionShape | None = None,
         create: bool = True,
     ) -> Self:

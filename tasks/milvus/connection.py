@@ -1,30 +1,18 @@
 """One connection to Milvus: opening a file or a server, calling it, and letting go of it again.
 
-Importing this module imports pymilvus (a second or more), so `Collection.open` does it late. pymilvus logs every failure
-that it also raises, with a traceback; here a failure is raised once, in this project's words, and logged never.
-
 Rows are sent through the Milvus protocol's own generated client rather than `MilvusClient.upsert` (see `messages`);
 everything else goes through `MilvusClient`.
 """
 
 import base64
-import logging
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # grpc reads it once, when it is first imported
-
-import grpc
-from pymilvus import MilvusClient
-from pymilvus.client.connection_manager import ConnectionConfig
-from pymilvus.exceptions import MilvusException
-from pymilvus.grpc_gen import milvus_pb2_grpc
-
 from tasks.errors import ConfigurationError
 from tasks.milvus import lite
 from tasks.milvus.faults import from_rpc, from_status
+from tasks.milvus.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
 
 T = TypeVar("T")
 
@@ -43,9 +31,6 @@ _LITE_OPTIONS: Mapping[str, int] = {
     "grpc.keepalive_permit_without_calls": 0,
 }
 
-for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "milvus_lite"):
-    # Here and not earlier: importing pymilvus sets these levels, and gives each its own handler on standard error.
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class Connection:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pymilvus import DataType
-from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from tasks.milvus.rows import Vectors
+from tasks.milvus.sdk import DataType, milvus_pb2, schema_pb2
 from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, VECTOR_FIELD
 
 _DATA_TAG = b"\x0a"
@@ -46,10 +45,10 @@ def _vector_field(vectors: Vectors) -> Any:
 
 
 def _varint(number: int) -> bytes:
-    """`number` as protocol buffers write lengths: seven bits a byte, lowest first, the top bit saying that more follow.
+    r"""`number` as protocol buffers write lengths: seven bits a byte, lowest first, the top bit saying that more follow.
 
     >>> _varint(4096)
-    b'\\x80 '
+    b'\x80 '
     """
     out = bytearray()
     while number > 0x7F:

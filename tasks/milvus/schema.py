@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from pymilvus import DataType, MilvusClient
-
 from tasks.errors import CollectionError
 from tasks.milvus.connection import Connection
+from tasks.milvus.sdk import DataType, MilvusClient
 from tasks.milvus.shape import (
     VECTOR_FIELD,
     CollectionShape,
