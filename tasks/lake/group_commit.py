@@ -25,7 +25,7 @@ class GroupCommit(Generic[T]):
         self._lock = threading.Lock()
         self._waiting: list[T] = []
         self._group: Future[None] | None = None
-        self._closed = False
+        self.closed = False
         self.failure: BaseException | None = None
 
     async def put(self, item: T) -> None:
@@ -44,13 +44,13 @@ class GroupCommit(Generic[T]):
     def close(self) -> None:
         """Commit what waits and end the thread."""
         with self._lock:
-            self._closed = True
+            self.closed = True
         self._thread.shutdown()
 
     def _joined(self, item: T) -> Future[None]:
         """The future of the group that `item` is now in."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise LakeError("The vector store is closed; open it again to append.")
             self._waiting.append(item)
             if self._group is None:

@@ -205,7 +205,7 @@ def _jobs(path: Path) -> _Jobs:
     """What is known of job numbers; nothing when the file is not there or damaged, and then all rows are in doubt."""
     try:
         with disk_errors(path, "Reading"):
-            found = json.loads(path.read_bytes()) if path.exists() else None
+            found = json.loads(path.read_bytes()) if path.exists() else {}
         return _Jobs(next=int(found["next"]), settled=int(found["settled"]))
     except (ValueError, KeyError, TypeError):
         return _Jobs(next=1, settled=1)

@@ -161,6 +161,8 @@ class VectorStore:
 
     def close(self) -> None:
         """Seal what is journalled and give the lease back. After a failed write the journal stays for the next run."""
+        if self._commits.closed:
+            return
         try:
             if self._lease is not None and self._commits.failure is None:
                 self.seal()
