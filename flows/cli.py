@@ -189,7 +189,8 @@ def _print_result(result: dict[str, object], lines: list[str], *, as_json: bool)
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))
     else:
-        click.echo("\n".join(lines))
+        for line in lines:
+            click.echo(line)
 
 
 def _fail(message: str, code: int, *, as_json: bool, hint: str = "") -> NoReturn:

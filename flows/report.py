@@ -83,6 +83,8 @@ class RunReport:
     def lines(self) -> list[str]:
         """The report for people, one statement a line."""
         d, c, r, t = self.documents, self.chunks, self.requests, self.tokens
+        if self.error and not (d.seen or r.sent):
+            return []  # it never got so far that a count would say anything
         lines = [
             f"documents  {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} removed",

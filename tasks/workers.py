@@ -104,7 +104,13 @@ class WorkerPool(Generic[JobT, MessageT]):
                     raise WorkerLost("", "died", "nobody waits for its results any more")
 
         driving = loop.run_in_executor(self._threads, self._drive, job, post)
-        driving.add_done_callback(lambda _: inbox.put_nowait(None))
+
+        def ended(drive: asyncio.Future[None]) -> None:
+            if not drive.cancelled():
+                drive.exception()  # asked for here, because a cancelled `run` never will
+            inbox.put_nowait(None)
+
+        driving.add_done_callback(ended)
         try:
             while (item := await inbox.get()) is not None:
                 message, taken = item

@@ -1,0 +1,101 @@
+"""Settings: precedence, refusals that help, and a default file that documents every key."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from configs.settings import known_keys, load_settings
+from tasks.errors import ConfigurationError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_command_line_beats_the_environment_beats_the_file_beats_the_defaults(tmp_path: Path) -> None:
+    config = tmp_path / "millrace.toml"
+    config.write_text('[chunking]\nmax_tokens = 100\noverlap_tokens = 10\n[lake]\npath = "from-file"\n')
+    environment = {"MILLRACE_CHUNKING__MAX_TOKENS": "200", "MILLRACE_LAKE__PATH": "from-environment", "PATH": "/bin"}
+    settings = load_settings(config, ["lake.path=from-set"], environment)
+    assert settings.lake.path == "from-set"
+    assert settings.chunking.max_tokens == 200
+    assert settings.chunking.overlap_tokens == 10
+    assert settings.milvus.collection == "documents"
+
+
+def test_the_defaults_are_those_of_the_public_face() -> None:
+    settings = load_settings(environment={})
+    assert (settings.embedding.provider, settings.chunking.max_tokens, settings.chunking.overlap_tokens) == (
+        "local",
+        512,
+        0,
+    )
+    assert (settings.milvus.content_max_bytes, settings.milvus.metric, settings.milvus.hnsw_m) == (8192, "COSINE", 16)
+    assert settings.milvus.hnsw_ef_construction == 256
+    assert settings.sources.max_removed_share == 0.2
+    assert settings.budget.max_cny is None
+    assert settings.embedding.api_key_env == "DASHSCOPE_API_KEY"
+
+
+def test_the_default_file_has_every_key_with_a_comment() -> None:
+    text = (ROOT / "configs" / "default.toml").read_text(encoding="utf-8")
+    sections = tomllib.loads(text)
+    documented = {f"{section}.{key}" for section, keys in sections.items() for key in keys}
+    assert documented | {"budget.max_cny"} == set(known_keys())
+
+
+def test_the_readme_names_every_key() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [key for key in known_keys() if f"`{key}`" not in readme] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("chunking.max_token=5", "did you mean 'chunking.max_tokens'"),
+        ("chunk.max_tokens=5", "did you mean 'chunking.max_tokens'"),
+        ("max_cny=5", "did you mean 'budget.max_cny'"),
+        ("lake.path", "expected section.key=value"),
+        ("chunking.max_tokens=0", "greater than or equal to 1"),
+        ("chunking.max_tokens=many", "valid integer"),
+        ("chunking.overlap_tokens=512", "less than max_tokens"),
+        ("limits.requests_per_second=nan", "greater than or equal to 0"),
+        ("sources.max_removed_share=1.5", "less than or equal to 1"),
+        ("embedding.base_url=dashscope.aliyuncs.com", "embedding.base_url"),
+        ('sources.include=["a', "not a list"),
+    ],
+)
+def test_a_wrong_override_is_refused_with_help(override: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words.replace("(", r"\(")):
+        load_settings(overrides=[override], environment={})
+
+
+def test_unknown_keys_are_refused_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
+    config = tmp_path / "millrace.toml"
+    config.write_text("[embeding]\nmodel = 'x'\n")
+    with pytest.raises(ConfigurationError, match="did you mean 'embedding'"):
+        load_settings(config, environment={})
+    config.write_text("[embedding]\nmodell = 'x'\n")
+    with pytest.raises(ConfigurationError, match=r"did you mean 'embedding\.model'"):
+        load_settings(config, environment={})
+    with pytest.raises(ConfigurationError, match=r"MILLRACE_LAKE__PTH.*did you mean 'lake.path'"):
+        load_settings(environment={"MILLRACE_LAKE__PTH": "x"})
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "broken.toml"
+    config.write_text("[lake\n")
+    with pytest.raises(ConfigurationError, match=r"broken\.toml is not valid TOML"):
+        load_settings(config, environment={})
+
+
+def test_lists_are_arrays_or_words_with_commas() -> None:
+    assert load_settings(overrides=["sources.include=*.md, *.txt"], environment={}).sources.include == ("*.md", "*.txt")
+    assert load_settings(overrides=['sources.include=["a,b", "c"]'], environment={}).sources.include == ("a,b", "c")
+    assert load_settings(overrides=["sources.include="], environment={}).sources.include == ()
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load_settings(environment={})
+    with pytest.raises(ValidationError):
+        settings.lake.path = "elsewhere"  # type: ignore[misc]

@@ -1,0 +1,132 @@
+"""Reading processes: bounded in time and memory, and never left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import SourceError
+from tasks.workers import Channel, WorkerLost, WorkerPool
+
+ROOT = Path(__file__).parents[2]
+
+
+def work(job: str, channel: Channel[str]) -> None:
+    """What the pool's processes do in these tests."""
+    channel.at(f"before {job}")
+    channel.send(f"began {job}")
+    channel.at(job)
+    if job == "hang":
+        time.sleep(60)
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if job == "refuse":
+        raise SourceError("cannot be read")
+    if job == "eat memory":
+        try:
+            bytearray(3 << 30)
+        except MemoryError:
+            channel.send("memory was bounded")
+    channel.send(f"ended {job}")
+
+
+@asynccontextmanager
+async def pool(**bounds: float) -> AsyncIterator[WorkerPool[str, str]]:
+    made: WorkerPool[str, str] = WorkerPool(work, size=2, deadline_s=bounds.get("deadline_s", 20), memory_mb=1024)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+async def run(workers: WorkerPool[str, str], job: str) -> list[str]:
+    received: list[str] = []
+
+    async def receive(message: str) -> None:
+        received.append(message)
+
+    await workers.run(job, receive)
+    return received
+
+
+async def test_messages_come_in_order_and_the_process_is_used_again() -> None:
+    async with pool() as workers:
+        assert await run(workers, "one") == ["began one", "ended one"]
+        assert await run(workers, "two") == ["began two", "ended two"]
+
+
+async def test_a_unit_that_takes_too_long_is_stopped_and_named() -> None:
+    async with pool(deadline_s=0.5) as workers:
+        with pytest.raises(WorkerLost) as lost:
+            await run(workers, "hang")
+        assert (lost.value.unit, lost.value.cause) == ("hang", "timeout")
+        assert await run(workers, "next") == ["began next", "ended next"]
+
+
+async def test_a_process_that_dies_is_reported_with_its_signal() -> None:
+    async with pool() as workers:
+        with pytest.raises(WorkerLost, match="SIGSEGV") as lost:
+            await run(workers, "die")
+        assert (lost.value.unit, lost.value.cause) == ("die", "died")
+
+
+async def test_an_error_of_millrace_passes_and_the_process_lives() -> None:
+    async with pool() as workers:
+        with pytest.raises(SourceError, match="cannot be read"):
+            await run(workers, "refuse")
+        assert await run(workers, "next") == ["began next", "ended next"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound is RLIMIT_DATA as Linux counts it")
+async def test_memory_is_bounded() -> None:
+    async with pool() as workers:
+        assert "memory was bounded" in await run(workers, "eat memory")
+
+
+async def test_a_receiver_that_is_slow_holds_the_worker_up() -> None:
+    async with pool() as workers:
+        began, gate = asyncio.Event(), asyncio.Event()
+        received: list[str] = []
+
+        async def receive(message: str) -> None:
+            received.append(message)
+            began.set()
+            await gate.wait()
+
+        running = asyncio.create_task(workers.run("one", receive))
+        await began.wait()
+        assert received == ["began one"]
+        gate.set()
+        await running
+        assert received == ["began one", "ended one"]
+
+
+def test_reading_processes_end_with_a_parent_that_is_killed() -> None:
+    script = (
+        "import asyncio\n"
+        "from tests.stages.test_workers import pool\n"
+        "async def main():\n"
+        "    async with pool(deadline_s=60) as workers:\n"
+        "        async def receive(message):\n"
+        "            print(next(iter(workers._busy)).process.pid, flush=True)\n"
+        "        await workers.run('hang', receive)\n"
+        "if __name__ == '__main__':\n"
+        "    asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
