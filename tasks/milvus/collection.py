@@ -1,11 +1,13 @@
 """The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
+from tasks.errors import CollectionError
 from tasks.milvus.faults import NotLoaded
 from tasks.milvus.patience import patiently
 from tasks.milvus.rows import Hit, StoredRow, Vectors
@@ -63,7 +65,7 @@ class Collection:
         connection = Connection(uri=uri, token=token, timeout_s=timeout_s)
         try:
             schema.ensure(connection, name, shape, create=create)
-        except BaseException:
+        except CollectionError:
             connection.close()
             raise
         return cls(connection, name, shape, wait_s=wait_s)
@@ -77,14 +79,8 @@ class Collection:
         from tasks.milvus import writer
 
         for start, end in writer.upsert_calls(rows, vectors):
-            self._ask(
-                lambda: writer.upsert_range(
-                    self._connection,
-                    self.name,
-                    rows.slice(start, end - start),
-                    vectors[start:end],  # noqa: B023
-                )
-            )
+            part = rows.slice(start, end - start)
+            self._ask(partial(writer.upsert_call, self._connection, self.name, part, vectors[start:end]))
         return int(rows.num_rows)
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -92,7 +88,7 @@ class Collection:
         from tasks.milvus import writer
 
         for batch in _batches(ids, writer.MAX_CALL_IDS):
-            self._ask(lambda: writer.delete_ids(self._connection, self.name, batch))  # noqa: B023
+            self._ask(partial(writer.delete_ids, self._connection, self.name, batch))
 
     def present(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that have a row."""
@@ -100,7 +96,7 @@ class Collection:
 
         found: set[str] = set()
         for batch in _batches(ids, reader.MAX_CALL_ROWS):
-            rows = self._ask(lambda: reader.query_ids(self._connection, self.name, batch, ["id"]))  # noqa: B023
+            rows = self._ask(partial(reader.query_ids, self._connection, self.name, batch, ["id"]))
             found.update(row["id"] for row in rows)
         return found
 
@@ -111,7 +107,7 @@ class Collection:
         found: list[StoredRow] = []
         for batch in _batches(ids, reader.MAX_CALL_ROWS):
             found += self._ask(
-                lambda: reader.fetch_rows(self._connection, self.name, batch, with_vectors=with_vectors)  # noqa: B023
+                partial(reader.fetch_rows, self._connection, self.name, batch, with_vectors=with_vectors)
             )
         return found
 
@@ -134,6 +130,7 @@ class Collection:
 
         Raises:
             ConfigurationError: Milvus cannot make sense of `filter`.
+            ValueError: `vector` has another shape, is all zeros, or is not finite.
         """
         from tasks.milvus import reader
 

@@ -7,9 +7,9 @@ everything else goes through `MilvusClient`.
 import base64
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from tasks.errors import ConfigurationError
+from tasks.errors import CollectionError, ConfigurationError
 from tasks.milvus import lite
 from tasks.milvus.faults import from_rpc, from_status
 from tasks.milvus.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
@@ -30,7 +30,6 @@ _LITE_OPTIONS: Mapping[str, int] = {
     "grpc.keepalive_time_ms": 2**31 - 1,
     "grpc.keepalive_permit_without_calls": 0,
 }
-
 
 
 class Connection:
@@ -61,7 +60,7 @@ class Connection:
                     grpc_options=options,
                 ),
             )
-        except BaseException:
+        except CollectionError:
             self._release_lite()
             raise
         if address.get_handler_kwargs().get("secure"):
@@ -100,13 +99,8 @@ class Connection:
         reply = self.call(doing, lambda: self._upsert(request, timeout=self.timeout_s, metadata=self._metadata))
         status = reply.status
         if status.code or status.error_code:
-            raise from_status(
-                status.code or status.error_code,
-                status.reason,
-                retriable=status.retriable,
-                doing=doing,
-                where=self.where,
-            )
+            code = status.code or status.error_code
+            raise from_status(code, status.reason, retriable=status.retriable, doing=doing, where=self.where)
         return int(reply.upsert_cnt)
 
     def close(self) -> None:
@@ -127,11 +121,10 @@ def is_lite(uri: str) -> bool:
     Raises:
         ConfigurationError: it is neither that nor a server's URI.
     """
-    scheme = urlsplit(uri).scheme
-    if scheme in _SERVER_SCHEMES and "://" in uri:
-        return False
     if "://" not in uri and uri.endswith(".db"):
         return True
+    if _is_server(uri):
+        return False
     message = (
         f"milvus.uri: {without_credentials(uri)!r} is neither a Milvus Lite path, which ends in .db, nor the URI of a "
         f"server, as http://host:19530 or https://host"
@@ -139,7 +132,16 @@ def is_lite(uri: str) -> bool:
     raise ConfigurationError(message)
 
 
+def _is_server(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme in _SERVER_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # what urlsplit says of a port or an IPv6 address that is none
+        return False
+
+
 def without_credentials(uri: str) -> str:
     """`uri` without the user and password it may carry, fit to be shown."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    scheme, mark, rest = uri.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + mark + authority.rpartition("@")[2] + slash + path if mark else uri

@@ -35,8 +35,8 @@ def acquire(path_text: str) -> LitePath:
     """The path, opened for this process; its folder must be there.
 
     Raises:
-        CollectionError: milvus-lite is not installed; the folder is missing, the path is a file or cannot be written, or
-            another process has it open.
+        CollectionError: milvus-lite is not installed; the folder is missing; the path is a file, cannot be written, or
+            is open in another process.
     """
     # Normalised as milvus-lite does it, so that two spellings of one path count as one.
     path = Path(os.path.abspath(Path(path_text).expanduser()))  # noqa: PTH100

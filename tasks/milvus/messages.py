@@ -45,7 +45,7 @@ def _vector_field(vectors: Vectors) -> Any:
 
 
 def _varint(number: int) -> bytes:
-    r"""`number` as protocol buffers write lengths: seven bits a byte, lowest first, the top bit saying that more follow.
+    r"""`number` as protocol buffers write lengths: seven bits a byte, lowest first; the top bit says that more follow.
 
     >>> _varint(4096)
     b'\x80 '

@@ -1,6 +1,6 @@
 """Rows out of the collection. Every read is strongly consistent: it sees all that was acknowledged before it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from tasks.milvus.faults import Refused
 from tasks.milvus.rows import Hit, StoredRow, Vectors
 from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, VECTOR_FIELD, CollectionShape
 from tasks.milvus.writer import id_filter
+from tasks.records import JsonValue
 
 MAX_CALL_ROWS = 1_000
 """Rows a query: with vectors and full contents some 12 MB."""
@@ -43,9 +44,18 @@ def _stored_row(row: dict[str, Any]) -> StoredRow:
     return StoredRow(
         id=row[ID_FIELD],
         content=row[CONTENT_FIELD],
-        metadata=row[METADATA_FIELD],
+        metadata=_metadata(row),
         vector=None if vector is None else np.asarray(vector, dtype=np.float32),
     )
+
+
+def _metadata(row: Mapping[str, Any]) -> Mapping[str, JsonValue] | None:
+    """The metadata of a row or hit; None if it is no JSON object, as another writer may have left it."""
+    try:
+        value = row[METADATA_FIELD]
+    except ValueError:  # pymilvus parses it only now; json's and orjson's errors are both of this kind
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def all_ids(connection: Connection, name: str) -> Iterator[list[str]]:
@@ -84,7 +94,11 @@ def search_rows(
     Raises:
         ConfigurationError: Milvus cannot make sense of `condition`.
         CollectionError: Milvus cannot be reached, or refuses.
+        ValueError: `vector` is none to search by: of another shape, all zeros, or not finite.
     """
+    if vector.shape != (shape.dimensions,) or not np.isfinite(vector).all() or not vector.any():
+        message = f"a query vector has {shape.dimensions} finite numbers, not all zero; got shape {vector.shape}"
+        raise ValueError(message)
     client, timeout_s = connection.client, connection.timeout_s
     # A graph search looks at no more than `ef` rows, which a server wants to be at least top_k.
     tuning = {"ef": max(64, 2 * top_k)} if shape.index == "HNSW" else {}
@@ -109,6 +123,6 @@ def search_rows(
             raise ConfigurationError(message) from error
         raise
     return [
-        Hit(hit[ID_FIELD], float(hit["distance"]), hit["entity"][CONTENT_FIELD], hit["entity"][METADATA_FIELD])
+        Hit(hit[ID_FIELD], float(hit["distance"]), hit["entity"][CONTENT_FIELD], _metadata(hit["entity"]) or {})
         for hit in answers[0]
     ]

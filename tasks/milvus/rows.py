@@ -4,6 +4,7 @@ Pure: no connection. Milvus Lite takes rows that a server refuses, or that no se
 check here, so that what went into the one also fits the other.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import Rejected
-from tasks.milvus.shape import ID_MAX_BYTES, METADATA_MAX_BYTES, CollectionShape
+from tasks.milvus.shape import METADATA_MAX_BYTES, CollectionShape
 from tasks.records import JsonValue
 
 Vectors = npt.NDArray[np.float32]
 
 _ID = re.compile(r"[0-9a-f]{64}")
+_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredRow:
-    """A row as the collection holds it. `vector`: float32, shape (dimensions,), or None where it was not asked for."""
+    """A row as the collection holds it, by whomever it was written.
+
+    `metadata` is None where the collection holds no JSON object. `vector`: float32, shape (dimensions,), or None where
+    it was not asked for.
+    """
 
     id: str
     content: str
-    metadata: Mapping[str, JsonValue]
+    metadata: Mapping[str, JsonValue] | None
     vector: Vectors | None = None
 
 
@@ -117,7 +123,7 @@ def _wrong_id(row_id: str | None, seen: set[str]) -> Rejected | None:
     if not _ID.fullmatch(row_id):
         shown = row_id if len(row_id) <= 80 else row_id[:77] + "..."
         return Rejected(
-            f"the id {shown!r} is not {ID_MAX_BYTES} hex digits",
+            f"the id {shown!r} is not 64 lower-case hex digits",
             reason="id_malformed",
             remedy="chunk the document again",
         )
@@ -148,4 +154,7 @@ def _wrong_metadata(metadata: str | None) -> Rejected | None:
         return Rejected(
             f"the metadata is a JSON {type(value).__name__}, not an object", reason="metadata_not_object", remedy=remedy
         )
+    if _LONG_NUMBER.search(metadata) and json.loads(metadata) != value:
+        message = "the metadata holds an integer beyond 64 bits, which would come back as another number"
+        return Rejected(message, reason="metadata_number", remedy="give such numbers as text")
     return None

@@ -13,6 +13,9 @@ from tasks.milvus.shape import (
     wanted_fields,
 )
 
+BUILD_TIMEOUT_S = 600.0
+"""For what takes a server minutes when the collection is large: building the index, and loading."""
+
 
 def ensure(connection: Connection, name: str, shape: CollectionShape, *, create: bool) -> None:
     """Leaves the collection there, of this shape, indexed and loaded; whatever of it is missing is made.
@@ -27,11 +30,9 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
             message = f"{connection.where} has no collection {name!r}: run `millrace ingest` first"
             raise CollectionError(message)
         connection.call("creating the collection", lambda: _create(client, name, shape, timeout_s))
-    described = connection.call(
-        "describing the collection", lambda: client.describe_collection(name, timeout=timeout_s)
-    )
+    fields = connection.call("describing the collection", lambda: _fields(client, name, timeout_s))
     metric = connection.call("reading the index", lambda: _index_metric(client, name, timeout_s))
-    different = differences(shape, tuple(_field_shape(field) for field in described["fields"]), metric)
+    different = differences(shape, fields, metric)
     if different:
         message = (
             f"{connection.where}: the collection {name!r} has another shape:\n  "
@@ -40,13 +41,15 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
         )
         raise CollectionError(message)
     if metric is None:
-        connection.call("creating the index", lambda: _create_index(client, name, shape, timeout_s))
+        connection.call(
+            "creating the index", lambda: _create_index(client, name, shape, max(timeout_s, BUILD_TIMEOUT_S))
+        )
     load(connection, name)
 
 
 def load(connection: Connection, name: str) -> None:
     """Leaves the collection loaded, so that it can be searched; a loaded one stays as it is."""
-    client, timeout_s = connection.client, connection.timeout_s
+    client, timeout_s = connection.client, max(connection.timeout_s, BUILD_TIMEOUT_S)
     connection.call("loading the collection", lambda: client.load_collection(name, timeout=timeout_s))
 
 
@@ -78,6 +81,11 @@ def _index_metric(client: Any, name: str, timeout_s: float) -> str | None:
         index = client.describe_index(name, index_name, timeout=timeout_s)
         return str(index["metric_type"])
     return None
+
+
+def _fields(client: Any, name: str, timeout_s: float) -> tuple[FieldShape, ...]:
+    described = client.describe_collection(name, timeout=timeout_s)
+    return tuple(_field_shape(field) for field in described["fields"])
 
 
 def _field_shape(field: dict[str, Any]) -> FieldShape:

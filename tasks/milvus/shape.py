@@ -40,7 +40,7 @@ class CollectionShape:
 
 @dataclass(frozen=True, slots=True)
 class FieldShape:
-    """One field as Milvus tells it: `kind` is the name of its data type; `size` its dimension or `max_length`, if any."""
+    """One field as Milvus tells it: `kind` names its data type; `size` is its dimension or `max_length`, if any."""
 
     name: str
     kind: str

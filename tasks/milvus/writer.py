@@ -38,7 +38,7 @@ def upsert_calls(rows: pa.Table, vectors: Vectors) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def upsert_range(connection: Connection, name: str, rows: pa.Table, vectors: Vectors) -> int:
+def upsert_call(connection: Connection, name: str, rows: pa.Table, vectors: Vectors) -> int:
     """The number of rows, once Milvus has acknowledged each of them.
 
     Raises:
