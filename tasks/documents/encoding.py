@@ -158,7 +158,7 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
     for mark, codec in _BYTE_ORDER_MARKS:
         if data.startswith(mark) and (text := _decoded(data, codec)) is not None:
             return text
-    codec = known_codec(declared) if declared is not None else None
+    declared_codec = known_codec(declared) if declared is not None else None
     utf8 = _decoded(data, "utf-8")
     if utf8 is not None and "\0" not in utf8 and (escaped := _escaped_codec(data)) is None:
         # A page may say GBK and be UTF-8, but a short one in GBK may be valid UTF-8 by chance.

@@ -29,6 +29,7 @@ from pypdf.generic import Destination, DictionaryObject
 
 from tasks.documents.extraction import Extraction
 from tasks.documents.page_judgement import judge_page
+from tasks.documents.pdf_fonts import dictionary, mend_fonts, show_word_gaps
 from tasks.errors import Rejected
 from tasks.records import Heading, Page, Reject
 
@@ -190,7 +191,8 @@ def _page_text(page: pypdf.PageObject | Exception, name: str, item: str, min_cha
     try:
         if isinstance(page, Exception):
             raise page
-        raw = page.extract_text()
+        mend_fonts(page)
+        raw = page.extract_text(visitor_operand_before=show_word_gaps)
         letters = sum(map(len, raw.split()))
         pixels, area = _image_pixels(page) if letters < min_characters else (0, 0.0)
     except PDF_FAULTS as fault:
@@ -220,21 +222,15 @@ def _image_pixels(page: pypdf.PageObject) -> tuple[int, float]:
 
 
 def _resource_pixels(owner: DictionaryObject, depth: int) -> int:
-    resources = _dictionary(owner.get("/Resources"))
+    resources = dictionary(owner.get("/Resources"))
     pixels = 0
-    for reference in _dictionary(resources.get("/XObject")).values():
-        drawn = _dictionary(reference)
+    for reference in dictionary(resources.get("/XObject")).values():
+        drawn = dictionary(reference)
         if drawn.get("/Subtype") == "/Image":
             pixels += int(drawn.get("/Width", 0)) * int(drawn.get("/Height", 0))
         elif drawn.get("/Subtype") == "/Form" and depth < _MAX_FORM_DEPTH:
             pixels += _resource_pixels(drawn, depth + 1)
     return pixels
-
-
-def _dictionary(value: Any) -> DictionaryObject:  # noqa: ANN401
-    """What a reference leads to when that is a dictionary; else an empty one."""
-    found = value.get_object() if value is not None else None
-    return found if isinstance(found, DictionaryObject) else DictionaryObject()
 
 
 def _nothing_usable(rejects: list[Reject]) -> Rejected:
@@ -269,7 +265,7 @@ def _outline(reader: pypdf.PdfReader) -> list[_OutlineEntry]:
     except PDF_FAULTS:
         return []
     entries: list[_OutlineEntry] = []
-    stack = [iter(nested)]
+    stack: list[Iterator[Any]] = [iter(nested)]
     while stack:
         entry = next(stack[-1], None)
         if entry is None:
