@@ -158,22 +158,25 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
     for mark, codec in _BYTE_ORDER_MARKS:
         if data.startswith(mark) and (text := _decoded(data, codec)) is not None:
             return text
-    declared_codec = known_codec(declared) if declared is not None else None
     utf8 = _decoded(data, "utf-8")
-    if utf8 is not None and "\0" not in utf8 and (escaped := _escaped_codec(data)) is None:
-        # A page may say GBK and be UTF-8, but a short one in GBK may be valid UTF-8 by chance.
-        doubtful = (
-            codec is not None and codec in _DOUBLE_BYTE_CODECS and not utf8.isascii() and not _evidently_utf8(data)
-        )
-        return (_decoded(data, codec) if doubtful and codec is not None else None) or utf8
-    certain = escaped if utf8 is not None and "\0" not in utf8 else _unmarked_utf16(data)
-    if certain is not None:
-        return data.decode(certain)
+    if utf8 is not None and "\0" not in utf8:
+        return _ascii_or_utf8(data, utf8, known_codec(declared or ""))
+    if (unmarked := _unmarked_utf16(data)) is not None:
+        return data.decode(unmarked)
     if b"\0" in data:
         raise _binary(f"a zero byte at offset {data.find(0)}")
-    if codec is not None and (text := _decoded(data, codec)) is not None:
+    if (text := _decoded(data, known_codec(declared or ""))) is not None:
         return text
     return _decode_whole(data, detect(telling_sample(data)))
+
+
+def _ascii_or_utf8(data: bytes, utf8: str, declared: str | None) -> str:
+    """The text of bytes that are valid UTF-8, which is not always what they are meant for."""
+    if (escaped := _escaped_codec(data)) is not None:
+        return data.decode(escaped)
+    # A page may say GBK and be UTF-8; but a short one that is GBK may be valid UTF-8 by chance.
+    doubtful = declared in _DOUBLE_BYTE_CODECS and not utf8.isascii() and not _evidently_utf8(data)
+    return (_decoded(data, declared) if doubtful else None) or utf8
 
 
 def _decode_whole(data: bytes, codec: str) -> str:
@@ -199,7 +202,9 @@ def _escaped_codec(data: bytes) -> str | None:
     return None
 
 
-def _decoded(data: bytes, codec: str) -> str | None:
+def _decoded(data: bytes, codec: str | None) -> str | None:
+    if codec is None:
+        return None
     try:
         return data.decode(codec)
     except UnicodeDecodeError:
