@@ -254,7 +254,7 @@ class Pipeline:
 
     def _lost_sources(self, doubt: Doubt, found: Scan, finished: set[str]) -> set[str]:
         """Sources in doubt that this run looked for and did not find: their rows must go."""
-        scope = [opening.document_name(self._settings, source) for source in self._sources]
+        scope = self._scope()
         kept = set(found.kept["source"].to_pylist()) if doubt.rows else set()
         return {
             source
@@ -264,6 +264,10 @@ class Pipeline:
             and is_below(source, scope)
             and not is_below(source, sorted(self._spoiled))
         }
+
+    def _scope(self) -> list[str]:
+        """The sources, as documents call them."""
+        return [opening.document_name(self._settings, source) for source in self._sources]
 
     def _remove(self, found: Scan, doubt: Doubt, lost: set[str], stage: LoadStage) -> None:
         """Delete the rows of documents that are gone: whole files, records of a file, and what nobody owns."""
@@ -283,7 +287,7 @@ class Pipeline:
         lake, run = self._lake, self._report.run
         if found.touched.num_rows:
             lake.manifest.commit(found.touched, run)
-        scope = [str(source) for source in self._sources]
+        scope = self._scope()
         outstanding = lake.rejects.outstanding()
         before = outstanding.filter(pc.equal(outstanding["stage"], "scan"))["source"].to_pylist()
         now = reject_table(list(found.rejects))
@@ -292,6 +296,8 @@ class Pipeline:
         lake.manifest.fold()
         lake.rejects.fold()
         unsettled = {part for part, _ in doubt.parts}.difference(doubt.settled_parts(settled))
+        if not unsettled and (found.jobs or doubt.parts):
+            lake.settle_jobs()
         lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read())) - unsettled))
         self._report.rejects = lake.rejects.outstanding().num_rows
 

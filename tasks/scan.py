@@ -104,7 +104,7 @@ def scan(
     listed_paths = rows["path"]
     in_read = pc.is_in(scope["path"], value_set=read_paths)
     in_listing = pc.is_in(scope["path"], value_set=listed_paths)
-    unreachable = _under(scope["path"], [r.source for r in rejects])
+    unreachable = _under(scope["source"], [r.source for r in rejects])
     gone = scope.filter(pc.and_not(pc.invert(in_listing), unreachable))
     kept = scope.filter(pc.or_(pc.and_not(in_listing, in_read), pc.and_not(unreachable, in_listing)))
     return Scan(
@@ -143,12 +143,12 @@ def refuse_rash_removal(removed: int, known: int, max_share: float, sources: Seq
 
 
 def is_below(name: str, folders: Sequence[str]) -> bool:
-    """Whether `name`, a path or the name of a record in it, is one of `folders` or lies below one.
+    """Whether `name`, a path or the name of a record in it, is one of `folders` or lies below one; all is below ".".
 
     >>> is_below("/a/b.jsonl#7", ["/a/b.jsonl"]), is_below("/ab/c", ["/a"])
     (True, False)
     """
-    return any(name == f or name.startswith((f.rstrip("/") + "/", f + "#")) for f in folders)
+    return "." in folders or any(name == f or name.startswith((f.rstrip("/") + "/", f + "#")) for f in folders)
 
 
 def fingerprint_of(*parts: object) -> str:
@@ -190,11 +190,12 @@ def _known_files(scope: pa.Table, fingerprint: str, doubted: pa.Array) -> pa.Tab
 
 
 def _under(paths: pa.ChunkedArray, folders: Sequence[str]) -> pa.ChunkedArray:
-    """Which of `paths` are one of `folders` or lie below it."""
+    """Which of `paths`, or of the names of records in them, are one of `folders` or lie below it."""
     found = pa.chunked_array([pa.nulls(len(paths), pa.bool_()).fill_null(False)])
     for folder in folders:
         below = pc.starts_with(paths, pattern=folder.rstrip("/") + "/")
-        found = pc.or_(found, pc.or_(below, pc.equal(paths, folder)))
+        record = pc.starts_with(paths, pattern=folder + "#")
+        found = pc.or_(found, pc.or_(pc.or_(below, record), pc.equal(paths, folder)))
     return found
 
 
