@@ -6,6 +6,7 @@ by job and part numbers only, so that a flow can wrap each call as a task.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,8 @@ from tasks.scan import Scan, is_below, refuse_rash_removal, scan
 from tasks.versions import Versions
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _PARTS_UNDER_WAY = 4  # between the readers and the collection; bounds memory and what a crash makes again
 
@@ -124,10 +127,12 @@ class Pipeline:
                 tokens_per_request=spec.tokens_per_request,
                 max_in_flight=model.max_in_flight,
                 budget=Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens),
+                on_event=lambda event: _log.info("%s: %s", event.kind, event.message),
                 tally=Tally(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
             )
             self._dispatcher = dispatcher
-            self._progress.tally = dispatcher.tally
+            self._progress.tally, self._progress.spec = dispatcher.tally, spec
+            self._progress.activity = lambda: dispatcher.activity
             stack.callback(self._note_bill)
             stack.push_async_callback(dispatcher.close)
             self._chunk_stage = self._open_chunk_stage(found)
@@ -204,7 +209,7 @@ class Pipeline:
             name = f"{part.job}-{part.number}"
             self._parts[name] = part
             self._progress.chunks_cut += part.chunks
-            self._progress.files_done += part.files_done - files_done
+            self._progress.files_cut += part.files_done - files_done
             files_done = part.files_done
             self._cut.put_nowait(name)
 
@@ -217,6 +222,7 @@ class Pipeline:
         """See that every text of a part has its vector on disk; how many were bought."""
         embedded = await self._embed_stage.run(self._parts[name])
         self._embedded[name] = embedded
+        self._progress.chunks_reused += embedded.reused
         return embedded.bought
 
     async def _load(self, name: str) -> int:
@@ -242,6 +248,7 @@ class Pipeline:
         chunks.upserted += loaded.upserted
         chunks.deleted += loaded.deleted
         self._progress.chunks_loaded += part.chunks
+        self._progress.documents += part.documents.num_rows
 
     def _note_bill(self) -> None:
         tally, report = self._dispatcher.tally, self._report

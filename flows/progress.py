@@ -1,16 +1,28 @@
-"""What a person sees while a run goes on: one live line on a terminal, a plain line now and then elsewhere."""
+"""What a person sees while a run goes on: a few live lines on a terminal, one plain line now and then elsewhere."""
 
 import contextlib
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
-from tasks.embedding import Tally
+from tasks.embedding import Activity, ModelSpec, Tally
 
 _PLAIN_EVERY_S = 10.0
 _LIVE_EVERY_S = 0.25
+_WINDOW_S = 10.0
+_TOO_LITTLE_TO_GO_BY = 0.02
+
+_WAITING_FOR = {
+    "requests": "waits for the limit of requests",
+    "tokens": "waits for the limit of tokens",
+    "growth": "waits for the limit of growth",
+    "pause": "pauses after failures of the provider",
+    "slots": "waits for answers",
+    "budget": "waits for answers to know what is left of the budget",
+}
 
 
 @dataclass(slots=True)
@@ -18,44 +30,83 @@ class Progress:
     """Counters that the pipeline moves and the display reads; written by one thread at a time, read by another."""
 
     files: int = 0
+    files_cut: int = 0
     documents: int = 0
     chunks_cut: int = 0
+    chunks_reused: int = 0
     chunks_loaded: int = 0
-    files_done: int = 0
     tally: Tally | None = None
-    waiting: Callable[[], str] = field(default=lambda: "")
-    started: float = field(default_factory=time.monotonic)
+    spec: ModelSpec | None = None
+    activity: Callable[[], Activity] | None = None
+    _started: float = field(default_factory=time.monotonic)
+    _samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
 
-    def fields(self) -> list[str]:
-        """The state in a few words each: documents, chunks, requests, tokens, yuan, throughput, time left."""
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        fields = [
-            f"files {self.files_done:,}/{self.files:,}",
-            f"chunks {self.chunks_loaded:,} in of {self.chunks_cut:,} cut",
+    @property
+    def chunks_embedded(self) -> int:
+        """Chunks whose vector is on disk, bought or reused."""
+        return (self.tally.texts_bought if self.tally else 0) + self.chunks_reused
+
+    def lines(self) -> list[str]:
+        """The state in two or three lines; to be asked for regularly, since rates are over the last ten seconds."""
+        chunks_s, requests_s, tokens_s = self._rates()
+        share = self._share_done()
+        seconds = time.monotonic() - self._started
+        first = [
+            f"documents {self.documents:,} in ({self.files_cut:,} of {self.files:,} files cut)",
+            f"chunks {self.chunks_cut:,} cut, {self.chunks_embedded:,} embedded, {self.chunks_loaded:,} in",
+            f"{chunks_s:,.0f} chunks/s",
         ]
+        if share is not None:
+            first.append(f"{_clock(seconds * (1 - share) / share)} left")
+        lines = [" · ".join(first)]
         if self.tally is not None and self.tally.requests_sent:
-            fields += [
-                f"requests {self.tally.requests_sent:,}",
-                f"tokens {self.tally.tokens_billed:,}",
-                f"¥{self.tally.cost_cny:.4f}",
-            ]
-            if self.tally.requests_throttled:
-                fields.append(f"429s {self.tally.requests_throttled:,}")
-        fields.append(f"{self.chunks_loaded / seconds:,.0f} chunks/s")
-        left_s = self._seconds_left(seconds)
-        if left_s is not None:
-            fields.append(f"{_clock(left_s)} left")
-        waiting = self.waiting()
-        if waiting:
-            fields.append(waiting)
-        return fields
+            lines.append(self._provider_line(self.tally, requests_s, tokens_s, share))
+            lines += self._trouble_line(self.tally)
+        return lines
 
-    def _seconds_left(self, seconds: float) -> float | None:
-        """An estimate from the share of the files whose chunks are in; None while it would be a guess."""
-        cut_share = self.files_done / self.files if self.files else 0.0
-        loaded_share = self.chunks_loaded / self.chunks_cut if self.chunks_cut else 0.0
-        share = cut_share * loaded_share
-        return seconds * (1 - share) / share if share > 0.02 else None
+    def _provider_line(self, tally: Tally, requests_s: float, tokens_s: float, share: float | None) -> str:
+        spec = self.spec
+        fields = [
+            f"requests {tally.requests_sent:,}" + _of_limit(requests_s, spec.requests_per_second if spec else 0.0),
+            f"tokens {tally.tokens_billed or tally.tokens_counted:,}"
+            + _of_limit(tokens_s, spec.tokens_per_second if spec else 0.0),
+            f"¥{tally.cost_cny:.4f}" + (f" of about ¥{tally.cost_cny / share:.2f}" if share else ""),
+        ]
+        return " · ".join(fields)
+
+    def _trouble_line(self, tally: Tally) -> list[str]:
+        fields = []
+        if tally.requests_throttled:
+            fields.append(f"{tally.requests_throttled:,} answered 429")
+        if tally.requests_retried:
+            fields.append(f"{tally.requests_retried:,} sent again")
+        if self.activity is not None:
+            activity = self.activity()
+            if activity.requests_backing_off:
+                fields.append(f"{activity.requests_backing_off:,} wait to be sent again")
+            if activity.waiting_for:
+                fields.append(_WAITING_FOR.get(activity.waiting_for, f"waits for {activity.waiting_for}"))
+        return [" · ".join(fields)] if fields else []
+
+    def _rates(self) -> tuple[float, float, float]:
+        """Chunks embedded, requests sent and tokens counted a second, over the last ten."""
+        tally = self.tally
+        requests, tokens = (tally.requests_sent, tally.tokens_counted) if tally else (0, 0)
+        now = (time.monotonic(), self.chunks_embedded, requests, tokens)
+        self._samples.append(now)
+        while now[0] - self._samples[0][0] > _WINDOW_S:
+            self._samples.popleft()
+        then = self._samples[0]
+        passed_s = max(now[0] - then[0], 1e-9)
+        return ((now[1] - then[1]) / passed_s, (now[2] - then[2]) / passed_s, (now[3] - then[3]) / passed_s)
+
+    def _share_done(self) -> float | None:
+        """The share of the work that is done, by files cut and their chunks; None while it would be a guess."""
+        if not self.files or not self.chunks_cut:
+            return None
+        done = 0.5 * (self.chunks_embedded + self.chunks_loaded) / self.chunks_cut
+        share = self.files_cut / self.files * min(done, 1.0)
+        return share if share > _TOO_LITTLE_TO_GO_BY else None
 
 
 @contextlib.contextmanager
@@ -78,19 +129,22 @@ def shown(progress: Progress, *, quiet: bool) -> Iterator[None]:
 def _live(progress: Progress, stop: Event) -> None:
     from rich.console import Console
     from rich.live import Live
-    from rich.spinner import Spinner
     from rich.text import Text
 
-    spinner = Spinner("dots")
-    console = Console(stderr=True)
-    with Live(spinner, console=console, refresh_per_second=8, transient=True):
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while not stop.wait(_LIVE_EVERY_S):
-            spinner.update(text=Text(" · ".join(progress.fields()), overflow="ellipsis", no_wrap=True))
+            text = Text("\n".join(progress.lines()), overflow="ellipsis", no_wrap=True)
+            live.update(text, refresh=True)
 
 
 def _plain(progress: Progress, stop: Event) -> None:
     while not stop.wait(_PLAIN_EVERY_S):
-        print(" | ".join(progress.fields()), file=sys.stderr, flush=True)  # noqa: T201 - the terminal is this module's
+        print(" | ".join(progress.lines()), file=sys.stderr, flush=True)  # noqa: T201 - the terminal is this module's
+
+
+def _of_limit(rate: float, limit: float) -> str:
+    """` (19,800/s, 99 % of the limit)`, or the rate alone where there is no limit."""
+    return f" ({rate:,.0f}/s, {rate / limit:.0%} of the limit)" if limit else f" ({rate:,.0f}/s)"
 
 
 def _clock(seconds: float) -> str:
