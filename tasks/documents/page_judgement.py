@@ -36,7 +36,7 @@ def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters
         return PageVerdict("page_empty", "The page holds neither text nor images.")
     for reason, what, pattern, share in (
         ("page_glyph_codes", "glyph codes such as (cid:12) or /G21", _GLYPH_CODE, 0.3),
-        ("page_replacement_characters", "replacement characters (U+FFFD)", _REPLACEMENT, 0.1),
+        ("page_replacement_characters", "replacement characters (U+FFFD)", _REPLACEMENT, 0.2),
         ("page_private_use", "private-use characters", _PRIVATE_USE, 0.2),
         ("page_control_characters", "control characters", _CONTROL, 0.1),
     ):

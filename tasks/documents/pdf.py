@@ -5,7 +5,8 @@ object or outline costs that page, object or outline. Pages are joined by a blan
 
 **Characters.** Fonts draw some characters through others that look the same, which no search would match: Kangxi and
 CJK radicals (U+2E80 to U+2FDF) become the ideographs they stand for, and the Latin ligatures (U+FB00 to U+FB06) their
-letters. Surrogate pairs are joined, and control characters other than line breaks and tabs removed.
+letters. Surrogate pairs are joined, control characters other than line breaks and tabs removed, and what a font leaves
+unreadable on a page that is readable otherwise stands as one U+FFFD.
 
 **Space.** pypdf keeps every object it has resolved; they are let go every `_PAGES_BEFORE_RELEASE` pages, so memory
 follows the file's size and not the number of its pages.
@@ -65,6 +66,7 @@ _SAME_LOOKS = {
     for code in block
     if unicodedata.normalize("NFKC", chr(code)) != chr(code)
 }
+_UNKNOWN_RUN = re.compile("\ufffd+")
 _INLINE_IMAGE = re.compile(
     rb"\bBI\s[^\x00]{0,400}?/(?:W|Width)\s+(\d{1,6})\b[^\x00]{0,400}?/(?:H|Height)\s+(\d{1,6})\b"
 )
@@ -203,7 +205,7 @@ def _page_text(page: pypdf.PageObject | Exception, name: str, item: str, min_cha
     verdict = judge_page(raw, image_pixels=pixels, page_area=area, min_characters=min_characters)
     if verdict is not None:
         return Reject("read", name, item, verdict.reason, verdict.message, _ADD_TEXT_LAYER)
-    return raw.translate(_REMOVED).translate(_SAME_LOOKS).strip()
+    return _UNKNOWN_RUN.sub("\ufffd", raw.translate(_REMOVED).translate(_SAME_LOOKS)).strip()
 
 
 def _without_surrogates(text: str) -> str:

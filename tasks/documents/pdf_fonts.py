@@ -13,6 +13,7 @@ poppler, a gap counts by its share of the font's size.
 """
 
 import lzma
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from pypdf.generic import (
     DictionaryObject,
     FloatObject,
     NameObject,
+    NumberObject,
     StreamObject,
 )
 
@@ -47,11 +49,32 @@ _UNKNOWN = frozenset(
     + [*("/KSC-EUC-V", "/KSCms-UHC-H", "/KSCms-UHC-V", "/KSCms-UHC-HW-H", "/KSCms-UHC-HW-V", "/KSCpc-EUC-H")]
 )
 _MAX_FORM_DEPTH = 3
+_TWO_BYTE_CODES = re.compile(rb"begincodespacerange\s*<0000>\s*<ffff>\s*endcodespacerange", re.IGNORECASE)
 _SHOWING = frozenset([b"Tj", b"TJ", b"'", b'"'])
 
 
-class _CollectionTable(DecodedStreamObject):
-    """A ToUnicode table made here, to be made anew for the next page that shares the font."""
+class _Table(DecodedStreamObject):
+    """A ToUnicode table made here; `for_page` when it has to be made anew for the next page that shares the font."""
+
+    for_page: bool
+
+    @classmethod
+    def of(cls, data: bytes, *, for_page: bool) -> "_Table":
+        """A table of this content."""
+        table = cls()
+        table.set_data(data)
+        table.for_page = for_page
+        return table
+
+    @classmethod
+    def of_collection(cls, collection: str, codes: set[int]) -> "_Table":
+        """The characters that a collection has for these codes."""
+        characters = _characters(collection)
+        known = [code for code in sorted(codes) if code < len(characters) and characters[code] != "\0"]
+        lines = [f"<{code:04x}> <{characters[code].encode('utf-16-be').hex()}>" for code in known]
+        head = "1 begincodespacerange\n<0000> <ffff>\nendcodespacerange"
+        data = "\n".join([head, f"{len(lines)} beginbfchar", *lines, "endbfchar", "endcmap"])
+        return cls.of(data.encode(), for_page=True)
 
 
 def mend_fonts(page: pypdf.PageObject) -> None:
@@ -80,20 +103,23 @@ def _pieces(part: Any) -> tuple[Any, ...]:
 def _mend(owner: DictionaryObject, contents: Any, page: pypdf.PageObject, depth: int) -> None:
     resources = dictionary(owner.get("/Resources"))
     fonts = dictionary(resources.get("/Font"))
-    bare = {}
+    bare = []
     for name, reference in list(fonts.items()):
         font = dictionary(reference)
         if font.get("/Subtype") != "/Type0":
+            _forget_false_space(font)
             continue
         collection = _collection_needed(font)
-        if collection in _COLLECTIONS:
-            bare[name] = (font, collection)
-        elif collection is not None:
+        if collection is None:
+            _name_a_space(font)
+        elif collection in _COLLECTIONS:
+            bare.append((font, collection))
+        else:
             del fonts[name]
     if bare:
         codes = _codes(contents, page)
-        for font, collection in bare.values():
-            font[NameObject("/ToUnicode")] = _table(collection, codes)
+        for font, collection in bare:
+            font[NameObject("/ToUnicode")] = _Table.of_collection(collection, codes)
     if depth < _MAX_FORM_DEPTH:
         for reference in dictionary(resources.get("/XObject")).values():
             form = dictionary(reference)
@@ -101,13 +127,49 @@ def _mend(owner: DictionaryObject, contents: Any, page: pypdf.PageObject, depth:
                 _mend(form, form, page, depth + 1)
 
 
+def _forget_false_space(font: DictionaryObject) -> None:
+    """Take the width of code 32 from a simple font that has no space, as TeX's have none.
+
+    Their code 32 is another glyph, up to twice as wide, and pypdf then overlooks the gaps between words.
+    """
+    glyphs = dictionary(font.get("/FontDescriptor")).get("/CharSet")
+    widths = font.get("/Widths")
+    listed = widths.get_object() if widths is not None else None
+    first = font.get("/FirstChar")
+    if not isinstance(glyphs, str) or "/space" in glyphs or not isinstance(listed, ArrayObject):
+        return
+    index = 32 - first if isinstance(first, int) else -1
+    if 0 <= index < len(listed) and listed[index] != 0:
+        listed[index] = NumberObject(0)
+
+
+def _name_a_space(font: DictionaryObject) -> None:
+    """Let an unused code stand for the space in a composite font, should its ToUnicode table know none.
+
+    Otherwise pypdf takes glyph number 32 for the space, whatever it is, and its width for the space's. A space that the
+    table does know comes first.
+    """
+    reference = font.get("/ToUnicode")
+    table = reference.get_object() if reference is not None else None
+    if not isinstance(table, StreamObject) or isinstance(table, _Table):
+        return
+    data = table.get_data()
+    if b"endcmap" in data:
+        font[NameObject("/ToUnicode")] = _Table.of(
+            data.replace(b"endcmap", b"\n1 beginbfchar\n<ffff> <0020>\nendbfchar\nendcmap", 1), for_page=False
+        )
+
+
 def _collection_needed(font: DictionaryObject) -> str | None:
     """The character collection without which the font cannot be read ("" for none that is known); None if it can."""
     table = font.get("/ToUnicode")
-    if table is not None and not isinstance(table.get_object(), _CollectionTable):
-        return None
+    made = table.get_object() if table is not None else None
     encoding = font.get("/Encoding")
     name = encoding.get_object() if encoding is not None else None
+    if isinstance(name, StreamObject) and made is not None and _TWO_BYTE_CODES.search(name.get_data()):
+        font[NameObject("/Encoding")] = NameObject("/Identity-H")  # ToUnicode maps codes, whatever their CIDs
+    if made is not None and not (isinstance(made, _Table) and made.for_page):
+        return None
     if not isinstance(name, str):
         return None
     if (known := _SAME_AS.get(name[:-2])) is not None:
@@ -144,22 +206,6 @@ def _strings(operands: list[Any]) -> Iterator[bytes]:
         for part in operand if isinstance(operand, list) else (operand,):
             if isinstance(part, bytes):
                 yield part
-
-
-def _table(collection: str, codes: set[int]) -> _CollectionTable:
-    characters = _characters(collection)
-    known = [code for code in sorted(codes) if code < len(characters) and characters[code] != "\0"]
-    lines = [f"<{code:04x}> <{characters[code].encode('utf-16-be').hex()}>" for code in known]
-    table = _CollectionTable()
-    table.set_data(
-        "\n".join(
-            [
-                "1 begincodespacerange", "<0000> <ffff>", "endcodespacerange",
-                f"{len(lines)} beginbfchar", *lines, "endbfchar", "endcmap",
-            ]
-        ).encode()
-    )  # fmt: skip
-    return table
 
 
 @cache
