@@ -118,6 +118,7 @@ class Site:
             for batch in collection.ids():
                 for stored in collection.fetch(batch, with_vectors=True):
                     assert stored.vector is not None
+                    assert stored.metadata is not None
                     rows[stored.id] = Row(stored.id, stored.content, stored.metadata, stored.vector)
         return rows
 
