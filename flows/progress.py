@@ -94,7 +94,7 @@ class Progress:
         requests, tokens = (tally.requests_sent, tally.tokens_counted) if tally else (0, 0)
         now = (time.monotonic(), self.chunks_embedded, requests, tokens)
         self._samples.append(now)
-        while now[0] - self._samples[0][0] > _WINDOW_S:
+        while len(self._samples) > 1 and now[0] - self._samples[1][0] >= _WINDOW_S:
             self._samples.popleft()
         then = self._samples[0]
         passed_s = max(now[0] - then[0], 1e-9)
