@@ -26,10 +26,19 @@ class Collection:
     `CollectionError` when Milvus cannot be reached or refuses.
     """
 
-    def __init__(self, connection: "Connection", name: str, shape: CollectionShape, *, wait_s: float) -> None:
+    def __init__(
+        self,
+        connection: "Connection",
+        name: str,
+        shape: CollectionShape,
+        *,
+        wait_s: float,
+        checkpoint: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Wrap what `open` has connected and checked."""
         self._connection = connection
         self._wait_s = 0.0 if connection.is_lite else wait_s
+        self._checkpoint = checkpoint
         self.name = name
         self.shape = shape
         self.is_lite = connection.is_lite
@@ -45,12 +54,14 @@ class Collection:
         wait_s: float = 180.0,
         shape: CollectionShape | None = None,
         create: bool = True,
+        checkpoint: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
         `uri`: a path that ends in `.db` for Milvus Lite, else `http://`, `https://` or `tcp://` and a server, with the
         database as its path if it is not the default one. `token`: an API key, or `user:password`. `timeout_s` bounds
         each call. Opening fails within about 10 seconds if nobody answers; only later calls wait `wait_s` seconds.
+        `checkpoint` is told each call that changed rows and was acknowledged: "upserted" or "deleted".
 
         Raises:
             ConfigurationError: the URI or the name is none.
@@ -68,7 +79,7 @@ class Collection:
         except CollectionError:
             connection.close()
             raise
-        return cls(connection, name, shape, wait_s=wait_s)
+        return cls(connection, name, shape, wait_s=wait_s, checkpoint=checkpoint)
 
     def upsert(self, rows: pa.Table, vectors: Vectors) -> int:
         """The number of rows, all of them acknowledged; each replaces the row that had its id.
@@ -81,6 +92,7 @@ class Collection:
         for start, end in writer.upsert_calls(rows, vectors):
             part = rows.slice(start, end - start)
             self._ask(partial(writer.upsert_call, self._connection, self.name, part, vectors[start:end]))
+            self._checkpoint("upserted")
         return int(rows.num_rows)
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -89,6 +101,7 @@ class Collection:
 
         for batch in _batches(ids, writer.MAX_CALL_IDS):
             self._ask(partial(writer.delete_ids, self._connection, self.name, batch))
+            self._checkpoint("deleted")
 
     def present(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that have a row."""

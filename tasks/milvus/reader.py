@@ -16,8 +16,11 @@ from tasks.records import JsonValue
 MAX_CALL_ROWS = 1_000
 """Rows a query: with vectors and full contents some 12 MB."""
 
-MAX_CALL_IDS = 10_000
+MAX_PAGE_IDS = 10_000
 """Ids a page of the iterator, below the 16,384 rows that a server returns at most."""
+
+LISTING_TIMEOUT_S = 600.0
+_NO_LIMIT = 2**31 - 1
 
 
 def query_ids(connection: Connection, name: str, ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
@@ -59,12 +62,24 @@ def _metadata(row: Mapping[str, Any]) -> Mapping[str, JsonValue] | None:
 
 
 def all_ids(connection: Connection, name: str) -> Iterator[list[str]]:
-    """Every id in the collection, once, in batches."""
+    """Every id in the collection, once, in batches.
+
+    From Lite they come in one answer (64 bytes a row): it has no bound on a query's rows, and pages through them by
+    sorting all of them again for each page, five times as slow at 40,000 rows.
+    """
     client, timeout_s = connection.client, connection.timeout_s
+    if connection.is_lite:
+        rows = connection.call(
+            "listing the ids",
+            lambda: client.query(name, filter="", output_fields=[ID_FIELD], limit=_NO_LIMIT, timeout=LISTING_TIMEOUT_S),
+        )
+        for start in range(0, len(rows), MAX_PAGE_IDS):
+            yield [row[ID_FIELD] for row in rows[start : start + MAX_PAGE_IDS]]
+        return
     pages = connection.call(
         "listing the ids",
         lambda: client.query_iterator(
-            name, batch_size=MAX_CALL_IDS, output_fields=[ID_FIELD], consistency_level="Strong", timeout=timeout_s
+            name, batch_size=MAX_PAGE_IDS, output_fields=[ID_FIELD], consistency_level="Strong", timeout=timeout_s
         ),
     )
     try:

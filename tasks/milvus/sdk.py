@@ -26,6 +26,7 @@ __all__ = [
     "schema_pb2",
 ]
 
-for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "milvus_lite"):
-    # After the import, which sets these levels, and gives each logger a handler of its own on standard error.
+for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "milvus_lite", "grpc"):
+    # After the import, which sets pymilvus's levels, and gives its loggers a handler of their own on standard error.
+    # Milvus Lite's server runs in this process, where gRPC logs each call that it does not know.
     logging.getLogger(_name).setLevel(logging.CRITICAL)

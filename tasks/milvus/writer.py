@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,16 +25,20 @@ MAX_CALL_IDS = 1_000
 
 def upsert_calls(rows: pa.Table, vectors: Vectors) -> Iterator[tuple[int, int]]:
     """The row ranges [start, end) to send one call each, in order; together they are all rows."""
-    text_bytes = sum(
-        pc.fill_null(pc.binary_length(rows[name].combine_chunks()), 0).to_numpy().astype(np.int64)
-        for name in ("id", "content", "metadata")
-    )
-    ends = np.cumsum(text_bytes + vectors.shape[1] * vectors.itemsize)
+    sizes = np.full(rows.num_rows, vectors.shape[1] * vectors.itemsize, np.int64)
+    for name in ("id", "content", "metadata"):
+        sizes += pc.fill_null(pc.binary_length(rows[name]), 0).to_numpy()
+    return ranges_within(sizes, max_rows=MAX_CALL_ROWS, max_bytes=MAX_CALL_BYTES)
+
+
+def ranges_within(sizes: npt.NDArray[np.int64], *, max_rows: int, max_bytes: int) -> Iterator[tuple[int, int]]:
+    """Ranges [start, end) that cover all `sizes` (bytes) in order, each within both bounds or of a single item."""
+    ends = np.cumsum(sizes)
     start = 0
-    while start < rows.num_rows:
-        sent = int(ends[start - 1]) if start else 0
-        by_bytes = int(np.searchsorted(ends, sent + MAX_CALL_BYTES, side="right"))
-        end = min(max(by_bytes, start + 1), start + MAX_CALL_ROWS, rows.num_rows)
+    while start < len(sizes):
+        before = int(ends[start - 1]) if start else 0
+        fitting = int(np.searchsorted(ends, before + max_bytes, side="right"))
+        end = min(max(fitting, start + 1), start + max_rows, len(sizes))
         yield start, end
         start = end
 

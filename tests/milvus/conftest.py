@@ -1,0 +1,43 @@
+"""A collection to test with: on Milvus Lite, and on the server that MILLRACE_TEST_MILVUS_URI names, if it names one."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.milvus import Collection, CollectionShape
+from tests.milvus.samples import SHAPE
+
+SERVER_URI = os.environ.get("MILLRACE_TEST_MILVUS_URI", "")
+
+OpenCollection = Callable[..., Collection]
+
+
+@pytest.fixture(params=["lite", "server"] if SERVER_URI else ["lite"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return SERVER_URI if request.param == "server" else str(tmp_path / "milvus.db")
+
+
+@pytest.fixture
+def open_collection(uri: str) -> Iterator[OpenCollection]:
+    """Opens the test's collection, as often as it likes; what it leaves open is closed, on a server also dropped."""
+    name = f"test_{uuid.uuid4().hex}"
+    opened: list[Collection] = []
+
+    def open_it(*, shape: CollectionShape = SHAPE, create: bool = True) -> Collection:
+        opened.append(Collection.open(uri=uri, name=name, shape=shape, create=create))
+        return opened[-1]
+
+    yield open_it
+    if opened and not opened[-1].is_lite:
+        with Collection.open(uri=uri, name=name, shape=opened[0].shape) as last:
+            last._connection.client.drop_collection(name)
+    for collection in opened:
+        collection.close()
+
+
+@pytest.fixture
+def collection(open_collection: OpenCollection) -> Collection:
+    return open_collection()
