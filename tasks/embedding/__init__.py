@@ -16,6 +16,7 @@ from tasks.embedding.catalogue import (
 )
 from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, make_client
 from tasks.embedding.dispatcher import Dispatcher
+from tasks.embedding.estimate import Estimate, Estimator
 from tasks.embedding.pacing import Clock, LoopClock, Pacer
 from tasks.embedding.packing import pack_requests
 from tasks.embedding.patience import Patience
@@ -28,6 +29,8 @@ __all__ = [
     "Dispatcher",
     "EmbeddingClient",
     "EmbeddingResponse",
+    "Estimate",
+    "Estimator",
     "Event",
     "LoopClock",
     "ModelSpec",

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
-from tasks.errors import BudgetReached, ThrottledLimit
+from tasks.embedding.client import AnswerLost, AnswerUnproven
+from tasks.errors import BudgetReached, Throttled, ThrottledLimit, Transient
 
 _UNKNOWN_DRIFT = Fraction(11, 10)  # held for the first requests, until an answer has shown how the provider counts
 _DRIFT_MARGIN = Fraction(101, 100)  # on top of the worst drift seen, if there is any
@@ -31,6 +32,24 @@ class Tally:
     tokens_billed: int = 0
     tokens_in_doubt: int = 0
     price_cny_per_1k_tokens: float = 0.0
+
+    def charge(self, failure: Transient, tokens: int) -> int:
+        """Count a failed try of a request of `tokens` counted tokens; the tokens that it cost, or may have cost."""
+        match failure:
+            case Throttled():
+                self.throttled_by[failure.limit] += 1
+                return 0
+            case AnswerUnproven():
+                self.unproven += 1
+                if failure.billed_tokens is not None:
+                    self.tokens_billed += failure.billed_tokens
+                    return failure.billed_tokens
+            case _:
+                self.unavailable += 1
+                if not isinstance(failure, AnswerLost):
+                    return 0
+        self.tokens_in_doubt += tokens
+        return tokens
 
     @property
     def requests_throttled(self) -> int:

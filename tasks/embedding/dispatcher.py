@@ -5,19 +5,20 @@ a try. A try ends in vectors that are on disk, in a wait and another try, in two
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from types import TracebackType
 from typing import Self
 
+from tasks.embedding.backlog import Backlog
 from tasks.embedding.bill import Budget, Tally, apportion
-from tasks.embedding.client import AnswerLost, AnswerUnproven, EmbeddingClient, EmbeddingResponse
+from tasks.embedding.client import EmbeddingClient, EmbeddingResponse
 from tasks.embedding.pacing import Clock, LoopClock, Pacer
-from tasks.embedding.packing import fitting_texts
 from tasks.embedding.patience import Health, Patience
 from tasks.embedding.purchases import Activity, Event, Outcome, Purchase, Request, TextItem, VectorSink
 from tasks.errors import MillraceError, ResponseUnproven, RunStopped, TextsRefused, Throttled, Transient
+
+PROBE = TextItem(b"", "millrace", tokens=8, source="probe")
+"""Sent, rarely, to see whether the provider is up; its vector is not kept. `tokens` is more than it can cost."""
 
 
 class Dispatcher:
@@ -52,22 +53,20 @@ class Dispatcher:
         self._tell = on_event or _tell_nobody
         self._clock = clock or LoopClock()
         self._health = Health(self._patience)
-        self._texts_per_request = texts_per_request
-        self._tokens_per_request = tokens_per_request
         self._max_in_flight = max_in_flight
-        # Enough to pack the next requests from, and a bound on what waits in memory.
-        self._most_waiting = texts_per_request * (max_in_flight + 2)
-
-        self._purchases: dict[bytes, Purchase] = {}  # everything not settled
-        self._waiting: deque[Purchase] = deque()  # in no request yet
-        self._ready: deque[Request] = deque()  # retries and halves, to go before what waits
+        self._backlog = Backlog(
+            texts_per_request=texts_per_request,
+            tokens_per_request=tokens_per_request,
+            # Enough to pack the next requests from, and a bound on what waits in memory.
+            most_waiting=texts_per_request * (max_in_flight + 2),
+        )
         self._in_flight: dict[asyncio.Task[None], Request] = {}
         self._backing_off: dict[asyncio.Task[None], Request] = {}
         self._sender: asyncio.Task[None] | None = None
+        self._probe: Request | None = None
         self._flushing = False
         self._error: BaseException | None = None
         self._changed = asyncio.Event()  # something happened that the sender may wait for
-        self._room = asyncio.Event()  # fewer texts wait
         self._idle = asyncio.Event()  # everything is settled, or failed
         self._idle.set()
 
@@ -77,27 +76,19 @@ class Dispatcher:
         Waits while too many texts wait already. A text that is under way is not bought twice. The future raises what
         stops the run; so does `submit` after that.
         """
-        while self._error is None and len(self._waiting) >= self._most_waiting:
-            self._room.clear()
-            await self._room.wait()
+        await self._backlog.room()
         if self._error is not None:
             raise self._error
-        purchase = self._purchases.get(item.key)
-        if purchase is not None:
-            return purchase.promise()
-        purchase = Purchase(item)
-        future = purchase.promise()
-        self._purchases[item.key] = purchase
-        self._idle.clear()
-        if item.text.strip():
-            self._waiting.append(purchase)
+        future, new = self._backlog.add(item)
+        if new is not None and not item.text.strip():
+            remedy = "leave it out; it says nothing"
+            self._refuse(new, TextsRefused("the text is blank", reason="text_empty", remedy=remedy))
+        elif new is not None:
+            self._idle.clear()
             self._changed.set()
             if self._sender is None:
                 self._sender = asyncio.create_task(self._send_requests(), name="embedding-sender")
                 self._sender.add_done_callback(self._stop_if_failed)
-        else:
-            remedy = "leave it out; it says nothing"
-            self._refuse(purchase, TextsRefused("the text is blank", reason="text_empty", remedy=remedy))
         return future
 
     def flush(self) -> None:
@@ -142,8 +133,8 @@ class Dispatcher:
     @property
     def activity(self) -> Activity:
         """What is going on now, for a display."""
-        held_up = "slots" if len(self._in_flight) >= self._max_in_flight else self._pacer.waiting_for
-        return Activity(len(self._waiting), len(self._in_flight), len(self._backing_off), held_up)
+        held_up = "slots" if len(self._in_flight) >= self._slots else self._pacer.waiting_for
+        return Activity(self._backlog.texts_waiting, len(self._in_flight), len(self._backing_off), held_up)
 
     # Sending
 
@@ -151,7 +142,7 @@ class Dispatcher:
         while True:
             request = await self._next_request()
             # The slot comes before the pacing, so that leave to send is used at the moment it is given.
-            while len(self._in_flight) >= self._max_in_flight:
+            while len(self._in_flight) >= self._slots:
                 await self._change()
             while self._in_flight and not self._budget.fits(request.tokens):
                 # What is under way may cost less than is held for it.
@@ -166,20 +157,18 @@ class Dispatcher:
 
     async def _next_request(self) -> Request:
         while True:
-            if self._ready:
-                return self._ready.popleft()
-            texts, full = fitting_texts(
-                (purchase.item.tokens for purchase in islice(self._waiting, self._texts_per_request + 1)),
-                texts_per_request=self._texts_per_request,
-                tokens_per_request=self._tokens_per_request,
-            )
-            if full or (texts and self._flushing):
-                self._room.set()
-                return Request([self._waiting.popleft() for _ in range(texts)])
+            request = self._backlog.next_request(partial=self._flushing)
+            if request is not None:
+                return request
             self._flushing = False
-            alone = texts > 0 and not self._in_flight and not self._backing_off
+            alone = self._backlog.texts_waiting > 0 and not self._in_flight and not self._backing_off
             if not await self._change(self._patience.linger_s if alone else None):
                 self._flushing = True
+
+    @property
+    def _slots(self) -> int:
+        """How many requests may be under way: one, as a probe, while the provider fails all of them."""
+        return 1 if self._health.in_outage else self._max_in_flight
 
     async def _change(self, timeout_s: float | None = None) -> bool:
         """Wait until something happens; False if nothing did for `timeout_s` seconds."""
@@ -199,63 +188,44 @@ class Dispatcher:
     # One try and what comes of it
 
     async def _try(self, request: Request, held: int, sent_at: float) -> None:
-        billed = 0
         try:
             answer = await self._client.embed([purchase.item.text for purchase in request.purchases])
-            billed = answer.billed_tokens
-            self._budget.settle(held, billed, counted=request.tokens)
         except Transient as failure:
-            self._budget.settle(held, self._charge(request, failure))
+            self._budget.settle(held, self.tally.charge(failure, request.tokens))
             self._after_failure(request, failure, sent_at)
         except TextsRefused as refusal:
             self._budget.settle(held, 0)
-            self._after_refusal(request, refusal)
+            self._after_refusal(request, refusal, sent_at)
         except MillraceError as error:
             self._budget.settle(held, 0)
             self._stop(error)
         else:
+            self._budget.settle(held, answer.billed_tokens, counted=request.tokens)
             await self._keep(request, answer)
 
     async def _keep(self, request: Request, answer: EmbeddingResponse) -> None:
         """Make the vectors durable; only then do their texts count as bought."""
-        if self._health.in_outage:
+        if self._health.in_outage or request is self._probe:
             self._end_outage()
         self._health.answered(self._clock.now())
-        counted = [purchase.item.tokens for purchase in request.purchases]
         self.tally.tokens_billed += answer.billed_tokens
+        if request is self._probe:
+            self._probe = None
+            return
+        counted = [purchase.item.tokens for purchase in request.purchases]
         keys = [purchase.item.key for purchase in request.purchases]
         await self._store.append(keys, answer.vectors, apportion(answer.billed_tokens, counted))
         self.tally.texts_bought += len(counted)
         self.tally.tokens_counted += request.tokens
         for purchase in request.purchases:
-            del self._purchases[purchase.item.key]
-            purchase.settle(None)
-
-    def _charge(self, request: Request, failure: Transient) -> int:
-        """Count a failure; the tokens that it cost, or may have cost."""
-        tally = self.tally
-        match failure:
-            case Throttled():
-                tally.throttled_by[failure.limit] += 1
-                return 0
-            case AnswerUnproven():
-                tally.unproven += 1
-                if failure.billed_tokens is not None:
-                    tally.tokens_billed += failure.billed_tokens
-                    return failure.billed_tokens
-            case AnswerLost():
-                tally.unavailable += 1
-            case _:
-                tally.unavailable += 1
-                return 0
-        tally.tokens_in_doubt += request.tokens
-        return request.tokens
+            self._backlog.settle(purchase, None)
 
     def _after_failure(self, request: Request, failure: Transient, sent_at: float) -> None:
         now = self._clock.now()
         request.tries += 1
         request.unproven += isinstance(failure, ResponseUnproven)
-        request.in_vain += self._health.answered_since(sent_at)
+        request.in_vain += self._health.answered_since(sent_at if request.failed_at is None else request.failed_at)
+        request.failed_at = now
         if isinstance(failure, Throttled):
             self._pacer.slow_down(failure.limit, sent_at=sent_at)
         stop = self._health.failed(failure, now=now, sent_at=sent_at)
@@ -263,17 +233,23 @@ class Dispatcher:
             self._stop(stop)
         if self._error is not None:
             return
+        if request is self._probe:
+            self._probe = None
+            return
         patience = self._patience
-        if request.unproven >= patience.unproven_tries or request.in_vain >= patience.tries_in_vain:
-            # Either the texts are the cause, and one of them is found by halves; or the request is too large to pass.
-            if len(request.purchases) > 1:
-                self._split(request, str(failure))
-                return
-            if not isinstance(failure, Throttled):
-                remedy = "run again later; if it fails again, look at the text"
-                reason = "answer_unproven" if isinstance(failure, ResponseUnproven) else "provider_fails_on_text"
-                self._refuse(request.purchases[0], TextsRefused(str(failure), reason=reason, remedy=remedy))
-                return
+        suspect = request.unproven >= patience.unproven_tries or request.in_vain >= patience.tries_in_vain
+        if len(request.purchases) > 1 and suspect:
+            self._split(request, str(failure))
+            return
+        if suspect and not isinstance(failure, Throttled):
+            remedy = "run again later; if it fails again, look at the text"
+            reason = "answer_unproven" if isinstance(failure, ResponseUnproven) else "provider_fails_on_text"
+            self._refuse(request.purchases[0], TextsRefused(str(failure), reason=reason, remedy=remedy))
+            return
+        if request.tries > patience.tries_in_vain and not self._backlog.texts_waiting and self._probe is None:
+            # With no other text to try, only a probe can tell a bad text from a bad hour.
+            self._probe = Request([Purchase(PROBE)])
+            self._backlog.again([self._probe], first=True)
         wait_s = max(patience.backoff_s(request.tries), failure.retry_after_s or 0.0)
         pause_s = self._health.pause_s()
         if isinstance(failure, Throttled):
@@ -285,31 +261,28 @@ class Dispatcher:
         self._backing_off[task] = request
         task.add_done_callback(self._backed_off)
 
-    def _after_refusal(self, request: Request, refusal: TextsRefused) -> None:
-        if self._error is not None:
+    def _after_refusal(self, request: Request, refusal: TextsRefused, sent_at: float) -> None:
+        if self._error is not None or request is self._probe:
+            self._probe = None
             return
-        if refusal.reason == "refused_by_provider":
-            # A refusal that names no text may mean every request; then each text would be rejected for nothing.
-            stop = self._health.useless(str(refusal), unless_answered=True)
-            if stop is not None:
-                self._stop(stop)
-                return
+        stop = self._health.refused(refusal, now=self._clock.now(), sent_at=sent_at)
+        if stop is not None:
+            self._stop(stop)
+            return
         if len(request.purchases) > 1:
             self._split(request, str(refusal))
         else:
             self._refuse(request.purchases[0], refusal)
 
     def _split(self, request: Request, why: str) -> None:
-        self._ready.extendleft(reversed(request.halves()))
+        self._backlog.again(request.halves(), first=True)
         self._changed.set()
         self._tell(Event("split", f"{len(request.purchases)} texts are tried in halves: {why}"))
 
     def _refuse(self, purchase: Purchase, refusal: TextsRefused) -> None:
-        del self._purchases[purchase.item.key]
         self.tally.texts_refused += 1
         self._tell(Event("refused", f"{purchase.item.source}: {refusal}"))
-        purchase.settle(refusal)
-        self._settled()
+        self._backlog.settle(purchase, refusal)
 
     def _end_outage(self) -> None:
         """Let everything that waits for the provider's return go on at once."""
@@ -320,17 +293,17 @@ class Dispatcher:
     # Ends
 
     def _tried(self, task: asyncio.Task[None]) -> None:
-        request = self._in_flight.pop(task)
+        del self._in_flight[task]
         self._stop_if_failed(task)
         if self._error is not None:
-            self._fail([purchase.item.key for purchase in request.purchases])
+            self._backlog.fail(self._error, but=self._in_flight.values())
         self._changed.set()
-        self._settled()
+        self._rest()
 
     def _backed_off(self, task: asyncio.Task[None]) -> None:
         request = self._backing_off.pop(task)
         if self._error is None:
-            self._ready.append(request)
+            self._backlog.again([request])
             self._changed.set()
 
     def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
@@ -342,27 +315,17 @@ class Dispatcher:
         """Send nothing more. Requests under way may still end well; everything else fails with `error`."""
         if self._error is None:
             self._error = error
-            self._tell(Event("stopped", str(error)))
+            if self._backlog:
+                self._tell(Event("stopped", str(error)))
         if self._sender is not None:
             self._sender.cancel()
         for task in self._backing_off:
             task.cancel()
-        self._waiting.clear()
-        self._ready.clear()
-        under_way = {purchase.item.key for request in self._in_flight.values() for purchase in request.purchases}
-        self._fail([key for key in self._purchases if key not in under_way])
-        self._room.set()
-        self._settled()
+        self._backlog.fail(self._error, but=self._in_flight.values())
+        self._rest()
 
-    def _fail(self, keys: list[bytes]) -> None:
-        assert self._error is not None
-        for key in keys:
-            purchase = self._purchases.pop(key, None)
-            if purchase is not None:
-                purchase.fail(self._error)
-
-    def _settled(self) -> None:
-        if not self._purchases and not self._in_flight:
+    def _rest(self) -> None:
+        if not self._backlog and not self._in_flight:
             self._idle.set()
 
 

@@ -16,11 +16,12 @@ from tasks.errors import ThrottledLimit
 GROWTH_PER_S = 8.0
 """Requests a second that the rate may gain each second. Nothing is published; this is our choice."""
 
-BURST_S = 0.5
+BURST_S = 0.25
 """How much of a second's worth may be saved up while nobody asks: enough to make up for a pause of the event loop."""
 
 _MINUTE_S = 60.0
 _LONGEST_SLEEP_S = 1.0
+_TICK_S = 1e-4  # a sleep that is sure to end later than it began, whatever floats make of it
 _CUT = 0.8  # of the rate, when the provider refuses it
 _LOWEST = 0.02  # of the rate that was set
 _PROBE_PER_S = 0.01  # of the rate that was set, gained back each second
@@ -71,7 +72,7 @@ class Pacer:
         self._clock = clock or LoopClock()
         self._requests = _Rate(requests_per_second, requests_per_minute)
         self._tokens = _Rate(tokens_per_second, tokens_per_minute)
-        self._growth = _Growth(growth_per_s) if self._requests.limit else None
+        self._growth = _Growth(growth_per_s) if self._requests.limit or self._tokens.limit else None
         self._turn = asyncio.Lock()
         self._paused_until = -math.inf
         self.waiting_for = ""
@@ -94,11 +95,11 @@ class Pacer:
         """The provider refused a request that went at `sent_at`: lower what it named, unless that was done since."""
         now = self._clock.now()
         if limit in {"requests", "unknown"}:
-            self._requests.cut(now, sent_at)
+            self._requests.used.cut(now, sent_at)
         if limit in {"tokens", "unknown"}:
-            self._tokens.cut(now, sent_at)
+            self._tokens.used.cut(now, sent_at)
         if limit == "growth" and self._growth:
-            self._growth.restart(now, sent_at)
+            self._growth.used.cut(now, sent_at)
 
     def pause_until(self, time: float) -> None:
         """Let nothing go before `time` (of the clock)."""
@@ -111,21 +112,40 @@ class Pacer:
     @property
     def shares(self) -> tuple[float, float]:
         """The request rate and the token rate that are used, as shares of those that were set; 1.0 unless refused."""
-        return self._requests.share, self._tokens.share
+        return self._requests.used.share, self._tokens.used.share
 
     def _wait_s(self, tokens: int) -> float:
         now = self._clock.now()
-        allowed = self._growth.allowed(now) if self._growth else math.inf
         waits = {
             "pause": self._paused_until - now,
             "tokens": self._tokens.wait_s(now, float(tokens)),
-            "requests": self._requests.wait_s(now, 1.0, most=allowed),
+            "requests": self._requests.wait_s(now, 1.0),
+            "growth": self._growth.wait_s(now) if self._growth else 0.0,
         }
         reason, wait_s = max(waits.items(), key=lambda item: item[1])
-        if reason == "requests" and allowed < self._requests.rate:
-            reason = "growth"
         self.waiting_for = reason if wait_s > 0.0 else ""
         return wait_s
+
+
+class _Share:
+    """How much of a limit is used: less after the provider refused, and step by step all of it again."""
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        self._cut_at = self._probed_at = -math.inf
+
+    def cut(self, now: float, sent_at: float) -> None:
+        """Lower the share, unless the request that was refused went before the last cut: it tells nothing new."""
+        if sent_at >= self._cut_at and now >= self._cut_at + _CALM_S:
+            self.share = max(self.share * _CUT, _LOWEST)
+            self._cut_at = now
+
+    def probe(self, now: float) -> float:
+        """The share, a little higher than when it was last used."""
+        if self.share < 1.0:
+            self.share = min(1.0, self.share + (now - max(self._probed_at, self._cut_at)) * _PROBE_PER_S)
+        self._probed_at = now
+        return self.share
 
 
 class _Rate:
@@ -134,25 +154,22 @@ class _Rate:
     def __init__(self, per_second: float, per_minute: float) -> None:
         limits = [rate for rate in (per_second, per_minute / _MINUTE_S) if rate > 0.0]
         self.limit = min(limits, default=0.0)
-        self.share = 1.0
+        self.used = _Share()
         self._per_minute = per_minute
         self._level = 0.0  # empty: a bucket that starts full is a burst
         self._filled_at: float | None = None
-        self._cut_at = -math.inf
         self._minute: deque[tuple[float, float]] = deque()
         self._in_minute = 0.0
 
-    @property
-    def rate(self) -> float:
-        return self.limit * self.share
-
-    def wait_s(self, now: float, amount: float, *, most: float = math.inf) -> float:
-        """Seconds until `amount` may go, at a rate of no more than `most`."""
+    def wait_s(self, now: float, amount: float) -> float:
+        """Seconds until `amount` may go."""
         if not self.limit:
             return 0.0
-        rate = min(self.rate, most)
+        rate = self.limit * self.used.probe(now)
         full = max(rate * BURST_S, min(amount, 1.0))
-        self._fill(now, rate, full)
+        if self._filled_at is not None:
+            self._level = min(full, self._level + (now - self._filled_at) * rate)
+        self._filled_at = now
         missing = min(amount, full) - self._level
         # A hair of a token is float noise, and sleeping for it would spin.
         wait_s = missing / rate if missing > 1e-6 * full else 0.0
@@ -166,20 +183,6 @@ class _Rate:
             self._minute.append((now, amount))
             self._in_minute += amount
 
-    def cut(self, now: float, sent_at: float) -> None:
-        if not self.limit or sent_at < self._cut_at or now < self._cut_at + _CALM_S:
-            return
-        self.share = max(self.share * _CUT, _LOWEST)
-        self._level = min(self._level, 0.0)
-        self._cut_at = now
-
-    def _fill(self, now: float, rate: float, full: float) -> None:
-        if self._filled_at is not None:
-            passed_s = now - self._filled_at
-            self._level = min(full, self._level + passed_s * rate)
-            self.share = min(1.0, self.share + passed_s * _PROBE_PER_S)
-        self._filled_at = now
-
     def _minute_wait_s(self, now: float, amount: float) -> float:
         """Seconds until the last minute has room, however it was filled."""
         while self._minute and self._minute[0][0] <= now - _MINUTE_S:
@@ -190,35 +193,27 @@ class _Rate:
         for sent_at, sent in self._minute:
             over -= sent
             if over <= 1e-6:
-                return sent_at + _MINUTE_S - now
+                return max(sent_at + _MINUTE_S - now, _TICK_S)
         return 0.0
 
 
 class _Growth:
-    """The request rate that is allowed now: what it was a moment ago, and a little more."""
+    """At most `per_s` requests more in any second than in the second before it."""
 
     def __init__(self, per_s: float) -> None:
+        self.used = _Share()
         self._per_s = per_s
-        self._allowed = 0.0
-        self._asked_at: float | None = None
-        self._restarted_at = -math.inf
-        self._lately: deque[float] = deque()
+        self._before: deque[float] = deque()  # when requests went, between two seconds and one second ago
+        self._lately: deque[float] = deque()  # within the last second
 
-    def allowed(self, now: float) -> float:
-        """Requests a second, above 0."""
+    def wait_s(self, now: float) -> float:
+        """Seconds until one more may go, or until that is worth asking again."""
         while self._lately and self._lately[0] <= now - 1.0:
-            self._lately.popleft()
-        if self._asked_at is not None:
-            self._allowed += (now - self._asked_at) * self._per_s
-        self._asked_at = now
-        # Someone who asked for little for a while starts again from there, with half a second's growth in hand.
-        self._allowed = min(self._allowed, len(self._lately) + 1.0 + self._per_s / 2.0)
-        return max(self._allowed, 1.0)
+            self._before.append(self._lately.popleft())
+        while self._before and self._before[0] <= now - 2.0:
+            self._before.popleft()
+        most = len(self._before) + max(self._per_s * self.used.probe(now), 1.0)
+        return max(self._lately[0] + 1.0 - now, _TICK_S) if len(self._lately) + 1 > most else 0.0
 
     def take(self, now: float) -> None:
         self._lately.append(now)
-
-    def restart(self, now: float, sent_at: float) -> None:
-        if sent_at >= self._restarted_at and now >= self._restarted_at + _CALM_S:
-            self._allowed /= 2.0
-            self._restarted_at = now

@@ -8,7 +8,8 @@ import random
 from dataclasses import dataclass
 
 from tasks.embedding.client import Unreachable
-from tasks.errors import ProviderStopped, ResponseUnproven, Transient
+from tasks.embedding.translate import UNEXPLAINED
+from tasks.errors import MillraceError, ProviderStopped, ResponseUnproven, TextsRefused, Transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +18,9 @@ class Patience:
 
     A provider that was reached once is waited for without end; one that was never reached within `give_up_tries` tries
     and `give_up_s` is most likely a wrong address. `unproven_tries` unusable answers, or `tries_in_vain` failures while
-    other requests succeed, are put down to the texts. `useless_in_a_row` unusable answers with no usable one between
-    them stop the run: they cost money. A request that is not full waits `linger_s` for more texts while nothing else
-    goes on. At the end, requests under way have `grace_s` to be answered.
+    other requests succeed, are put down to the texts. `useless_rounds` rounds of unusable answers, with no usable one
+    between them, stop the run: they cost money. A request that is not full waits `linger_s` for more texts while
+    nothing else goes on. At the end, requests under way have `grace_s` to be answered.
     """
 
     first_backoff_s: float = 0.5
@@ -27,8 +28,8 @@ class Patience:
     give_up_tries: int = 5
     give_up_s: float = 15.0
     unproven_tries: int = 4
-    tries_in_vain: int = 6
-    useless_in_a_row: int = 20
+    tries_in_vain: int = 3
+    useless_rounds: int = 8
     linger_s: float = 1.0
     grace_s: float = 10.0
 
@@ -46,7 +47,8 @@ class Health:
         self._reached = False
         self._unreached = 0
         self._first_failure_at = math.inf
-        self._useless = 0
+        self._useless_rounds = 0
+        self._useless_at = -math.inf
         self._rounds = 0
         self._round_at = -math.inf
         self._last_answer_at = -math.inf
@@ -64,7 +66,7 @@ class Health:
         """A usable answer came."""
         self._reached = True
         self._last_answer_at = now
-        self._useless = self._rounds = 0
+        self._useless_rounds = self._rounds = 0
 
     def failed(self, failure: Transient, *, now: float, sent_at: float) -> ProviderStopped | None:
         """A request that went at `sent_at` failed; the error to stop with if waiting is no use."""
@@ -73,31 +75,37 @@ class Health:
             # Requests that were under way together tell of one moment, however many they are.
             self._rounds += 1
             self._round_at = now
-        if isinstance(failure, Unreachable):
-            self._unreached += 1
-        else:
-            self._reached = True
         if isinstance(failure, ResponseUnproven):
-            return self.useless(str(failure))
+            return self._useless(failure, now, sent_at)
+        if not isinstance(failure, Unreachable):
+            self._reached = True
+            return None
+        self._unreached += 1
         for_s = now - self._first_failure_at
-        patience = self._patience
-        if not self._reached and self._unreached >= patience.give_up_tries and for_s >= patience.give_up_s:
-            message = f"no answer in {self._unreached} tries over {for_s:.0f} s, and none before: {failure}"
-            return ProviderStopped(message)
-        return None
+        if self._reached or self._unreached < self._patience.give_up_tries or for_s < self._patience.give_up_s:
+            return None
+        message = f"no answer in {self._unreached} tries over {for_s:.0f} s, and none before: {failure}"
+        return ProviderStopped(message)
 
-    def useless(self, why: str, *, unless_answered: bool = False) -> ProviderStopped | None:
-        """An answer came that is no use; the error to stop with if there were only such.
+    def refused(self, refusal: TextsRefused, *, now: float, sent_at: float) -> ProviderStopped | None:
+        """A request was refused for its texts; the error to stop with if it seems to be for something else.
 
-        With `unless_answered`, only while no usable answer has come in this run at all.
+        A refusal that names no cause, in a run that never had an answer, may be meant for every request; taken for the
+        texts', it would reject them all, one by one.
         """
         self._reached = True
-        if unless_answered and self._last_answer_at > -math.inf:
+        if refusal.reason != UNEXPLAINED or self._last_answer_at > -math.inf:
             return None
-        self._useless += 1
-        if self._useless < self._patience.useless_in_a_row:
+        return self._useless(refusal, now, sent_at)
+
+    def _useless(self, answer: MillraceError, now: float, sent_at: float) -> ProviderStopped | None:
+        self._reached = True
+        if sent_at >= self._useless_at:
+            self._useless_rounds += 1
+            self._useless_at = now
+        if self._useless_rounds < self._patience.useless_rounds:
             return None
-        message = f"{self._useless} answers in a row were no use; the last: {why}"
+        message = f"nothing but useless answers, {self._useless_rounds} times in a row; the last: {answer}"
         return ProviderStopped(message)
 
     def pause_s(self) -> float:

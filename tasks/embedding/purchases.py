@@ -81,22 +81,24 @@ class Purchase:
 class Request:
     """Texts that travel together, and what was learnt of them so far.
 
-    `tries` counts failures; `unproven` those with an unusable answer; `in_vain` those while other requests succeeded.
+    `tries` counts failures; `unproven` those with an unusable answer; `in_vain` those before which another request was
+    answered since the last one, at `failed_at`: they tell against the texts rather than against the provider.
     """
 
     purchases: list[Purchase]
     tries: int = 0
     unproven: int = 0
     in_vain: int = 0
+    failed_at: float | None = None
     tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = sum(purchase.item.tokens for purchase in self.purchases)
 
     def halves(self) -> list["Request"]:
-        """Two requests that are still suspect: each is given half as many more tries."""
+        """Two requests under the suspicion that this one was under: one more failure, and they are split again."""
         middle = len(self.purchases) // 2
         return [
-            Request(half, self.tries, self.unproven // 2, self.in_vain // 2)
+            Request(half, self.tries, max(self.unproven - 1, 0), max(self.in_vain - 1, 0), self.failed_at)
             for half in (self.purchases[:middle], self.purchases[middle:])
         ]

@@ -1,0 +1,85 @@
+"""A provider and a sink in memory, for tests of the dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tasks.embedding.client import EmbeddingResponse, Vectors
+from tasks.embedding.purchases import TextItem
+from tasks.errors import MillraceError
+
+DIMENSIONS = 4
+
+Behaviour = Callable[[Sequence[str], int], MillraceError | None]
+"""What to raise for a request of these texts, the n-th (from 1) of all; None is an answer."""
+
+
+def item(text: str, tokens: int = 10) -> TextItem:
+    return TextItem(hashlib.sha256(text.encode()).digest(), text, tokens, f"{text}.md")
+
+
+def items(count: int, tokens: int = 10) -> list[TextItem]:
+    return [item(f"text {number}", tokens) for number in range(count)]
+
+
+def vector_of(text: str) -> Vectors:
+    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:DIMENSIONS], np.uint8).astype(np.float32) + 1.0
+
+
+@dataclass
+class FakeClient:
+    """Answers after `latency_s`, or raises what `behaviour` says; bills `tokens_per_text` a text."""
+
+    behaviour: Behaviour = lambda texts, number: None
+    latency_s: float = 0.1
+    tokens_per_text: int = 10
+    requests: list[tuple[float, list[str]]] = field(default_factory=list)
+    answered: int = 0
+    most_at_once: int = 0
+    _at_once: int = 0
+
+    async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
+        self.requests.append((asyncio.get_running_loop().time(), list(texts)))
+        failure = self.behaviour(texts, len(self.requests))
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await asyncio.sleep(self.latency_s)
+        finally:
+            self._at_once -= 1
+        if failure is not None:
+            raise failure
+        self.answered += 1
+        vectors = np.stack([vector_of(text) for text in texts])
+        return EmbeddingResponse(vectors, self.tokens_per_text * len(texts), f"request-{len(self.requests)}")
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class FakeSink:
+    """Keeps what it is given after `fsync_s`; fails with `error` once `rows_before_error` rows are in."""
+
+    fsync_s: float = 0.01
+    rows: dict[bytes, tuple[list[float], int]] = field(default_factory=dict)
+    error: Exception | None = None
+
+    async def append(self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int]) -> None:
+        assert len(keys) == len(vectors) == len(tokens)
+        await asyncio.sleep(self.fsync_s)
+        if self.error is not None:
+            raise self.error
+        for key, vector, billed in zip(keys, vectors, tokens, strict=True):
+            assert key not in self.rows, "bought twice"
+            self.rows[key] = (vector.tolist(), billed)
+
+    def holds(self, texts: Sequence[TextItem]) -> bool:
+        """Whether exactly these texts are in, each with its own vector."""
+        wanted = {one.key: vector_of(one.text).tolist() for one in texts}
+        return {key: vector for key, (vector, _) in self.rows.items()} == wanted
