@@ -66,7 +66,9 @@ def cookie(data: bytes) -> str | None:
 
 
 def detect(sample: bytes) -> str:
-    """The codec that decodes a file of which `sample` is a part that holds bytes above 127, UTF-8 being ruled out.
+    """The codec of a file that is not valid UTF-8 and of which `sample` is a part that holds bytes above 127.
+
+    It may be UTF-8 after all, with a few damaged bytes: the caller finds out where when decoding.
 
     Raises:
         Rejected: no encoding is certain.
@@ -74,12 +76,8 @@ def detect(sample: bytes) -> str:
     controls = len(sample) - len(sample.translate(None, _RARE_CONTROLS))
     if controls > max(2, len(sample) // 200):
         raise _binary(f"{controls} control bytes among {len(sample)}")
-    if (errors := _utf8_errors(sample)) is not None:
-        raise Rejected(
-            f"The file is UTF-8 but for {errors} damaged places among those looked at.",
-            reason="unknown_encoding",
-            remedy="Restore it from an undamaged copy, or repair the damaged bytes.",
-        )
+    if _is_damaged_utf8(sample):
+        return "utf-8"
     for codec, reads_right in _double_byte_readings():
         if (text := _sample_text(sample, codec)) is not None and reads_right(text):
             return codec
@@ -113,27 +111,31 @@ def _double_byte_readings() -> tuple[tuple[str, Callable[[str], bool]], ...]:
     traditional = partial(reads_as_chinese, common=common_characters("big5"))
     return (
         ("gb18030", simplified),
-        ("gb18030", traditional),
-        ("cp950", traditional),
-        ("big5hkscs", traditional),
         ("cp932", reads_as_japanese),
         ("euc_jp", reads_as_japanese),
         ("cp949", reads_as_korean),
+        ("gb18030", traditional),
+        ("cp950", traditional),
+        ("big5hkscs", traditional),
     )
 
 
 _RARE_CONTROLS = bytes(b for b in range(32) if b not in b"\t\n\r\f\x08\x1b\x1a")
 _ONE_BYTE_CODECS = {
     "cp1252": 0.0,
-    **dict.fromkeys(["cp1250", "cp1251", "iso8859-2", "cp1254", "koi8-r", "cp1253", "cp1255", "cp1256"], -2.0),
-    **dict.fromkeys(["cp850", "cp866", "mac-roman", "iso8859-5"], -4.0),
+    **dict.fromkeys(["cp1251", "koi8-r", "cp1253", "cp1255", "cp1256"], -2.0),
+    **dict.fromkeys(["cp1250", "iso8859-2", "cp1254"], -5.0),
+    **dict.fromkeys(["cp850", "cp866", "mac-roman", "iso8859-5"], -5.0),
 }
 """Codecs whose 128 upper bytes are an alphabet, with the logarithm of how usual each is beside the first."""
 _DOUBLE_BYTE_CODECS = frozenset(["gb18030", "big5hkscs", "cp950", "cp932", "euc_jp", "cp949"])
 _SURE = 3.0
 """By how much the best reading's log-likelihood must pass the next one's: twenty times as likely."""
 _ABOVE_ASCII = bytes(range(0x80, 0x100))
-_UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_UTF8_SEQUENCE = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+)
 
 
 def _decode_forced(data: bytes, forced: str) -> str:
@@ -185,9 +187,10 @@ def _decode_whole(data: bytes, codec: str) -> str:
         return data.decode(codec)
     except UnicodeDecodeError as error:
         raise Rejected(
-            f"The file looks like {codec}, but byte {data[error.start]:#04x} at offset {error.start} is not.",
+            f"The file reads as {codec}, but byte {data[error.start]:#04x} at offset {error.start} does not.",
             reason="unknown_encoding",
-            remedy=SET_ENCODING,
+            remedy="Restore it from an undamaged copy, or correct the bytes; if it is in another encoding, name that with "
+            "`documents.encoding`.",
         ) from error
 
 
@@ -255,14 +258,11 @@ def _lines_beyond_ascii(data: bytes) -> Iterator[bytes]:
             return
 
 
-def _utf8_errors(sample: bytes) -> int | None:
-    """How many places of an otherwise clear UTF-8 text are damaged; None when the sample is no such text."""
+def _is_damaged_utf8(sample: bytes) -> bool:
+    """Whether nearly all bytes above 127 are UTF-8 sequences; text in GB18030 holds some by chance, but not most."""
     stray = _UTF8_SEQUENCE.sub(b"", sample)
     stray_bytes = len(stray) - len(stray.translate(None, _ABOVE_ASCII))
-    # Text in GB18030 holds sequences that are UTF-8 by chance, but then most of its bytes are not.
-    if stray_bytes * 10 > len(sample) - len(stray):
-        return None
-    return len(re.findall(rb"[\x80-\xff]+", stray))
+    return stray_bytes * 10 <= len(sample) - len(stray)
 
 
 def _alphabetic_codec(sample: bytes) -> str | None:

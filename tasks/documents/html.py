@@ -64,6 +64,7 @@ _CONTAINER = re.compile(
     r"nav|header|footer|button|table|td|th|object|font|span|address|pre)\b[^<>]*>",
     re.I,
 )
+_OVERLONG_TAG = re.compile(r"<([a-zA-Z][\w-]*)\s[^<>]{20000,}>")  # the parser compares each attribute with all others
 _SELF_CLOSED = re.compile(
     r"<(?!(?:br|hr|img|input|link|meta|area|base|col|embed|source|track|wbr|param)\b)([a-zA-Z][\w:-]*)([^<>]*)/>"
 )
@@ -85,7 +86,7 @@ def read_html(markup: str) -> Extraction:
 
     if markup.lstrip()[:5].lower() == "<?xml":
         markup = _SELF_CLOSED.sub(r"<\1\2></\1>", markup)
-    parser = LexborHTMLParser(_flattened(markup))
+    parser = LexborHTMLParser(_flattened(_OVERLONG_TAG.sub(r"<\1>", markup)))
     renderer = _Renderer()
     if parser.body is not None:
         renderer.render(parser.body)

@@ -44,6 +44,10 @@ _LATIN = {
     "Romanian": "ăîâţşțș",
     "Turkish": "ıüşğöçİâîû",
 }
+_DENSE = frozenset(
+    ["Icelandic", "Polish", "Czech", "Slovak", "Hungarian", "Croatian and Slovene", "Romanian", "Turkish"]
+)
+"""Languages in which more than one letter in a hundred is beyond ASCII, however short the text."""
 _OTHER_ALPHABETS = {
     "Arabic": "ايلمونرتبةعدسفهكقأحجشطصىخإذزثئءغضآظؤ",
     "Hebrew": "יוהלארתבשמנםדחקפעכטגצסןזךץף",
@@ -61,6 +65,7 @@ _STRANGE_WORD = re.compile(
 )
 _HANZI_WITHIN_WORD = re.compile("(?<=[A-Za-z])[\u3400-\u9fff](?=[A-Za-z])")
 _LEAST = math.log(1e-4)
+_NEVER_SPARSE = math.log(100)
 _LEAST_MEAN = math.log(4e-3)
 
 
@@ -117,10 +122,14 @@ def alphabetic_likeness(text: str) -> float | None:
     strange = len(_STRANGE_WORD.findall(text)) + _capitals_within_words(text)
     if unknown_signs > 0.03 * sum(signs.values()) or strange > 0.02 * beyond_ascii.total():
         return None
-    best = max(_log_likelihood(letters, table) for table in _letter_shares())
-    if letters and best / letters.total() < _LEAST_MEAN:
+    sparse = letters.total() < 0.01 * sum(c.isalpha() for c in text)
+    best = max(
+        _log_likelihood(letters, shares) - (_NEVER_SPARSE if sparse and language in _DENSE else 0.0)
+        for language, shares in _letter_shares().items()
+    )
+    if letters and best < _LEAST_MEAN * sum(map(math.log1p, letters.values())):
         return None
-    return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * n for c, n in signs.items())
+    return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * math.log1p(n) for c, n in signs.items())
 
 
 @cache
@@ -150,13 +159,14 @@ def _capitals_within_words(text: str) -> int:
 
 
 def _log_likelihood(letters: Counter[str], shares: dict[str, float]) -> float:
-    return sum(count * shares.get(letter, _LEAST) for letter, count in letters.items())
+    """Damped by the logarithm: a word that comes twenty times is not twenty times the evidence."""
+    return sum(math.log1p(count) * shares.get(letter, _LEAST) for letter, count in letters.items())
 
 
 @cache
-def _letter_shares() -> list[dict[str, float]]:
+def _letter_shares() -> dict[str, dict[str, float]]:
     """For each language, the logarithm of each letter's share; a capital is a tenth as frequent."""
-    return [_shares(letters) for letters in (*_LATIN.values(), *_OTHER_ALPHABETS.values())]
+    return {language: _shares(letters) for language, letters in (_LATIN | _OTHER_ALPHABETS).items()}
 
 
 def _shares(letters: Iterable[str]) -> dict[str, float]:
