@@ -19,8 +19,10 @@ from tasks.lake.segments import Recovery
 from tasks.lake.space import SpaceSummary
 from tasks.lake.store import Lake
 from tasks.lake.vectors import VectorStore
+from tasks.lake.writing import Checkpoint, pass_by
 
 __all__ = [
+    "Checkpoint",
     "ChunkParts",
     "Damage",
     "Lake",
@@ -35,4 +37,5 @@ __all__ = [
     "VectorStore",
     "hold",
     "new_run_id",
+    "pass_by",
 ]

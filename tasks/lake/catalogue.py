@@ -5,13 +5,14 @@ has replaced are deleted here when the run that replaced them was killed before 
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import LakeError
 from tasks.lake.batches import KeyBytes
 from tasks.lake.index import IndexDamaged, KeyIndex
-from tasks.lake.parts import Damage, PartDamaged, check_part, part_number, read_footer, read_keys
+from tasks.lake.parts import Damage, Footer, PartDamaged, check_part, part_number, read_footer, read_keys
 from tasks.lake.writing import disk_errors, remove_files
 
 
@@ -32,7 +33,9 @@ class Catalogue:
         self._index_path = index_path
         self._dimensions = dimensions
         self._refreshing = threading.RLock()
+        self._changes = 0
         self._seen_ns = 0
+        self._gone: frozenset[str] = frozenset()
         self._usable: frozenset[str] = frozenset()
         self._damaged: dict[Path, Damage] = {}
         self._found: KeyIndex | None = None
@@ -65,24 +68,37 @@ class Catalogue:
     def locate(self, keys: Iterable[bytes]) -> dict[bytes, tuple[str, int]]:
         """Part name and row of each key that is in a part."""
         wanted = list(keys)
+        changes = self._changes
         try:
             found = self._lookup(wanted)
         except IndexDamaged:
-            self.rebuild()
-            found = self._lookup(wanted)
+            with self._refreshing:
+                if changes == self._changes:
+                    self.rebuild()
+        if changes != self._changes or changes % 2:
+            with self._refreshing:  # it was looked at while it was not in step
+                found = self._lookup(wanted)
         if self._read_only and len(found) < len(set(wanted)) and _changed_ns(self._folder) != self._seen_ns:
             self.refresh()  # the writer has made parts since
             found = self._lookup(wanted)
         return found
 
-    def add(self, path: Path, keys: KeyBytes, *, supersedes: Iterable[str] = ()) -> None:
-        """Take in the part at `path`, durable and holding `keys` in this order, in place of those it supersedes."""
+    def add(self, path: Path, keys: KeyBytes) -> None:
+        """Take in the part at `path`, durable and holding `keys` in this order."""
         with self._refreshing:
-            replaced = frozenset(supersedes)
-            with disk_errors(path, "Reading"):
-                size = path.stat().st_size
-            self._own.add(path.name, size, keys, supersedes=replaced)
-            self._usable = (self._usable | {path.name}) - replaced
+            self._own.add(path.name, _size(path), keys)
+            self._usable |= {path.name}
+            self._gone -= {path.name}  # a journal outlived its part, and has become it again
+
+    def merge(self, path: Path, replaced: Mapping[str, int]) -> None:
+        """Take in the part at `path`, durable and holding the rows of other parts, in their place.
+
+        `replaced` are their names and rows, in order.
+        """
+        with self._refreshing:
+            if not self._own.merge(path.name, _size(path), replaced):
+                self._own.add(path.name, _size(path), read_keys(path))
+            self._usable = (self._usable | {path.name}) - replaced.keys()
 
     def drop(self, names: Iterable[str]) -> None:
         """Forget parts whose files are gone."""
@@ -96,27 +112,31 @@ class Catalogue:
 
     def refresh(self) -> None:
         """Bring the index in step with the folder, and finish a compaction that was interrupted."""
-        with self._refreshing:
+        with self._refreshing, self._changing():
             self._seen_ns = _changed_ns(self._folder)
             listing = _listing(self._folder)
             known = {name: size for index in self._indexes() for name, size in index.sizes().items()}
-            superseded = self._superseded()
-            for name in sorted(listing.keys() - known.keys() - superseded, key=_order):
-                self._take_in(self._folder / name)
-            superseded = self._superseded()
-            self._usable = frozenset((listing.keys() & known.keys()) | (self._usable & listing.keys())) - superseded
-            for name in self._usable & known.keys():
+            superseded = {name for index in self._indexes() for name in index.superseded()}
+            new = self._footers(listing.keys() - known.keys() - superseded)
+            merged = {name: f.replaces for name, f in new.items() if f.replaces.keys() & listing.keys()}
+            superseded |= self._stood_for(merged)
+            self._own.supersede(superseded & listing.keys())
+            self._usable = frozenset(listing.keys() & known.keys()) - superseded
+            # What is not gone is taken as it comes: a part may be new since the folder was listed.
+            self._gone = frozenset(known.keys() - listing.keys())
+            for name in self._usable:
                 if listing[name] != known[name]:
                     why = f"it has {listing[name]} bytes and had {known[name]} when it was written"
                     # Its keys stay known: what was paid for is missed with a message, not bought again in silence.
                     self.report(PartDamaged(self._folder / name, why).damage)
+            self._take_in({name: footer for name, footer in new.items() if name not in superseded}, first=not known)
             if not self._read_only:
                 remove_files([self._folder / name for name in sorted(superseded & listing.keys())])
                 self.drop((superseded | known.keys()) - self._usable)
 
     def rebuild(self) -> None:
         """Throw the index away and make it again from the parts."""
-        with self._refreshing:
+        with self._refreshing, self._changing():
             if self._read_only:
                 self._close_indexes()
                 self._found, self._own = None, KeyIndex.temporary()
@@ -129,6 +149,16 @@ class Catalogue:
     def close(self) -> None:
         """Close the indexes."""
         self._close_indexes()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let those who look meanwhile know: `_changes` is odd until the outermost of these ends."""
+        outermost = self._changes % 2 == 0
+        self._changes += outermost
+        try:
+            yield
+        finally:
+            self._changes += outermost
 
     def _refresh_or_rebuild(self) -> None:
         try:
@@ -148,31 +178,64 @@ class Catalogue:
         for index in self._indexes():
             left = [key for key in wanted if key not in found]
             if left:
-                found |= {key: at for key, at in index.locate(left).items() if at[0] in self._usable}
+                found |= {key: at for key, at in index.locate(left).items() if at[0] not in self._gone}
         return found
 
-    def _superseded(self) -> set[str]:
-        return {name for index in self._indexes() for name in index.superseded()}
+    def _footers(self, names: Iterable[str]) -> dict[str, Footer]:
+        """What the parts say of themselves, those that do not open aside, in order of purchase."""
+        footers: dict[str, Footer] = {}
+        for name in sorted(names, key=_order):
+            try:
+                footers[name] = read_footer(self._folder / name, self._dimensions)
+            except PartDamaged as error:
+                self.report(error.damage)
+            except FileNotFoundError:
+                continue  # compacted by the writer since it was listed
+        return footers
 
-    def _take_in(self, path: Path) -> None:
-        """Index a part that nobody has indexed, unless one just taken in has replaced it."""
-        if path.name in self._superseded():
-            return
-        try:
-            replaces = read_footer(path, self._dimensions).replaces
-            damage = check_part(path, self._dimensions) if replaces else None
-            if damage is not None:  # what it was made from is deleted only when it can stand for it
+    def _stood_for(self, merged: Mapping[str, Mapping[str, int]]) -> set[str]:
+        """The parts that others hold all of: by name of the other, the parts it was made from, in order.
+
+        Each is read to its end first: what it was made from is deleted only when it can stand for it.
+        """
+        replaced: set[str] = set()
+        for name, parts in merged.items():
+            damage = check_part(self._folder / name, self._dimensions)
+            if damage is None:
+                replaced |= parts.keys()
+            else:
                 self.report(damage)
-                return
-            self.add(path, read_keys(path), supersedes=replaces)
+        return replaced
+
+    def _take_in(self, footers: Mapping[str, Footer], *, first: bool) -> None:
+        """Index parts that nobody has indexed; `first` when the index is empty, and then all are sorted together."""
+        sound = (
+            (name, _size(self._folder / name), keys) for name in footers if (keys := self._keys_of(name)) is not None
+        )
+        if first:
+            self._own.load(sound, sum(footer.rows for footer in footers.values()))
+        else:
+            for name, size, keys in sound:
+                self._own.add(name, size, keys)
+        self._usable |= footers.keys() & self._own.sizes().keys()
+
+    def _keys_of(self, name: str) -> KeyBytes | None:
+        try:
+            return read_keys(self._folder / name)
         except PartDamaged as error:
             self.report(error.damage)
         except FileNotFoundError:
-            return  # compacted by the writer since it was listed
+            pass  # compacted by the writer since it was listed
+        return None
 
 
 def _order(name: str) -> tuple[int, str]:
     return part_number(name) or 0, name
+
+
+def _size(path: Path) -> int:
+    with disk_errors(path, "Reading"):
+        return path.stat().st_size
 
 
 def _changed_ns(folder: Path) -> int:

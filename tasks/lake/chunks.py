@@ -117,7 +117,10 @@ class ChunkParts:
 
     def remove(self, parts: Iterable[PartName]) -> None:
         """Delete the parts, durably. Raises LakeError when the folder cannot be written."""
-        remove_files([self.path(part) for part in parts])
+        gone = [self.path(part) for part in parts]
+        if gone:
+            remove_files(gone)
+            self._checkpoint("removed")
 
     def problem(self, part: PartName) -> str:
         """What is wrong with the part, as one sentence; "" when all of it can be read and its checksums agree."""

@@ -2,38 +2,36 @@
 
 It exists so that lookups stay cheap without holding 100 million keys in memory: about 30 bytes a key on disk, some
 microseconds a lookup. Whatever is wrong with it, it is deleted and made again.
+
+A key points to a span and a row in it. A span is what one journal became; a compaction puts several one after the other
+into one file, and only the table of spans changes.
 """
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from tasks.errors import LakeError
 from tasks.lake.batches import KeyBytes, as_keys
+from tasks.lake.key_sort import PREFIX_BYTES, KeySort
 from tasks.lake.writing import disk_errors
 
 _VERSION = 1
+_QUESTION_MARKS = 1_000
+_SCHEMA = f"""
+CREATE TABLE part (name TEXT PRIMARY KEY, size INTEGER NOT NULL, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE span (id INTEGER PRIMARY KEY AUTOINCREMENT, part TEXT NOT NULL, start INTEGER NOT NULL) STRICT;
+CREATE TABLE superseded (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE vector (key BLOB PRIMARY KEY, span INTEGER NOT NULL, row INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+"""
 
 
 class IndexDamaged(LakeError):
     """The index cannot be trusted; delete it and make it again."""
-
-
-_PREFIX = 16
-"""Bytes of a key that are kept. Two of 100 million texts share 16 bytes with odds of 1 in 10^22, and a reader compares
-the whole key with the part's own in any case."""
-
-_QUESTION_MARKS = 1_000
-_SCHEMA = f"""
-CREATE TABLE part (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
-                   rows INTEGER NOT NULL) STRICT;
-CREATE TABLE superseded (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-CREATE TABLE vector (key BLOB PRIMARY KEY, part INTEGER NOT NULL, row INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
-"""
 
 
 class KeyIndex:
@@ -102,22 +100,21 @@ class KeyIndex:
 
     def sizes(self) -> dict[str, int]:
         """The parts that it knows: file name to size in bytes."""
-        return {name: size for name, size, _ in self._listing()}
+        return dict(self._rows("SELECT name, size FROM part"))
 
     def rows(self) -> dict[str, int]:
         """The parts that it knows: file name to rows."""
-        return {name: rows for name, _, rows in self._listing()}
+        return dict(self._rows("SELECT name, rows FROM part"))
 
     def superseded(self) -> set[str]:
         """Parts that were compacted into others, whose files may still be there."""
-        with self._writing, _index_errors(self._path):
-            return {name for (name,) in self._writer.execute("SELECT name FROM superseded")}
+        return {name for name, _ in self._rows("SELECT name, 0 FROM superseded")}
 
     def locate(self, keys: Iterable[bytes]) -> dict[bytes, tuple[str, int]]:
         """Part name and row of each key that it knows."""
         by_prefix: dict[bytes, list[bytes]] = {}
         for key in keys:
-            by_prefix.setdefault(key[:_PREFIX], []).append(key)
+            by_prefix.setdefault(key[:PREFIX_BYTES], []).append(key)
         found: dict[bytes, tuple[str, int]] = {}
         with self._reading, _index_errors(self._path):
             for prefix, name, row in _select(self._reader, sorted(by_prefix)):
@@ -125,38 +122,69 @@ class KeyIndex:
                     found[key] = name, row
         return found
 
-    def add(self, name: str, size: int, keys: KeyBytes, *, supersedes: Iterable[str] = ()) -> None:
-        """Take in a part, all at once: its keys are found in it from now on, and the parts it supersedes are forgotten.
+    def add(self, name: str, size: int, keys: KeyBytes) -> None:
+        """Take in a part, all at once.
 
         Args:
             name: Its file name.
             size: Its size in bytes.
             keys: uint8, shape (rows, 32), in row order.
-            supersedes: Names of the parts that it was compacted from.
         """
         with self._writing, _index_errors(self._path), _transaction(self._writer):
-            self._writer.execute("DELETE FROM part WHERE name = ?", (name,))
-            cursor = self._writer.execute(
-                "INSERT INTO part (name, size, rows) VALUES (?, ?, ?)", (name, size, len(keys))
-            )
-            part = cursor.lastrowid
+            span = self._new_span(name, size, len(keys))
             # In key order: neighbours in the tree are written together.
-            rows = sorted((key[:_PREFIX], part, row) for row, key in enumerate(as_keys(keys)))
+            rows = sorted((key[:PREFIX_BYTES], span, row) for row, key in enumerate(as_keys(keys)))
             self._writer.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", rows)
-            for old in supersedes:
-                self._writer.execute("DELETE FROM part WHERE name = ?", (old,))
-                self._writer.execute("INSERT OR IGNORE INTO superseded VALUES (?)", (old,))
+
+    def load(self, parts: Iterable[tuple[str, int, KeyBytes]], rows: int) -> None:
+        """Fill an empty index from the name, size and keys of each part, in bounded memory, all at once.
+
+        Keys come in no order, and a tree of 100 million of them that is filled in that order is rewritten again and
+        again: so they are sorted on disk first. `rows` is about how many there are.
+        """
+        folder = None if self._path is None else self._path.parent
+        with KeySort(folder, rows) as order, self._writing, _index_errors(self._path), _transaction(self._writer):
+            for name, size, keys in parts:
+                order.add(keys, self._new_span(name, size, len(keys)))
+            for some in order.ascending():
+                self._writer.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", some)
+
+    def merge(self, name: str, size: int, replaced: Mapping[str, int]) -> bool:
+        """Take in a part in place of those whose rows it holds, one part after the other; False when one is not known.
+
+        Args:
+            name: Its file name.
+            size: Its size in bytes.
+            replaced: Name to rows of each part it was made from, in order.
+        """
+        with self._writing, _index_errors(self._path), _transaction(self._writer):
+            known = dict(self._writer.execute("SELECT name, rows FROM part").fetchall())
+            if any(known.get(old) != rows for old, rows in replaced.items()):
+                return False
+            start = 0
+            for old, rows in replaced.items():
+                self._writer.execute("UPDATE span SET part = ?, start = start + ? WHERE part = ?", (name, start, old))
+                start += rows
+            self._supersede(replaced)
+            self._writer.execute("INSERT OR REPLACE INTO part VALUES (?, ?, ?)", (name, size, start))
+        return True
+
+    def supersede(self, names: Iterable[str]) -> None:
+        """Forget parts that others hold all of, and remember that their files are to be deleted."""
+        with self._writing, _index_errors(self._path), _transaction(self._writer):
+            self._supersede(names)
 
     def drop(self, names: Iterable[str]) -> None:
         """Forget parts whose files are gone: their keys are found no more.
 
-        Their rows stay in the table, where nothing finds them, since ids are not used twice: deleting them would mean
-        reading all of it.
+        Their rows stay in the table, where nothing finds them, since ids of spans are not used twice: deleting them
+        would mean reading all of it.
         """
+        gone = [(name,) for name in names]
         with self._writing, _index_errors(self._path), _transaction(self._writer):
-            for name in names:
-                self._writer.execute("DELETE FROM part WHERE name = ?", (name,))
-                self._writer.execute("DELETE FROM superseded WHERE name = ?", (name,))
+            self._writer.executemany("DELETE FROM part WHERE name = ?", gone)
+            self._writer.executemany("DELETE FROM span WHERE part = ?", gone)
+            self._writer.executemany("DELETE FROM superseded WHERE name = ?", gone)
 
     def close(self) -> None:
         """Close the file."""
@@ -164,9 +192,22 @@ class KeyIndex:
             self._reader.close()
         self._writer.close()
 
-    def _listing(self) -> list[tuple[str, int, int]]:
+    def _supersede(self, names: Iterable[str]) -> None:
+        old = [(name,) for name in names]
+        self._writer.executemany("DELETE FROM part WHERE name = ?", old)
+        self._writer.executemany("DELETE FROM span WHERE part = ?", old)
+        self._writer.executemany("INSERT OR IGNORE INTO superseded VALUES (?)", old)
+
+    def _new_span(self, name: str, size: int, rows: int) -> int:
+        self._writer.execute("DELETE FROM span WHERE part = ?", (name,))
+        self._writer.execute("INSERT OR REPLACE INTO part VALUES (?, ?, ?)", (name, size, rows))
+        span = self._writer.execute("INSERT INTO span (part, start) VALUES (?, 0)", (name,)).lastrowid
+        assert span is not None
+        return span
+
+    def _rows(self, query: str) -> list[tuple[str, int]]:
         with self._writing, _index_errors(self._path):
-            return self._writer.execute("SELECT name, size, rows FROM part").fetchall()
+            return self._writer.execute(query).fetchall()
 
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -179,7 +220,7 @@ def _select(connection: sqlite3.Connection, prefixes: list[bytes]) -> Iterator[t
     for start in range(0, len(prefixes), _QUESTION_MARKS):
         some = prefixes[start : start + _QUESTION_MARKS]
         marks = ",".join("?" * len(some))
-        query = f"SELECT key, name, row FROM vector JOIN part ON part.id = part WHERE key IN ({marks})"  # noqa: S608
+        query = f"SELECT key, part, start + row FROM vector JOIN span ON id = span WHERE key IN ({marks})"  # noqa: S608
         yield from connection.execute(query, some)
 
 

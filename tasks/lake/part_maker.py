@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tasks.lake.batches import KeyBytes, keys_in
 from tasks.lake.catalogue import Catalogue
-from tasks.lake.compaction import Merger, next_group, small_parts
+from tasks.lake.compaction import concatenated, next_group, small_parts
 from tasks.lake.parts import PartDamaged, PartReader, check_part, new_stem, part_name, read_batches, write_part
 from tasks.lake.segments import Segment
 from tasks.lake.writing import Checkpoint, disk_errors, fsync_folder, remove_files
@@ -100,12 +100,14 @@ class PartMaker:
     def _merge(self, names: list[str]) -> bool:
         """Whether the parts are one now."""
         path = self._folder / part_name(self.new_stem())
-        merger = Merger(self._folder, names)
-        write_part(path, self._dimensions, merger.batches(), replaces=names, checkpoint=self._step("compact"))
+        known = self._catalogue.rows()
+        replaced = {name: known[name] for name in names}
+        batches = concatenated(self._folder, names)
+        write_part(path, self._dimensions, batches, replaces=replaced, checkpoint=self._step("compact"))
         if check_part(path, self._dimensions) is not None:  # what it replaces was paid for, so it is read back first
             remove_files([path])
             return False
-        self._catalogue.add(path, merger.keys(), supersedes=names)
+        self._catalogue.merge(path, replaced)
         self._checkpoint("compact: indexed")
         self._reader.forget(names)
         for name in names:

@@ -1,11 +1,12 @@
 """The parts of a vector store: immutable Parquet files of vectors, in order of purchase."""
 
 import errno
+import json
 import re
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,10 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a part says of itself: its rows, and the names of the parts that it was compacted from."""
+    """What a part says of itself: its rows, and name and rows of each part it was compacted from, in order."""
 
     rows: int
-    replaces: frozenset[str]
+    replaces: dict[str, int]
 
 
 class PartDamaged(LakeError):
@@ -77,14 +78,15 @@ def write_part(
     dimensions: int,
     batches: Iterable[pa.RecordBatch],
     *,
-    replaces: Iterable[str] = (),
+    replaces: Mapping[str, int] | None = None,
     checkpoint: Checkpoint = pass_by,
 ) -> None:
     """The part at `path`, durable, with the rows of `batches`, `ROWS_A_GROUP` of them in memory besides one batch.
 
-    Vectors hardly compress, and uncompressed they are read fastest.
+    `replaces` are name and rows of the parts whose rows these are, one part after the other. Vectors hardly compress,
+    and uncompressed they are read fastest.
     """
-    schema = vector_schema(dimensions).with_metadata({_REPLACES: "\n".join(sorted(replaces))})
+    schema = vector_schema(dimensions).with_metadata({_REPLACES: json.dumps(dict(replaces or {}))})
 
     def write(sink: object) -> None:
         with pq.ParquetWriter(
@@ -116,8 +118,11 @@ def read_footer(path: Path, dimensions: int) -> Footer:
         schema = file.schema_arrow
         if not schema.equals(vector_schema(dimensions)):
             raise PartDamaged(path, f"it has the columns {schema.to_string(show_schema_metadata=False)!r}")
-        replaces = (schema.metadata or {}).get(_REPLACES.encode(), b"").decode().split("\n")
-        return Footer(file.metadata.num_rows, frozenset(name for name in replaces if name))
+        try:
+            replaces = {str(name): int(rows) for name, rows in json.loads(schema.metadata[_REPLACES.encode()]).items()}
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise PartDamaged(path, "its footer does not say what it replaces") from error
+        return Footer(file.metadata.num_rows, replaces)
 
 
 def read_keys(path: Path) -> KeyBytes:

@@ -146,6 +146,7 @@ class Lake:
         """
         first_unused = self.next_job(0)
         _save_jobs(self._jobs_path, _Jobs(next=max(first_unused, self._claimed), settled=first_unused))
+        self._checkpoint("jobs: settled")
 
     def close(self) -> None:
         """Give the lease back, and the job numbers that were claimed and not used."""
@@ -179,6 +180,7 @@ class Lake:
         """Claim job numbers below `end`."""
         _save_jobs(self._jobs_path, _Jobs(next=end, settled=self.unsettled_job()))
         self._claimed = end
+        self._checkpoint("jobs: claimed")
 
 
 def _named(part: str, checkpoint: Checkpoint) -> Checkpoint:

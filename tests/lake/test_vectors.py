@@ -1,5 +1,7 @@
 import asyncio
 import errno
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import LakeError, LeaseHeld
-from tasks.lake import VectorStore, vectors
+from tasks.lake import VectorStore, compaction, part_maker, vectors
 from tasks.lake.journal import JournalFile
 from tests.lake.numbered import OpenStore, Texts
 
@@ -153,13 +155,13 @@ def test_a_cancelled_append_is_kept_all_the_same(open_store: OpenStore, texts: T
     texts.assert_holds(store, [1, 2, 3])
 
 
-def test_the_same_text_bought_twice_is_one_text(open_store: OpenStore, texts: Texts) -> None:
+def test_the_same_text_bought_twice_wastes_a_row_and_nothing_else(open_store: OpenStore, texts: Texts) -> None:
     store = open_store()
     texts.fill(store, [1, 2])
     store.seal()
     texts.fill(store, [2, 3])
     store.compact(least=2)
-    assert sum(store.parts().values()) == 3
+    assert sum(store.parts().values()) == 4
     texts.assert_holds(store, [1, 2, 3])
 
 
@@ -173,6 +175,55 @@ def test_compaction_merges_small_parts_in_order_and_leaves_few_for_later(open_st
     assert list(store.parts().values()) == [70]
     assert np.concatenate(list(store.keys())).tobytes() == b"".join(texts.keys(range(70)))
     texts.assert_holds(store, range(70))
+
+
+def test_readers_find_everything_acknowledged_while_parts_are_made_and_merged(
+    open_store: OpenStore, texts: Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "SEAL_ROWS", 50)
+    monkeypatch.setattr(part_maker, "_MANY", 4)
+    monkeypatch.setattr(compaction, "MAX_ROWS", 400)
+    monkeypatch.setattr(compaction, "_SMALL", 200)
+    store = open_store()
+    reader = open_store(read_only=True)
+    acknowledged = 0
+    done = threading.Event()
+
+    def read() -> int:
+        rounds = 0
+        while not done.is_set():
+            known = acknowledged
+            texts.assert_holds(store, range(known))
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(2) as threads:
+        rounds = [threads.submit(read) for _ in range(2)]
+        try:
+            for first in range(0, 3_000, 60):
+                texts.fill(store, range(first, first + 60))
+                acknowledged = first + 60
+        finally:
+            done.set()
+        assert all(one.result() > 0 for one in rounds)
+    assert max(store.parts().values()) > 200
+    store.seal()
+    texts.assert_holds(reader, range(3_000))
+
+
+def test_what_a_killed_run_had_journalled_is_told(open_store: OpenStore, texts: Texts, tmp_path: Path) -> None:
+    store = open_store()
+    texts.fill(store, range(25))
+    folder = tmp_path / "vectors" / texts.space.name
+    journal = next(folder.glob("journal-*"))
+    left = journal.read_bytes()
+    store.close()
+    next(folder.glob("part-*")).unlink()
+    journal.write_bytes(left + b"torn")
+    again = open_store()
+    assert (again.recovered.vectors, again.recovered.dropped_bytes) == (25, 4)
+    assert list(folder.glob("journal-*")) == []
+    texts.assert_holds(again, range(25))
 
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(open_store: OpenStore, texts: Texts) -> None:

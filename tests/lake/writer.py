@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import LakeError
-from tasks.lake import Manifest, Rejects, VectorStore, part_maker, vectors
+from tasks.lake import Manifest, Rejects, VectorStore, compaction, part_maker, vectors
 from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, EmbeddingSpace, Reject, reject_table
 from tests.lake.numbered import Texts
 
@@ -80,6 +80,7 @@ def ledger(collection: Path, step: str) -> None:
 if __name__ == "__main__":
     vectors.SEAL_ROWS = 300
     part_maker._MANY = 4
+    compaction.MAX_ROWS, compaction._SMALL = 1_200, 600
     try:
         if sys.argv[1] == "append":
             asyncio.run(append(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]))
