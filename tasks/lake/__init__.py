@@ -19,7 +19,7 @@ from tasks.lake.segments import Recovery
 from tasks.lake.space import SpaceSummary
 from tasks.lake.store import Lake
 from tasks.lake.vectors import VectorStore
-from tasks.lake.writing import Checkpoint, pass_by
+from tasks.lake.writing import Checkpoint, make_folder, pass_by
 
 __all__ = [
     "Checkpoint",
@@ -36,6 +36,7 @@ __all__ = [
     "SpaceSummary",
     "VectorStore",
     "hold",
+    "make_folder",
     "new_run_id",
     "pass_by",
 ]

@@ -79,8 +79,9 @@ class Catalogue:
             with self._refreshing:  # it was looked at while it was not in step
                 found = self._lookup(wanted)
         if self._read_only and len(found) < len(set(wanted)) and _changed_ns(self._folder) != self._seen_ns:
-            self.refresh()  # the writer has made parts since
-            found = self._lookup(wanted)
+            with self._refreshing:
+                self.refresh()  # the writer has made parts since
+                found = self._lookup(wanted)
         return found
 
     def add(self, path: Path, keys: KeyBytes) -> None:
