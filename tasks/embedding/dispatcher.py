@@ -12,7 +12,7 @@ from typing import Self
 from tasks.embedding.backlog import Backlog
 from tasks.embedding.bill import Budget, Tally, apportion
 from tasks.embedding.client import EmbeddingClient, EmbeddingResponse
-from tasks.embedding.pacing import Clock, LoopClock, Pacer
+from tasks.embedding.pacing import Clock, LoopClock, Pacer, happens
 from tasks.embedding.patience import Health, Patience
 from tasks.embedding.purchases import Activity, Event, Outcome, Purchase, Request, TextItem, VectorSink
 from tasks.errors import MillraceError, ResponseUnproven, RunStopped, TextsRefused, Throttled, Transient
@@ -173,17 +173,7 @@ class Dispatcher:
     async def _change(self, timeout_s: float | None = None) -> bool:
         """Wait until something happens; False if nothing did for `timeout_s` seconds."""
         self._changed.clear()
-        if timeout_s is None:
-            return await self._changed.wait()
-        change, timeout = (
-            asyncio.ensure_future(waiting) for waiting in (self._changed.wait(), self._clock.sleep(timeout_s))
-        )
-        try:
-            await asyncio.wait((change, timeout), return_when=asyncio.FIRST_COMPLETED)
-            return change.done()
-        finally:
-            change.cancel()
-            timeout.cancel()
+        return await happens(self._changed, timeout_s, self._clock)
 
     # One try and what comes of it
 

@@ -52,6 +52,19 @@ class LoopClock:
         await asyncio.sleep(seconds)
 
 
+async def happens(event: asyncio.Event, timeout_s: float | None, clock: Clock) -> bool:
+    """Whether `event` is set within `timeout_s` seconds of the clock; None waits for as long as it takes."""
+    if timeout_s is None:
+        return await event.wait()
+    either = [asyncio.ensure_future(waiting) for waiting in (event.wait(), clock.sleep(timeout_s))]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return event.is_set()
+    finally:
+        for waiting in either:
+            waiting.cancel()
+
+
 class Pacer:
     """Hands out leave to send, first come first served. A limit of 0 is none.
 

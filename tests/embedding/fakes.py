@@ -6,11 +6,14 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from tasks.embedding.client import EmbeddingResponse, Vectors
-from tasks.embedding.purchases import TextItem
+from tasks.embedding.dispatcher import Dispatcher
+from tasks.embedding.pacing import Pacer
+from tasks.embedding.purchases import Event, Outcome, TextItem
 from tasks.errors import MillraceError
 
 DIMENSIONS = 4
@@ -64,7 +67,7 @@ class FakeClient:
 
 @dataclass
 class FakeSink:
-    """Keeps what it is given after `fsync_s`; fails with `error` once `rows_before_error` rows are in."""
+    """Keeps what it is given after `fsync_s`, or fails with `error`."""
 
     fsync_s: float = 0.01
     rows: dict[bytes, tuple[list[float], int]] = field(default_factory=dict)
@@ -83,3 +86,32 @@ class FakeSink:
         """Whether exactly these texts are in, each with its own vector."""
         wanted = {one.key: vector_of(one.text).tolist() for one in texts}
         return {key: vector for key, (vector, _) in self.rows.items()} == wanted
+
+
+@dataclass
+class Scene:
+    """A dispatcher between a fake provider and a fake sink."""
+
+    behaviour: Behaviour = lambda texts, number: None
+    options: dict[str, Any] = field(default_factory=dict)
+    client: FakeClient = field(init=False)
+    sink: FakeSink = field(default_factory=FakeSink)
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.client = FakeClient(self.behaviour)
+
+    def dispatcher(self) -> Dispatcher:
+        settings: dict[str, Any] = {"texts_per_request": 10, "tokens_per_request": 20_000, **self.options}
+        pacer = settings.pop("pacer", None) or Pacer()
+        return Dispatcher(self.client, pacer, store=self.sink, on_event=self.events.append, **settings)
+
+    async def buy(self, texts: Sequence[TextItem]) -> list[Outcome]:
+        async with self.dispatcher() as dispatcher:
+            self.tally = dispatcher.tally
+            futures = [await dispatcher.submit(text) for text in texts]
+            await dispatcher.drain()
+            return [await future for future in futures]
+
+    def sizes(self) -> list[int]:
+        return [len(texts) for _, texts in self.client.requests]
