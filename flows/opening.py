@@ -1,5 +1,6 @@
 """Settings to rooms: the one place that translates keys of the configuration into what each room is given."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +18,10 @@ from tasks.embedding import (
     find_model,
     make_client,
 )
-from tasks.errors import ConfigurationError
-from tasks.milvus import Collection, CollectionShape
+from tasks.errors import CollectionError, ConfigurationError
+from tasks.lake import Checkpoint, Lease, hold, make_folder, pass_by
+from tasks.milvus import Collection, CollectionShape, is_lite, one_spelling, without_credentials
+from tasks.parts import PartOrigin
 from tasks.records import EmbeddingSpace
 from tasks.scan import fingerprint_of
 
@@ -89,7 +92,12 @@ def open_client(settings: Settings, model: Model, environment: Mapping[str, str]
 
 
 def open_collection(
-    settings: Settings, model: Model, *, create: bool, environment: Mapping[str, str] = os.environ
+    settings: Settings,
+    model: Model,
+    *,
+    create: bool,
+    environment: Mapping[str, str] = os.environ,
+    checkpoint: Checkpoint = pass_by,
 ) -> Collection:
     """The collection of the settings, in the shape that they and the model ask for."""
     milvus = settings.milvus
@@ -105,7 +113,34 @@ def open_collection(
             index_params=(("M", milvus.hnsw_m), ("efConstruction", milvus.hnsw_ef_construction)),
         ),
         create=create,
+        checkpoint=checkpoint,
     )
+
+
+def hold_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
+    """The lease of the one who changes the rows of the collection, whichever lake they come from.
+
+    For Milvus Lite it lies beside the path. For a server it lies in this user's state folder, and so keeps apart the
+    processes of one user on one machine.
+
+    Raises:
+        LeaseHeld: Another living process has it.
+        LakeError: The lease cannot be written.
+    """
+    uri, name = settings.milvus.uri, settings.milvus.collection
+    spelling = one_spelling(uri)
+    if is_lite(uri):
+        path = Path(f"{spelling}.{name}.lease")
+        if not path.parent.is_dir():
+            raise CollectionError(
+                f"Milvus Lite cannot open {spelling}: there is no folder {path.parent}; make it, or correct milvus.uri"
+            )
+    else:
+        states = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".local/state"
+        digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
+        path = Path(states, "millrace", "leases", f"{digest[:32]}.lease")
+        make_folder(path.parent)
+    return hold(path, f"The collection {name} at {without_credentials(uri)}")
 
 
 def document_options(settings: Settings) -> DocumentOptions:
@@ -135,10 +170,7 @@ def chunk_settings(settings: Settings, model: Model, chunks_dir: Path, *, run: s
         documents=document_options(settings),
         chunking=chunk_options(settings),
         tokenizer=model.spec.tokenizer,
-        fingerprint=fingerprint(settings, model),
-        space=model.space.name,
-        run=run,
-        chunks_dir=chunks_dir,
+        origin=PartOrigin(chunks_dir, run, fingerprint(settings, model), model.space.name),
     )
 
 

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from configs.settings import Settings
 from flows import opening
 from flows.report import ChunkCounts, DocumentCounts
-from tasks.chunk import ChunkJob, ChunkStage, Part
+from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embedding import Estimate, Estimator
 from tasks.lake import ChunkParts, Lake, VectorStore
+from tasks.parts import Part
 from tasks.recover import rows_in_doubt
 from tasks.scan import Scan, scan
 from tasks.versions import Versions

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.chunk import Part
 from tasks.embedding import Dispatcher, TextItem
 from tasks.errors import TextsRefused
 from tasks.lake import ChunkParts, VectorStore
+from tasks.parts import Part
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,210 @@
+"""Parts: about 1,000 chunks and the documents that end among them, the unit in which a run moves.
+
+Joins `documents` (file hashes) and `lake` (where parts are written). Runs in the reading processes.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from tasks.documents import file_hash
+from tasks.lake import ChunkParts, PartName
+from tasks.records import (
+    MANIFEST_SCHEMA,
+    METADATA_KEYS,
+    Chunk,
+    Document,
+    Reject,
+    SourceFile,
+    chunk_table,
+    reject_table,
+)
+
+PART_CHUNKS = 1_000
+_FLUSH_AFTER_S = 5.0  # slow readers (PDF) hand over what they have, so that the embedding never waits long
+_FLUSH_MIN_CHUNKS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PartOrigin:
+    """What the documents of a run's parts are stamped with, and the folder that the parts go to."""
+
+    chunks_dir: Path
+    run: str
+    fingerprint: str
+    space: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One written part: rows of `job` number `number` in the lake, and the documents that ended in it.
+
+    `documents` has `MANIFEST_SCHEMA`, `rejects` `REJECT_SCHEMA`. `files_done` counts the files of the job, in order,
+    of which everything has been handed over.
+    """
+
+    job: int
+    number: int
+    chunks: int
+    tokens: int
+    documents: pa.Table
+    rejects: pa.Table
+    files_done: int
+
+    @property
+    def name(self) -> PartName:
+        """What the part is called in the lake."""
+        return PartName(self.job, self.number)
+
+
+class PartWriter:
+    """Rows and documents on their way into the next part."""
+
+    def __init__(self, origin: PartOrigin, *, job: int, first: int, send: Callable[[Part], None]) -> None:
+        """Write the parts of `job` from number `first` on, handing each to `send`."""
+        self._origin = origin
+        self._send = send
+        self._job = job
+        self._number = first
+        self._parts = ChunkParts(origin.chunks_dir)
+        self._chunks: list[Chunk] = []
+        self._documents: list[dict[str, object]] = []
+        self._rejects: list[Reject] = []
+        self._file_rejects: list[Reject] = []
+        self._files_done = 0
+        self._flushed_at = time.monotonic()
+        self._record_file_hash = ("", "")
+
+    def add_document(self, file: SourceFile, document: Document, chunks: list[Chunk]) -> None:
+        """Take a document with all its chunks; parts that fill up are written on the way."""
+        own = [r for r in self._file_rejects if r.source == document.source]
+        self._file_rejects = [r for r in self._file_rejects if r.source != document.source]
+        clash = sorted(METADATA_KEYS.intersection(document.extra))
+        if clash:
+            chunks = []
+            own.append(_clash(document.source, clash))
+        elif not chunks:
+            own.append(_blank(document.source))
+        first = self._append(chunks)
+        self._rejects += own
+        self._documents.append(
+            self._row(file, document.source, document.document_hash)
+            | {
+                "status": "live" if chunks else "rejected",
+                "part_first": first,
+                "part_last": self._number,
+                "chunks": len(chunks),
+                "tokens": sum(c.tokens for c in chunks),
+                "rejects": len(own),
+            }
+        )
+        if len(chunks) > PART_CHUNKS:
+            self.flush()
+        self._flush_if_due()
+
+    def _append(self, chunks: list[Chunk]) -> int:
+        """Queue a document's chunks; the number of the part in which they begin.
+
+        A part holds whole documents, or a piece of a single one that is longer than a part. So a part that the manifest
+        does not name belongs to documents that were never finished, and to no others.
+        """
+        if len(self._chunks) + len(chunks) > PART_CHUNKS:
+            self.flush()
+        first = self._number
+        for start in range(0, len(chunks), PART_CHUNKS):
+            if start:
+                self.flush()
+            self._chunks += chunks[start : start + PART_CHUNKS]
+        return first
+
+    def add_reject(self, reject: Reject) -> None:
+        """Keep a reject until it is known whether its document comes too."""
+        self._file_rejects.append(reject)
+
+    def end_file(self, file: SourceFile) -> None:
+        """Give every source that ended without a document its row, so that the next run need not try again."""
+        sources = dict.fromkeys(r.source for r in self._file_rejects)
+        for source in sources:
+            count = sum(r.source == source for r in self._file_rejects)
+            self._documents.append(self._row(file, source, "") | {"status": "rejected", "rejects": count})
+        self._rejects += self._file_rejects
+        self._file_rejects = []
+        self._files_done += 1
+        self._flush_if_due()
+
+    def flush(self) -> None:
+        """Write the part and hand it over; nothing is done when there is nothing to hand over."""
+        if not (self._chunks or self._documents or self._rejects):
+            return
+        self._parts.write(self._job, self._number, chunk_table(self._chunks))
+        part = Part(
+            job=self._job,
+            number=self._number,
+            chunks=len(self._chunks),
+            tokens=sum(c.tokens for c in self._chunks),
+            documents=pa.Table.from_pylist(self._documents, schema=MANIFEST_SCHEMA),
+            rejects=reject_table(self._rejects),
+            files_done=self._files_done,
+        )
+        self._send(part)
+        self._number += 1
+        self._chunks, self._documents, self._rejects = [], [], []
+        self._flushed_at = time.monotonic()
+
+    def _flush_if_due(self) -> None:
+        waited_s = time.monotonic() - self._flushed_at
+        slow = waited_s > _FLUSH_AFTER_S and len(self._chunks) >= _FLUSH_MIN_CHUNKS
+        if slow or len(self._chunks) >= PART_CHUNKS or len(self._documents) >= PART_CHUNKS:
+            self.flush()
+
+    def _row(self, file: SourceFile, source: str, document_hash: str) -> dict[str, object]:
+        return {
+            "source": source,
+            "path": file.path,
+            "size_bytes": file.size_bytes,
+            "mtime_ns": file.mtime_ns,
+            "file_hash": document_hash if document_hash and source == file.name else self._hash_of(file),
+            "document_hash": document_hash,
+            "fingerprint": self._origin.fingerprint,
+            "space": self._origin.space,
+            "job": self._job,
+            "part_first": self._number,
+            "part_last": self._number,
+            "chunks": 0,
+            "tokens": 0,
+            "run": self._origin.run,
+        }
+
+    def _hash_of(self, file: SourceFile) -> str:
+        """The file's own hash, read once for all the records in it; "" where it cannot be read."""
+        if self._record_file_hash[0] != file.path:
+            try:
+                self._record_file_hash = (file.path, file_hash(file.path))
+            except OSError:  # the reader has reported it; without a hash the next run tries again
+                self._record_file_hash = (file.path, "")
+        return self._record_file_hash[1]
+
+
+def _clash(source: str, keys: list[str]) -> Reject:
+    return Reject(
+        stage="chunk",
+        source=source,
+        item="",
+        reason="metadata_name_taken",
+        message=f"its metadata columns {', '.join(keys)} have names that millrace uses itself",
+        remedy="rename those columns or leave them out of documents.metadata_columns",
+    )
+
+
+def _blank(source: str) -> Reject:
+    return Reject(
+        stage="chunk",
+        source=source,
+        item="",
+        reason="blank",
+        message="the document holds nothing but white space",
+        remedy="nothing to do unless text was expected; then look at the file",
+    )
