@@ -8,6 +8,7 @@
     |   |-- LakeError           the lake is damaged, read-only, full, or from a newer version
     |   |   `-- LeaseHeld       another process is writing to this lake or collection
     |   `-- CollectionError     Milvus is unreachable, or the collection has another shape
+    |       `-- CollectionMissing   Milvus is there, and the collection is not
     |-- BudgetReached           the cap in yuan would be passed                     (exit 4)
     |-- Transient               wait, then try again
     |   |-- Throttled           HTTP 429 that means rate
@@ -61,6 +62,10 @@ class LeaseHeld(LakeError):
 
 class CollectionError(RunStopped):
     """Milvus is unreachable, refuses, or holds a collection of another shape."""
+
+
+class CollectionMissing(CollectionError):
+    """Milvus holds no collection of that name, and it was not to be made."""
 
 
 class BudgetReached(MillraceError):

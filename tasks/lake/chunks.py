@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.errors import LakeError
-from tasks.lake.writing import Checkpoint, first_line, pass_by, remove_files, write_table_atomically
+from tasks.lake.writing import Checkpoint, first_line, pass_by, remove_files, set_aside, write_table_atomically
 from tasks.records import CHUNK_SCHEMA
 
 _NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
@@ -121,6 +121,10 @@ class ChunkParts:
         if gone:
             remove_files(gone)
             self._checkpoint("removed")
+
+    def set_aside(self, part: PartName) -> None:
+        """Rename the part's file to `*.damaged`, durably."""
+        set_aside(self.path(part))
 
     def problem(self, part: PartName) -> str:
         """What is wrong with the part, as one sentence; "" when all of it can be read and its checksums agree."""

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import LakeError
-from tasks.lake.writing import Checkpoint, make_folder, pass_by, read_table, remove_files, write_table_atomically
+from tasks.lake.parts import Damage
+from tasks.lake.writing import Checkpoint, make_folder, pass_by, read_table, remove_files, set_aside, write_table_atomically
 
 _FOLDED = b"millrace.folded"
 _FOLD_AFTER = 1_000
@@ -81,6 +82,23 @@ class Ledger:
         for _, path in deltas:
             remove_files([path])
             self._checkpoint("delta deleted")
+
+    def check(self) -> list[Damage]:
+        """The files that cannot be read."""
+        damaged: list[Damage] = []
+        for path in [self._base_path, *(path for _, path in self._deltas())]:
+            try:
+                self._conforming(read_table(path, remedy=self._remedy), path)
+            except FileNotFoundError:
+                continue
+            except LakeError as error:
+                damaged.append(Damage(path, str(error)))
+        return damaged
+
+    def set_aside(self) -> None:
+        """Rename the files that cannot be read to `*.damaged`; what the others say holds from then on."""
+        for damage in self.check():
+            set_aside(damage.path)
 
     def _deltas(self) -> Iterator[tuple[int, Path]]:
         """Number and path of each delta, in order of number."""

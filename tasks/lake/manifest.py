@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.lake.ledger import Ledger
+from tasks.lake.parts import Damage
 from tasks.lake.writing import Checkpoint, pass_by
 from tasks.records import MANIFEST_SCHEMA
 
@@ -52,3 +53,11 @@ class Manifest:
     def fold(self) -> None:
         """Fold the deltas into `manifest.parquet`, as at the end of a run; without deltas nothing is written."""
         self._ledger.fold()
+
+    def check(self) -> list[Damage]:
+        """The files of the manifest that cannot be read, each with the remedy."""
+        return self._ledger.check()
+
+    def set_aside(self) -> None:
+        """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
+        self._ledger.set_aside()

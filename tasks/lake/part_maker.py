@@ -19,7 +19,7 @@ from tasks.lake.catalogue import Catalogue
 from tasks.lake.compaction import concatenated, next_group, small_parts
 from tasks.lake.parts import PartDamaged, PartReader, check_part, new_stem, part_name, read_batches, write_part
 from tasks.lake.segments import Segment
-from tasks.lake.writing import Checkpoint, disk_errors, fsync_folder, remove_files
+from tasks.lake.writing import Checkpoint, remove_files, set_aside
 
 _MANY = 64
 """Small parts that a long run may leave before some are compacted on its way."""
@@ -90,10 +90,7 @@ class PartMaker:
             self._catalogue.add(rescue, _keys(saved))
             self._checkpoint("repair: indexed")
         self._reader.forget([path.name])
-        with disk_errors(path, "Setting aside"):
-            if path.exists():
-                path.rename(path.with_name(path.name + ".damaged"))
-        fsync_folder(path.parent)
+        set_aside(path)
         self._catalogue.drop([path.name])
         return sum(batch.num_rows for batch in saved)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.lake.ledger import Ledger
+from tasks.lake.parts import Damage
 from tasks.lake.writing import Checkpoint, make_folder, pass_by
 from tasks.records import REJECT_SCHEMA
 
@@ -77,3 +78,11 @@ class Rejects:
     def fold(self) -> None:
         """Fold the changes into `rejects/rejects.parquet`, as at the end of a run."""
         self._ledger.fold()
+
+    def check(self) -> list[Damage]:
+        """The files of the rejects that cannot be read, each with the remedy."""
+        return self._ledger.check()
+
+    def set_aside(self) -> None:
+        """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
+        self._ledger.set_aside()

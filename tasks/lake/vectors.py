@@ -229,6 +229,7 @@ class VectorStore:
         self._maker.number_from(max(numbers, default=0) + 1)
         for segment, recovery in leftovers:
             if self._lease is None:
+                self.recovered += recovery
                 self._segments = (*self._segments, segment)
             elif parts.get(part_name(segment.stem)) == segment.rows:
                 remove_files([segment.path])  # killed between the two

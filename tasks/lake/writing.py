@@ -156,6 +156,14 @@ def remove_files(paths: list[Path]) -> None:
         fsync_folder(folder)
 
 
+def set_aside(path: Path) -> None:
+    """Rename the file to `*.damaged`, durably, for a person to look at; one that is not there is none."""
+    with disk_errors(path, "Setting aside"):
+        if path.exists():
+            path.rename(path.with_name(path.name + ".damaged"))
+    fsync_folder(path.parent)
+
+
 def sweep_unfinished(folder: Path) -> list[Path]:
     """The temporary files below `folder` that a killed run left; they are deleted. Only for the lease's holder."""
     found = [

@@ -89,13 +89,16 @@ def all_ids(connection: Connection, name: str) -> Iterator[list[str]]:
         pages.close()
 
 
-def count_rows(connection: Connection, name: str) -> int:
-    """The number of rows, overwritten ones not counted twice (as the collection's statistics would)."""
+def count_rows(connection: Connection, name: str, condition: str = "") -> int:
+    """The number of rows for which `condition` holds, overwritten ones not counted twice (as statistics would).
+
+    Rows with one id, which a server can hold several of, are all counted, while queries and listings show one of them.
+    """
     client, timeout_s = connection.client, connection.timeout_s
     answer = connection.call(
         "counting rows",
         lambda: client.query(
-            name, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=timeout_s
+            name, filter=condition, output_fields=["count(*)"], consistency_level="Strong", timeout=timeout_s
         ),
     )
     return int(answer[0]["count(*)"])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.errors import CollectionError
+from tasks.errors import CollectionError, CollectionMissing
 from tasks.milvus.connection import Connection
 from tasks.milvus.sdk import DataType, MilvusClient
 from tasks.milvus.shape import (
@@ -21,14 +21,15 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
     """Leaves the collection there, of this shape, indexed and loaded; whatever of it is missing is made.
 
     Raises:
-        CollectionError: it has another shape, or it is missing and `create` is false.
+        CollectionError: it has another shape.
+        CollectionMissing: it is missing and `create` is false.
     """
     timeout_s = connection.timeout_s
     client = connection.client
     if not connection.call("looking for the collection", lambda: client.has_collection(name, timeout=timeout_s)):
         if not create:
             message = f"{connection.where} has no collection {name!r}: run `millrace ingest` first"
-            raise CollectionError(message)
+            raise CollectionMissing(message)
         connection.call("creating the collection", lambda: _create(client, name, shape, timeout_s))
     fields = connection.call("describing the collection", lambda: _fields(client, name, timeout_s))
     metric = connection.call("reading the index", lambda: _index_metric(client, name, timeout_s))
@@ -45,6 +46,13 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
             "creating the index", lambda: _create_index(client, name, shape, max(timeout_s, BUILD_TIMEOUT_S))
         )
     load(connection, name)
+
+
+def drop(connection: Connection, name: str) -> None:
+    """Leaves no collection of this name."""
+    client, timeout_s = connection.client, connection.timeout_s
+    if connection.call("looking for the collection", lambda: client.has_collection(name, timeout=timeout_s)):
+        connection.call("dropping the collection", lambda: client.drop_collection(name, timeout=timeout_s))
 
 
 def load(connection: Connection, name: str) -> None:
