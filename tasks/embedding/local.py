@@ -26,6 +26,7 @@ _HAN = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}ー"
 # A run of CJK characters, or a word of any other script with its combining marks.
 _RUNS = regex.compile(rf"[{_HAN}]+|(?:(?![{_HAN}])[\p{{L}}\p{{N}}\p{{M}}_])+")
 _CJK = regex.compile(rf"[{_HAN}]")
+_FIRST_CJK = "\u1100"  # nothing in _HAN comes before it
 
 _WORD = 1.0
 _FUNCTION_WORD = 0.1
@@ -103,7 +104,7 @@ def features(text: str) -> list[Feature]:
     ones: Counter[str] = Counter()
     pairs: Counter[str] = Counter()
     for run in _RUNS.findall(unicodedata.normalize("NFKC", text).lower()):
-        if _CJK.match(run):
+        if run[0] >= _FIRST_CJK and _CJK.match(run):
             ones.update(run)
             pairs.update([run[at : at + 2] for at in range(len(run) - 1)])
         else:
@@ -114,30 +115,31 @@ def features(text: str) -> list[Feature]:
     grams: dict[str, float] = {}
     found: list[Feature] = []
     for word, many in words.items():
-        weight, inner = _word(word)
-        found.append((f"w:{word}", weight * _damped(many)))
+        name, weight, inner = _word(word)
+        damped = 1.0 if many == 1 else _damped(many)
+        found.append((name, weight * damped))
         for gram, share in inner:
-            grams[gram] = grams.get(gram, 0.0) + share * _damped(many)
+            grams[gram] = grams.get(gram, 0.0) + share * damped
     for counts in (ones, pairs):
         for characters, many in counts.items():
             name, weight = _cjk(characters)
             found.append((name, weight if many == 1 else weight * _damped(many)))
-    found += [("g:" + gram, weight) for gram, weight in grams.items()]
+    found += grams.items()
     return found
 
 
 @lru_cache(maxsize=100_000)
-def _word(word: str) -> tuple[float, tuple[Feature, ...]]:
-    """A word's own weight, and its grams with theirs."""
+def _word(word: str) -> tuple[str, float, tuple[Feature, ...]]:
+    """The feature of a word, its weight, and the features inside it."""
     if word in _FUNCTION_WORDS:
-        return _FUNCTION_WORD, ()
+        return f"w:{word}", _FUNCTION_WORD, ()
     if len(word) < _GRAM:
-        return _WORD, ()
+        return f"w:{word}", _WORD, ()
     marked = f"<{word[:40]}>"
     grams = [marked[at : at + _GRAM + 1] for at in range(len(marked) - _GRAM)]
     # Shared out by the root, so that a long word does not outweigh its neighbours by its grams.
     share = _WORD * _GRAM_SHARE / math.sqrt(len(grams))
-    return _WORD, tuple((gram, share) for gram in grams)
+    return f"w:{word}", _WORD, tuple((f"g:{gram}", share) for gram in grams)
 
 
 @lru_cache(maxsize=100_000)
