@@ -7,6 +7,7 @@ Whatever a command needs is imported when it runs, so that `--help` answers at o
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,7 @@ def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = 
 def main() -> NoReturn:
     """Run the command line; never a traceback for what millrace itself reports."""
     as_json = "--json" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an exit code and a word, whenever it comes
     try:
         millrace.main(standalone_mode=False)
     except click.exceptions.Exit as done:

@@ -7,9 +7,10 @@ by job and part numbers only, so that a flow can wrap each call as a task.
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,18 +18,19 @@ import pyarrow.compute as pc
 from configs.settings import Settings
 from flows import opening
 from flows.progress import Progress
-from flows.report import RunReport
-from tasks.chunk import ChunkJob, ChunkStage, Part
+from flows.report import LeftCounts, RunReport
+from flows.stopping import drained, end_tasks, opened, to_the_end
+from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embed import Embedded, EmbedStage
 from tasks.embedding import Budget, Dispatcher, Pacer, Tally
-from tasks.lake import Lake
+from tasks.errors import RunStopped
+from tasks.lake import Checkpoint, Lake, pass_by
 from tasks.load import Loaded, LoadStage
+from tasks.parts import Part
 from tasks.records import reject_table
 from tasks.recover import Doubt, rows_in_doubt
 from tasks.scan import Scan, is_below, refuse_rash_removal, scan
 from tasks.versions import Versions
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -39,18 +41,28 @@ class Pipeline:
     """One run of `ingest` over one lake and collection; the caller holds the lake open for writing."""
 
     def __init__(
-        self, settings: Settings, sources: Sequence[Path], lake: Lake, report: RunReport, progress: Progress
+        self,
+        settings: Settings,
+        sources: Sequence[Path],
+        lake: Lake,
+        report: RunReport,
+        progress: Progress,
+        *,
+        checkpoint: Checkpoint = pass_by,
     ) -> None:
         self._settings = settings
         self._sources = sources
         self._lake = lake
         self._report = report
         self._progress = progress
+        self._checkpoint = checkpoint
         self._model = opening.open_model(settings)
         self._jobs: dict[int, ChunkJob] = {}
         self._parts: dict[str, Part] = {}
         self._embedded: dict[str, Embedded] = {}
         self._spoiled: set[str] = set()
+        self._files_in: dict[int, int] = {}  # by job
+        self._broken_off = threading.Event()
         self._cut: asyncio.Queue[str | None] = asyncio.Queue()
         self._embedding: asyncio.Queue[tuple[str, asyncio.Task[int]] | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_PARTS_UNDER_WAY)
@@ -61,20 +73,31 @@ class Pipeline:
 
     async def run(self) -> None:
         """Bring the collection to the state of the sources, filling the report on the way."""
-        doubt = await asyncio.to_thread(rows_in_doubt, self._lake)
-        found = await asyncio.to_thread(self._scan, doubt)
+        doubt, found = await to_the_end(self._compare, if_cancelled=self._broken_off.set)
         self._count_kept(found)
-        self._refuse_rash_removal(_with_rows(found.removed), found)
+        self._note_left()
         lost = self._lost_sources(doubt, found, finished=set())
+        self._refuse_rash_removal(found.removed, _not_in_files(lost, found), found)
         settled = set(found.removed["source"].to_pylist())
-        if found.jobs or found.removed.num_rows or lost:
-            async with self._stages(found, doubt) as load_stage:
-                if found.jobs:
-                    await self._ingest()
-                lost = self._lost_sources(doubt, found, finished=load_stage.finished)
-                await asyncio.to_thread(self._remove, found, doubt, lost, load_stage)
-                settled |= load_stage.finished | lost
-        await asyncio.to_thread(self._settle, found, doubt, settled)
+        try:
+            if found.jobs or found.removed.num_rows or lost:
+                async with self._stages(found, doubt) as load_stage:
+                    if found.jobs:
+                        await self._ingest()
+                    lost = self._lost_sources(doubt, found, finished=load_stage.finished)
+                    await to_the_end(partial(self._remove, found, doubt, lost, load_stage))
+                    settled |= load_stage.finished | lost
+            await to_the_end(partial(self._settle, found, doubt, settled))
+        finally:
+            self._note_left()
+
+    def _compare(self) -> tuple[Doubt, Scan]:
+        doubt = rows_in_doubt(self._lake)
+        return doubt, self._scan(doubt)
+
+    def _proceed(self) -> None:
+        if self._broken_off.is_set():
+            raise RunStopped("the comparison with the manifest was broken off; nothing was changed")
 
     def _scan(self, doubt: Doubt) -> Scan:
         sources = self._settings.sources
@@ -86,6 +109,7 @@ class Pipeline:
             base=opening.sources_base(self._settings),
             fingerprint=opening.fingerprint(self._settings, self._model),
             in_doubt=doubt.rows,
+            proceed=self._proceed,
         )
 
     def _count_kept(self, found: Scan) -> None:
@@ -98,9 +122,21 @@ class Pipeline:
         chunks.total = chunks.unchanged
         self._progress.files = sum(len(job) for job in found.jobs)
 
-    def _refuse_rash_removal(self, removed: int, found: Scan) -> None:
-        share = self._settings.sources.max_removed_share
-        refuse_rash_removal(removed, found.known, share, self._sources, listed=found.files)
+    def _note_left(self) -> None:
+        progress = self._progress
+        files = progress.files - sum(self._files_in.values())
+        self._report.left = LeftCounts(files=files, chunks=progress.chunks_cut - progress.chunks_loaded)
+
+    def _refuse_rash_removal(self, gone: pa.Table, lost: set[str], found: Scan) -> None:
+        """Judge documents whose rows would go, those that an interrupted run had begun to bring in among them."""
+        begun = len(lost.difference(gone["source"].to_pylist()))
+        refuse_rash_removal(
+            _with_rows(gone) + begun,
+            found.known + begun,
+            self._settings.sources.max_removed_share,
+            self._sources,
+            listed=found.files,
+        )
 
     @contextlib.asynccontextmanager
     async def _stages(self, found: Scan, doubt: Doubt) -> AsyncIterator[LoadStage]:
@@ -109,10 +145,11 @@ class Pipeline:
         async with contextlib.AsyncExitStack() as stack:
             client = opening.open_client(settings, model)
             stack.push_async_callback(client.close)
-            collection = await asyncio.to_thread(opening.open_collection, settings, model, create=True)
-            stack.callback(collection.close)
-            store = await asyncio.to_thread(lake.vectors, model.space)
-            stack.callback(store.close)
+            open_collection = partial(
+                opening.open_collection, settings, model, create=True, checkpoint=self._named("collection")
+            )
+            self._collection = collection = await opened(stack, open_collection)
+            store = await opened(stack, partial(lake.vectors, model.space))
             spec = model.spec
             dispatcher = Dispatcher(
                 client,
@@ -144,6 +181,7 @@ class Pipeline:
                 collection=collection,
                 versions=Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name),
                 run=self._report.run,
+                checkpoint=self._named("load"),
             )
             yield self._load_stage
 
@@ -172,8 +210,8 @@ class Pipeline:
             await asyncio.gather(*feeding)
         finally:
             self._chunk_stage.close()
-            await _cancel(feeding)
-            await _cancel([*under_way, *(item[1] for item in _drained(self._embedding) if item)])
+            await end_tasks(feeding)
+            await end_tasks([*under_way, *(item[1] for item in drained(self._embedding) if item)])
 
     async def _read_jobs(self) -> None:
         """Run the jobs on all reading processes."""
@@ -187,7 +225,7 @@ class Pipeline:
         try:
             await asyncio.gather(*readers)
         finally:
-            await _cancel(readers)
+            await end_tasks(readers)
             self._cut.put_nowait(None)
 
     async def _embed_parts(self) -> None:
@@ -212,6 +250,7 @@ class Pipeline:
             self._progress.files_cut += part.files_done - files_done
             files_done = part.files_done
             self._cut.put_nowait(name)
+            self._checkpoint("part: cut")
 
         return await self._chunk_stage.run(self._jobs[job], receive)
 
@@ -228,9 +267,14 @@ class Pipeline:
     async def _load(self, name: str) -> int:
         """Bring one embedded part into the collection; how many rows were upserted."""
         part, embedded = self._parts.pop(name), self._embedded.pop(name)
-        loaded = await _to_the_end(self._load_stage.run, part, embedded.refused)
+
+        def load() -> Loaded:
+            loaded = self._load_stage.run(part, embedded.refused)
+            self._count(part, embedded, loaded)
+            return loaded
+
+        loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
         self._spoiled |= _spoiled_paths(part)
-        self._count(part, embedded, loaded)
         return loaded.upserted
 
     def _count(self, part: Part, embedded: Embedded, loaded: Loaded) -> None:
@@ -249,6 +293,7 @@ class Pipeline:
         chunks.deleted += loaded.deleted
         self._progress.chunks_loaded += part.chunks
         self._progress.documents += part.documents.num_rows
+        self._files_in[part.job] = part.files_done
 
     def _note_bill(self) -> None:
         tally, report = self._dispatcher.tally, self._report
@@ -262,6 +307,7 @@ class Pipeline:
     def _lost_sources(self, doubt: Doubt, found: Scan, finished: set[str]) -> set[str]:
         """Sources in doubt that this run looked for and did not find: their rows must go."""
         scope = self._scope()
+        unread = [*sorted(self._spoiled), *(reject.source for reject in found.rejects)]
         kept = set(found.kept["source"].to_pylist()) if doubt.rows else set()
         return {
             source
@@ -269,8 +315,11 @@ class Pipeline:
             if source not in finished
             and source not in kept
             and is_below(source, scope)
-            and not is_below(source, sorted(self._spoiled))
+            and not is_below(source, unread)
         }
+
+    def _named(self, part: str) -> Checkpoint:
+        return lambda step: self._checkpoint(f"{part}: {step}")
 
     def _scope(self) -> list[str]:
         """The sources, as documents call them."""
@@ -284,9 +333,8 @@ class Pipeline:
             pc.is_in(previous["path"], value_set=pa.array(sorted(self._spoiled), pa.string())),
         )
         gone = pa.concat_tables([found.removed, previous.filter(pc.invert(there))])
-        removed = _with_rows(gone)
-        self._refuse_rash_removal(removed, found)
-        self._report.documents.removed = removed
+        self._refuse_rash_removal(gone, lost, found)
+        self._report.documents.removed = _with_rows(gone)
         self._report.chunks.deleted += stage.remove(gone, {source: doubt.rows[source] for source in lost})
 
     def _settle(self, found: Scan, doubt: Doubt, settled: set[str]) -> None:
@@ -314,6 +362,16 @@ def _with_rows(documents: pa.Table) -> int:
     return pc.sum(pc.greater(documents["chunks"], 0)).as_py() or 0
 
 
+def _not_in_files(sources: set[str], found: Scan) -> set[str]:
+    """Those of `sources` that are no file to be read, nor a record of one."""
+    files = {file.name for job in found.jobs for file in job}
+    return {
+        source
+        for source in sources
+        if source not in files and not any(source[:i] in files for i, c in enumerate(source) if c == "#")
+    }
+
+
 def _spoiled_paths(part: Part) -> set[str]:
     """Files that could not be read as a whole: documents known from them are kept, not taken for removed."""
     whole = set(part.rejects.filter(pc.equal(part.rejects["item"], ""))["source"].to_pylist())
@@ -322,27 +380,3 @@ def _spoiled_paths(part: Part) -> set[str]:
         for row in part.documents.to_pylist()
         if row["status"] == "rejected" and row["source"] in whole and row["path"].endswith(row["source"])
     }
-
-
-async def _to_the_end(work: Callable[..., T], *arguments: object) -> T:
-    """The result of `work` in a thread; when cancelled, it is waited for, since it cannot be stopped half-way."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
-
-
-def _drained(queue: asyncio.Queue[T]) -> list[T]:
-    items = []
-    while not queue.empty():
-        items.append(queue.get_nowait())
-    return items
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """End the tasks; their failures, if any, have been or will be told by the one that failed first."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

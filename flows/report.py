@@ -53,8 +53,19 @@ class TokenCounts:
 
 
 @dataclass(slots=True)
+class LeftCounts:
+    """What a run that ended early did not come to: files that are not in, and the chunks cut from them so far."""
+
+    files: int = 0
+    chunks: int = 0
+
+
+@dataclass(slots=True)
 class RunReport:
-    """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one."""
+    """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
+
+    `left` is None while it is not known: before the sources have been compared with the manifest.
+    """
 
     run: str
     collection: str
@@ -63,6 +74,7 @@ class RunReport:
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
     requests: RequestCounts = field(default_factory=RequestCounts)
     tokens: TokenCounts = field(default_factory=TokenCounts)
+    left: LeftCounts | None = None
     rejects: int = 0
     cost_cny: float = 0.0
     seconds: float = 0.0
@@ -84,7 +96,7 @@ class RunReport:
         """The report for people, one statement a line."""
         d, c, r, t = self.documents, self.chunks, self.requests, self.tokens
         if self.error and not (d.seen or r.sent):
-            return []  # it never got so far that a count would say anything
+            return self._lines_of_left()  # it never got so far that another count would say anything
         lines = [
             f"documents  {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} removed",
@@ -98,4 +110,9 @@ class RunReport:
             )
         if self.rejects:
             lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")
-        return lines
+        return lines + self._lines_of_left()
+
+    def _lines_of_left(self) -> list[str]:
+        if self.left is None or self.outcome in {"running", "finished"}:
+            return []
+        return [f"left       {self.left.files:,} files; {self.left.chunks:,} chunks of them were cut"]

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -15,16 +13,21 @@ from flows import opening
 from flows.pipeline import Pipeline
 from flows.progress import Progress, shown
 from flows.report import RunReport
-from tasks.errors import BudgetReached, ConfigurationError, RunStopped
-from tasks.lake import Lake, RunRecord, new_run_id
+from flows.stopping import Interrupt, interruptible
+from tasks.errors import BudgetReached, ConfigurationError, LakeError, RunStopped
+from tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, pass_by
 
 
-def ingest_here(settings: Settings, sources: Sequence[Path], *, quiet: bool) -> RunReport:
+def ingest_here(
+    settings: Settings, sources: Sequence[Path], *, quiet: bool, checkpoint: Checkpoint = pass_by
+) -> RunReport:
     """Run `ingest` in this process, without Prefect; what happened, also when it was stopped.
 
-    Raises `ConfigurationError` before anything is started.
+    `checkpoint` is told each step that became durable; crash tests end the process in it. Raises `ConfigurationError`
+    before anything is started.
     """
-    return asyncio.run(ingest(settings, sources, quiet=quiet, heed_signals=True))
+    with interruptible() as interrupt:
+        return asyncio.run(ingest(settings, sources, quiet=quiet, interrupt=interrupt, checkpoint=checkpoint))
 
 
 async def ingest(
@@ -32,23 +35,32 @@ async def ingest(
     sources: Sequence[Path],
     *,
     quiet: bool,
-    heed_signals: bool = False,
+    interrupt: Interrupt | None = None,
     prepare: Callable[[Pipeline], None] = lambda _: None,
+    checkpoint: Checkpoint = pass_by,
 ) -> RunReport:
-    """Run `ingest`; `prepare` may wrap the pipeline's stages before it starts."""
+    """Run `ingest`; `prepare` may wrap the pipeline's stages before it starts, `interrupt` may cut it short.
+
+    Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
+    """
     model = opening.open_model(settings)
     opening.check_environment(settings, model)
     for source in sources:
         if not source.exists():
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
-    with Lake.open(Path(settings.lake.path), settings.milvus.collection) as lake:
+    with (
+        Lake.open(Path(settings.lake.path), settings.milvus.collection, checkpoint=checkpoint) as lake,
+        opening.hold_collection(settings),
+    ):
         report = RunReport(run=new_run_id(), collection=settings.milvus.collection, model=model.spec.name)
         record = _Record(lake, settings, report)
         progress = Progress()
-        pipeline = Pipeline(settings, sources, lake, report, progress)
+        pipeline = Pipeline(settings, sources, lake, report, progress, checkpoint=checkpoint)
         prepare(pipeline)
-        with record.kept(), shown(progress, quiet=quiet), _interruptible(enabled=heed_signals):
+        with record.kept(), shown(progress, quiet=quiet):
             try:
+                if interrupt is not None:
+                    interrupt.watch()
                 await pipeline.run()
                 report.outcome = "finished"
             except BudgetReached as reached:
@@ -59,8 +71,10 @@ async def ingest(
                     raise
             except asyncio.CancelledError:
                 report.outcome = "interrupted"
-                report.error = "interrupted; what was paid for is kept, and the same command goes on from here"
-                if not heed_signals:  # it is somebody else's cancellation
+                report.error = (
+                    f"interrupted{_left(report)}; what was paid for is kept, and the same command goes on from here"
+                )
+                if interrupt is None:  # it is somebody else's cancellation
                     raise
         return report
 
@@ -82,7 +96,11 @@ class _Record:
             yield
         finally:
             self._report.seconds = round(time.monotonic() - began, 3)
-            self._save(started, ended=datetime.now(UTC))
+            try:
+                self._save(started, ended=datetime.now(UTC))
+            except LakeError as error:  # a full disk, most likely, and then it has stopped the run itself
+                if not self._report.error:
+                    self._report.outcome, self._report.error = "stopped", str(error)
 
     def _save(self, started: datetime, *, ended: datetime | None) -> None:
         report = self._report
@@ -106,27 +124,10 @@ class _Record:
         )
 
 
-@contextlib.contextmanager
-def _interruptible(*, enabled: bool) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM cancel the current task, and the second end the process at once."""
-    task = asyncio.current_task()
-    if not enabled or task is None:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    heeded = False
-
-    def stop() -> None:
-        nonlocal heeded
-        if heeded:
-            os._exit(130)  # as safe as kill -9, and that is safe
-        heeded = True
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+def _left(report: RunReport) -> str:
+    """What the run did not come to, for the message of an interrupt."""
+    if report.left is None:
+        return " before it was known what there is to do"
+    if not report.left.files:
+        return " when everything was in"
+    return f" with {report.left.files:,} files left ({report.left.chunks:,} chunks of them were cut)"

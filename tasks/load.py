@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tasks.chunk import Part
 from tasks.embedding import Vectors
 from tasks.errors import CollectionError, Rejected, TextsRefused
-from tasks.lake import Lake, VectorStore
+from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
 from tasks.milvus import Collection, check_rows
+from tasks.parts import Part
 from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, Reject, Stage, reject_table
 from tasks.versions import ManifestRow, Versions
 
@@ -37,12 +38,22 @@ class Loaded:
 class LoadStage:
     """Brings parts into the collection, one after the other, in the order in which they were made."""
 
-    def __init__(self, *, lake: Lake, store: VectorStore, collection: Collection, versions: Versions, run: str) -> None:
+    def __init__(
+        self,
+        *,
+        lake: Lake,
+        store: VectorStore,
+        collection: Collection,
+        versions: Versions,
+        run: str,
+        checkpoint: Checkpoint = pass_by,
+    ) -> None:
         self._lake = lake
         self._store = store
         self._collection = collection
         self._versions = versions
         self._run = run
+        self._checkpoint = checkpoint
         self._losses: dict[str, list[Reject]] = {}
         self.finished: set[str] = set()
 
@@ -59,6 +70,7 @@ class LoadStage:
         for loss in losses:  # kept until their document ends, perhaps parts later
             self._losses.setdefault(loss.source, []).append(loss)
         documents, ended = self._settled(part.documents)
+        upserted += self._restore_kept(documents)
         deleted = self._delete_stale(documents)
         counts = self._commit(documents, part, ended)
         return replace(counts, upserted=upserted, deleted=deleted, rejected_chunks=len(losses))
@@ -66,21 +78,22 @@ class LoadStage:
     def remove(self, documents: pa.Table, extra_ids: Mapping[str, frozenset[str]]) -> int:
         """Take the rows of documents that are gone out of the collection and the manifest; how many rows.
 
+        The manifest calls them leaving first: should this be cut short and their files come back just as they were,
+        they are not taken for unchanged.
+
         `documents`: their manifest rows. `extra_ids`: by source, further ids that an interrupted run may have left.
         """
         ids: set[str] = set().union(*extra_ids.values())
         for row in documents.to_pylist():
             ids |= self._versions.row_hashes(row).keys()
+        with_rows = documents.filter(pc.greater(documents["chunks"], 0))
+        self._lake.manifest.commit(_with_status(with_rows, "leaving"), self._run)
         if ids:
             self._collection.delete(sorted(ids))
         if documents.num_rows:
-            position = MANIFEST_SCHEMA.get_field_index("status")
-            tombstones = documents.set_column(
-                position, MANIFEST_SCHEMA.field("status"), pa.array(["removed"] * documents.num_rows, pa.string())
-            )
             sources = documents["source"].to_pylist()
             self._lake.rejects.replace(sources, REJECT_SCHEMA.empty_table(), run=self._run, name=self._run)
-            self._lake.manifest.commit(tombstones, self._run)
+            self._lake.manifest.commit(_with_status(documents, "removed"), self._run)
         return len(ids)
 
     def _fit_rows(self, rows: pa.Table) -> tuple[pa.Table, Vectors, list[Reject]]:
@@ -110,10 +123,20 @@ class LoadStage:
             row["rejects"] += len(lost)
             if row["chunks"] == 0:
                 row["status"] = "rejected"
-                before = self._versions.before(row["source"])
+                before = self._versions.kept_version(row["source"])
                 if before is not None:
                     row |= {key: before[key] for key in ("job", "part_first", "part_last", "chunks", "tokens", "space")}
         return settled, ended
+
+    def _restore_kept(self, documents: list[ManifestRow]) -> int:
+        """Upsert the rows of versions that stay and that an interrupted run may have written over; how many rows."""
+        restored = 0
+        for row in documents:
+            if row["status"] == "rejected" and row["chunks"] and self._versions.is_doubted(row["source"]):
+                kept = self._lake.chunks.read(row["job"], row["part_first"], row["part_last"], sources=[row["source"]])
+                if row["space"] == self._store.space.name:  # of another space the vectors are not at hand
+                    restored += self._collection.upsert(kept, self._store.read(kept["text_key"].to_pylist()))
+        return restored
 
     def _delete_stale(self, documents: list[ManifestRow]) -> int:
         """Delete the rows that finished documents no longer have, once the rows that they do have are readable."""
@@ -126,6 +149,7 @@ class LoadStage:
                 replacing |= new
         if stale:
             self._require_readable(sorted(replacing))
+            self._checkpoint("readable")
             self._collection.delete(sorted(stale))
         return len(stale)
 
@@ -152,6 +176,13 @@ class LoadStage:
             unchanged=counts["unchanged"],
             rejected=counts["rejected"],
         )
+
+
+def _with_status(documents: pa.Table, status: str) -> pa.Table:
+    position = MANIFEST_SCHEMA.get_field_index("status")
+    return documents.set_column(
+        position, MANIFEST_SCHEMA.field("status"), pa.array([status] * documents.num_rows, pa.string())
+    )
 
 
 def _without_refused(rows: pa.Table, refused: Mapping[bytes, TextsRefused]) -> tuple[pa.Table, list[Reject]]:

@@ -222,7 +222,8 @@ MANIFEST_SCHEMA = pa.schema(
 
 `fingerprint` names the settings that shaped its rows (reading, chunking, embedding space), `space` the embedding
 space alone. `status` is "live", "rejected" (nothing of the present version could be taken; an earlier version's rows,
-if `chunks` > 0, stay) or "removed" (a tombstone in a delta). Its chunks are the rows of its `source` in the parts
+if `chunks` > 0, stay), "leaving" (its rows are being deleted; seen only when that was interrupted) or "removed" (a
+tombstone in a delta). Its chunks are the rows of its `source` in the parts
 `part_first` to `part_last` of `job`; `rejects` counts its rejected pages, rows and chunks.
 """
 

@@ -6,7 +6,7 @@ an Arrow join. Law 7 is judged here, before anything else happens.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -57,13 +57,19 @@ def scan(
     base: Path | None,
     fingerprint: str,
     in_doubt: Iterable[str] = (),
+    proceed: Callable[[], None] = lambda: None,
 ) -> Scan:
     """Compare the files of `sources` with the manifest.
 
     A document made under another `fingerprint`, or whose source is `in_doubt` (an interrupted run may have changed its
-    rows), is read again whatever its file looks like. Raises `SourceError` for a source that cannot be read.
+    rows), is read again whatever its file looks like; so is one whose rows an interrupted run may have deleted.
+    `proceed` is called before each file and may raise, to break off. Raises `SourceError` for a source that cannot be
+    read.
     """
-    listed = list(list_files(sources, include=include, exclude=exclude, base=base))
+    listed: list[SourceFile | Reject] = []
+    for one in list_files(sources, include=include, exclude=exclude, base=base):
+        proceed()
+        listed.append(one)
     rejects = tuple(found for found in listed if isinstance(found, Reject))
     files = [found for found in listed if isinstance(found, SourceFile)]
     scope = manifest.filter(_under(manifest["path"], _absolute(sources)))
@@ -92,6 +98,7 @@ def scan(
             strict=True,
         )
     ):
+        proceed()
         file = files[position]
         if is_unchanged:
             continue
@@ -173,6 +180,7 @@ def _known_files(scope: pa.Table, fingerprint: str, doubted: pa.Array) -> pa.Tab
         pc.equal(scope["fingerprint"], fingerprint), pc.is_in(scope["source"], value_set=doubted)
     )
     sound = pc.and_(same_settings, pc.not_equal(scope["file_hash"], ""))  # no hash: it could not even be opened
+    sound = pc.and_not(sound, pc.equal(scope["status"], "leaving"))
     per_document = pa.table(
         {
             "path": scope["path"],

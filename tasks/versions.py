@@ -34,9 +34,17 @@ class Versions:
         self._known: dict[str, dict[str, bytes]] = {}
         self._new_ids: dict[str, set[str]] = {}
 
-    def before(self, source: str) -> ManifestRow | None:
-        """The document's manifest row as of the last run, if it had one."""
-        return self._previous.get(source)
+    def kept_version(self, source: str) -> ManifestRow | None:
+        """The manifest row of the version that stays when nothing of the new one can be taken, if there is one.
+
+        A version whose deletion was interrupted stays no longer.
+        """
+        before = self._previous.get(source)
+        return None if before is None or before["status"] == "leaving" else before
+
+    def is_doubted(self, source: str) -> bool:
+        """Whether an interrupted run may have written over rows of the document."""
+        return source in self._doubted
 
     def changed_positions(self, rows: pa.Table) -> npt.NDArray[np.int64]:
         """Positions of the rows that the collection does not surely hold just as they are.
@@ -63,8 +71,8 @@ class Versions:
         before = self._previous.get(source)
         old = set(self.row_hashes(before)) if before is not None else set()
         doubted = self._doubted.get(source, frozenset())
-        stale = set(doubted - old) if document["status"] == "rejected" else (old | doubted) - new
-        return stale, new
+        stays = old if self.kept_version(source) is not None else set()
+        return (old | doubted) - (stays if document["status"] == "rejected" else new), new
 
     def row_hashes(self, document: ManifestRow) -> dict[str, bytes]:
         """Row hash by id of the rows that a manifest row stands for."""
@@ -92,7 +100,7 @@ class Versions:
     def _known_rows(self, source: str) -> dict[str, bytes]:
         """Row hash by id of what the collection surely holds of a document; kept until the document is settled."""
         if source not in self._known:
-            before = self._previous.get(source)
+            before = self.kept_version(source)
             sure = before is not None and source not in self._doubted and before["space"] == self._space
             self._known[source] = self.row_hashes(before) if before is not None and sure else {}
         return self._known[source]

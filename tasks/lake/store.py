@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -155,7 +156,8 @@ class Lake:
         lease, self._lease = self._lease, None
         try:
             if self._claimed > self._next_job:
-                self._claim(self._next_job)
+                with suppress(LakeError):  # numbers that stay claimed are merely not used
+                    self._claim(self._next_job)
         finally:
             lease.release()
 

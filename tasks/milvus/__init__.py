@@ -4,8 +4,18 @@ This room alone names pymilvus and milvus-lite; it knows rows and vectors, not d
 Importing it is cheap: pymilvus itself is imported by the first `Collection.open`.
 """
 
+from tasks.milvus.address import is_lite, one_spelling, without_credentials
 from tasks.milvus.collection import Collection
 from tasks.milvus.rows import Hit, StoredRow, check_rows
 from tasks.milvus.shape import CollectionShape
 
-__all__ = ["Collection", "CollectionShape", "Hit", "StoredRow", "check_rows"]
+__all__ = [
+    "Collection",
+    "CollectionShape",
+    "Hit",
+    "StoredRow",
+    "check_rows",
+    "is_lite",
+    "one_spelling",
+    "without_credentials",
+]

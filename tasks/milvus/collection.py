@@ -1,13 +1,16 @@
 """The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
-from tasks.errors import CollectionError
+from tasks.errors import CollectionError, CollectionMissing
+from tasks.milvus.address import is_lite, one_spelling
 from tasks.milvus.faults import NotLoaded
 from tasks.milvus.patience import patiently
 from tasks.milvus.rows import Hit, StoredRow, Vectors
@@ -39,6 +42,7 @@ class Collection:
         self._connection = connection
         self._wait_s = 0.0 if connection.is_lite else wait_s
         self._checkpoint = checkpoint
+        self._stop_waiting = threading.Event()
         self.name = name
         self.shape = shape
         self.is_lite = connection.is_lite
@@ -65,14 +69,20 @@ class Collection:
 
         Raises:
             ConfigurationError: the URI or the name is none.
-            CollectionError: Milvus cannot be opened or reached; the collection has another shape (told field by
-                field); or it is missing and `create` is false.
+            CollectionError: Milvus cannot be opened or reached, or the collection has another shape (told field by
+                field).
+            CollectionMissing: it is missing and `create` is false; nothing was made.
         """
         from tasks.milvus import schema
         from tasks.milvus.connection import Connection
 
         shape = shape or CollectionShape()
         check_name(name)
+        if not create and is_lite(uri) and not Path(one_spelling(uri)).exists():
+            message = (
+                f"Milvus Lite has nothing at {one_spelling(uri)}: run `millrace ingest` first, or correct milvus.uri"
+            )
+            raise CollectionMissing(message)
         connection = Connection(uri=uri, token=token, timeout_s=timeout_s)
         try:
             schema.ensure(connection, name, shape, create=create)
@@ -80,6 +90,19 @@ class Collection:
             connection.close()
             raise
         return cls(connection, name, shape, wait_s=wait_s, checkpoint=checkpoint)
+
+    @staticmethod
+    def drop(*, uri: str, name: str, token: str = "", timeout_s: float = 30.0) -> None:
+        """Leaves no collection `name`, whatever its shape; one that is not there is no error. Raises as `open` does."""
+        from tasks.milvus import schema
+        from tasks.milvus.connection import Connection
+
+        check_name(name)
+        connection = Connection(uri=uri, token=token, timeout_s=timeout_s)
+        try:
+            schema.drop(connection, name)
+        finally:
+            connection.close()
 
     def upsert(self, rows: pa.Table, vectors: Vectors) -> int:
         """The number of rows, all of them acknowledged; each replaces the row that had its id.
@@ -130,11 +153,16 @@ class Collection:
 
         return reader.all_ids(self._connection, self.name)
 
-    def count(self) -> int:
-        """The number of rows."""
-        from tasks.milvus import reader
+    def count(self, ids: Sequence[str] | None = None) -> int:
+        """The number of rows, or of rows with one of `ids`, of which a server can hold several to an id."""
+        from tasks.milvus import reader, writer
 
-        return self._ask(lambda: reader.count_rows(self._connection, self.name))
+        if ids is None:
+            return self._ask(lambda: reader.count_rows(self._connection, self.name))
+        conditions = (writer.id_filter(batch) for batch in _batches(ids, reader.MAX_CALL_ROWS))
+        return sum(
+            self._ask(partial(reader.count_rows, self._connection, self.name, condition)) for condition in conditions
+        )
 
     def search(self, vector: Vectors, *, top_k: int, filter: str = "") -> list[Hit]:  # noqa: A002
         """At most `top_k` rows nearest to `vector` (float32, shape (dimensions,)), the best first.
@@ -151,6 +179,10 @@ class Collection:
             lambda: reader.search_rows(self._connection, self.name, self.shape, vector, top_k=top_k, condition=filter)
         )
 
+    def stop_waiting(self) -> None:
+        """Have an absent server reported at once from now on, also to a call that waits already; from any thread."""
+        self._stop_waiting.set()
+
     def close(self) -> None:
         """Let go of the server, or of the Milvus Lite path so that another process can open it."""
         self._connection.close()
@@ -166,12 +198,16 @@ class Collection:
     def _ask(self, ask: Callable[[], T]) -> T:
         """What `ask` returns; the server is waited for, and a collection that somebody released is loaded again."""
         try:
-            return patiently(ask, wait_s=self._wait_s)
+            return self._patiently(ask)
         except NotLoaded:
             from tasks.milvus import schema
 
             schema.load(self._connection, self.name)
-            return patiently(ask, wait_s=self._wait_s)
+            return self._patiently(ask)
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        stop = self._stop_waiting
+        return patiently(ask, wait_s=self._wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set())
 
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

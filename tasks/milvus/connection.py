@@ -7,10 +7,10 @@ everything else goes through `MilvusClient`.
 import base64
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from tasks.errors import CollectionError, ConfigurationError
+from tasks.errors import CollectionError
 from tasks.milvus import lite
+from tasks.milvus.address import is_lite, without_credentials
 from tasks.milvus.faults import from_rpc, from_status
 from tasks.milvus.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
 
@@ -18,8 +18,6 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 8.0
 """Enough for a distant server to answer, and short enough to be told soon that it does not."""
-
-_SERVER_SCHEMES = ("http", "https", "tcp")
 
 _SERVER_OPTIONS: Mapping[str, int] = {"grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1}
 _LITE_OPTIONS: Mapping[str, int] = {
@@ -113,35 +111,3 @@ class Connection:
         if self._lite is not None:
             self._lite.release()
             self._lite = None
-
-
-def is_lite(uri: str) -> bool:
-    """Whether `uri` is a path for Milvus Lite.
-
-    Raises:
-        ConfigurationError: it is neither that nor a server's URI.
-    """
-    if "://" not in uri and uri.endswith(".db"):
-        return True
-    if _is_server(uri):
-        return False
-    message = (
-        f"milvus.uri: {without_credentials(uri)!r} is neither a Milvus Lite path, which ends in .db, nor the URI of a "
-        f"server, as http://host:19530 or https://host"
-    )
-    raise ConfigurationError(message)
-
-
-def _is_server(uri: str) -> bool:
-    try:
-        parts = urlsplit(uri)
-        return parts.scheme in _SERVER_SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # what urlsplit says of a port or an IPv6 address that is none
-        return False
-
-
-def without_credentials(uri: str) -> str:
-    """`uri` without the user and password it may carry, fit to be shown."""
-    scheme, mark, rest = uri.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    return scheme + mark + authority.rpartition("@")[2] + slash + path if mark else uri

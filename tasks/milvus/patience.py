@@ -17,11 +17,13 @@ def patiently(
     *,
     wait_s: float,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
+    keep_waiting: Callable[[], bool] = lambda: True,
 ) -> T:
     """What `ask` returns, asked again with growing pauses while the server is away, for `wait_s` seconds at most.
 
-    `ask` must be harmless to repeat, for an answer may be lost after the work was done.
+    `ask` must be harmless to repeat, for an answer may be lost after the work was done. No more is waited when
+    `keep_waiting` says so.
 
     Raises:
         ServerAway: it is still away; the message says how long it was waited for.
@@ -32,7 +34,7 @@ def patiently(
             return ask()
         except ServerAway as error:
             waited_s = clock() - started
-            if waited_s + pause_s > wait_s:
+            if waited_s + pause_s > wait_s or not keep_waiting():
                 if tries == 1:
                     raise
                 message = f"{error} (tried {tries} times in {waited_s:.0f} s)"

@@ -1,0 +1,56 @@
+"""What a Milvus URI says: a path for Milvus Lite or a server, and what of it may be shown."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tasks.errors import ConfigurationError
+
+_SERVER_SCHEMES = ("http", "https", "tcp")
+
+
+def is_lite(uri: str) -> bool:
+    """Whether `uri` is a path for Milvus Lite.
+
+    Raises:
+        ConfigurationError: it is neither that nor a server's URI.
+    """
+    if "://" not in uri and uri.endswith(".db"):
+        return True
+    if _is_server(uri):
+        return False
+    message = (
+        f"milvus.uri: {without_credentials(uri)!r} is neither a Milvus Lite path, which ends in .db, nor the URI of a "
+        f"server, as http://host:19530 or https://host"
+    )
+    raise ConfigurationError(message)
+
+
+def one_spelling(uri: str) -> str:
+    """The same string for the spellings of one address: a path made absolute, a server without its credentials.
+
+    >>> one_spelling("http://root:secret@Milvus.example:19530/") == one_spelling("http://milvus.example:19530")
+    True
+
+    Raises:
+        ConfigurationError: `uri` is neither a Milvus Lite path nor a server's URI.
+    """
+    if is_lite(uri):
+        return str(Path(uri).expanduser().resolve())
+    scheme, _, rest = without_credentials(uri).partition("://")
+    authority, _, database = rest.partition("/")
+    return f"{scheme}://{authority.lower()}/{database.rstrip('/')}"
+
+
+def without_credentials(uri: str) -> str:
+    """`uri` without the user and password it may carry, fit to be shown."""
+    scheme, mark, rest = uri.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + mark + authority.rpartition("@")[2] + slash + path if mark else uri
+
+
+def _is_server(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme in _SERVER_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # what urlsplit says of a port or an IPv6 address that is none
+        return False
