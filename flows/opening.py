@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,17 +11,23 @@ from tasks.chunk import ChunkSettings
 from tasks.chunking import ChunkOptions
 from tasks.documents import DocumentOptions
 from tasks.embedding import (
+    Budget,
+    Dispatcher,
     EmbeddingClient,
+    Event,
     ModelSpec,
+    Pacer,
+    Tally,
+    VectorSink,
     choose_dimensions,
     embedding_space,
     find_model,
     make_client,
 )
-from tasks.errors import CollectionError, ConfigurationError
+from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from tasks.lake import Checkpoint, Lease, hold, make_folder, pass_by
 from tasks.milvus import Collection, CollectionShape, is_lite, one_spelling, without_credentials
-from tasks.parts import PartOrigin
+from tasks.parts import PART_CHUNKS, PartOrigin
 from tasks.records import EmbeddingSpace
 from tasks.scan import fingerprint_of
 
@@ -117,6 +123,49 @@ def open_collection(
     )
 
 
+def collection_is_gone(settings: Settings) -> bool:
+    """Whether Milvus Lite has nothing at its path; a server is not asked."""
+    uri = settings.milvus.uri
+    return is_lite(uri) and not Path(one_spelling(uri)).exists()
+
+
+def gone_collection(settings: Settings, documents: int) -> CollectionMissing:
+    """What to tell when the lake knows rows of `documents` documents, and Milvus has no such collection."""
+    milvus = settings.milvus
+    return CollectionMissing(
+        f"there is no collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
+        f"{documents:,} documents that have rows in it. `millrace rebuild` makes it again from the lake, without buying "
+        "anything; if it was moved, correct milvus.uri"
+    )
+
+
+def open_dispatcher(
+    settings: Settings,
+    model: Model,
+    client: EmbeddingClient,
+    store: VectorSink,
+    on_event: Callable[[Event], None] | None = None,
+) -> Dispatcher:
+    """What buys vectors for `store` within the model's limits and the budget."""
+    spec = model.spec
+    return Dispatcher(
+        client,
+        Pacer(
+            requests_per_second=spec.requests_per_second,
+            tokens_per_second=spec.tokens_per_second,
+            requests_per_minute=spec.requests_per_minute,
+            tokens_per_minute=spec.tokens_per_minute,
+        ),
+        store=store,
+        texts_per_request=spec.texts_per_request,
+        tokens_per_request=spec.tokens_per_request,
+        max_in_flight=model.max_in_flight,
+        budget=Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens),
+        on_event=on_event,
+        tally=Tally(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
+    )
+
+
 def hold_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
     """The lease of the one who changes the rows of the collection, whichever lake they come from.
 
@@ -164,13 +213,15 @@ def chunk_options(settings: Settings) -> ChunkOptions:
     )
 
 
-def chunk_settings(settings: Settings, model: Model, chunks_dir: Path, *, run: str) -> ChunkSettings:
+def chunk_settings(
+    settings: Settings, model: Model, chunks_dir: Path, *, run: str, part_chunks: int = PART_CHUNKS
+) -> ChunkSettings:
     """What the reading processes of `run` are told; they write their parts to `chunks_dir`."""
     return ChunkSettings(
         documents=document_options(settings),
         chunking=chunk_options(settings),
         tokenizer=model.spec.tokenizer,
-        origin=PartOrigin(chunks_dir, run, fingerprint(settings, model), model.space.name),
+        origin=PartOrigin(chunks_dir, run, fingerprint(settings, model), model.space.name, part_chunks),
     )
 
 

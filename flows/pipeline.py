@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +23,11 @@ from flows.report import LeftCounts, RunReport
 from flows.stopping import drained, end_tasks, opened, to_the_end
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embed import Embedded, EmbedStage
-from tasks.embedding import Budget, Dispatcher, Pacer, Tally
-from tasks.errors import RunStopped
+from tasks.errors import CollectionMissing, RunStopped
 from tasks.lake import Checkpoint, Lake, pass_by
 from tasks.load import Loaded, LoadStage
-from tasks.parts import Part
+from tasks.milvus import Collection as MilvusCollection
+from tasks.parts import PART_CHUNKS, Part
 from tasks.records import reject_table
 from tasks.recover import Doubt, rows_in_doubt
 from tasks.scan import Scan, is_below, refuse_rash_removal, scan
@@ -48,8 +49,18 @@ class Pipeline:
         report: RunReport,
         progress: Progress,
         *,
+        again: Collection[str] = (),
+        unknown: Collection[str] = (),
         checkpoint: Checkpoint = pass_by,
     ) -> None:
+        """Prepare a run over `sources`.
+
+        Documents in `again` are read whatever their files look like. Of those in `unknown`, the rows of the earlier
+        version are not known any more; `verify --repair` deletes those that prove to be nobody's.
+        """
+        self._again = frozenset(again)
+        self._unknown = frozenset(unknown)
+        self._documents_with_rows = 0
         self._settings = settings
         self._sources = sources
         self._lake = lake
@@ -66,6 +77,7 @@ class Pipeline:
         self._cut: asyncio.Queue[str | None] = asyncio.Queue()
         self._embedding: asyncio.Queue[tuple[str, asyncio.Task[int]] | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_PARTS_UNDER_WAY)
+        self.part_chunks = PART_CHUNKS
         # A flow may wrap these three; they take a number or a name and return a count, nothing else.
         self.chunk: Callable[[int], Awaitable[int]] = self._chunk
         self.embed: Callable[[str], Awaitable[int]] = self._embed
@@ -74,6 +86,8 @@ class Pipeline:
     async def run(self) -> None:
         """Bring the collection to the state of the sources, filling the report on the way."""
         doubt, found = await to_the_end(self._compare, if_cancelled=self._broken_off.set)
+        if self._documents_with_rows and opening.collection_is_gone(self._settings):
+            raise opening.gone_collection(self._settings, self._documents_with_rows)
         self._count_kept(found)
         self._note_left()
         lost = self._lost_sources(doubt, found, finished=set())
@@ -92,6 +106,7 @@ class Pipeline:
             self._note_left()
 
     def _compare(self) -> tuple[Doubt, Scan]:
+        self._lake.rejects.outstanding()  # should they be damaged, it is told before anything is bought
         doubt = rows_in_doubt(self._lake)
         return doubt, self._scan(doubt)
 
@@ -101,16 +116,19 @@ class Pipeline:
 
     def _scan(self, doubt: Doubt) -> Scan:
         sources = self._settings.sources
-        return scan(
+        manifest = self._lake.manifest.read()
+        self._documents_with_rows = _with_rows(manifest)
+        found = scan(
             self._sources,
-            self._lake.manifest.read(),
+            manifest,
             include=sources.include,
             exclude=sources.exclude,
             base=opening.sources_base(self._settings),
             fingerprint=opening.fingerprint(self._settings, self._model),
-            in_doubt=doubt.rows,
+            in_doubt=self._again.union(doubt.rows),
             proceed=self._proceed,
         )
+        return replace(found, previous=_without_rows(found.previous, self._unknown))
 
     def _count_kept(self, found: Scan) -> None:
         documents, chunks = self._report.documents, self._report.chunks
@@ -145,36 +163,19 @@ class Pipeline:
         async with contextlib.AsyncExitStack() as stack:
             client = opening.open_client(settings, model)
             stack.push_async_callback(client.close)
-            open_collection = partial(
-                opening.open_collection, settings, model, create=True, checkpoint=self._named("collection")
-            )
-            self._collection = collection = await opened(stack, open_collection)
+            self._collection = collection = await opened(stack, self._open_collection)
             store = await opened(stack, partial(lake.vectors, model.space))
-            spec = model.spec
-            dispatcher = Dispatcher(
-                client,
-                Pacer(
-                    requests_per_second=spec.requests_per_second,
-                    tokens_per_second=spec.tokens_per_second,
-                    requests_per_minute=spec.requests_per_minute,
-                    tokens_per_minute=spec.tokens_per_minute,
-                ),
-                store=store,
-                texts_per_request=spec.texts_per_request,
-                tokens_per_request=spec.tokens_per_request,
-                max_in_flight=model.max_in_flight,
-                budget=Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens),
-                on_event=lambda event: _log.info("%s: %s", event.kind, event.message),
-                tally=Tally(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
+            dispatcher = opening.open_dispatcher(
+                settings, model, client, store, lambda event: _log.info("%s: %s", event.kind, event.message)
             )
             self._dispatcher = dispatcher
-            self._progress.tally, self._progress.spec = dispatcher.tally, spec
+            self._progress.tally, self._progress.spec = dispatcher.tally, model.spec
             self._progress.activity = lambda: dispatcher.activity
             stack.callback(self._note_bill)
             stack.push_async_callback(dispatcher.close)
             self._chunk_stage = self._open_chunk_stage(found)
             stack.callback(self._chunk_stage.close)
-            self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=spec.end_mark_tokens)
+            self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
             self._load_stage = LoadStage(
                 lake=lake,
                 store=store,
@@ -185,12 +186,24 @@ class Pipeline:
             )
             yield self._load_stage
 
+    def _open_collection(self) -> MilvusCollection:
+        """The collection, made when it is new; one that is gone is not made with a part of its rows."""
+        create = not self._documents_with_rows
+        try:
+            return opening.open_collection(
+                self._settings, self._model, create=create, checkpoint=self._named("collection")
+            )
+        except CollectionMissing as missing:
+            raise opening.gone_collection(self._settings, self._documents_with_rows) from missing
+
     def _open_chunk_stage(self, found: Scan) -> ChunkStage:
         settings = self._settings
         first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
         self._jobs = {first + i: ChunkJob(first + i, files) for i, files in enumerate(found.jobs)}
         return ChunkStage(
-            opening.chunk_settings(settings, self._model, self._lake.chunks_dir, run=self._report.run),
+            opening.chunk_settings(
+                settings, self._model, self._lake.chunks_dir, run=self._report.run, part_chunks=self.part_chunks
+            ),
             workers=opening.reading_processes(settings, len(found.jobs)),
             deadline_s=settings.documents.timeout_s,
             memory_mb=settings.documents.max_memory_mb,
@@ -355,6 +368,14 @@ class Pipeline:
             lake.settle_jobs()
         lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read())) - unsettled))
         self._report.rejects = lake.rejects.outstanding().num_rows
+
+
+def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:
+    """Manifest rows that, for `sources`, speak of no chunks."""
+    unknown = pc.is_in(documents["source"], value_set=pa.array(sorted(sources), pa.string()))
+    position = documents.schema.get_field_index("chunks")
+    chunks = pc.if_else(unknown, pa.scalar(0, pa.int32()), documents["chunks"])
+    return documents.set_column(position, documents.schema.field("chunks"), chunks)
 
 
 def _with_rows(documents: pa.Table) -> int:
