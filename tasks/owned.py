@@ -1,0 +1,154 @@
+"""What the lake says the collection holds: the rows that the manifest's documents own, a part at a time.
+
+Joins nothing but the lake: the manifest names parts, the parts hold rows, and rows of documents that a part has outlived
+are nobody's. What cannot be read comes as damage with the documents that it concerns, so that nobody takes a row that
+is merely unknown for one that nobody owns.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.errors import LakeError
+from tasks.lake import Lake, PartName, VectorStore
+from tasks.records import CHUNK_SCHEMA, EmbeddingSpace
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedRows:
+    """Rows (`CHUNK_SCHEMA`) of one part that documents own, all of whose vectors are in one space, by its name.
+
+    With `damage`, a sentence that ends in the remedy, there are no rows, and `sources` names the documents whose rows
+    are unknown for it.
+    """
+
+    part: PartName
+    space: str
+    rows: pa.Table
+    damage: str = ""
+    sources: frozenset[str] = frozenset()
+
+
+def owned_rows(lake: Lake, manifest: pa.Table) -> Iterator[OwnedRows]:
+    """The rows of every document of `manifest`, in order of job and part; one part in memory at a time."""
+    live = manifest.filter(pc.greater(manifest["chunks"], 0)).sort_by("job")
+    jobs, starts = np.unique(live["job"].to_numpy(), return_index=True)
+    ends = [*starts[1:].tolist(), live.num_rows]
+    for job, start, end in zip(jobs.tolist(), starts.tolist(), ends, strict=True):
+        yield from _rows_of_job(lake, job, live.slice(start, end - start))
+
+
+def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[OwnedRows]:
+    found: Counter[str] = Counter()
+    unknown: set[str] = set()
+    for number in _numbers(documents):
+        here = pc.and_(pc.less_equal(documents["part_first"], number), pc.greater_equal(documents["part_last"], number))
+        for space, sources in _by_space(documents.filter(here)).items():
+            try:
+                rows = lake.chunks.read(job, number, number, sources=sources)
+            except LakeError as error:
+                unknown.update(sources)
+                yield _damaged(PartName(job, number), space, str(error), frozenset(sources))
+            else:
+                found.update(rows["source"].to_pylist())
+                yield OwnedRows(PartName(job, number), space, rows)
+    for document in documents.select(["source", "part_first", "chunks", "space"]).to_pylist():
+        source, expected = document["source"], document["chunks"]
+        if source not in unknown and found[source] != expected:
+            name = PartName(job, document["part_first"])
+            message = (
+                f"{lake.chunks.path(name)} and what follows it hold {found[source]} rows of {source}, and the manifest "
+                f"counts {expected}. Run `millrace verify --repair`, which makes them again from the source; vectors "
+                "are not bought again."
+            )
+            yield _damaged(name, document["space"], message, frozenset([source]))
+
+
+def _numbers(documents: pa.Table) -> list[int]:
+    ranges = zip(documents["part_first"].to_pylist(), documents["part_last"].to_pylist(), strict=True)
+    return sorted({number for first, last in ranges for number in range(first, last + 1)})
+
+
+def _by_space(documents: pa.Table) -> dict[str, list[str]]:
+    """Sources by the name of their space: one space, but for a document whose new version could not be taken."""
+    spaces: dict[str, list[str]] = {}
+    for source, space in zip(documents["source"].to_pylist(), documents["space"].to_pylist(), strict=True):
+        spaces.setdefault(space, []).append(source)
+    return spaces
+
+
+def _damaged(part: PartName, space: str, message: str, sources: frozenset[str]) -> OwnedRows:
+    return OwnedRows(part, space, CHUNK_SCHEMA.empty_table(), message, sources)
+
+
+class Stores:
+    """The vector stores of the spaces that a manifest names. Use as a context manager."""
+
+    def __init__(self, lake: Lake, manifest: pa.Table, space: EmbeddingSpace) -> None:
+        """Open a store for each space of `manifest`, and of `space`, as the lake was opened: to read, or to write.
+
+        Raises:
+            LakeError: A store cannot be read, or written by us.
+        """
+        wanted = {name for name in manifest["space"].unique().to_pylist() if name} | {space.name}
+        known = {space.name: space}
+        if wanted - known.keys():
+            known |= {summary.space.name: summary.space for summary in lake.spaces()}
+        self._open: dict[str, VectorStore] = {}
+        try:
+            for name in sorted(wanted & known.keys()):
+                self._open[name] = lake.vectors(known[name])
+        except LakeError:
+            self.close()
+            raise
+
+    @property
+    def by_name(self) -> Mapping[str, VectorStore]:
+        """The stores; a space that the lake does not have any more has none."""
+        return self._open
+
+    def read(self, owned: OwnedRows) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+        """The vectors of the rows, and which of them the lake has: float32 (n, dimensions), and bool (n,).
+
+        A vector in a damaged part is one that the lake lacks. What is lacking is not a number.
+        """
+        store = self._open.get(owned.space)
+        keys = owned.rows["text_key"].to_pylist()
+        if store is None:
+            return np.full((len(keys), 1), np.nan, np.float32), np.zeros(len(keys), np.bool_)
+        vectors = np.full((len(keys), store.space.dimensions), np.nan, np.float32)
+        there = np.ones(len(keys), np.bool_)
+        there[store.missing(keys)] = False
+        present = np.flatnonzero(there)
+        try:
+            vectors[present] = store.read([keys[i] for i in present])
+        except LakeError:
+            # A part among them is damaged. Alone, each vector shows whether it can still be read.
+            for position in present.tolist():
+                try:
+                    vectors[position] = store.read([keys[position]])[0]
+                except LakeError:
+                    there[position] = False
+        return vectors, there
+
+    def close(self) -> None:
+        """Close all stores."""
+        for store in self._open.values():
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
