@@ -35,7 +35,9 @@ class GroupCommit(Generic[T]):
             LakeError: It could not be committed, or an earlier one could not.
         """
         # The future belongs to the whole group: a waiter that is cancelled must not cancel it.
-        await asyncio.shield(asyncio.wrap_future(self._joined(item)))
+        group = asyncio.wrap_future(self._joined(item))
+        group.add_done_callback(_heed)
+        await asyncio.shield(group)
 
     def run(self, action: Callable[[], R]) -> R:
         """What `action` returns, run in the thread when everything put before is committed or has failed."""
@@ -68,3 +70,9 @@ class GroupCommit(Generic[T]):
     def _note(self, group: Future[None]) -> None:
         # Called in the thread, before it takes the next group.
         self.failure = group.exception()
+
+
+def _heed(future: "asyncio.Future[None]") -> None:
+    """Look at the outcome, so that asyncio does not print a failure whose waiter was cancelled."""
+    if not future.cancelled():
+        future.exception()
