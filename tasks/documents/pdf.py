@@ -8,8 +8,8 @@ CJK radicals (U+2E80 to U+2FDF) become the ideographs they stand for, and the La
 letters. Surrogate pairs are joined, control characters other than line breaks and tabs removed, and what a font leaves
 unreadable on a page that is readable otherwise stands as one U+FFFD.
 
-**Space.** pypdf keeps every object it has resolved; they are let go every `_PAGES_BEFORE_RELEASE` pages, so memory
-follows the file's size and not the number of its pages.
+**Space.** pypdf keeps every object it has resolved; contents and fonts are let go every `_PAGES_BEFORE_RELEASE` pages, so
+memory follows the file's size and not the number of its pages.
 """
 
 import io
@@ -25,12 +25,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pypdf
-from pypdf.errors import DependencyError, PyPdfError
-from pypdf.generic import Destination, DictionaryObject
+from pypdf.errors import DependencyError, PdfStreamError, PyPdfError
+from pypdf.generic import Destination, NameObject, StreamObject
 
 from tasks.documents.extraction import Extraction
 from tasks.documents.page_judgement import judge_page
 from tasks.documents.pdf_fonts import dictionary, mend_fonts, show_word_gaps
+from tasks.documents.pdf_images import image_pixels, is_unreadable, page_area
 from tasks.errors import Rejected
 from tasks.records import Heading, Page, Reject
 
@@ -45,7 +46,8 @@ PDF_FAULTS = (
 
 _PAGES_BEFORE_RELEASE = 20
 _LINE_TOO_LONG_FOR_A_TITLE = 300
-_MAX_FORM_DEPTH = 3
+_HEADER_SEARCH_BYTES = 1 << 16
+_INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
 
 _MEND_FILE = "Open it in a PDF viewer and print or save it anew (or run `qpdf in.pdf out.pdf`), then retry."
 _ADD_TEXT_LAYER = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
@@ -67,9 +69,6 @@ _SAME_LOOKS = {
     if unicodedata.normalize("NFKC", chr(code)) != chr(code)
 }
 _UNKNOWN_RUN = re.compile("\ufffd+")
-_INLINE_IMAGE = re.compile(
-    rb"\bBI\s[^\x00]{0,400}?/(?:W|Width)\s+(\d{1,6})\b[^\x00]{0,400}?/(?:H|Height)\s+(\d{1,6})\b"
-)
 
 # pypdf tells of each fault that it works around; what matters here becomes a Reject.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
@@ -117,7 +116,7 @@ def read_pdf(
         else:
             taken.take(number, text)
         if number % _PAGES_BEFORE_RELEASE == 0:
-            reader.resolved_objects.clear()
+            _let_go(reader)
     if not taken.pages:
         raise _nothing_usable(taken.rejects)
     text = "\n\n".join(taken.texts)
@@ -135,14 +134,14 @@ def read_pdf(
 
 
 def _opened(data: bytes) -> pypdf.PdfReader:
-    if b"%PDF-" not in data[:1024] and b" obj" not in data[:4096]:
+    if b"%PDF-" not in data[:_HEADER_SEARCH_BYTES]:
         raise Rejected(
             f"The file is no PDF: it begins with {data[:16]!r}.",
             reason="not_a_pdf",
             remedy="Give it the suffix of what it is, or fetch it again: servers send error pages under any name.",
         )
     try:
-        reader = pypdf.PdfReader(io.BytesIO(data))
+        reader = _reader_of(data)
         locked = reader.is_encrypted and not reader.decrypt("")
     except PDF_FAULTS as fault:
         raise _damaged(fault) from fault
@@ -153,6 +152,15 @@ def _opened(data: bytes) -> pypdf.PdfReader:
             remedy="Save a copy without the password (for instance `qpdf --decrypt --password=... in.pdf out.pdf`).",
         )
     return reader
+
+
+def _reader_of(data: bytes) -> pypdf.PdfReader:
+    """A reader, of whatever objects there are when the end of the file, with its table of objects, is missing."""
+    try:
+        return pypdf.PdfReader(io.BytesIO(data))
+    except PyPdfError:
+        # With an end that points nowhere, pypdf looks for the objects themselves.
+        return pypdf.PdfReader(io.BytesIO(data + b"\nstartxref\n0\n%%EOF\n"))
 
 
 def _damaged(fault: Exception) -> Rejected:
@@ -173,11 +181,15 @@ def _readable_pages(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Exce
     """
     try:
         count = len(reader.pages)
+        pages = _each_page(reader, count)
     except PDF_FAULTS as fault:
-        raise _damaged(fault) from fault
+        found = list(_pages_of_tree(reader))
+        if all(isinstance(page, Exception) for page in found):
+            raise _damaged(fault) from fault
+        return iter(found)
     if not count:
         raise Rejected("The PDF has no pages.", reason="damaged", remedy=_MEND_FILE)
-    return _each_page(reader, count)
+    return pages
 
 
 def _each_page(reader: pypdf.PdfReader, count: int) -> Iterator[pypdf.PageObject | Exception]:
@@ -188,20 +200,49 @@ def _each_page(reader: pypdf.PdfReader, count: int) -> Iterator[pypdf.PageObject
             yield fault
 
 
+def _pages_of_tree(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Exception]:
+    """What can be reached of a page tree that pypdf refuses as a whole: cyclic, too deep, or with a broken branch."""
+    seen: set[int] = set()
+    try:
+        stack: list[tuple[Any, dict[str, Any]]] = [(reader.root_object.get("/Pages"), {})]
+    except PDF_FAULTS as fault:
+        yield fault
+        return
+    while stack:
+        reference, inherited = stack.pop()
+        try:
+            node = dictionary(reference)
+            if id(node) in seen or not node:
+                continue
+            seen.add(id(node))
+            inherited = inherited | {key: node[key] for key in _INHERITED if key in node}
+            kids = node.get("/Kids")
+            if kids is not None:
+                stack.extend((kid, inherited) for kid in reversed(kids.get_object()))
+                continue
+            page = pypdf.PageObject(reader, reference)
+            page.update({NameObject(key): value for key, value in (inherited | dict(node)).items()})
+        except PDF_FAULTS as fault:
+            yield fault
+        else:
+            yield page
+
+
 def _page_text(page: pypdf.PageObject | Exception, name: str, item: str, min_characters: int) -> str | Reject:
     """The page's text, cleaned and stripped, or why it has none."""
     try:
         if isinstance(page, Exception):
             raise page
         mend_fonts(page)
-        raw = page.extract_text(visitor_operand_before=show_word_gaps)
-        letters = sum(map(len, raw.split()))
-        pixels, area = _image_pixels(page) if letters < min_characters else (0, 0.0)
+        raw = _without_surrogates(page.extract_text(visitor_operand_before=show_word_gaps))
+        sparse = sum(map(len, raw.split())) < min_characters
+        pixels, area = (image_pixels(page), page_area(page)) if sparse else (0, 0.0)
+        if not raw and not pixels and is_unreadable(page):
+            raise PdfStreamError("the page's content cannot be decompressed")
     except PDF_FAULTS as fault:
         return Reject("read", name, item, "page_damaged", f"The page cannot be read: {_said(fault)}.", _MEND_FILE)
     except MemoryError:
         return Reject("read", name, item, "memory", "The page needs more memory than it may have.", _MEND_FILE)
-    raw = _without_surrogates(raw)
     verdict = judge_page(raw, image_pixels=pixels, page_area=area, min_characters=min_characters)
     if verdict is not None:
         return Reject("read", name, item, verdict.reason, verdict.message, _ADD_TEXT_LAYER)
@@ -214,25 +255,11 @@ def _without_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _image_pixels(page: pypdf.PageObject) -> tuple[int, float]:
-    """How many pixels the images on the page have, and the page's area in square points."""
-    box = page.mediabox
-    contents = page.get_contents()
-    inline = _INLINE_IMAGE.findall(contents.get_data()) if contents is not None else []
-    pixels = _resource_pixels(page, 0) + sum(int(w) * int(h) for w, h in inline)
-    return pixels, abs(float(box.width) * float(box.height))
-
-
-def _resource_pixels(owner: DictionaryObject, depth: int) -> int:
-    resources = dictionary(owner.get("/Resources"))
-    pixels = 0
-    for reference in dictionary(resources.get("/XObject")).values():
-        drawn = dictionary(reference)
-        if drawn.get("/Subtype") == "/Image":
-            pixels += int(drawn.get("/Width", 0)) * int(drawn.get("/Height", 0))
-        elif drawn.get("/Subtype") == "/Form" and depth < _MAX_FORM_DEPTH:
-            pixels += _resource_pixels(drawn, depth + 1)
-    return pixels
+def _let_go(reader: pypdf.PdfReader) -> None:
+    """Forget the contents of pages and fonts that pypdf keeps; what they are reached by is small and stays."""
+    kept = reader.resolved_objects
+    for key in [k for k, v in kept.items() if isinstance(v, StreamObject) and v.get("/Type") != "/ObjStm"]:
+        del kept[key]
 
 
 def _nothing_usable(rejects: list[Reject]) -> Rejected:

@@ -1,0 +1,55 @@
+"""What is on a PDF page besides text: how large its images are, and whether its content could be read at all."""
+
+import re
+
+import pypdf
+from pypdf.generic import ArrayObject, DictionaryObject, StreamObject
+
+from tasks.documents.pdf_fonts import dictionary
+
+_INLINE_IMAGE = re.compile(
+    rb"\bBI\s[^\x00]{0,400}?/(?:W|Width)\s+(\d{1,6})\b[^\x00]{0,400}?/(?:H|Height)\s+(\d{1,6})\b"
+)
+_LETTER_PAGE_AREA = 612.0 * 792.0
+_MAX_FORM_DEPTH = 3
+
+
+def image_pixels(page: pypdf.PageObject) -> int:
+    """How many pixels the images have that the page draws, itself or through forms."""
+    contents = page.get_contents()
+    inline = _INLINE_IMAGE.findall(contents.get_data()) if contents is not None else []
+    return _drawn_pixels(page, 0) + sum(int(width) * int(height) for width, height in inline)
+
+
+def page_area(page: pypdf.PageObject) -> float:
+    """The page's size in square points; that of US Letter when the page names none, as viewers take it."""
+    try:
+        return abs(float(page.mediabox.width) * float(page.mediabox.height))
+    except (ValueError, TypeError, AttributeError):
+        return _LETTER_PAGE_AREA
+
+
+def is_unreadable(page: pypdf.PageObject) -> bool:
+    """Whether the page has content in the file, of which decompressing leaves nothing."""
+    contents = page.get("/Contents")
+    found = contents.get_object() if contents is not None else None
+    streams = [part.get_object() for part in found] if isinstance(found, ArrayObject) else [found]
+    return any(
+        isinstance(s, StreamObject) and "/Filter" in s and _declared(s) > 20 and not s.get_data() for s in streams
+    )
+
+
+def _declared(stream: StreamObject) -> int:
+    length = stream.get("/Length", 0).get_object() if "/Length" in stream else 0
+    return length if isinstance(length, int) else 0
+
+
+def _drawn_pixels(owner: DictionaryObject, depth: int) -> int:
+    pixels = 0
+    for reference in dictionary(dictionary(owner.get("/Resources")).get("/XObject")).values():
+        drawn = dictionary(reference)
+        if drawn.get("/Subtype") == "/Image":
+            pixels += int(drawn.get("/Width", 0)) * int(drawn.get("/Height", 0))
+        elif drawn.get("/Subtype") == "/Form" and depth < _MAX_FORM_DEPTH:
+            pixels += _drawn_pixels(drawn, depth + 1)
+    return pixels
