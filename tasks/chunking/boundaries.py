@@ -125,6 +125,10 @@ class Stretch:
         beside = inner[~(words[inner - 1] & words[inner])]
         return (beside if len(beside) else found) + self.start
 
+    def hashes(self, positions: Offsets) -> npt.NDArray[np.uint64]:
+        """A hash of the characters around each position."""
+        return self._contexts.at(positions)
+
     def least(self, positions: Offsets) -> int:
         """The index of the position whose surroundings hash least; the last of them if several are the same."""
         hashes = self._contexts.at(positions)
@@ -227,7 +231,7 @@ class _ContextHash:
     def at(self, positions: Offsets) -> npt.NDArray[np.uint64]:
         """One hash a position, dtype uint64."""
         places = positions - self._origin
-        first = np.maximum(places - _HASH_BEFORE_CHARS, 0)
+        first = np.clip(places - _HASH_BEFORE_CHARS, 0, len(self._sums) - 1)
         last = np.minimum(places + _HASH_AFTER_CHARS, len(self._sums) - 1)
         mixed = (self._sums[last] - self._sums[first]) * self._inverses[first]
         # The low bits of a sum of products are weak; this is the end of splitmix64.

@@ -4,8 +4,9 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 
+from tasks.chunking.options import ChunkOptions
 from tasks.chunking.sections import heading_paths
-from tasks.chunking.splitter import ChunkOptions, split
+from tasks.chunking.splitter import split
 from tasks.chunking.tokenizer import Tokenizer
 from tasks.records import Chunk, Document, Page, chunk_id, text_key
 

@@ -7,12 +7,14 @@ and soon choose the same one; from there on they are the same for good.
 """
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.chunking.boundaries import Kind, Stretch, skip_space
+from tasks.chunking.anchors import find_anchors
+from tasks.chunking.boundaries import Kind, Offsets, Stretch, skip_space
 from tasks.chunking.characters import grapheme_end, grapheme_ends
 from tasks.chunking.options import ChunkOptions
 from tasks.chunking.sections import find_sections, fresh_starts
@@ -25,6 +27,8 @@ _LEAST_TAIL_SHARE = 0.2
 """What is left over at the end of a section is no less than this share, where there is a choice."""
 _STRETCH_CHUNKS = 16
 """How many full chunks (by bytes) are looked at in one go."""
+_LOOKAHEAD_CHUNKS = 3
+_EARLIER_CHUNKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +67,50 @@ class _Splitter:
         self._sections = find_sections(text, headings)
         self._section_starts = [s.start for s in self._sections]
         self._torn_until = 0
+        self._recent: deque[int] = deque(maxlen=_EARLIER_CHUNKS)
+        self._walled = True
 
     def spans(self) -> Iterator[Span]:
         """See `split`."""
         position = begin = skip_space(self._text, 0)
-        lookahead = 2 * self._options.max_bytes
+        self._remember(begin, walled=True)
         while position < len(self._text):
-            self._stretch = self._read(begin)
-            while position < len(self._text):
-                if not self._stretch.reaches_text_end and begin + lookahead > self._stretch.limit:
-                    break
+            self._read(begin)
+            while position < len(self._text) and self._sees_enough(begin, position):
                 begin, cut, tokens = self._next(begin, position)
                 yield Span(begin, cut.end, tokens)
-                position = cut.resume
-                if position >= self._stretch.end:
-                    begin = position
-                    break
-                begin = self._overlapped(begin, cut)
+                position, begin = cut.resume, self._overlapped(begin, cut)
+                self._remember(begin, walled=position in self._wall_starts)
 
-    def _read(self, start: int) -> Stretch:
-        max_chars = max(_STRETCH_CHUNKS * self._options.max_bytes, 1 << 16)
+    def _remember(self, begin: int, *, walled: bool) -> None:
+        """Keeps the last places where chunks began: a stretch begins some chunks early, to find the same anchors."""
+        if walled:
+            self._recent.clear()
+        self._walled = walled or (self._walled and len(self._recent) < _EARLIER_CHUNKS)
+        self._recent.append(begin)
+
+    def _read(self, begin: int) -> None:
+        """Looks at the next stretch."""
+        o = self._options
+        max_chars = max(_STRETCH_CHUNKS * o.max_bytes, 1 << 16)
+        if begin - self._recent[0] > max_chars // 4:
+            self._recent.clear()
+            self._remember(begin, walled=False)
+        start = self._recent[0]
         inside = slice(bisect_left(self._section_starts, start), bisect_left(self._section_starts, start + max_chars))
         stretch = Stretch(self._text, start, max_chars, self._section_starts[inside], self._tokenizer)
-        self._fresh = fresh_starts(
-            stretch,
-            self._sections[inside],
-            max_tokens=self._options.max_tokens,
-            max_bytes=self._options.max_bytes,
+        walls = fresh_starts(stretch, self._sections[inside], max_tokens=o.max_tokens, max_bytes=o.max_bytes)
+        anchors = find_anchors(stretch, walls, walled=self._walled, max_tokens=o.max_tokens, max_bytes=o.max_bytes)
+        self._stretch = stretch
+        self._wall_starts = frozenset(stretch.boundaries.starts[walls].tolist())
+        self._fixed = np.union1d(walls, anchors)
+
+    def _sees_enough(self, begin: int, position: int) -> bool:
+        """Whether the stretch reaches far enough for a cut that a longer one would not change."""
+        stretch = self._stretch
+        return position < stretch.end and (
+            stretch.reaches_text_end or begin + _LOOKAHEAD_CHUNKS * self._options.max_bytes <= stretch.limit
         )
-        return stretch
 
     def _next(self, begin: int, position: int) -> tuple[int, _Cut, int]:
         """Where the chunk really begins, its cut and its exact token count."""
@@ -123,8 +142,8 @@ class _Splitter:
         )
         if position < self._torn_until:
             return self._torn(position, allowance)
-        where = int(np.searchsorted(self._fresh, first))
-        end = int(self._fresh[where]) if where < len(self._fresh) else None
+        where = int(np.searchsorted(self._fixed, first))
+        end = int(self._fixed[where]) if where < len(self._fixed) else None
         if end is not None and end <= last:
             return self._at(end)
         chosen = self._choose(begin, position, first, last, end) if first <= last else None
@@ -147,6 +166,8 @@ class _Splitter:
             if kept is not None:
                 return kept
             candidates = np.flatnonzero(window == best) + low
+            if end is not None:
+                candidates = self._leaving_one_chunk(candidates, end)
             return int(candidates[self._stretch.least(b.starts[candidates])])
         kinds = b.kinds[first : last + 1]
         latest = last - int(np.argmax(kinds[::-1]))
@@ -198,6 +219,15 @@ class _Splitter:
             - 1
         )
         return min(last, earlier) if earlier >= low else last
+
+    def _leaving_one_chunk(self, candidates: Offsets, end: int) -> Offsets:
+        """Those candidates after which the rest fits one chunk; all of them if there are none."""
+        b = self._stretch.boundaries
+        fitting = candidates[
+            (b.tokens_before_end[end] - b.tokens_before_start[candidates] <= self._options.max_tokens)
+            & (b.bytes_before_end[end] - b.bytes_before_start[candidates] <= self._options.max_bytes)
+        ]
+        return fitting if len(fitting) else candidates
 
     def _inside_word(self, position: int, allowance: int) -> _Cut:
         """A cut between graphemes where there is no boundary; inside one only if it alone passes a bound."""

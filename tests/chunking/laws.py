@@ -29,6 +29,6 @@ def assert_lawful(text: str, spans: Sequence[Span], tokenizer: Tokenizer, option
     places = {span.start for span in spans} | {span.end for span in spans}
     for start, end in graphemes:
         grapheme = text[start:end].strip()
-        start = text.index(grapheme, start)
-        if any(start < place < start + len(grapheme) for place in places):
+        first = text.index(grapheme, start)
+        if any(first < place < first + len(grapheme) for place in places):
             assert tokenizer.count(grapheme) > options.max_tokens or len(grapheme.encode()) > options.max_bytes
