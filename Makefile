@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test test-crashes lint bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, ingest the sample corpus into demo/, run again, and search it"
 	@echo "make test   set up, then lint, types, import contract and all tests"
+	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
 	@echo "make lint   ruff, mypy and the import contract alone"
 	@echo "make bench  measure; prints a table"
 	@echo "make clean  remove what these commands made"
@@ -40,6 +41,9 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/pytest
+
+test-crashes: $(READY)
+	$(BIN)/pytest tests/crashes -m thorough
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks

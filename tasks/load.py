@@ -88,12 +88,15 @@ class LoadStage:
             ids |= self._versions.row_hashes(row).keys()
         with_rows = documents.filter(pc.greater(documents["chunks"], 0))
         self._lake.manifest.commit(_with_status(with_rows, "leaving"), self._run)
+        self._checkpoint("marked as leaving")
         if ids:
             self._collection.delete(sorted(ids))
+            self._checkpoint("gone rows deleted")
         if documents.num_rows:
             sources = documents["source"].to_pylist()
             self._lake.rejects.replace(sources, REJECT_SCHEMA.empty_table(), run=self._run, name=self._run)
             self._lake.manifest.commit(_with_status(documents, "removed"), self._run)
+            self._checkpoint("removed")
         return len(ids)
 
     def _fit_rows(self, rows: pa.Table) -> tuple[pa.Table, Vectors, list[Reject]]:

@@ -30,12 +30,13 @@ _FLUSH_MIN_CHUNKS = 100
 
 @dataclass(frozen=True, slots=True)
 class PartOrigin:
-    """What the documents of a run's parts are stamped with, and the folder that the parts go to."""
+    """What the documents of a run's parts are stamped with, the folder that the parts go to, and their size."""
 
     chunks_dir: Path
     run: str
     fingerprint: str
     space: str
+    part_chunks: int = PART_CHUNKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class PartWriter:
                 "rejects": len(own),
             }
         )
-        if len(chunks) > PART_CHUNKS:
+        if len(chunks) > self._origin.part_chunks:
             self.flush()
         self._flush_if_due()
 
@@ -111,13 +112,13 @@ class PartWriter:
         A part holds whole documents, or a piece of a single one that is longer than a part. So a part that the manifest
         does not name belongs to documents that were never finished, and to no others.
         """
-        if len(self._chunks) + len(chunks) > PART_CHUNKS:
+        if len(self._chunks) + len(chunks) > self._origin.part_chunks:
             self.flush()
         first = self._number
-        for start in range(0, len(chunks), PART_CHUNKS):
+        for start in range(0, len(chunks), self._origin.part_chunks):
             if start:
                 self.flush()
-            self._chunks += chunks[start : start + PART_CHUNKS]
+            self._chunks += chunks[start : start + self._origin.part_chunks]
         return first
 
     def add_reject(self, reject: Reject) -> None:
@@ -157,7 +158,7 @@ class PartWriter:
     def _flush_if_due(self) -> None:
         waited_s = time.monotonic() - self._flushed_at
         slow = waited_s > _FLUSH_AFTER_S and len(self._chunks) >= _FLUSH_MIN_CHUNKS
-        if slow or len(self._chunks) >= PART_CHUNKS or len(self._documents) >= PART_CHUNKS:
+        if slow or len(self._chunks) >= self._origin.part_chunks or len(self._documents) >= self._origin.part_chunks:
             self.flush()
 
     def _row(self, file: SourceFile, source: str, document_hash: str) -> dict[str, object]:

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.settings import Settings, load_settings
+from flows.opening import open_collection, open_model
 from flows.report import RunReport
 from flows.runner import ingest_here
 from tasks.lake import Lake
-from tasks.milvus import Collection
 from tasks.records import METADATA_KEYS
 from tests.simulator.server import Simulator
 from tests.simulator.settings import API_KEY
@@ -113,7 +113,7 @@ class Site:
         """Every row of the collection, by id, read through the room's own reader."""
         settings = self.settings(*more)
         rows: dict[str, Row] = {}
-        with Collection.open(uri=settings.milvus.uri, name=settings.milvus.collection, create=False) as collection:
+        with open_collection(settings, open_model(settings), create=False) as collection:
             assert collection.count() == sum(len(batch) for batch in collection.ids())
             for batch in collection.ids():
                 for stored in collection.fetch(batch, with_vectors=True):

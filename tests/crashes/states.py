@@ -1,0 +1,65 @@
+"""States of one site that a test can go back to: its corpus, lake and collection as they were, times of files included."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.crashes import library
+from tests.crashes.runs import Ended, Runs, assert_same_rows, assert_tidy
+from tests.flows.site import Row, Site
+
+IN_FLIGHT = 2
+
+
+class States:
+    """`new`: documents and nothing else. `edited`: all of them in, then edited. The rows are those of undisturbed runs."""
+
+    def __init__(self, site: Site, runs: Runs) -> None:
+        self.site = site
+        self._runs = runs
+        self._saved = site.folder.parent / f"{site.folder.name}-saved"
+        library.write_first(site.corpus, 40)
+        self.save("new")
+        assert runs.ingest(site).exit_code == 0
+        self.rows: dict[str, Mapping[str, Row]] = {"new": site.rows()}
+        library.edit(site.corpus)
+        self.save("edited")
+        self.undisturbed = {"edited": runs.ingest(site)}
+        assert_tidy(site)
+        self.rows["edited"] = site.rows()
+
+    def folder_of(self, name: str) -> Path:
+        """Where the state `name` is saved."""
+        return self._saved / name
+
+    def save(self, name: str) -> None:
+        """Keep the site as it is now under `name`."""
+        for part in ("corpus", "lake", "milvus.db"):
+            if (self.site.folder / part).exists():
+                shutil.copytree(self.site.folder / part, self._saved / name / part)
+
+    def back_to(self, name: str) -> Site:
+        """The site as it was saved, and a provider that has sold nothing."""
+        for part in ("corpus", "lake", "milvus.db"):
+            shutil.rmtree(self.site.folder / part, ignore_errors=True)
+            if (self._saved / name / part).exists():
+                shutil.copytree(self._saved / name / part, self.site.folder / part)
+        self.site.simulator.reset()
+        return self.site
+
+    def assert_converges(self, wanted: Mapping[str, Row], *, kills: int) -> Ended:
+        """How a run that is left alone ends: with the wanted rows, nothing left over and next to nothing bought twice."""
+        site = self.site
+        ended = self._runs.ingest(site)
+        assert ended.exit_code in {0, 3}, ended.report
+        assert_same_rows(site.rows(), wanted)
+        assert_tidy(site)
+        assert site.simulator.books.texts_bought_again <= 10 * IN_FLIGHT * kills
+        assert self._runs.ingest(site).steps == []
+        return ended
+
+    def assert_nothing_vanished(self) -> None:
+        """Every document that is live, and was when the corpus was edited, has a row with its known sentence."""
+        contents = [row.content for row in self.site.rows().values()]
+        for name in library.live_names(self.site.corpus) & library.live_names(self._saved / "new" / "corpus"):
+            assert any(library.known_sentence(name) in content for content in contents), name

@@ -1,0 +1,123 @@
+"""SIGKILL between every two effects: whatever is cut short, the next run brings the same rows as if nothing had been.
+
+A step is what has just become durable or was acknowledged. `pytest -m thorough` kills at every step that a run takes.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.crashes import library
+from tests.crashes.runs import Runs
+from tests.crashes.states import States
+
+Step = tuple[str, int]
+
+OF_A_FIRST_RUN: list[Step] = [
+    ("part: cut", 1),
+    ("vectors: append: journalled", 2),
+    ("collection: upserted", 1),
+    ("manifest: written", 1),
+    ("manifest: renamed", 1),
+    ("vectors: seal: renamed", 1),
+    ("collection: upserted", 4),
+    ("manifest: delta deleted", 1),
+    ("chunks: removed", 1),
+]
+OF_A_LATER_RUN: list[Step] = [
+    ("jobs: claimed", 1),
+    ("part: cut", 2),
+    ("vectors: append: journalled", 2),
+    ("vectors: seal: indexed", 1),
+    ("collection: upserted", 1),
+    ("load: readable", 1),
+    ("collection: deleted", 1),
+    ("rejects: renamed", 1),
+    ("manifest: written", 1),
+    ("manifest: renamed", 1),
+    ("load: marked as leaving", 1),
+    ("load: gone rows deleted", 1),
+    ("load: removed", 1),
+    ("manifest: delta deleted", 2),
+    ("rejects: delta deleted", 1),
+    ("jobs: settled", 1),
+    ("chunks: removed", 1),
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("state", "steps"), [("new", OF_A_FIRST_RUN), ("edited", OF_A_LATER_RUN)])
+def test_runs_killed_at_later_and_later_steps_converge(
+    state: str, steps: list[Step], states: States, runs: Runs
+) -> None:
+    site = states.back_to(state)
+    for step, occurrence in steps:
+        runs.ingest(site, step, occurrence)
+        if state == "edited":
+            states.assert_nothing_vanished()
+    states.assert_converges(states.rows[state], kills=len(steps))
+
+
+def edit_once_more(corpus: Path, first: Path) -> None:
+    """Give documents that an interrupted run may have begun with another fate than it knew."""
+    changed = [path for path in sorted(corpus.glob("?/*.md")) if "Version 1" in path.read_text("utf-8", "replace")]
+    reverted, gone, broken, again, *_ = changed
+    shutil.copy2(first / reverted.relative_to(corpus), reverted)
+    gone.unlink()
+    broken.write_bytes(b"\x00\x01\x02 broken \xff\xfe\x00")
+    name = again.relative_to(corpus).as_posix()
+    again.write_text(library.document(name, version=2), encoding="utf-8")
+    (corpus / "c" / "new-1.md").unlink()
+    (corpus / "long.md").write_text(
+        library.document("long.md", version=1, sentences=library.LONG_SENTENCES), encoding="utf-8"
+    )
+
+
+def bring_back(corpus: Path, first: Path) -> None:
+    """Put documents that were gone back where they were, times included."""
+    for name in ("b/003.md", "b/013.md"):
+        shutil.copy2(first / name, corpus / name)
+
+
+@pytest.mark.parametrize(
+    ("step", "occurrence", "change"),
+    [
+        ("collection: upserted", 4, edit_once_more),
+        ("load: readable", 1, edit_once_more),
+        ("collection: deleted", 2, edit_once_more),
+        ("manifest: written", 1, edit_once_more),
+        ("load: marked as leaving", 1, bring_back),
+        ("load: gone rows deleted", 1, bring_back),
+    ],
+)
+def test_documents_that_change_again_after_the_kill_leave_no_row_of_the_version_between(
+    step: str, occurrence: int, change: Callable[[Path, Path], None], states: States, runs: Runs
+) -> None:
+    site = states.back_to("edited")
+    change(site.corpus, states.folder_of("new") / "corpus")
+    library.replace(states.folder_of("changed") / "corpus", site.corpus)
+    runs.ingest(site)
+    wanted = site.rows()
+
+    states.back_to("edited")
+    runs.ingest(site, step, occurrence)
+    library.replace(site.corpus, states.folder_of("changed") / "corpus")
+    states.assert_converges(wanted, kills=1)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("state", ["new", "edited"])
+def test_a_kill_at_any_step_converges(state: str, states: States, runs: Runs) -> None:
+    states.back_to(state)
+    passed: Counter[str] = Counter()
+    for step in runs.ingest(states.site).steps:
+        passed[step] += 1
+        site = states.back_to(state)
+        runs.ingest(site, step, passed[step])
+        if state == "edited":
+            states.assert_nothing_vanished()
+        states.assert_converges(states.rows[state], kills=1)
