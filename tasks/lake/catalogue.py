@@ -98,7 +98,7 @@ class Catalogue:
         """
         with self._refreshing:
             if not self._own.merge(path.name, _size(path), replaced):
-                self._own.add(path.name, _size(path), read_keys(path))
+                self._own.add(path.name, _size(path), read_keys(path, self._dimensions))
             self._usable = (self._usable | {path.name}) - replaced.keys()
 
     def drop(self, names: Iterable[str]) -> None:
@@ -222,7 +222,7 @@ class Catalogue:
 
     def _keys_of(self, name: str) -> KeyBytes | None:
         try:
-            return read_keys(self._folder / name)
+            return read_keys(self._folder / name, self._dimensions)
         except PartDamaged as error:
             self.report(error.damage)
         except FileNotFoundError:

@@ -15,7 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.errors import LakeError
-from tasks.lake.writing import Checkpoint, first_line, pass_by, remove_files, set_aside, write_table_atomically
+from tasks.lake.writing import (
+    UNREADABLE,
+    Checkpoint,
+    first_line,
+    pass_by,
+    remove_files,
+    set_aside,
+    write_table_atomically,
+)
 from tasks.records import CHUNK_SCHEMA
 
 _NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
@@ -142,7 +150,7 @@ class ChunkParts:
                 table = file.read(columns=read).select(read)
         except FileNotFoundError as error:
             raise LakeError(f"{path} is missing, though the manifest names it. {_REMEDY}") from error
-        except (OSError, KeyError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {_REMEDY}") from error
         if wanted is not None:
             table = table.filter(pc.is_in(table["source"], value_set=wanted)).select(names)

@@ -43,7 +43,7 @@ def small_parts(rows: Mapping[str, int]) -> int:
     return sum(count < _SMALL for count in rows.values())
 
 
-def concatenated(folder: Path, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def concatenated(folder: Path, names: Sequence[str], dimensions: int) -> Iterator[pa.RecordBatch]:
     """The rows of the parts, one part after the other, a row group at a time. Raises PartDamaged."""
     for name in names:
-        yield from read_batches(folder / name)
+        yield from read_batches(folder / name, dimensions)

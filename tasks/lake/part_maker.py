@@ -83,7 +83,7 @@ class PartMaker:
         """How many rows of a damaged part are in a part of their own now; the old file is called `*.damaged`."""
         saved: list[pa.RecordBatch] = []
         with contextlib.suppress(PartDamaged, FileNotFoundError):  # then nothing of it can be read
-            saved += read_batches(path, salvage=True)
+            saved += read_batches(path, self._dimensions, salvage=True)
         if saved:
             rescue = self._folder / part_name(self.new_stem())
             write_part(rescue, self._dimensions, saved, checkpoint=self._step("repair"))
@@ -99,7 +99,7 @@ class PartMaker:
         path = self._folder / part_name(self.new_stem())
         known = self._catalogue.rows()
         replaced = {name: known[name] for name in names}
-        batches = concatenated(self._folder, names)
+        batches = concatenated(self._folder, names, self._dimensions)
         write_part(path, self._dimensions, batches, replaces=replaced, checkpoint=self._step("compact"))
         if check_part(path, self._dimensions) is not None:  # what it replaces was paid for, so it is read back first
             remove_files([path])

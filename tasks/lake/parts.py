@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import LakeError
 from tasks.lake.batches import KeyBytes, Vectors, keys_in, vector_schema, vectors_in
-from tasks.lake.writing import Checkpoint, first_line, pass_by, write_atomically
+from tasks.lake.writing import UNREADABLE, Checkpoint, first_line, pass_by, write_atomically
 
 ROWS_A_GROUP = 256
 """Rows that are read at once: 1 MiB at 1,024 dimensions. Smaller than usual so that a lone vector costs 1 ms, not 4;
@@ -114,30 +114,28 @@ def _regrouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def read_footer(path: Path, dimensions: int) -> Footer:
     """What the part at `path` says of itself. Raises PartDamaged, FileNotFoundError."""
-    with _opened(path) as file:
-        schema = file.schema_arrow
-        if not schema.equals(vector_schema(dimensions)):
-            raise PartDamaged(path, f"it has the columns {schema.to_string(show_schema_metadata=False)!r}")
+    with _opened(path, dimensions) as file:
         try:
-            replaces = {str(name): int(rows) for name, rows in json.loads(schema.metadata[_REPLACES.encode()]).items()}
+            metadata = file.schema_arrow.metadata
+            replaces = {str(name): int(rows) for name, rows in json.loads(metadata[_REPLACES.encode()]).items()}
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise PartDamaged(path, "its footer does not say what it replaces") from error
         return Footer(file.metadata.num_rows, replaces)
 
 
-def read_keys(path: Path) -> KeyBytes:
+def read_keys(path: Path, dimensions: int) -> KeyBytes:
     """All keys of the part at `path`: uint8, shape (rows, 32). Raises PartDamaged, FileNotFoundError."""
-    with _opened(path) as file, _damage(path):
+    with _opened(path, dimensions) as file, _damage(path):
         column = file.read(columns=["text_key"])["text_key"].combine_chunks()
         return keys_in(column if isinstance(column, pa.Array) else column.chunk(0))
 
 
-def read_batches(path: Path, *, salvage: bool = False) -> Iterator[pa.RecordBatch]:
+def read_batches(path: Path, dimensions: int, *, salvage: bool = False) -> Iterator[pa.RecordBatch]:
     """The rows of the part at `path`, a row group at a time, checksums verified.
 
     With `salvage`, row groups that cannot be read are passed over. Raises PartDamaged, FileNotFoundError.
     """
-    with _opened(path) as file:
+    with _opened(path, dimensions) as file:
         for group in range(file.num_row_groups):
             try:
                 with _damage(path):
@@ -151,7 +149,7 @@ def check_part(path: Path, dimensions: int) -> Damage | None:
     """What is wrong with the part at `path`, None when every row can be read and every checksum agrees."""
     try:
         rows = read_footer(path, dimensions).rows
-        found = sum(batch.num_rows for batch in read_batches(path))
+        found = sum(batch.num_rows for batch in read_batches(path, dimensions))
         if found != rows:
             raise PartDamaged(path, f"it should have {rows} rows, and has {found}")
     except PartDamaged as error:
@@ -175,13 +173,17 @@ class _damage:  # noqa: N801 -- reads as the statement that it is
             return
         if isinstance(error, OSError) and error.errno not in {None, errno.EIO}:
             raise LakeError(f"{self._path} cannot be read: {error.strerror}. Check its rights and the system's limits.")
-        if isinstance(error, OSError | pa.ArrowException):
+        if isinstance(error, UNREADABLE):
             raise PartDamaged(self._path, first_line(error)) from error
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _opened(path: Path, dimensions: int) -> pq.ParquetFile:
     with _damage(path):
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        if file.schema_arrow.equals(vector_schema(dimensions)):
+            return file
+        file.close()
+    raise PartDamaged(path, f"it has the columns {file.schema_arrow.to_string(show_schema_metadata=False)!r}")
 
 
 class PartReader:
@@ -242,7 +244,7 @@ class PartReader:
             return np.empty((0, 32), np.uint8), np.empty((0, self._dimensions), np.float32)
         with _damage(self._folder / name):
             table = file.read_row_group(group, columns=["text_key", "vector"], use_threads=False).combine_chunks()
-        found = keys_in(table["text_key"].chunk(0)), vectors_in(table["vector"].chunk(0), self._dimensions)
+            found = keys_in(table["text_key"].chunk(0)), vectors_in(table["vector"].chunk(0), self._dimensions)
         self._groups[name, group] = found
         if len(self._groups) > self._groups_kept:
             self._groups.popitem(last=False)
@@ -251,7 +253,7 @@ class PartReader:
     def _file(self, name: str) -> pq.ParquetFile:
         file = self._files.get(name)
         if file is None:
-            file = self._files[name] = _opened(self._folder / name)
+            file = self._files[name] = _opened(self._folder / name, self._dimensions)
             if len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(name)

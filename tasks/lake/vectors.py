@@ -195,7 +195,7 @@ class VectorStore:
         """All keys, a part at a time: uint8, shape (n, 32). A key can come twice. Damaged parts are passed over."""
         for path in self.parts():
             try:
-                yield read_keys(path)
+                yield read_keys(path, self.space.dimensions)
             except PartDamaged as error:
                 self._catalogue.report(error.damage)
         for segment in self._segments:

@@ -21,6 +21,9 @@ from tasks.errors import LakeError
 Checkpoint = Callable[[str], None]
 """Called with the name of the step that has just become durable. Crash tests end the process in it."""
 
+UNREADABLE = (OSError, ValueError, KeyError, IndexError, pa.ArrowException)
+"""What pyarrow has been seen to raise over altered Parquet files, footers above all, which have no checksum."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -143,7 +146,7 @@ def read_table(path: Path, *, columns: list[str] | None = None, remedy: str) -> 
             return file.read(columns=columns)
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {remedy}") from error
 
 

@@ -47,16 +47,17 @@ async def test_a_failure_whose_waiter_was_cancelled_prints_no_traceback() -> Non
     """A run that stops at the first failure on a full disk cancels those that wait for the next."""
     complaints: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
-    go_on = threading.Event()
+    first_running, go_on = threading.Event(), threading.Event()
 
     def commit(group: list[int]) -> None:
+        first_running.set()
         go_on.wait()
         if 1 in group:
             raise LakeError("the disk is full")
 
     commits = GroupCommit(commit, name="test")
     first = asyncio.create_task(commits.put(0))
-    await asyncio.sleep(0)
+    await asyncio.to_thread(first_running.wait)
     cancelled = asyncio.create_task(commits.put(1))
     await asyncio.sleep(0)
     cancelled.cancel()
