@@ -14,7 +14,15 @@ import pyarrow.compute as pc
 
 from tasks.errors import LakeError
 from tasks.lake.parts import Damage
-from tasks.lake.writing import Checkpoint, make_folder, pass_by, read_table, remove_files, set_aside, write_table_atomically
+from tasks.lake.writing import (
+    Checkpoint,
+    make_folder,
+    pass_by,
+    read_table,
+    remove_files,
+    set_aside,
+    write_table_atomically,
+)
 
 _FOLDED = b"millrace.folded"
 _FOLD_AFTER = 1_000
