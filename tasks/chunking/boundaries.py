@@ -35,19 +35,30 @@ class Kind(IntEnum):
     HEADING = 7
 
 
-_CLOSERS = r"[\"'”’»›」』】〕）〉》)\]}＂＇*_]*"
-_SENTENCE_END = re.compile(
-    # Initials, and the abbreviations that stand before a name or a number, end no sentence.
-    r"(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|No|cf|pp))(?<!\b(?:Mrs|Fig|Vol|e\.g|i\.e))(?<!\bProf)"
-    rf"[.!?]+{_CLOSERS}(?=\s|\Z)"
-    rf"|[!?]*[。！？｡．؟۔։।॥።។༎။‼⁇⁈⁉][。！？｡．؟۔։।॥።។༎။‼⁇⁈⁉!?…]*{_CLOSERS}"
-    rf"|…+{_CLOSERS}(?=\s|\Z)"
+_CLOSERS = r"[\"'”’»›」』】〕）〉》)\]}＂＇*_]*+"
+_STOPS = "。！？｡．؟۔։।॥።។༎။‼⁇⁈⁉"
+_PAUSES = "，、；：､،؛"
+# Each begins with a set, for which `re` searches several times as fast as for anything else.
+_MARKS = (
+    (Kind.CLAUSE, re.compile(rf"[,;:]{_CLOSERS}(?=\s)")),
+    (Kind.CLAUSE, re.compile(rf"[{_PAUSES}][{_PAUSES}]*{_CLOSERS}")),
+    (Kind.CLAUSE, re.compile(r"[—…](?:(?<=—)—+|(?<=…)…+)")),
+    (
+        Kind.SENTENCE,
+        re.compile(
+            # Only at the head of a run, and all of it: else a long run of dots would take a time of its square.
+            r"[.!?…](?<![.!?…][.!?…])[.!?…]*+"
+            # Initials, and the abbreviations that stand before a name or a number, end no sentence.
+            r"(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|vs|No|cf|pp)\.)(?<!\b(?:Mrs|Fig|Vol|e\.g|i\.e)\.)(?<!\bProf\.)"
+            rf"{_CLOSERS}(?=\s|\Z)"
+        ),
+    ),
+    (Kind.SENTENCE, re.compile(rf"[{_STOPS}][{_STOPS}!?…]*{_CLOSERS}")),
 )
-_CLAUSE_END = re.compile(rf"[,;:]{_CLOSERS}(?=\s)|[，、；：､،؛]+{_CLOSERS}|——+|……+")
 _NOT_SPACE = re.compile(r"\S")
 
 _HEADING_LINES = re.compile(
-    r"(?:[=\-~^\"'*+#.:_]{2,}[ \t]*\n)?[^\n]{1,300}(?:\n[=\-~^\"'*+#.:_]{2,}[ \t]*(?=\n|\Z))?(?=\n|\Z)"
+    r"(?:[=\-~^\"'*+#.:_]{2,300}[ \t]{0,9}\n)?[^\n]{1,300}(?:\n[=\-~^\"'*+#.:_]{2,300}[ \t]{0,9}(?=\n|\Z))?(?=\n|\Z)"
 )
 """A heading's line, with the rules that reStructuredText and Markdown draw above and below it."""
 
@@ -138,8 +149,8 @@ class Stretch:
         spaces = (self._classes & SPACE) > 0
         places = np.array([h - self.start for h in headings if self.start < h < self.end], dtype=np.int64)
         marks = np.zeros(len(piece) + 1, dtype=np.uint8)
-        marks[[m.end() for m in _CLAUSE_END.finditer(piece)]] = Kind.CLAUSE
-        marks[[m.end() for m in _SENTENCE_END.finditer(piece)]] = Kind.SENTENCE
+        for kind, pattern in _MARKS:
+            marks[[m.end() for m in pattern.finditer(piece)]] = kind
         gap_ends, gap_starts, gap_kinds = self._gaps(spaces, marks)
         gap_kinds[np.isin(gap_starts, places)] = Kind.HEADING
         marks[places[~spaces[places - 1]]] = Kind.HEADING
