@@ -5,6 +5,7 @@ unit it was busy with, starts another process, and the caller decides what to le
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -56,7 +57,12 @@ class _Worker:
         self.process: SpawnProcess = context.Process(
             target=_serve, args=(theirs, work, memory_mb, os.getpid()), daemon=True
         )
-        self.process.start()
+        # Ctrl-C goes to the whole process group, also to a child that has not come to ignoring it; it inherits this.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def stop(self) -> int | None:
@@ -177,15 +183,27 @@ class WorkerPool(Generic[JobT, MessageT]):
 
 
 class _PipeChannel:
+    """The child's side of the pipe. When nobody is at the other end any more, the process ends without a word."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def at(self, unit: str) -> None:
-        self._connection.send(("at", unit))
+        with _ending_alone():
+            self._connection.send(("at", unit))
 
     def send(self, message: object) -> None:
-        self._connection.send(("message", message))
-        self._connection.recv()
+        with _ending_alone():
+            self._connection.send(("message", message))
+            self._connection.recv()
+
+
+@contextlib.contextmanager
+def _ending_alone() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        os._exit(1)  # raised, it would be taken for the failure of a document's reader
 
 
 def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], memory_mb: int, parent: int) -> None:
@@ -195,16 +213,15 @@ def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], me
     _bound_memory(memory_mb)
     channel = _PipeChannel(connection)
     while True:
-        try:
+        with _ending_alone():
             job = connection.recv()
-        except EOFError:
-            return
         try:
             work(job, channel)
+            outcome: tuple[str, object] = ("done", None)
         except MillraceError as error:
-            connection.send(("failed", error))
-        else:
-            connection.send(("done", None))
+            outcome = ("failed", error)
+        with _ending_alone():
+            connection.send(outcome)
 
 
 def _die_with(parent: int) -> None:
