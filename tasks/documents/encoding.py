@@ -84,6 +84,26 @@ def detect(sample: bytes) -> str:
     return _alphabetic_codec(sample) or _statistically_detected(sample)
 
 
+def marked_codec(head: bytes) -> str | None:
+    """The codec that a byte order mark at the beginning tells; None without one."""
+    return next((codec for mark, codec in _BYTE_ORDER_MARKS if head.startswith(mark)), None)
+
+
+def required_codec(name: str) -> str:
+    """Python's name of the codec that the user forces.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    codec = known_codec(name)
+    if codec is None:
+        raise ConfigurationError(
+            f"`documents.encoding` is {name!r}, which is no encoding known here; write for instance utf-8, gb18030, "
+            "big5, shift_jis, cp1252, or leave it out."
+        )
+    return codec
+
+
 def known_codec(name: str) -> str | None:
     """Python's name of the codec that a web page, a user or a file means by `name`; None when there is none.
 
@@ -139,15 +159,12 @@ _UTF8_SEQUENCE = re.compile(
 
 
 def _decode_forced(data: bytes, forced: str) -> str:
-    codec = known_codec(forced)
-    if codec is None:
-        raise ConfigurationError(
-            f"`documents.encoding` is {forced!r}, which is no encoding known here; write for instance utf-8, gb18030, "
-            "big5, shift_jis, cp1252, or leave it out."
-        )
-    mark = next((b for b, name in _BYTE_ORDER_MARKS if data.startswith(b) and name.startswith(codec)), b"")
+    codec = required_codec(forced)
+    marked = marked_codec(data[:4])
+    if marked is not None and marked.startswith(codec):
+        codec = marked
     try:
-        return data[len(mark) :].decode(codec)
+        return data.decode(codec)
     except UnicodeDecodeError as error:
         raise Rejected(
             f"The file is not {forced}: byte {data[error.start]:#04x} at offset {error.start} cannot be decoded.",
@@ -158,6 +175,7 @@ def _decode_forced(data: bytes, forced: str) -> str:
 
 def _decode_detected(data: bytes, declared: str | None) -> str:
     for mark, codec in _BYTE_ORDER_MARKS:
+        # Not the first that matches: the mark of UTF-32 is also that of UTF-16 before a zero character.
         if data.startswith(mark) and (text := _decoded(data, codec)) is not None:
             return text
     utf8 = _decoded(data, "utf-8")
@@ -189,7 +207,7 @@ def _decode_whole(data: bytes, codec: str) -> str:
         raise Rejected(
             f"The file reads as {codec}, but byte {data[error.start]:#04x} at offset {error.start} does not.",
             reason="unknown_encoding",
-            remedy="Restore it from an undamaged copy, or correct the bytes; if it is in another encoding, name that with "
+            remedy="Restore it from an undamaged copy or correct the bytes, or name another encoding with "
             "`documents.encoding`.",
         ) from error
 

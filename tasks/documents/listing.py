@@ -19,16 +19,16 @@ under its own name, unless its target is listed already under the same SOURCE.
 file below two sources appears once.
 """
 
+import contextlib
 import hashlib
 import heapq
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.documents.formats import FORMATS
+from tasks.documents.selection import Selection
 from tasks.errors import ConfigurationError, SourceError
 from tasks.records import Reject, SourceFile
 
@@ -51,9 +51,9 @@ def list_files(
     """
     if not sources:
         raise ConfigurationError("No source was given; name at least one file or folder.")
-    selection = _Selection.compiled(include or DEFAULT_INCLUDE, (*LEFTOVERS, *exclude))
+    selection = Selection.of(include or DEFAULT_INCLUDE, (*LEFTOVERS, *exclude))
     prefix = _name_prefix(base)
-    roots = [os.path.abspath(source) for source in sources]
+    roots = [_absolute(source) for source in sources]
     for root in roots:
         _check_source(root, prefix)
     return _merged([_walk(root, selection, prefix) for root in sorted(set(roots))])
@@ -62,81 +62,21 @@ def list_files(
 def file_hash(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes as 64 hex digits, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
+    with Path(path).open("rb", buffering=0) as file:
         while block := file.read(_HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    """Which paths below a SOURCE are listed; `relative` is always the POSIX path below it."""
-
-    include: re.Pattern[str]
-    exclude: re.Pattern[str]
-
-    @classmethod
-    def compiled(cls, include: Sequence[str], exclude: Sequence[str]) -> "_Selection":
-        """The selection for these patterns."""
-        return cls(
-            re.compile("|".join(_glob_regex(p) for p in include), re.IGNORECASE | re.DOTALL),
-            re.compile("|".join(_glob_regex(p) for p in exclude), re.IGNORECASE | re.DOTALL),
-        )
-
-    def takes_folder(self, name: str, relative: str) -> bool:
-        """Whether the walk goes into this folder."""
-        return not name.startswith(".") and self.exclude.fullmatch(relative + "/") is None
-
-    def takes_file(self, name: str, relative: str) -> bool:
-        """Whether this file is listed, its folder being so."""
-        return (
-            not name.startswith(".")
-            and self.include.fullmatch(relative) is not None
-            and self.exclude.fullmatch(relative) is None
-        )
-
-    def takes_path(self, relative: str) -> bool:
-        """Whether a walk from the SOURCE would come to this file and list it."""
-        *folders, name = relative.split("/")
-        below = ("/".join(folders[: i + 1]) for i in range(len(folders)))
-        return all(map(self.takes_folder, folders, below)) and self.takes_file(name, relative)
-
-
-def _glob_regex(pattern: str) -> str:
-    """A regular expression for the whole of a path below the SOURCE, where a folder's path ends in a slash."""
-    if not pattern.strip("/"):
-        raise ConfigurationError(f"The pattern {pattern!r} matches nothing; write for instance '*.pdf' or 'drafts/'.")
-    anchored = "/" in pattern[:-1]
-    parts = []
-    tokens = re.findall(
-        r"\*\*/|/\*\*|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|.", pattern.removeprefix("/").rstrip("/"), re.DOTALL
-    )
-    for token in tokens:
-        if token == "**/":
-            parts.append("(?:[^/]+/)*")
-        elif token == "/**":
-            parts.append("/.+")
-        elif token == "**":
-            parts.append(".*")
-        elif token == "*":
-            parts.append("[^/]*")
-        elif token == "?":
-            parts.append("[^/]")
-        elif token.startswith("[") and len(token) > 2:
-            body = token[1:-1].replace("\\", r"\\").replace("[", r"\[")
-            parts.append(f"(?!/)[{'^' + body[1:] if body[0] in '!^' else body}]")
-        else:
-            parts.append(re.escape(token))
-    start = "" if anchored else "(?:.*/)?"
-    end = "/.*" if pattern.endswith("/") else "/?"
-    return f"{start}{''.join(parts)}{end}"
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() would put the targets of links into the names
 
 
 def _name_prefix(base: Path | None) -> str:
     """What is taken off the front of absolute paths to make names: "" or the folder `base` with a slash."""
     if base is None:
         return ""
-    folder = os.path.abspath(base)
+    folder = _absolute(base)
     return folder if folder.endswith("/") else folder + "/"
 
 
@@ -147,7 +87,7 @@ def _check_source(root: str, prefix: str) -> None:
             "name sources below the base, or change `sources.base`."
         )
     try:
-        mode = os.stat(root).st_mode
+        mode = Path(root).stat().st_mode
         if stat.S_ISDIR(mode):
             os.scandir(root).close()
             return
@@ -170,12 +110,12 @@ def _merged(listings: list[Iterator[tuple[bytes, SourceFile | Reject]]]) -> Iter
         last = path
 
 
-def _walk(root: str, selection: _Selection, prefix: str) -> Iterator[tuple[bytes, SourceFile | Reject]]:
+def _walk(root: str, selection: Selection, prefix: str) -> Iterator[tuple[bytes, SourceFile | Reject]]:
     """Pairs of (path bytes, item) below one SOURCE, ordered by those bytes.
 
     An explicit stack, because folders may lie deeper than Python may recurse.
     """
-    status = os.stat(root)
+    status = Path(root).stat()
     if stat.S_ISREG(status.st_mode):
         yield _item(root, status, prefix)
         return
@@ -191,23 +131,27 @@ def _walk(root: str, selection: _Selection, prefix: str) -> Iterator[tuple[bytes
         if entry.is_symlink():
             yield from _link(entry, relative, real_root, selection, prefix)
         elif entry.is_dir(follow_symlinks=False):
-            if not selection.takes_folder(entry.name, relative):
-                continue
-            if not _encodable(entry.name):
-                yield _name_reject(entry.path, prefix)
-                continue
-            try:
-                stack.append(iter(_entries(entry.path)))
-            except OSError as error:
-                yield os.fsencode(entry.path), _reject(
-                    entry.path, prefix, "unreadable", f"The folder cannot be listed ({error.strerror}).",
-                    "Check its permissions, or leave it out with `sources.exclude`.",
-                )  # fmt: skip
+            if selection.takes_folder(entry.name, relative):
+                opened = _folder(entry, prefix)
+                if isinstance(opened, Reject):
+                    yield os.fsencode(entry.path), opened
+                else:
+                    stack.append(iter(opened))
         elif entry.is_file(follow_symlinks=False) and selection.takes_file(entry.name, relative):
-            try:
+            with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
                 yield _item(entry.path, entry.stat(follow_symlinks=False), prefix)
-            except FileNotFoundError:
-                continue  # deleted since the folder was read
+
+
+def _folder(entry: os.DirEntry[str], prefix: str) -> list[os.DirEntry[str]] | Reject:
+    if not _encodable(entry.name):
+        return _name_reject(entry.path, prefix)
+    try:
+        return _entries(entry.path)
+    except OSError as error:
+        return _reject(
+            entry.path, prefix, "unreadable", f"The folder cannot be listed ({error.strerror}).",
+            "Check its permissions, or leave it out with `sources.exclude`.",
+        )  # fmt: skip
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -222,26 +166,28 @@ def _path_order(entry: os.DirEntry[str]) -> bytes:
 
 
 def _link(
-    entry: os.DirEntry[str], relative: str, real_root: str, selection: _Selection, prefix: str
+    entry: os.DirEntry[str], relative: str, real_root: str, selection: Selection, prefix: str
 ) -> Iterator[tuple[bytes, SourceFile | Reject]]:
     target = os.path.realpath(entry.path)
     inside = os.path.commonpath([real_root, target]) == real_root
+    wanted = selection.takes_file(entry.name, relative)
+    path = os.fsencode(entry.path)
     try:
-        status = os.stat(target)
+        status = Path(target).stat()
     except OSError as error:
-        if selection.takes_file(entry.name, relative):
-            yield os.fsencode(entry.path), _reject(
+        if wanted:
+            yield path, _reject(
                 entry.path, prefix, "broken_link", f"The link leads to {_shown(target)} ({error.strerror}).",
                 "Mend or remove the link, or leave it out with `sources.exclude`.",
             )  # fmt: skip
         return
     if stat.S_ISDIR(status.st_mode):
         if not inside and selection.takes_folder(entry.name, relative):
-            yield os.fsencode(entry.path), _reject(
-                entry.path, prefix, "link_leaves_source", f"The link leads out of the source, to the folder {_shown(target)}.",
+            yield path, _reject(
+                entry.path, prefix, "link_leaves_source", f"The link leads out of the source, to {_shown(target)}.",
                 "Name that folder as a source of its own, or leave the link out with `sources.exclude`.",
             )  # fmt: skip
-    elif stat.S_ISREG(status.st_mode) and selection.takes_file(entry.name, relative):
+    elif stat.S_ISREG(status.st_mode) and wanted:
         listed_itself = inside and selection.takes_path(os.path.relpath(target, real_root))
         if not listed_itself:
             yield _item(entry.path, status, prefix)
@@ -249,13 +195,12 @@ def _link(
 
 def _item(path: str, status: os.stat_result, prefix: str) -> tuple[bytes, SourceFile | Reject]:
     if not _encodable(path):
-        return _name_reject(path, prefix)
-    name = path[len(prefix) :]
-    return os.fsencode(path), SourceFile(path, name, status.st_size, status.st_mtime_ns)
+        return os.fsencode(path), _name_reject(path, prefix)
+    return os.fsencode(path), SourceFile(path, path[len(prefix) :], status.st_size, status.st_mtime_ns)
 
 
-def _name_reject(path: str, prefix: str) -> tuple[bytes, Reject]:
-    return os.fsencode(path), _reject(
+def _name_reject(path: str, prefix: str) -> Reject:
+    return _reject(
         path, prefix, "name_not_utf8", "The name is not valid UTF-8, so it can neither be stored nor shown.",
         "Rename it, for instance with `convmv -f gb18030 -t utf8`.",
     )  # fmt: skip
@@ -274,5 +219,5 @@ def _encodable(name: str) -> bool:
 
 
 def _shown(path: str) -> str:
-    """The path with bytes that are not UTF-8 written as `\\xff`."""
+    """The path in a form that can be stored and shown, whatever its bytes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

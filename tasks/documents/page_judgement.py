@@ -16,7 +16,7 @@ class PageVerdict:
 
 
 _GLYPH_CODE = re.compile(
-    r"\(cid:\d+\)|/(?:[A-Za-z]{1,3}\d{1,5}|uni[0-9A-Fa-f]{4,6}|cid\d+|glyph\d+|g\d+)(?![\w.])", re.I
+    r"\(cid:\d+\)|/(?:[A-Za-z]{1,3}\d{1,5}|uni[0-9A-Fa-f]{4,6}|cid\d+|glyph\d+|g\d+)(?![\w.])", re.IGNORECASE
 )
 _PRIVATE_USE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010fffd]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]")

@@ -1,73 +1,47 @@
 """PDF to text, page by page, through pypdf.
 
-Each page's text layer is judged (`page_judgement`) and taken or rejected by itself; whatever pypdf raises over one page,
-object or outline costs that page, object or outline. Pages are joined by a blank line; a line's hyphenation stays.
+Each page's text layer is judged (`page_judgement`) and taken or rejected by itself; whatever pypdf raises over one
+page, object or outline costs that page, object or outline. Pages are joined by a blank line; hyphens at the ends of
+lines stay.
 
 **Characters.** Fonts draw some characters through others that look the same, which no search would match: Kangxi and
 CJK radicals (U+2E80 to U+2FDF) become the ideographs they stand for, and the Latin ligatures (U+FB00 to U+FB06) their
 letters. Surrogate pairs are joined, control characters other than line breaks and tabs removed, and what a font leaves
 unreadable on a page that is readable otherwise stands as one U+FFFD.
 
-**Space.** pypdf keeps every object it has resolved; contents and fonts are let go every `_PAGES_BEFORE_RELEASE` pages, so
-memory follows the file's size and not the number of its pages.
+**Space.** pypdf keeps every object it has resolved; contents and fonts are let go every `_PAGES_BEFORE_RELEASE` pages,
+so memory follows the file's size and not the number of its pages.
 """
 
 import io
 import logging
 import re
-import struct
-import unicodedata
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pypdf
-from pypdf.errors import DependencyError, PdfStreamError, PyPdfError
-from pypdf.generic import Destination, NameObject, StreamObject
+from pypdf.errors import PdfStreamError, PyPdfError
+from pypdf.generic import NameObject, StreamObject
 
 from tasks.documents.extraction import Extraction
 from tasks.documents.page_judgement import judge_page
 from tasks.documents.pdf_fonts import dictionary, mend_fonts, show_word_gaps
 from tasks.documents.pdf_images import image_pixels, is_unreadable, page_area
+from tasks.documents.pdf_outline import OutlineEntry, outline_of, placed_headings, title_of
+from tasks.documents.pdf_text import PDF_FAULTS, joined_surrogates, searchable
 from tasks.errors import Rejected
-from tasks.records import Heading, Page, Reject
-
-PDF_FAULTS = (
-    PyPdfError, DependencyError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError,
-    RuntimeError, OSError, StopIteration, struct.error, zlib.error, re.error,
-)  # fmt: skip
-"""What pypdf raises over damaged files: "broken PDF files might cause other Exceptions" (pypdf/errors.py), and do.
-
-`RuntimeError` holds RecursionError and NotImplementedError. MemoryError is not among them.
-"""
+from tasks.records import Page, Reject
 
 _PAGES_BEFORE_RELEASE = 20
-_LINE_TOO_LONG_FOR_A_TITLE = 300
 _HEADER_SEARCH_BYTES = 1 << 16
+_CATALOG = re.compile(rb"\b(\d{1,8})\s+(\d{1,5})\s+obj\b[^>]{0,500}?/Type\s*/Catalog\b")
 _INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
 
 _MEND_FILE = "Open it in a PDF viewer and print or save it anew (or run `qpdf in.pdf out.pdf`), then retry."
 _ADD_TEXT_LAYER = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
-_GENERIC_TITLES = re.compile(
-    r"(?:untitled|title|unknown|none|null|document\d*|cover|front cover|contents|table of contents|目录|封面|无标题|无题|"
-    r"(?:microsoft )?(?:word|powerpoint|excel)(?: presentation| document)?|powerpoint 演示文稿|slide 1|presentation\d*)"
-    r"|.*\.(?:docx?|pptx?|xlsx?|dvi|tex|pdf|indd|qxd|ps|eps|rtf|odt|wpd|pmd|fm|html?|txt|mif|ai|cdr|p65)|(?:file|https?)://.*",
-    re.IGNORECASE,
-)
-_TITLE_PREFIX = re.compile(
-    r"^(?:Microsoft (?:Office )?(?:Word|PowerPoint|Excel)|OpenOffice\S*|FrameMaker)\s*-\s*", re.IGNORECASE
-)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_REMOVED = dict.fromkeys([*range(9), 11, *range(14, 32), 127, 0xFFFE, 0xFFFF])
-_SAME_LOOKS = {
-    code: unicodedata.normalize("NFKC", chr(code))
-    for block in (range(0x2E80, 0x2FE0), range(0xFB00, 0xFB07))
-    for code in block
-    if unicodedata.normalize("NFKC", chr(code)) != chr(code)
-}
 _UNKNOWN_RUN = re.compile("\ufffd+")
 
 # pypdf tells of each fault that it works around; what matters here becomes a Reject.
@@ -120,16 +94,16 @@ def read_pdf(
     if not taken.pages:
         raise _nothing_usable(taken.rejects)
     text = "\n\n".join(taken.texts)
-    entries: list[_OutlineEntry] = []
+    entries: list[OutlineEntry] = []
     if "outline" in skip:
         taken.rejects.append(
             Reject("read", name, "outline", "timeout", f"The outline was given up: {skip['outline']}.", _MEND_FILE)
         )
     else:
         at("outline")
-        entries = _outline(reader)
-    headings = _placed(entries, text, taken.pages)
-    yield Extraction(text, title=_title(reader, entries), headings=headings, pages=tuple(taken.pages))
+        entries = outline_of(reader)
+    headings = placed_headings(entries, text, taken.pages)
+    yield Extraction(text, title=title_of(reader, entries), headings=headings, pages=tuple(taken.pages))
     yield from taken.rejects
 
 
@@ -155,12 +129,14 @@ def _opened(data: bytes) -> pypdf.PdfReader:
 
 
 def _reader_of(data: bytes) -> pypdf.PdfReader:
-    """A reader, of whatever objects there are when the end of the file, with its table of objects, is missing."""
+    """A reader; of whatever objects there are when the end of the file, with its table of objects, is missing."""
     try:
         return pypdf.PdfReader(io.BytesIO(data))
     except PyPdfError:
+        catalog = _CATALOG.search(data)
+        root = b"trailer\n<< /Root %s %s R >>\n" % (catalog[1], catalog[2]) if catalog is not None else b""
         # With an end that points nowhere, pypdf looks for the objects themselves.
-        return pypdf.PdfReader(io.BytesIO(data + b"\nstartxref\n0\n%%EOF\n"))
+        return pypdf.PdfReader(io.BytesIO(b"%s\n%sstartxref\n0\n%%%%EOF\n" % (data, root)))
 
 
 def _damaged(fault: Exception) -> Rejected:
@@ -234,7 +210,7 @@ def _page_text(page: pypdf.PageObject | Exception, name: str, item: str, min_cha
         if isinstance(page, Exception):
             raise page
         mend_fonts(page)
-        raw = _without_surrogates(page.extract_text(visitor_operand_before=show_word_gaps))
+        raw = joined_surrogates(page.extract_text(visitor_operand_before=show_word_gaps))
         sparse = sum(map(len, raw.split())) < min_characters
         pixels, area = (image_pixels(page), page_area(page)) if sparse else (0, 0.0)
         if not raw and not pixels and is_unreadable(page):
@@ -246,13 +222,7 @@ def _page_text(page: pypdf.PageObject | Exception, name: str, item: str, min_cha
     verdict = judge_page(raw, image_pixels=pixels, page_area=area, min_characters=min_characters)
     if verdict is not None:
         return Reject("read", name, item, verdict.reason, verdict.message, _ADD_TEXT_LAYER)
-    return _UNKNOWN_RUN.sub("\ufffd", raw.translate(_REMOVED).translate(_SAME_LOOKS)).strip()
-
-
-def _without_surrogates(text: str) -> str:
-    if _SURROGATE.search(text) is None:
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _UNKNOWN_RUN.sub("\ufffd", searchable(raw)).strip()
 
 
 def _let_go(reader: pypdf.PdfReader) -> None:
@@ -276,118 +246,3 @@ def _nothing_usable(rejects: list[Reject]) -> Rejected:
         reason="no_text_layer",
         remedy=_ADD_TEXT_LAYER,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _OutlineEntry:
-    """A bookmark: its level from 1, and the number of the page it leads to."""
-
-    level: int
-    title: str
-    page: int
-
-
-def _outline(reader: pypdf.PdfReader) -> list[_OutlineEntry]:
-    """The bookmarks that lead to a page, in their order; none when the outline cannot be read."""
-    try:
-        nested = reader.outline
-    except PDF_FAULTS:
-        return []
-    entries: list[_OutlineEntry] = []
-    stack: list[Iterator[Any]] = [iter(nested)]
-    while stack:
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
-        elif isinstance(entry, list):
-            stack.append(iter(entry))
-        elif isinstance(entry, Destination) and (found := _entry(reader, entry, min(len(stack), 9))) is not None:
-            entries.append(found)
-    return entries
-
-
-def _entry(reader: pypdf.PdfReader, destination: Destination, level: int) -> _OutlineEntry | None:
-    try:
-        index = reader.get_destination_page_number(destination)
-        title = _one_line(str(destination.title or ""))
-    except PDF_FAULTS:
-        return None
-    return _OutlineEntry(level, title, index + 1) if index is not None and title else None
-
-
-def _one_line(title: str) -> str:
-    cleaned = _without_surrogates(title).translate(_REMOVED).translate(_SAME_LOOKS)
-    return " ".join(cleaned.split())[:_LINE_TOO_LONG_FOR_A_TITLE]
-
-
-def _placed(entries: list[_OutlineEntry], text: str, pages: list[Page]) -> tuple[Heading, ...]:
-    """The bookmarks as headings, at the line of their page that says the title, else at the page's start.
-
-    A bookmark of a page that was not taken stands at the next page that was.
-    """
-    searchable: dict[int, _PageIndex] = {}
-    headings: list[Heading] = []
-    numbers = [p.number for p in pages]
-    for entry in entries:
-        following = next((i for i, number in enumerate(numbers) if number >= entry.page), None)
-        if following is None:
-            continue
-        page = pages[following]
-        start = None
-        if page.number == entry.page:
-            index = searchable.setdefault(page.number, _PageIndex.of(text, page))
-            start = index.line_of(entry.title)
-        if start is None:
-            same_page = [h.start for h in headings[-1:] if page.start <= h.start < page.end]
-            start = same_page[0] if same_page else page.start
-        headings.append(Heading(entry.level, entry.title, start))
-    return tuple(sorted(headings, key=lambda h: h.start))
-
-
-@dataclass(frozen=True, slots=True)
-class _PageIndex:
-    """A page's characters without white space and case, and where each stands in the text."""
-
-    letters: str
-    offsets: list[int]
-    text: str
-    start: int
-
-    @classmethod
-    def of(cls, text: str, page: Page) -> "_PageIndex":
-        offsets = [i for i in range(page.start, page.end) if not text[i].isspace()]
-        return cls("".join(text[i].lower()[0] for i in offsets), offsets, text, page.start)
-
-    def line_of(self, title: str) -> int | None:
-        """Where the line begins that says `title`, broken over lines or not; None when no line begins so."""
-        wanted = "".join(c.lower()[0] for c in title if not c.isspace())
-        found = self.letters.find(wanted)
-        fallback = None
-        while found >= 0 and wanted:
-            offset = self.offsets[found]
-            line = max(self.text.rfind("\n", self.start, offset) + 1, self.start)
-            before = self.text[line:offset]
-            if not before.strip():
-                return line
-            if fallback is None and len(before) <= 20:
-                fallback = line  # "Chapter 3." or "2.1" before the words of the bookmark
-            found = self.letters.find(wanted, found + 1)
-        return fallback
-
-
-def _title(reader: pypdf.PdfReader, entries: list[_OutlineEntry]) -> str:
-    """The title of the document information unless it is a stopgap, else the first bookmark's; "" without either."""
-    try:
-        information = reader.metadata
-        named = _one_line(str(information.title or "")) if information is not None else ""
-    except PDF_FAULTS:
-        named = ""
-    for title in (_TITLE_PREFIX.sub("", named), entries[0].title if entries else ""):
-        if (
-            len(title) > 1
-            and any(c.isalpha() for c in title)
-            and "\ufffd" not in title
-            and not _GENERIC_TITLES.fullmatch(title)
-        ):
-            return title
-    return ""

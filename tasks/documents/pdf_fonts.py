@@ -7,8 +7,8 @@ Each such font gets the ToUnicode table that it lacks, for the characters that t
 **Fonts that nothing can map** (glyph numbers of one file's own font) are taken out, whereupon pypdf writes U+FFFD for
 each byte: that can be judged, whereas glyph numbers taken for characters cannot.
 
-**Gaps between words** that a line is set with instead of space characters: pypdf looks for half a space's width and takes
-that from whichever glyph has the code of the space, so that whole pages come out without a space. Here, as in
+**Gaps between words** that a line is set with instead of space characters: pypdf looks for half a space's width and
+takes that from whichever glyph has the code of the space, so that whole pages come out without a space. Here, as in
 poppler, a gap counts by its share of the font's size.
 """
 
@@ -45,9 +45,10 @@ _SAME_AS = {
 }  # fmt: skip
 """Predefined CMaps unknown to pypdf, and one that it knows with the same characters for the same bytes."""
 _UNKNOWN = frozenset(
-    [*("/H", "/V", "/EUC-H", "/EUC-V", "/Add-RKSJ-H", "/Add-RKSJ-V", "/CNS-EUC-H", "/CNS-EUC-V", "/KSC-EUC-H")]
-    + [*("/KSC-EUC-V", "/KSCms-UHC-H", "/KSCms-UHC-V", "/KSCms-UHC-HW-H", "/KSCms-UHC-HW-V", "/KSCpc-EUC-H")]
-)
+    f"/{name}-{direction}"
+    for name in ("EUC", "Add-RKSJ", "CNS-EUC", "KSC-EUC", "KSCms-UHC", "KSCms-UHC-HW", "KSCpc-EUC")
+    for direction in "HV"
+) | {"/H", "/V"}
 _MAX_FORM_DEPTH = 3
 _TWO_BYTE_CODES = re.compile(rb"begincodespacerange\s*<0000>\s*<ffff>\s*endcodespacerange", re.IGNORECASE)
 _SHOWING = frozenset([b"Tj", b"TJ", b"'", b'"'])
@@ -210,7 +211,7 @@ def _strings(operands: list[Any]) -> Iterator[bytes]:
 
 @cache
 def _characters(collection: str) -> str:
-    """The collection's characters: the one at index n is that of CID n, "\\0" where there is none."""
+    """The collection's characters: the one at index n is that of CID n, U+0000 where there is none."""
     packed = Path(__file__).with_name("cid").joinpath(f"{collection}.xz").read_bytes()
     return lzma.decompress(packed).decode("utf-32-le")
 

@@ -1,5 +1,6 @@
 """What is on a PDF page besides text: how large its images are, and whether its content could be read at all."""
 
+import io
 import re
 
 import pypdf
@@ -34,14 +35,14 @@ def is_unreadable(page: pypdf.PageObject) -> bool:
     contents = page.get("/Contents")
     found = contents.get_object() if contents is not None else None
     streams = [part.get_object() for part in found] if isinstance(found, ArrayObject) else [found]
-    return any(
-        isinstance(s, StreamObject) and "/Filter" in s and _declared(s) > 20 and not s.get_data() for s in streams
-    )
+    return any(isinstance(s, StreamObject) and not s.get_data() and _stored_bytes(s) > 100 for s in streams)
 
 
-def _declared(stream: StreamObject) -> int:
-    length = stream.get("/Length", 0).get_object() if "/Length" in stream else 0
-    return length if isinstance(length, int) else 0
+def _stored_bytes(stream: StreamObject) -> int:
+    """The size of a stream as it is in the file, its dictionary included; that of an empty one is about 60 bytes."""
+    stored = io.BytesIO()
+    stream.write_to_stream(stored)
+    return len(stored.getvalue())
 
 
 def _drawn_pixels(owner: DictionaryObject, depth: int) -> int:

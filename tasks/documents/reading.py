@@ -74,7 +74,7 @@ def read_documents(
         )  # fmt: skip
     except MemoryError:
         yield Reject(
-            "read", file.name, "", "memory", f"Reading its {file.size_bytes:,} bytes needs more memory than it may have.",
+            "read", file.name, "", "memory", f"Its {file.size_bytes:,} bytes need more memory than there may be used.",
             "Split the file, or raise the memory limit.",
         )  # fmt: skip
 
@@ -153,7 +153,7 @@ def _bytes_of(path: str) -> bytes:
     """
     # Without O_NONBLOCK, opening a pipe waits for its writer for ever.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as opened:
+    with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is no regular file any more")
         return opened.read()

@@ -7,25 +7,25 @@ whose rows has the text column is one Reject.
 
 import codecs
 import csv
-import datetime
-import decimal
+import datetime as dt
 import hashlib
 import io
 import json
 import math
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from tasks.documents.encoding import detect, known_codec, telling_sample
+from tasks.documents.encoding import detect, marked_codec, required_codec, telling_sample
 from tasks.documents.formats import Format
-from tasks.errors import ConfigurationError, Rejected
+from tasks.errors import Rejected
 from tasks.records import Document, JsonValue, Reject, SourceFile
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tasks.documents.reading import DocumentOptions
 
 ROWS_PER_UNIT = 5000
@@ -34,16 +34,9 @@ ROWS_PER_UNIT = 5000
 _PARQUET_BATCH_ROWS = 500
 _SAMPLE_BYTES = 1 << 22
 _HELD_REJECTS = 100
+_WRITE_ROW_AGAIN = "Correct the row, or write the file again, as UTF-8, with a program that quotes its values."
 
 Row: TypeAlias = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _BadRow:
-    """A row that could not be parsed."""
-
-    reason: str
-    message: str
 
 
 def read_records(
@@ -55,44 +48,47 @@ def read_records(
         Rejected: the file as a whole is no such file, or none of its rows has the text column.
         OSError: it cannot be read.
     """
-    rows = {"json_lines": _json_rows, "parquet": _parquet_rows}.get(form, _delimited_rows)(file.path, form, options)
-    seen: set[int] = set()
     held: list[Reject] | None = []  # until one row shows that the columns are right
+    for result in _results(file, form, options, skip, at):
+        if held is None:
+            yield result
+        elif isinstance(result, Reject) and result.reason == "missing_text":
+            held.append(result)
+            if len(held) == _HELD_REJECTS:
+                raise _no_text_column(held, options)
+        else:
+            yield from held
+            yield result
+            held = None
+    if held:
+        raise _no_text_column(held, options)
+    if held is not None:
+        raise Rejected("The file holds no rows.", reason="empty", remedy="Remove it, or write it again.")
+
+
+def _results(
+    file: SourceFile, form: Format, options: "DocumentOptions", skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Document | Reject]:
+    """One result a row, but one for all the rows of a unit that was given up."""
+    rows = _ROWS_OF[form](file.path, form, options)
+    seen: set[int] = set()
     number = 0
     while True:
-        item = f"row {number + 1}"
+        first, item = number + 1, f"row {number + 1}"
         given_up = skip.get(item)
         if given_up is None:
             at(item)
-        unit = islice(rows, ROWS_PER_UNIT)
-        first = number + 1
-        for row in unit:
+        for row in islice(rows, ROWS_PER_UNIT):
             number += 1
-            if given_up is not None:
-                continue
-            result = _result(row, number, file, options, seen)
-            if held is None:
-                yield result
-            elif isinstance(result, Reject) and result.reason == "missing_text" and len(held) < _HELD_REJECTS:
-                held.append(result)
-            elif isinstance(result, Reject) and result.reason == "missing_text":
-                raise _no_text_column(held, options)
-            else:
-                yield from held
-                yield result
-                held = None
+            if given_up is None:
+                yield _result(row, number, file, options, seen)
         if given_up is not None:
             yield Reject(
                 "read", file.name, item, "timeout", f"Rows {first} to {number} were given up: {given_up}.",
                 "Look for an enormous value among these rows, take it out, and retry.",
             )  # fmt: skip
-            held = None
         if number < first + ROWS_PER_UNIT - 1:
-            break
-    if held:
-        raise _no_text_column(held, options)
-    if not number:
-        raise Rejected("The file holds no rows.", reason="empty", remedy="Remove it, or write it again.")
+            return
 
 
 def _no_text_column(held: list[Reject], options: "DocumentOptions") -> Rejected:
@@ -104,143 +100,183 @@ def _no_text_column(held: list[Reject], options: "DocumentOptions") -> Rejected:
 
 
 def _result(
-    row: Row | _BadRow, number: int, file: SourceFile, options: "DocumentOptions", seen: set[int]
+    row: Row | Rejected, number: int, file: SourceFile, options: "DocumentOptions", seen: set[int]
 ) -> Document | Reject:
-    def refused(reason: str, message: str, remedy: str) -> Reject:
-        return Reject("read", file.name, f"row {number}", reason, message, remedy)
+    try:
+        if isinstance(row, Rejected):
+            raise row
+        return _document(row, number, file, options, seen)
+    except Rejected as refused:
+        return Reject("read", file.name, f"row {number}", refused.reason, str(refused), refused.remedy)
 
-    if isinstance(row, _BadRow):
-        return refused(
-            row.reason, row.message, "Correct the row, or write the file again with a program that quotes it."
-        )
-    text = row.get(options.text_column)
-    if not isinstance(text, str) or not text or text.isspace():
-        have = "nothing but white space" if isinstance(text, str) else type(text).__name__
-        columns = ", ".join(list(row)[:20])
-        return refused(
-            "missing_text", f"The column {options.text_column!r} holds no text but {have}; columns: {columns}.",
-            "Fill it in, remove the row, or name another column with `documents.text_column`.",
-        )  # fmt: skip
-    if "\0" in text:
-        return refused("binary", "The text holds zero bytes.", "Remove them: they come from binary data.")
-    identity = row.get(options.id_column)
-    if options.id_column in row and (isinstance(identity, float | list | dict | bool) or identity in (None, "")):
-        return refused(
-            "missing_id", f"The id column {options.id_column!r} holds {identity!r}, neither text nor a whole number.",
-            "Give the row an id, or name another column with `documents.id_column`.",
-        )  # fmt: skip
-    key = str(identity) if options.id_column in row else str(number)
-    fingerprint = int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-    if fingerprint in seen:
-        return refused("duplicate_id", f"The id {key!r} occurs before.", "Make the ids of a file's rows unique.")
+
+def _document(row: Row, number: int, file: SourceFile, options: "DocumentOptions", seen: set[int]) -> Document:
+    """The document of a row.
+
+    Raises:
+        Rejected: "missing_text", "missing_id", "duplicate_id", "binary" or "bad_unicode".
+    """
+    text = _text_of(row, options)
+    key = _id_of(row, number, options)
     title = row.get(options.title_column)
-    used: dict[str, JsonValue] = {
-        "id": key,
-        "title": title if isinstance(title, str) else "",
-        "text": text,
-        "metadata": {name: _json_value(row[name]) for name in options.metadata_columns if name in row},
-    }
+    extra = {name: _json_value(row[name]) for name in options.metadata_columns if name in row}
+    heading = title.strip() if isinstance(title, str) else ""
+    used: dict[str, JsonValue] = {"id": key, "title": heading, "text": text, "metadata": extra}
     try:
         canonical = json.dumps(used, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        return refused(
-            "bad_unicode", "A value holds half a character (a lone surrogate).", "Write the row again as UTF-8."
+    except UnicodeEncodeError as error:
+        raise Rejected(
+            "A value holds bytes that are no text (or half a character).", reason="bad_unicode", remedy=_WRITE_ROW_AGAIN
+        ) from error
+    fingerprint = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    if fingerprint in seen:
+        raise Rejected(
+            f"The id {key!r} occurs before.", reason="duplicate_id", remedy="Make the ids of a file's rows unique."
         )
     seen.add(fingerprint)
-    extra = used["metadata"]
-    assert isinstance(extra, dict)
     return Document(
         source=f"{file.name}#{key}",
         text=text,
-        title=used["title"] if isinstance(used["title"], str) and used["title"].strip() else key,
+        title=heading or key,
         document_hash=hashlib.sha256(canonical).hexdigest(),
         extra=extra,
     )
 
 
-def _json_value(value: Any) -> JsonValue:  # noqa: ANN401
-    """A column's value as JSON has it: dates in ISO 8601, decimals and bytes as text, NaN and infinities as null."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [_json_value(v) for v in value]
-    if isinstance(value, dict):
-        return {str(k): _json_value(v) for k, v in value.items()}
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
+def _text_of(row: Row, options: "DocumentOptions") -> str:
+    text = row.get(options.text_column)
+    if not isinstance(text, str) or not text or text.isspace():
+        have = "nothing but white space" if isinstance(text, str) else type(text).__name__
+        raise Rejected(
+            f"The column {options.text_column!r} holds no text but {have}; columns: {_named(row)}.",
+            reason="missing_text",
+            remedy="Fill it in, remove the row, or name another column with `documents.text_column`.",
+        )
+    if "\0" in text:
+        raise Rejected("The text holds zero bytes.", reason="binary", remedy="Remove them: they come from binary data.")
+    return text
 
 
-def _json_rows(path: str, form: Format, options: "DocumentOptions") -> Iterator[Row | _BadRow]:
+def _id_of(row: Row, number: int, options: "DocumentOptions") -> str:
+    """The row's id; its number where the file has no id column."""
+    if options.id_column not in row:
+        return str(number)
+    identity = row[options.id_column]
+    if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
+        raise Rejected(
+            f"The id column {options.id_column!r} holds {identity!r:.100}, neither text nor a whole number.",
+            reason="missing_id",
+            remedy="Give the row an id, or name another column with `documents.id_column`.",
+        )
+    return str(identity)
+
+
+def _named(columns: Iterable[str]) -> str:
+    """The names of the first columns, in a length fit for a message."""
+    return ", ".join(islice(columns, 20))[:300] or "none"
+
+
+def _json_value(value: Any) -> JsonValue:
+    """A column's value as JSON has it: dates in ISO 8601, bytes in hex, NaN and infinities null, the rest as text."""
+    match value:
+        case float():
+            result: JsonValue = value if math.isfinite(value) else None
+        case None | str() | bool() | int():
+            result = value
+        case list() | tuple():
+            result = [_json_value(v) for v in value]
+        case dict():
+            result = {str(k): _json_value(v) for k, v in value.items()}
+        case dt.date() | dt.time():
+            result = value.isoformat()
+        case bytes():
+            result = value.hex()
+        case _:
+            result = str(value)
+    return result
+
+
+def _json_rows(path: str, form: Format, options: "DocumentOptions") -> Iterator[Row | Rejected]:
     for line in _text_lines(path, options.encoding):
         if not line or line.isspace():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield _BadRow("malformed_row", f"The line is no JSON: {error}.")
+            yield _malformed(f"The line is no JSON: {error}.")
             continue
         yield (
             row
             if isinstance(row, dict)
-            else _BadRow("malformed_row", f"The line is a JSON {type(row).__name__} where an object was expected.")
+            else _malformed(f"The line is a JSON {type(row).__name__} where an object was expected.")
         )
 
 
-def _delimited_rows(path: str, form: Format, options: "DocumentOptions") -> Iterator[Row | _BadRow]:
+def _delimited_rows(path: str, form: Format, options: "DocumentOptions") -> Iterator[Row | Rejected]:
     csv.field_size_limit(sys.maxsize)
     lines = _text_lines(path, options.encoding)
-    header_line = next(lines, "")
-    if form == "tsv":
-        delimiter = "\t"
-    else:
-        found = [d for d in ",;\t|" if options.text_column in next(csv.reader([header_line], delimiter=d), [])]
-        delimiter = found[0] if found else ","
-    header = next(csv.reader([header_line], delimiter=delimiter), [])
-    if options.text_column not in header:
-        raise Rejected(
-            f"The header has no column {options.text_column!r}; it has: {', '.join(header[:20])}.",
-            reason="missing_column",
-            remedy="Name the column that holds the text with `documents.text_column`.",
-        )
+    first_line = next(lines, "").removeprefix("\ufeff")
+    if not first_line.strip():
+        return
+    delimiter = "\t" if form == "tsv" else _delimiter(first_line, options.text_column)
+    header = next(csv.reader([first_line], delimiter=delimiter), [])
+    _check_columns(header, options)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         try:
             values = next(reader, None)
         except csv.Error as error:
-            yield _BadRow("malformed_row", f"The row is no {form.upper()}: {error}.")
+            yield _malformed(f"The row is no {form.upper()}: {error}.")
             continue
         if values is None:
             return
-        if not values:
-            continue
-        if len(values) != len(header):
-            yield _BadRow("malformed_row", f"The row has {len(values)} fields where the header has {len(header)}.")
-        else:
+        if values and len(values) != len(header):
+            yield _malformed(f"The row has {len(values)} fields where the header has {len(header)}.")
+        elif values:
             yield dict(zip(header, values, strict=True))
 
 
+def _delimiter(header: str, text_column: str) -> str:
+    """What separates the columns: a comma, unless the text column only shows with what other programs write."""
+    return next((d for d in ",;\t|" if text_column in next(csv.reader([header], delimiter=d), [])), ",")
+
+
+def _check_columns(names: list[str], options: "DocumentOptions") -> None:
+    if options.text_column not in names:
+        raise Rejected(
+            f"The file has no column {options.text_column!r}; it has: {_named(names)}.",
+            reason="missing_column",
+            remedy="Name the column that holds the text with `documents.text_column`.",
+        )
+    for name in (options.text_column, options.id_column):
+        if names.count(name) > 1:
+            raise Rejected(
+                f"The column {name!r} occurs {names.count(name)} times.",
+                reason="duplicate_column",
+                remedy="Give each column a name of its own.",
+            )
+
+
+def _malformed(message: str) -> Rejected:
+    return Rejected(message, reason="malformed_row", remedy=_WRITE_ROW_AGAIN)
+
+
 def _text_lines(path: str, forced: str | None) -> Iterator[str]:
-    """The lines of a text file, decoded strictly.
+    """The lines of a text file. Bytes that are no text in it become lone surrogates, which cost their row alone.
 
     Raises:
-        Rejected: the encoding is unknown, or a later part of the file does not decode.
+        Rejected: the encoding is unknown, or (UTF-16 and UTF-32) a part of the file does not decode.
     """
-    with open(path, "rb") as binary:
+    with Path(path).open("rb") as binary:
         codec = _codec_of(binary, forced)
         binary.seek(0)
+        errors = "strict" if codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
         try:
-            with io.TextIOWrapper(binary, encoding=codec, newline="") as text:
+            with io.TextIOWrapper(binary, encoding=codec, errors=errors, newline="") as text:
                 yield from text
         except UnicodeDecodeError as error:
             raise Rejected(
-                f"The file is not {codec} throughout: {error.reason} ({error.object[error.start]:#04x}); the rows before are taken.",
+                f"The file is not {codec} throughout: {error.reason}; the rows before are taken.",
                 reason="unknown_encoding",
                 remedy="Convert the file to UTF-8, or name its encoding with `documents.encoding`.",
             ) from error
@@ -248,54 +284,62 @@ def _text_lines(path: str, forced: str | None) -> Iterator[str]:
 
 def _codec_of(binary: IO[bytes], forced: str | None) -> str:
     if forced:
-        codec = known_codec(forced)
-        if codec is None:
-            raise ConfigurationError(f"`documents.encoding` is {forced!r}, which is no encoding known here.")
+        codec = required_codec(forced)
         return "utf-8-sig" if codec == "utf-8" else codec
     head = binary.read(4)
-    for mark, codec in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF32_LE, "utf-32"),
-        (codecs.BOM_UTF32_BE, "utf-32"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if head.startswith(mark):
-            return codec
+    if (marked := marked_codec(head)) is not None:
+        return {"utf-8": "utf-8-sig"}.get(marked, marked[:6])  # the names whose decoders take the mark off
+    binary.seek(0)
+    sample = binary.read(_SAMPLE_BYTES)
+    if sample.count(0) * 10 > len(sample):
+        raise Rejected("The file holds zero bytes.", reason="binary", remedy="Convert it to UTF-8 text.")
     binary.seek(0)
     decoder = codecs.getincrementaldecoder("utf-8")()
+    block = b""
     try:
         while block := binary.read(_SAMPLE_BYTES):
-            if b"\0" in block:
-                raise Rejected("The file holds zero bytes.", reason="binary", remedy="Convert it to UTF-8 text.")
             decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return detect(telling_sample(block))
+        return detect(telling_sample(block)) if block else "utf-8"
     return "utf-8"
 
 
-def _parquet_rows(path: str, form: Format, options: "DocumentOptions") -> Iterator[Row | _BadRow]:
+def _parquet_rows(path: str, form: Format, options: "DocumentOptions") -> Iterator[Row | Rejected]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, pre_buffer=False) as table:
             names = table.schema_arrow.names
-            if options.text_column not in names:
-                raise Rejected(
-                    f"The file has no column {options.text_column!r}; it has: {', '.join(names[:20])}.",
-                    reason="missing_column",
-                    remedy="Name the column that holds the text with `documents.text_column`.",
-                )
+            _check_columns(names, options)
             wanted = {options.text_column, options.id_column, options.title_column, *options.metadata_columns}
-            for batch in table.iter_batches(
-                _PARQUET_BATCH_ROWS, columns=[n for n in names if n in wanted], use_threads=False
-            ):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+            columns = [name for name in names if name in wanted]
+            for batch in table.iter_batches(_PARQUET_BATCH_ROWS, columns=columns, use_threads=False):
+                yield from _batch_rows(batch)
+    except pa.ArrowException as error:
         raise Rejected(
-            f"The Parquet file cannot be read on: {error}; the rows before are taken.",
+            f"The Parquet file cannot be read on: {error}; the rows before, if any, are taken.",
             reason="damaged",
             remedy="Write the file again from its origin.",
         ) from error
+
+
+def _batch_rows(batch: "pa.RecordBatch") -> Iterator[Row | Rejected]:
+    """The rows of a batch; strings that are not UTF-8 cost their row alone."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for index in range(batch.num_rows):
+            try:
+                yield from batch.slice(index, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                yield Rejected(f"A value is not UTF-8: {error}.", reason="bad_unicode", remedy=_WRITE_ROW_AGAIN)
+
+
+_ROWS_OF: Mapping[str, Callable[[str, Format, "DocumentOptions"], Iterator[Row | Rejected]]] = {
+    "json_lines": _json_rows,
+    "csv": _delimited_rows,
+    "tsv": _delimited_rows,
+    "parquet": _parquet_rows,
+}
