@@ -34,7 +34,9 @@ def find_anchors(stretch: Stretch, walls: Offsets, *, walled: bool, max_tokens: 
     after = np.concatenate((walls, [count]))[section]
     since = places - np.concatenate(([0 if walled else -_FULL], places[walls]))[section]
     until = np.concatenate((places[walls], [places[-1] + _FULL if count else 0]))[section] - places
-    eligible = (since >= _LEAST) & (until >= _LEAST)
+    eligible = (
+        (since >= _LEAST) & (until >= _LEAST) & ((b.kinds >= Kind.LINE) | (_line_lengths(b.kinds, places) > _FULL))
+    )
     ranks = (np.uint64(Kind.HEADING) - b.kinds).astype(np.uint64) << np.uint64(61)
     ranks |= stretch.hashes(b.starts) >> np.uint64(3)
     ranks[~eligible] = np.iinfo(np.uint64).max
@@ -47,6 +49,14 @@ def find_anchors(stretch: Stretch, walls: Offsets, *, walled: bool, max_tokens: 
         chosen &= (section > 0) | (places >= _REACH)
     chosen &= (section < len(walls)) | (places <= (places[-1] if count else 0) - _REACH)
     return np.flatnonzero(chosen)
+
+
+def _line_lengths(kinds: npt.NDArray[np.uint8], places: Offsets) -> Offsets:
+    """The length of the line that each boundary is in: what fits a chunk is not to be cut inside."""
+    ends = np.flatnonzero(kinds >= Kind.LINE)
+    edges = np.concatenate(([0], places[ends], places[-1:]))
+    line = np.searchsorted(ends, np.arange(len(kinds)))
+    return edges[line + 1] - edges[line]
 
 
 class _RangeMinimum:

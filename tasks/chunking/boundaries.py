@@ -30,7 +30,7 @@ class Kind(IntEnum):
     SENTENCE = 3
     LINE = 4
     FULL_LINE = 5
-    """A line that ends where a sentence ends: in wrapped prose the better line."""
+    """A line that ends where a sentence ends, among others that do: in wrapped prose the better line."""
     PARAGRAPH = 6
     HEADING = 7
 
@@ -61,6 +61,8 @@ _HEADING_LINES = re.compile(
     r"(?:[=\-~^\"'*+#.:_]{2,300}[ \t]{0,9}\n)?[^\n]{1,300}(?:\n[=\-~^\"'*+#.:_]{2,300}[ \t]{0,9}(?=\n|\Z))?(?=\n|\Z)"
 )
 """A heading's line, with the rules that reStructuredText and Markdown draw above and below it."""
+
+_NEAR_LINES = 8
 
 _HASH_BEFORE_CHARS = 16
 _HASH_AFTER_CHARS = 48
@@ -111,6 +113,8 @@ class Stretch:
         self._token_ends = tokenizer.token_ends(piece)
         context_start = max(0, start - _HASH_BEFORE_CHARS)
         self._contexts = _ContextHash(code_points(text[context_start : self.end + _HASH_AFTER_CHARS]), context_start)
+        self.heading_ends: dict[int, int] = {}
+        """Where the line of each heading ends, by where it begins."""
         self.boundaries = self._find(text, piece, headings)
 
     def tokens_before(self, position: int) -> int:
@@ -164,8 +168,10 @@ class Stretch:
         if self._resume > self.end or self.reaches_text_end:
             ends, starts = np.append(ends, len(piece)), np.append(starts, len(piece))
             kinds = np.append(kinds, _gap_kind(text[self.end : self._resume], int(marks[-1])))
+        _demote_stray_full_lines(kinds)
         for heading in headings:
             if (lines := _HEADING_LINES.match(text, heading)) is not None:
+                self.heading_ends[heading] = lines.end()
                 inside = slice(*np.searchsorted(ends + self.start, (heading, lines.end()), side="right"))
                 kinds[inside][kinds[inside] < Kind.HEADING] = Kind.HEADING_LINE
         return self._measured(ends, starts, kinds)
@@ -211,6 +217,16 @@ def _kinds(lines: Offsets, marks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8
     kinds[(lines == 1) & (marks == Kind.SENTENCE)] = Kind.FULL_LINE
     kinds[lines > 1] = Kind.PARAGRAPH
     return kinds
+
+
+def _demote_stray_full_lines(kinds: npt.NDArray[np.uint8]) -> None:
+    """Makes full lines plain ones where no other is near: one sentence put into a log or a table is not to rule it."""
+    lines = np.flatnonzero((kinds >= Kind.LINE) & (kinds <= Kind.PARAGRAPH))
+    full = kinds[lines] == Kind.FULL_LINE
+    before = np.concatenate(([0], np.cumsum(full)))
+    here = np.flatnonzero(full)
+    near = before[np.minimum(here + 1 + _NEAR_LINES, len(lines))] - before[np.maximum(here - _NEAR_LINES, 0)]
+    kinds[lines[here[near < 2]]] = Kind.LINE
 
 
 def _gap_kind(gap: str, mark: int) -> int:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 
 import numpy as np
 
@@ -57,7 +57,8 @@ def fresh_starts(stretch: Stretch, sections: Sequence[Section], *, max_tokens: i
     tiny = [
         tokens * _TINY_SHARE < max_tokens and size * _TINY_SHARE < max_bytes for tokens, size in _sizes(stretch, heads)
     ]
-    bare = _bare(stretch, heads)
+    edges = [*(int(boundaries.ends[i]) for i in heads), stretch.end]
+    bare = [stretch.heading_ends.get(r.start, 0) >= edge for r, edge in zip(row, edges, strict=True)]
     fresh = []
     for k, head in enumerate(heads, start=1):
         with_next = bare[k - 1] or (tiny[k - 1] and row[k].outer >= row[k - 1].inner)
@@ -95,10 +96,3 @@ def _sizes(stretch: Stretch, heads: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield int(b.tokens_before_end[-1]) - tokens_from, int(b.bytes_before_end[-1]) - bytes_from
     else:
         yield sys.maxsize, sys.maxsize
-
-
-def _bare(stretch: Stretch, heads: Sequence[int]) -> list[bool]:
-    """Which sections are a heading's line without text."""
-    texts = np.concatenate(([0], np.cumsum(stretch.boundaries.kinds > Kind.HEADING_LINE)))
-    edges = [-1, *heads, len(stretch.boundaries.kinds)]
-    return [bool(texts[after] == texts[before + 1]) for before, after in pairwise(edges)]

@@ -157,8 +157,6 @@ class _Splitter:
         """The index of the best boundary from `first` to `last`; None if it is better to cut a word."""
         b = self._stretch.boundaries
         low = self._from_share(position, begin, first)
-        if end is not None:
-            last = self._leaving_a_tail(low, last, end)
         if low <= last:
             window = b.kinds[low : last + 1]
             best = int(window.max())
@@ -167,7 +165,7 @@ class _Splitter:
                 return kept
             candidates = np.flatnonzero(window == best) + low
             if end is not None:
-                candidates = self._leaving_one_chunk(candidates, end)
+                candidates = self._leaving_a_good_rest(candidates, end)
             return int(candidates[self._stretch.least(b.starts[candidates])])
         kinds = b.kinds[first : last + 1]
         latest = last - int(np.argmax(kinds[::-1]))
@@ -206,28 +204,17 @@ class _Splitter:
             ),
         )
 
-    def _leaving_a_tail(self, low: int, last: int, end: int) -> int:
-        """`last`, or the last boundary before it that leaves enough for one more chunk, if `low` allows."""
-        b = self._stretch.boundaries
-        tokens = int(b.tokens_before_end[end]) - _LEAST_TAIL_SHARE * self._options.max_tokens
-        size = int(b.bytes_before_end[end]) - _LEAST_TAIL_SHARE * self._options.max_bytes
-        earlier = (
-            max(
-                int(np.searchsorted(b.tokens_before_start, tokens, side="right")),
-                int(np.searchsorted(b.bytes_before_start, size, side="right")),
-            )
-            - 1
-        )
-        return min(last, earlier) if earlier >= low else last
-
-    def _leaving_one_chunk(self, candidates: Offsets, end: int) -> Offsets:
-        """Those candidates after which the rest fits one chunk; all of them if there are none."""
-        b = self._stretch.boundaries
-        fitting = candidates[
-            (b.tokens_before_end[end] - b.tokens_before_start[candidates] <= self._options.max_tokens)
-            & (b.bytes_before_end[end] - b.bytes_before_start[candidates] <= self._options.max_bytes)
-        ]
-        return fitting if len(fitting) else candidates
+    def _leaving_a_good_rest(self, candidates: Offsets, end: int) -> Offsets:
+        """Those candidates after which the rest up to `end` is one chunk and no crumb, or at least no crumb, or all."""
+        b, o = self._stretch.boundaries, self._options
+        tokens = (b.tokens_before_end[end] - b.tokens_before_start[candidates]) / o.max_tokens
+        rests = np.maximum(tokens, (b.bytes_before_end[end] - b.bytes_before_start[candidates]) / o.max_bytes)
+        enough = rests >= _LEAST_TAIL_SHARE
+        for wish in (enough & (rests <= 1), enough):
+            if wish.any():
+                candidates = candidates[wish]
+                break
+        return candidates
 
     def _inside_word(self, position: int, allowance: int) -> _Cut:
         """A cut between graphemes where there is no boundary; inside one only if it alone passes a bound."""
@@ -266,7 +253,7 @@ class _Splitter:
         return self._before(max(position + 1, min(high, self._torn_until)), position)
 
     def _overlapped(self, begin: int, cut: _Cut) -> int:
-        """Where the chunk after `cut` begins, at most the overlap before it; there at the latest."""
+        """Where the chunk after `cut` begins: at the best boundary within the overlap before it, or at the cut."""
         position = cut.resume
         if not self._options.overlap_tokens:
             return position
@@ -280,9 +267,10 @@ class _Splitter:
         headings = np.flatnonzero(b.kinds[first : here + 1] == Kind.HEADING)
         if len(headings):
             first += int(headings[-1])
-        for start in (int(s) for s in b.starts[first:here]):
+        order = np.argsort(-b.kinds[first:here].astype(np.int64), kind="stable") + first
+        for start in b.starts[order].tolist():
             if self._tokenizer.count(self._text[start : cut.end]) <= self._options.overlap_tokens:
-                return start
+                return int(start)
         return position
 
     def _at(self, index: int) -> _Cut:
