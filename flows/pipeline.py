@@ -91,7 +91,7 @@ class Pipeline:
         self._count_kept(found)
         self._note_left()
         lost = self._lost_sources(doubt, found, finished=set())
-        self._refuse_rash_removal(found.removed, _not_in_files(lost, found), found)
+        self._refuse_rash_removal(found.removed, _not_in_files(lost, found), found, doubt)
         settled = set(found.removed["source"].to_pylist())
         try:
             if found.jobs or found.removed.num_rows or lost:
@@ -145,12 +145,12 @@ class Pipeline:
         files = progress.files - sum(self._files_in.values())
         self._report.left = LeftCounts(files=files, chunks=progress.chunks_cut - progress.chunks_loaded)
 
-    def _refuse_rash_removal(self, gone: pa.Table, lost: set[str], found: Scan) -> None:
-        """Judge documents whose rows would go, those that an interrupted run had begun to bring in among them."""
-        begun = len(lost.difference(gone["source"].to_pylist()))
+    def _refuse_rash_removal(self, gone: pa.Table, lost: set[str], found: Scan, doubt: Doubt) -> None:
+        """Judge documents whose rows would go; those that an interrupted run had begun to bring in count as known."""
+        begun = self._begun(found, doubt)
         refuse_rash_removal(
-            _with_rows(gone) + begun,
-            found.known + begun,
+            _with_rows(gone) + len(lost & begun),
+            found.known + len(begun),
             self._settings.sources.max_removed_share,
             self._sources,
             listed=found.files,
@@ -331,6 +331,15 @@ class Pipeline:
             and not is_below(source, unread)
         }
 
+    def _begun(self, found: Scan, doubt: Doubt) -> set[str]:
+        """Sources that may have rows, by what an interrupted run has left, and have none by the manifest."""
+        if not doubt.rows:
+            return set()
+        known = pa.concat_tables([found.previous, found.kept, found.removed])
+        known = known.filter(pc.greater(known["chunks"], 0))
+        scope = self._scope()
+        return {source for source in doubt.rows if is_below(source, scope)}.difference(known["source"].to_pylist())
+
     def _named(self, part: str) -> Checkpoint:
         return lambda step: self._checkpoint(f"{part}: {step}")
 
@@ -346,7 +355,7 @@ class Pipeline:
             pc.is_in(previous["path"], value_set=pa.array(sorted(self._spoiled), pa.string())),
         )
         gone = pa.concat_tables([found.removed, previous.filter(pc.invert(there))])
-        self._refuse_rash_removal(gone, lost, found)
+        self._refuse_rash_removal(gone, lost, found, doubt)
         self._report.documents.removed = _with_rows(gone)
         self._report.chunks.deleted += stage.remove(gone, {source: doubt.rows[source] for source in lost})
 

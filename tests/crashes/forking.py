@@ -28,7 +28,7 @@ from tasks.milvus import writer
 _FOR_THE_CHILDREN = (openai, pymilvus)  # each would spend seconds on importing them
 
 
-PART_CHUNKS = 20
+PART_CHUNKS = 40
 """Of a part of these runs: a small corpus then has several, and a document longer than one."""
 
 

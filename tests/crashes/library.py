@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.flows.prose import chinese, english
 
-LONG_SENTENCES = 45
+LONG_SENTENCES = 100
 """With `MAX_TOKENS` one chunk each, and so more than two parts hold."""
 
 MAX_TOKENS = 32

@@ -89,17 +89,3 @@ def assert_rows_are_the_lakes(site: Site, rows: Mapping[str, Row]) -> None:
                 )
                 owned.update(table["id"].to_pylist())
     assert rows.keys() == owned
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Processes whose command line or environment names `folder`."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(folder).encode() in told:
-                found.append(int(process.name))
-    return found

@@ -1,7 +1,7 @@
 """States of one site that a test can go back to: its corpus, lake and collection as they were, times of files included."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.crashes import library
@@ -24,13 +24,25 @@ class States:
         self.rows: dict[str, Mapping[str, Row]] = {"new": site.rows()}
         library.edit(site.corpus)
         self.save("edited")
-        self.undisturbed = {"edited": runs.ingest(site)}
+        runs.ingest(site)
         assert_tidy(site)
         self.rows["edited"] = site.rows()
 
     def folder_of(self, name: str) -> Path:
         """Where the state `name` is saved."""
         return self._saved / name
+
+    def prepare(self, name: str, change: Callable[[Path, Path], None]) -> None:
+        """Save as `name` the state `edited` with a changed corpus, and keep the rows that a run then makes; once.
+
+        `change` is given the corpus, and the corpus as it was at first.
+        """
+        if name not in self.rows:
+            site = self.back_to("edited")
+            change(site.corpus, self.folder_of("new") / "corpus")
+            self.save(name)
+            self._runs.ingest(site)
+            self.rows[name] = site.rows()
 
     def save(self, name: str) -> None:
         """Keep the site as it is now under `name`."""

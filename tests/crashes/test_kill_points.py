@@ -20,25 +20,18 @@ OF_A_FIRST_RUN: list[Step] = [
     ("part: cut", 1),
     ("vectors: append: journalled", 2),
     ("collection: upserted", 1),
-    ("manifest: written", 1),
     ("manifest: renamed", 1),
     ("vectors: seal: renamed", 1),
-    ("collection: upserted", 4),
-    ("manifest: delta deleted", 1),
-    ("chunks: removed", 1),
+    ("collection: upserted", 9),
 ]
 OF_A_LATER_RUN: list[Step] = [
-    ("jobs: claimed", 1),
     ("part: cut", 2),
     ("vectors: append: journalled", 2),
-    ("vectors: seal: indexed", 1),
     ("collection: upserted", 1),
     ("load: readable", 1),
     ("collection: deleted", 1),
-    ("rejects: renamed", 1),
     ("manifest: written", 1),
     ("manifest: renamed", 1),
-    ("load: marked as leaving", 1),
     ("load: gone rows deleted", 1),
     ("load: removed", 1),
     ("manifest: delta deleted", 2),
@@ -82,30 +75,23 @@ def bring_back(corpus: Path, first: Path) -> None:
         shutil.copy2(first / name, corpus / name)
 
 
-@pytest.mark.parametrize(
-    ("step", "occurrence", "change"),
-    [
-        ("collection: upserted", 4, edit_once_more),
-        ("load: readable", 1, edit_once_more),
-        ("collection: deleted", 2, edit_once_more),
-        ("manifest: written", 1, edit_once_more),
-        ("load: marked as leaving", 1, bring_back),
-        ("load: gone rows deleted", 1, bring_back),
-    ],
-)
-def test_documents_that_change_again_after_the_kill_leave_no_row_of_the_version_between(
-    step: str, occurrence: int, change: Callable[[Path, Path], None], states: States, runs: Runs
-) -> None:
-    site = states.back_to("edited")
-    change(site.corpus, states.folder_of("new") / "corpus")
-    library.replace(states.folder_of("changed") / "corpus", site.corpus)
-    runs.ingest(site)
-    wanted = site.rows()
+CHANGES: dict[str, Callable[[Path, Path], None]] = {"edited once more": edit_once_more, "brought back": bring_back}
+AFTERWARDS: list[tuple[str, int, str]] = [
+    ("collection: upserted", 4, "edited once more"),
+    ("collection: deleted", 1, "edited once more"),
+    ("load: gone rows deleted", 1, "brought back"),
+]
 
-    states.back_to("edited")
+
+@pytest.mark.parametrize(("step", "occurrence", "change"), AFTERWARDS)
+def test_documents_that_change_again_after_the_kill_leave_no_row_of_the_version_between(
+    step: str, occurrence: int, change: str, states: States, runs: Runs
+) -> None:
+    states.prepare(change, CHANGES[change])
+    site = states.back_to("edited")
     runs.ingest(site, step, occurrence)
-    library.replace(site.corpus, states.folder_of("changed") / "corpus")
-    states.assert_converges(wanted, kills=1)
+    library.replace(site.corpus, states.folder_of(change) / "corpus")
+    states.assert_converges(states.rows[change], kills=1)
 
 
 @pytest.mark.thorough
@@ -121,3 +107,18 @@ def test_a_kill_at_any_step_converges(state: str, states: States, runs: Runs) ->
         if state == "edited":
             states.assert_nothing_vanished()
         states.assert_converges(states.rows[state], kills=1)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_kill_at_any_step_and_then_another_change_converge(change: str, states: States, runs: Runs) -> None:
+    states.prepare(change, CHANGES[change])
+    states.back_to("edited")
+    passed: Counter[str] = Counter()
+    for step in runs.ingest(states.site).steps:
+        passed[step] += 1
+        site = states.back_to("edited")
+        runs.ingest(site, step, passed[step])
+        library.replace(site.corpus, states.folder_of(change) / "corpus")
+        states.assert_converges(states.rows[change], kills=1)

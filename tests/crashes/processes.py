@@ -1,0 +1,56 @@
+"""The command in processes of its own, as a user starts, signals and kills it."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.flows.site import Site
+
+PATIENCE_S = 60.0
+
+
+@contextmanager
+def started(site: Site, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """`millrace ingest` over the corpus, in a process group of its own; whatever happens, nothing of it is left."""
+    process = subprocess.Popen(
+        [*site.command("ingest", str(site.corpus)), *more],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=site.process_environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        until(lambda: not processes_of(site.folder), "processes are left behind")
+
+
+def until(there: Callable[[], bool], otherwise: str, *, patience_s: float = PATIENCE_S) -> None:
+    """Return when `there` is true; that it becomes so is part of the claim."""
+    deadline = time.monotonic() + patience_s
+    while not there():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.01)
+
+
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> None:
+    """Send the signal to the whole process group, as a terminal does, or a service manager."""
+    os.killpg(process.pid, number)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Living processes whose environment or command line names `folder`."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(folder).encode() in told:
+                found.append(int(process.name))
+    return found
