@@ -98,6 +98,58 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
 
 
 @millrace.command()
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
+@click.option("--repair", is_flag=True, help="Heal what does not agree from the lake; buy only what the lake lacks.")
+@_common
+def verify(
+    sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, repair: bool, as_json: bool
+) -> None:
+    """Compare sources, lake and collection row by row; exit 0 only if all agree.
+
+    Without SOURCE, documents are compared with the files that they were read from. What has changed in the sources is
+    left to `ingest`, also by --repair.
+
+    \b
+      millrace verify docs/
+      millrace verify docs/ --repair
+      millrace verify --json
+    """
+    settings = _settings(config, overrides)
+    paths = [source.absolute() for source in sources]
+    if repair:
+        from flows.repair import repair as look
+    else:
+        from flows.verify import verify as look
+    report = look(settings, paths, as_json=as_json)
+    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    sys.exit(report.exit_code)
+
+
+@millrace.command()
+@click.option("--into", default="", metavar="COLLECTION", help="Another collection: a new one, or an empty one.")
+@click.option("--drop", is_flag=True, help="Drop the collection first; searches find nothing until it is back.")
+@_common
+def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop: bool, as_json: bool) -> None:
+    """Make the collection again from the lake, without one API call.
+
+    Rows are upserted over those that are there, so that searches go on finding them, and what no document owns goes
+    last. Another server is named by milvus.uri.
+
+    \b
+      millrace rebuild
+      millrace rebuild --into documents_new
+      millrace rebuild --set milvus.uri=http://milvus.example:19530
+    """
+    from flows.rebuild import rebuild as rebuild_collection
+
+    report = rebuild_collection(_settings(config, overrides), into=into, drop=drop, quiet=as_json)
+    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    if report.error:
+        click.echo(f"millrace: {report.error}", err=True)
+    sys.exit(report.exit_code)
+
+
+@millrace.command()
 @click.argument("query")
 @click.option("--filter", "expression", default="", metavar="EXPRESSION", help="A Milvus filter on `metadata`.")
 @_common
@@ -155,6 +207,27 @@ def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = 
 
     shown = outstanding_rejects(_settings(config, overrides), reason=reason)
     _print_result(shown.as_json(), shown.lines(), as_json=as_json)
+
+
+@rejects.command("retry")
+@click.option("--reason", default="", metavar="REASON", help="Only the rejects with this reason.")
+@_common
+def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Try the rejected items again; what now works leaves the list.
+
+    Their files are read again, whole, under the present settings; no other file is looked at.
+
+    \b
+      millrace rejects retry
+      millrace rejects retry --reason timeout --set documents.timeout_s=300
+    """
+    from flows.retry import retry_rejects
+
+    report = retry_rejects(_settings(config, overrides), reason=reason, quiet=as_json)
+    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    if report.error:
+        click.echo(f"millrace: {report.error}", err=True)
+    sys.exit(report.exit_code)
 
 
 def main() -> NoReturn:

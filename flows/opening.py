@@ -25,7 +25,7 @@ from tasks.embedding import (
     make_client,
 )
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
-from tasks.lake import Checkpoint, Lease, hold, make_folder, pass_by
+from tasks.lake import Checkpoint, Lake, Lease, hold, make_folder, pass_by
 from tasks.milvus import Collection, CollectionShape, is_lite, one_spelling, without_credentials
 from tasks.parts import PART_CHUNKS, PartOrigin
 from tasks.records import EmbeddingSpace
@@ -123,6 +123,30 @@ def open_collection(
     )
 
 
+def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    """Drop the collection of the settings, whatever its shape."""
+    milvus = settings.milvus
+    token = environment.get(milvus.token_env, "")
+    Collection.drop(uri=milvus.uri, name=milvus.collection, token=token, timeout_s=milvus.timeout_s)
+
+
+def shown_uri(settings: Settings) -> str:
+    """Where Milvus is, without what it may carry of credentials."""
+    return without_credentials(settings.milvus.uri)
+
+
+def existing_lake(settings: Settings) -> Lake:
+    """The lake of the settings, to be read. Raises `ConfigurationError` when it knows nothing of the collection."""
+    path = Path(settings.lake.path)
+    lake = Lake.open(path, settings.milvus.collection, read_only=True)
+    if not lake.collection_dir.is_dir():
+        raise ConfigurationError(
+            f"there is no lake of collection {settings.milvus.collection} at {path}; "
+            "run `millrace ingest` first, or say where it is with --set lake.path=..."
+        )
+    return lake
+
+
 def collection_is_gone(settings: Settings) -> bool:
     """Whether Milvus Lite has nothing at its path; a server is not asked."""
     uri = settings.milvus.uri
@@ -134,8 +158,8 @@ def gone_collection(settings: Settings, documents: int) -> CollectionMissing:
     milvus = settings.milvus
     return CollectionMissing(
         f"there is no collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
-        f"{documents:,} documents that have rows in it. `millrace rebuild` makes it again from the lake, without buying "
-        "anything; if it was moved, correct milvus.uri"
+        f"{documents:,} documents that have rows in it. `millrace rebuild` makes it again from the lake, without "
+        "buying anything; if it was moved, correct milvus.uri"
     )
 
 

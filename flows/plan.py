@@ -40,7 +40,7 @@ class Plan:
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `plan --json` prints."""
-        return asdict(self)
+        return asdict(self) | {"rejects": dict(self.rejects)}  # asdict makes nonsense of a Counter
 
     def lines(self) -> list[str]:
         """The plan for people."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
+from typing import Protocol
 
 from tasks.embedding import Activity, ModelSpec, Tally
 
@@ -109,8 +110,33 @@ class Progress:
         return share if share > _TOO_LITTLE_TO_GO_BY else None
 
 
+@dataclass(slots=True)
+class RowProgress:
+    """Rows of a collection that were `doing`, of `rows` in all."""
+
+    doing: str
+    rows: int = 0
+    done: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    def lines(self) -> list[str]:
+        """The state in one line."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        fields = [f"rows {self.done:,} of {self.rows:,} {self.doing}", f"{self.done / seconds:,.0f} rows/s"]
+        if self.done > self.rows * _TOO_LITTLE_TO_GO_BY:
+            fields.append(f"{_clock(seconds * (self.rows - self.done) / self.done)} left")
+        return [" · ".join(fields)]
+
+
+class Shown(Protocol):
+    """Something whose state can be shown."""
+
+    def lines(self) -> list[str]:
+        """The state for people."""
+
+
 @contextlib.contextmanager
-def shown(progress: Progress, *, quiet: bool) -> Iterator[None]:
+def shown(progress: Shown, *, quiet: bool) -> Iterator[None]:
     """Show `progress` on standard error until the block ends: live on a terminal, in plain lines elsewhere."""
     if quiet:
         yield
@@ -126,7 +152,7 @@ def shown(progress: Progress, *, quiet: bool) -> Iterator[None]:
         thread.join()
 
 
-def _live(progress: Progress, stop: Event) -> None:
+def _live(progress: Shown, stop: Event) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -137,7 +163,7 @@ def _live(progress: Progress, stop: Event) -> None:
             live.update(text, refresh=True)
 
 
-def _plain(progress: Progress, stop: Event) -> None:
+def _plain(progress: Shown, stop: Event) -> None:
     while not stop.wait(_PLAIN_EVERY_S):
         print(" | ".join(progress.lines()), file=sys.stderr, flush=True)  # noqa: T201 - the terminal is this module's
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,13 @@ from tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, pass_by
 
 
 def ingest_here(
-    settings: Settings, sources: Sequence[Path], *, quiet: bool, checkpoint: Checkpoint = pass_by
+    settings: Settings,
+    sources: Sequence[Path],
+    *,
+    quiet: bool,
+    again: Collection[str] = (),
+    command: str = "ingest",
+    checkpoint: Checkpoint = pass_by,
 ) -> RunReport:
     """Run `ingest` in this process, without Prefect; what happened, also when it was stopped.
 
@@ -27,7 +33,16 @@ def ingest_here(
     before anything is started.
     """
     with interruptible() as interrupt:
-        return asyncio.run(ingest(settings, sources, quiet=quiet, interrupt=interrupt, checkpoint=checkpoint))
+        run = ingest(
+            settings,
+            sources,
+            quiet=quiet,
+            again=again,
+            command=command,
+            interrupt=interrupt,
+            checkpoint=checkpoint,
+        )
+        return asyncio.run(run)
 
 
 async def ingest(
@@ -35,11 +50,15 @@ async def ingest(
     sources: Sequence[Path],
     *,
     quiet: bool,
+    again: Collection[str] = (),
+    command: str = "ingest",
     interrupt: Interrupt | None = None,
     prepare: Callable[[Pipeline], None] = lambda _: None,
     checkpoint: Checkpoint = pass_by,
 ) -> RunReport:
     """Run `ingest`; `prepare` may wrap the pipeline's stages before it starts, `interrupt` may cut it short.
+
+    Documents in `again` are read whatever their files look like. The run is recorded as one of `command`.
 
     Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
@@ -53,9 +72,9 @@ async def ingest(
         opening.hold_collection(settings),
     ):
         report = RunReport(run=new_run_id(), collection=settings.milvus.collection, model=model.spec.name)
-        record = _Record(lake, settings, report)
+        record = _Record(lake, settings, report, command)
         progress = Progress()
-        pipeline = Pipeline(settings, sources, lake, report, progress, checkpoint=checkpoint)
+        pipeline = Pipeline(settings, sources, lake, report, progress, again=again, checkpoint=checkpoint)
         prepare(pipeline)
         with record.kept(), shown(progress, quiet=quiet):
             try:
@@ -82,7 +101,8 @@ async def ingest(
 class _Record:
     """The run's record in the lake: begun when the run begins, finished however it ends."""
 
-    def __init__(self, lake: Lake, settings: Settings, report: RunReport) -> None:
+    def __init__(self, lake: Lake, settings: Settings, report: RunReport, command: str) -> None:
+        self._command = command
         self._lake = lake
         self._settings = settings
         self._report = report
@@ -107,7 +127,7 @@ class _Record:
         self._lake.runs.save(
             RunRecord(
                 id=report.run,
-                command="ingest",
+                command=self._command,
                 started=started.isoformat(timespec="seconds"),
                 ended=ended.isoformat(timespec="seconds") if ended else None,
                 exit=report.exit_code if ended else None,

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pyarrow.compute as pc
 
 from configs.settings import Settings
-from tasks.errors import ConfigurationError
-from tasks.lake import Lake, RunRecord
+from flows.opening import existing_lake
+from tasks.lake import RunRecord
 from tasks.records import JsonValue
 
 _RUNS_SHOWN = 10
@@ -67,7 +66,7 @@ class RejectList:
 
 def lake_status(settings: Settings) -> Status:
     """The totals and runs of the collection that the settings name."""
-    lake = _existing(settings)
+    lake = existing_lake(settings)
     manifest = lake.manifest.read()
     reasons = Counter(lake.rejects.outstanding()["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
@@ -84,20 +83,10 @@ def lake_status(settings: Settings) -> Status:
 
 def outstanding_rejects(settings: Settings, *, reason: str = "") -> RejectList:
     """The rejected items that still wait for a remedy, all or with one reason."""
-    table = _existing(settings).rejects.outstanding()
+    table = existing_lake(settings).rejects.outstanding()
     if reason:
         table = table.filter(pc.equal(table["reason"], reason))
     return RejectList(tuple(table.sort_by([("source", "ascending"), ("item", "ascending")]).to_pylist()))
-
-
-def _existing(settings: Settings) -> Lake:
-    path = Path(settings.lake.path)
-    if not (path / settings.milvus.collection).is_dir():
-        raise ConfigurationError(
-            f"there is no lake of collection {settings.milvus.collection} at {path}; "
-            "run `millrace ingest` first, or say where it is with --set lake.path=..."
-        )
-    return Lake.open(path, settings.milvus.collection, read_only=True)
 
 
 def _summary(run: RunRecord) -> str:

@@ -1,6 +1,6 @@
 """The collection against the lake, row by row: by id and by a hash of the content, not by counts.
 
-Joins `lake` (through `tasks.owned`) and `milvus`. Memory: 9 bytes a row of the collection, and one part.
+Joins `lake` (through `tasks.owned`) and `milvus`. Memory: 9 bytes a row of the collection, and one part at a time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Fault = Literal["missing", "content", "metadata", "vector", "doubled"]
 _SERVER_TOLERANCE = 1e-6
 """Of each number of a vector. Lite gives back the very bits; an index that keeps vectors scaled may lose the last."""
 
-_LOOK_AGAIN = 64
+_DIVIDED_BY = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,25 +55,74 @@ class Stranger:
     source: str
 
 
+class Census:
+    """The ids of a collection as they are now, and which of them somebody owns. 9 bytes a row."""
+
+    def __init__(self, collection: Collection) -> None:
+        """List the ids. Raises `CollectionError` as the collection does."""
+        self._collection = collection
+        pages = [_hashes(ids) for ids in collection.ids()]
+        self._ids = np.unique(np.concatenate([np.empty(0, np.int64), *pages]))
+        self._owned = np.zeros(len(self._ids), np.bool_)
+        self.rows = collection.count()
+
+    def own(self, ids: Sequence[str]) -> None:
+        """Note that these rows have an owner; it is no error when they are not there."""
+        if len(self._ids):
+            places, there = self._find(_hashes(ids))
+            self._owned[places[there]] = True
+
+    def count_strangers(self) -> int:
+        """How many ids nobody owns, of those noted so far."""
+        return int(len(self._owned) - np.count_nonzero(self._owned))
+
+    def strangers(self) -> Iterator[list[Stranger]]:
+        """The rows that nobody owns, in batches. What has come since the census is not among them."""
+        if not self.count_strangers():
+            return
+        for ids in self._collection.ids():
+            places, there = self._find(_hashes(ids))
+            unowned = [ids[i] for i in np.flatnonzero(there & ~self._owned[places])]
+            told = {row.id: row for row in self._collection.fetch([i for i in unowned if addressable(i)])}
+            if unowned:
+                yield [Stranger(i, _source(told.get(i))) for i in unowned]
+
+    def doubled(self) -> frozenset[str]:
+        """The ids that several rows have: a server shows one of them, and counts them all."""
+        if self.rows <= len(self._ids):
+            return frozenset()
+        return frozenset(row_id for ids in self._collection.ids() for row_id in self._doubled_among(ids))
+
+    def _doubled_among(self, ids: Sequence[str]) -> list[str]:
+        """Those of `ids`, all of them there, that several rows have; divided until they are found."""
+        ids = [row_id for row_id in ids if addressable(row_id)]
+        if not ids or self._collection.count(ids) <= len(ids):
+            return []
+        if len(ids) == 1:
+            return list(ids)
+        step = max(1, len(ids) // _DIVIDED_BY)
+        return [found for i in range(0, len(ids), step) for found in self._doubled_among(ids[i : i + step])]
+
+    def _find(self, hashes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        places = np.minimum(np.searchsorted(self._ids, hashes), len(self._ids) - 1)
+        return places, self._ids[places] == hashes
+
+
 class Comparison:
-    """One comparison of a collection: first every part by `compare`, then what is left by `strangers`."""
+    """One comparison of a collection with what documents own."""
 
     def __init__(self, collection: Collection, stores: Stores) -> None:
-        """List the ids of the collection."""
+        """Take the census, and look for rows that are there twice."""
         self._collection = collection
         self._stores = stores
-        pages = [_hashes(ids) for ids in collection.ids()]
-        self._seen = np.unique(np.concatenate([np.empty(0, np.int64), *pages]))
-        self._owned = np.zeros(len(self._seen), np.bool_)
-        self.rows = collection.count()
-        # Milvus shows one of several rows with one id, but counts them all.
-        self._doubled = self._find_doubled() if self.rows > len(self._seen) else frozenset()
+        self.census = Census(collection)
+        self._doubled = self.census.doubled()
 
     def compare(self, owned: OwnedRows) -> Compared:
         """The rows of one part, each against the row of the collection that has its id."""
         rows = owned.rows
         ids = rows["id"].to_pylist()
-        self._note_owned(ids)
+        self.census.own(ids)
         stored = {row.id: row for row in self._collection.fetch(ids, with_vectors=True)}
         vectors, there = self._stores.read(owned)
         same_vector = self._same_vectors([stored.get(row_id) for row_id in ids], vectors)
@@ -89,29 +138,6 @@ class Comparison:
                 faults[position] = fault
         return Compared(owned, faults, vectors, there)
 
-    def count_strangers(self) -> int:
-        """How many ids of the collection no part has had."""
-        return int(len(self._owned) - np.count_nonzero(self._owned))
-
-    def strangers(self) -> Iterator[list[Stranger]]:
-        """The rows that no part has had, in batches."""
-        if not self.count_strangers():
-            return
-        for ids in self._collection.ids():
-            places = np.searchsorted(self._seen, hashes := _hashes(ids))
-            places = np.minimum(places, len(self._seen) - 1)
-            known = (self._seen[places] != hashes) | self._owned[places]  # what came since is somebody else's
-            unowned = [ids[i] for i in np.flatnonzero(~known)]
-            told = {row.id: row for row in self._collection.fetch([i for i in unowned if addressable(i)])}
-            if unowned:
-                yield [Stranger(i, _source(told.get(i))) for i in unowned]
-
-    def _note_owned(self, ids: Sequence[str]) -> None:
-        hashes = _hashes(ids)
-        places = np.minimum(np.searchsorted(self._seen, hashes), max(len(self._seen) - 1, 0))
-        if len(self._seen):
-            self._owned[places[self._seen[places] == hashes]] = True
-
     def _same_vectors(self, stored: Sequence[StoredRow | None], vectors: Vectors) -> npt.NDArray[np.bool_]:
         """Whether each row has this vector: bool (n,); what is not there has not."""
         same = np.zeros(len(stored), np.bool_)
@@ -122,20 +148,6 @@ class Comparison:
             if not same[position] and not self._collection.is_lite:
                 same[position] = np.allclose(row.vector, vectors[position], rtol=_SERVER_TOLERANCE, atol=0)
         return same
-
-    def _find_doubled(self) -> frozenset[str]:
-        return frozenset(row_id for ids in self._collection.ids() for row_id in self._doubled_among(ids))
-
-    def _doubled_among(self, ids: Sequence[str]) -> list[str]:
-        """Those of `ids`, all of them there, that more than one row has; halved until they are found."""
-        ids = [row_id for row_id in ids if addressable(row_id)]
-        surplus = self._collection.count(ids) - len(ids) if ids else 0
-        if surplus <= 0:
-            return []
-        if len(ids) == 1:
-            return list(ids)
-        step = max(1, len(ids) // _LOOK_AGAIN)
-        return [found for i in range(0, len(ids), step) for found in self._doubled_among(ids[i : i + step])]
 
 
 def addressable(row_id: str) -> bool:
@@ -175,7 +187,8 @@ def _source(row: StoredRow | None) -> str:
 
 
 def _hashes(ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Python's own 64-bit hash of each id, seeded by the process: with 10 million rows owned and 1,000 not, one of
-    these is taken for owned with odds of 1 in 10^9.
+    """Python's own 64-bit hash of each id, seeded by the process.
+
+    With 10 million rows owned and 1,000 not, one of these is taken for owned with odds of 1 in 10^9.
     """
     return np.fromiter((hash(row_id) for row_id in ids), np.int64, len(ids))

@@ -1,6 +1,6 @@
 """What the lake says the collection holds: the rows that the manifest's documents own, a part at a time.
 
-Joins nothing but the lake: the manifest names parts, the parts hold rows, and rows of documents that a part has outlived
+Joins nothing but the lake: the manifest names parts, the parts hold rows, and rows of documents that have moved on
 are nobody's. What cannot be read comes as damage with the documents that it concerns, so that nobody takes a row that
 is merely unknown for one that nobody owns.
 """
@@ -39,8 +39,12 @@ class OwnedRows:
 
 
 def owned_rows(lake: Lake, manifest: pa.Table) -> Iterator[OwnedRows]:
-    """The rows of every document of `manifest`, in order of job and part; one part in memory at a time."""
-    live = manifest.filter(pc.greater(manifest["chunks"], 0)).sort_by("job")
+    """The rows of every document of `manifest`, in order of job and part; one part in memory at a time.
+
+    Rows of a document that an interrupted run was deleting are nobody's any more.
+    """
+    stays = pc.and_(pc.greater(manifest["chunks"], 0), pc.not_equal(manifest["status"], "leaving"))
+    live = manifest.filter(stays).sort_by("job")
     jobs, starts = np.unique(live["job"].to_numpy(), return_index=True)
     ends = [*starts[1:].tolist(), live.num_rows]
     for job, start, end in zip(jobs.tolist(), starts.tolist(), ends, strict=True):

@@ -1,0 +1,219 @@
+"""`rebuild`: the collection again from the lake, without one request to the provider; also elsewhere.
+
+A collection that is there is upserted over, and only then loses what no document owns, so that a search finds every
+live document all the while.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from configs.settings import Settings
+from flows import opening
+from flows.progress import RowProgress, shown
+from flows.recording import recorded
+from flows.verify import require_dimensions
+from tasks.compare import Census
+from tasks.errors import CollectionError, ConfigurationError
+from tasks.lake import Lake, new_run_id
+from tasks.milvus import Collection
+from tasks.owned import OwnedRows, Stores, Vectors, owned_rows
+from tasks.repair import ahead, delete_strangers, upsert_fit
+
+_NAMED = 20
+
+
+@dataclass(slots=True)
+class RebuildReport:
+    """What was brought back. `lacking` says, for each row that was not, its document and why."""
+
+    lake_collection: str
+    collection: str
+    uri: str
+    documents: int = 0
+    rows: int = 0
+    upserted: int = 0
+    deleted: int = 0
+    lacking: list[dict[str, str]] = field(default_factory=list)
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every row is in and no other, 3 when some could not be brought back, 1 when others stay."""
+        return 1 if self.error else 3 if self.lacking else 0
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `rebuild --json` prints."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The report for people; of what is lacking, the first."""
+        rate = self.upserted / self.seconds if self.seconds else 0
+        lines = [
+            f"collection {self.collection} at {self.uri}: {self.documents:,} documents; "
+            f"{self.upserted:,} of {self.rows:,} rows upserted, {self.deleted:,} deleted; "
+            f"{self.seconds:.1f} s, {rate:,.0f} rows/s; nothing was bought"
+        ]
+        if self.lacking:
+            lines.append(f"lacking    {len(self.lacking):,}; `millrace verify --repair` brings them back")
+            lines += [f"    {one['source']}  {one['item']}: {one['why']}" for one in self.lacking[:_NAMED]]
+        if len(self.lacking) > _NAMED:
+            lines.append(f"    and {len(self.lacking) - _NAMED:,} more; --json lists all")
+        return lines
+
+
+def rebuild(settings: Settings, *, into: str, drop: bool, quiet: bool) -> RebuildReport:
+    """Bring every row that the lake knows of its collection into the collection `into`, "" for the same.
+
+    `drop` drops the lake's own collection first, and makes it again in the shape that the settings ask for.
+
+    Raises:
+        ConfigurationError: The lake knows no row; `into` and `drop` do not go together; or `into` is another
+            collection of this lake.
+        LakeError: The manifest is damaged.
+        CollectionError: Milvus cannot be reached, or `into` holds rows that are not of this lake.
+    """
+    name = into or settings.milvus.collection
+    is_own = name == settings.milvus.collection
+    if drop and not is_own:
+        raise ConfigurationError(
+            f"--drop is for the lake's own collection only: drop {name} yourself, or leave --drop out"
+        )
+    target = settings.with_overrides([f"milvus.collection={name}"])
+    opening.existing_lake(settings)
+    run = new_run_id()
+    with (
+        Lake.open(Path(settings.lake.path), settings.milvus.collection) as lake,
+        opening.hold_collection(target),
+    ):
+        manifest = _manifest_with_rows(lake)
+        _refuse_other_collection_of_the_lake(settings, name)
+        with recorded(lake, target, "rebuild", run) as outcome:
+            if drop:
+                opening.drop_collection(target)
+            report = _Rebuilding(settings, target, lake, manifest).run(quiet=quiet)
+            outcome.exit = report.exit_code
+            outcome.counts["chunks"] = {"upserted": report.upserted, "deleted": report.deleted}
+    return report
+
+
+class _Rebuilding:
+    """One rebuild; the caller holds the lake and the collection."""
+
+    def __init__(self, settings: Settings, target: Settings, lake: Lake, manifest: pa.Table) -> None:
+        self._target = target
+        self._lake = lake
+        self._manifest = manifest
+        self._model = opening.open_model(settings)
+        self._is_own = target.milvus.collection == settings.milvus.collection
+        self._report = RebuildReport(
+            settings.milvus.collection,
+            target.milvus.collection,
+            opening.shown_uri(target),
+            documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
+            rows=pc.sum(manifest["chunks"]).as_py() or 0,
+        )
+
+    def run(self, *, quiet: bool) -> RebuildReport:
+        """Bring every row back, then delete what no document owns."""
+        began = time.monotonic()
+        progress = RowProgress("upserted", rows=self._report.rows)
+        with Stores(self._lake, self._manifest, self._model.space) as stores:
+            require_dimensions(stores, self._model)
+            with (
+                opening.open_collection(self._target, self._model, create=True) as collection,
+                shown(progress, quiet=quiet),
+            ):
+                census = Census(collection)
+                if not self._is_own:
+                    self._refuse_strangers(census)
+                unknown = self._upsert_all(collection, census, stores, progress)
+                if self._is_own:
+                    self._delete_strangers(collection, census, unknown)
+        self._report.seconds = round(time.monotonic() - began, 3)
+        return self._report
+
+    def _refuse_strangers(self, census: Census) -> None:
+        """A collection that is not the lake's own may hold only what a rebuild brought there before."""
+        if not census.rows:
+            return
+        for owned in owned_rows(self._lake, self._manifest):
+            census.own(owned.rows["id"].to_pylist())
+        strangers = census.count_strangers()
+        if strangers:
+            raise CollectionError(
+                f"the collection {self._target.milvus.collection} holds {strangers:,} rows that are not of this lake; "
+                "nothing was changed. Name a new or empty collection with --into"
+            )
+
+    def _upsert_all(self, collection: Collection, census: Census, stores: Stores, progress: RowProgress) -> set[str]:
+        """Upsert every row that the lake has whole; the documents of which it has not all rows."""
+        unknown: set[str] = set()
+        report = self._report
+        for owned, vectors, there in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
+            if owned.damage:
+                unknown |= owned.sources
+                report.lacking += [_lacking(source, "rows", owned.damage) for source in sorted(owned.sources)]
+                continue
+            census.own(owned.rows["id"].to_pylist())
+            present = pa.array(there)
+            for row in owned.rows.filter(pc.invert(present)).select(["source", "id"]).to_pylist():
+                why = f"its vector is not in the lake, in the space {owned.space}"
+                report.lacking.append(_lacking(row["source"], f"row {row['id']}", why))
+            rows = owned.rows.filter(present)
+            for row_id, reason in upsert_fit(collection, rows, vectors[there]):
+                source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
+                report.lacking.append(_lacking(source, f"row {row_id}", str(reason)))
+                report.upserted -= 1
+            report.upserted += rows.num_rows
+            progress.done += owned.rows.num_rows
+        return unknown
+
+    def _delete_strangers(self, collection: Collection, census: Census, unknown: set[str]) -> None:
+        report, share = self._report, self._target.sources.max_removed_share
+        report.deleted, found = delete_strangers(collection, census, spared=unknown, most=int(share * census.rows))
+        if found > report.deleted:
+            report.error = (
+                f"{found - report.deleted:,} of {census.rows:,} rows that were in the collection are owned by no "
+                f"document of this lake and were left there; more than the {share:.0%} of sources.max_removed_share are not "
+                "deleted. Every row of the lake is in; allow the deletion once with --set sources.max_removed_share=1"
+            )
+
+
+def _with_vectors(
+    owned: Iterator[OwnedRows], stores: Stores
+) -> Iterator[tuple[OwnedRows, Vectors, npt.NDArray[np.bool_]]]:
+    """Each part with its vectors, and which of them the lake has."""
+    for some in owned:
+        yield some, *stores.read(some)
+
+
+def _lacking(source: str, item: str, why: str) -> dict[str, str]:
+    return {"source": source, "item": item, "why": why}
+
+
+def _manifest_with_rows(lake: Lake) -> pa.Table:
+    manifest = lake.manifest.read()
+    if not pc.sum(manifest["chunks"]).as_py():
+        raise ConfigurationError(
+            f"the lake {lake.path} knows no row of collection {lake.collection}; run `millrace ingest` first"
+        )
+    return manifest
+
+
+def _refuse_other_collection_of_the_lake(settings: Settings, name: str) -> None:
+    if name == settings.milvus.collection:
+        return
+    other = Lake.open(Path(settings.lake.path), name, read_only=True)
+    if other.collection_dir.is_dir():
+        raise ConfigurationError(
+            f"{name} is a collection of this lake itself; name another one with --into, or rebuild it with "
+            f"--set milvus.collection={name}"
+        )
