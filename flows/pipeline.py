@@ -24,7 +24,7 @@ from flows.stopping import drained, end_tasks, opened, to_the_end
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embed import Embedded, EmbedStage
 from tasks.errors import CollectionMissing, RunStopped
-from tasks.lake import Checkpoint, Lake, pass_by
+from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
 from tasks.load import Loaded, LoadStage
 from tasks.milvus import Collection as MilvusCollection
 from tasks.parts import PART_CHUNKS, Part
@@ -165,6 +165,7 @@ class Pipeline:
             stack.push_async_callback(client.close)
             self._collection = collection = await opened(stack, self._open_collection)
             store = await opened(stack, partial(lake.vectors, model.space))
+            _tell_of_damage(store)
             dispatcher = opening.open_dispatcher(
                 settings, model, client, store, lambda event: _log.info("%s: %s", event.kind, event.message)
             )
@@ -185,6 +186,7 @@ class Pipeline:
                 checkpoint=self._named("load"),
             )
             yield self._load_stage
+            await to_the_end(store.compact)
 
     def _open_collection(self) -> MilvusCollection:
         """The collection, made when it is new; one that is gone is not made with a part of its rows."""
@@ -385,6 +387,16 @@ def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:
     position = documents.schema.get_field_index("chunks")
     chunks = pc.if_else(unknown, pa.scalar(0, pa.int32()), documents["chunks"])
     return documents.set_column(position, documents.schema.field("chunks"), chunks)
+
+
+def _tell_of_damage(store: VectorStore) -> None:
+    for damage in store.damaged:
+        _log.warning("%s", damage.message)
+    if store.recovered.dropped_batches:
+        _log.warning(
+            "the journal of an earlier run was damaged: %d answers that had been on disk are lost",
+            store.recovered.dropped_batches,
+        )
 
 
 def _with_rows(documents: pa.Table) -> int:
