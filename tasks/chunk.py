@@ -15,6 +15,7 @@ from tasks.records import Document, Reject, SourceFile
 from tasks.workers import Channel, WorkerLost, WorkerPool
 
 _MAX_RESTARTS_PER_FILE = 3
+_CHUNKING = "chunking "
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def _without_unit(job: ChunkJob, lost: WorkerLost) -> ChunkJob:
         raise lost
     skip = {p: dict(items) for p, items in job.skip.items()}
     units = skip.setdefault(path, {})
-    whole_file = len(units) + 1 >= _MAX_RESTARTS_PER_FILE or item in units or not item.startswith("page ")
+    nameless = not item or item.startswith(_CHUNKING)
+    whole_file = nameless or item in units or len(units) + 1 >= _MAX_RESTARTS_PER_FILE
     units["" if whole_file else item] = f"{lost.cause}: {lost.detail}"
     return replace(job, skip=skip)
 
@@ -104,9 +106,14 @@ def chunk_job(work: tuple[ChunkSettings, ChunkJob], channel: Channel[Part]) -> N
         for outcome in _outcomes(file, settings.documents, job.skip.get(file.path, {}), channel):
             if isinstance(outcome, Reject):
                 parts.add_reject(outcome)
+                continue
+            channel.at(f"{file.path}\0{_CHUNKING}{outcome.source}")
+            try:
+                chunks = list(chunk_document(outcome, tokenizer, settings.chunking))
+            except MemoryError:
+                parts.add_reject(_too_large(outcome))
             else:
-                channel.at(f"{file.path}\0chunking {outcome.source}")
-                parts.add_document(file, outcome, list(chunk_document(outcome, tokenizer, settings.chunking)))
+                parts.add_document(file, outcome, chunks)
         parts.end_file(file)
     parts.flush()
 
@@ -129,6 +136,17 @@ def _outcomes(
             message=f"the reader failed on this file: {type(error).__name__}: {error}",
             remedy="please report it with the file; the other documents are not affected",
         )
+
+
+def _too_large(document: Document) -> Reject:
+    return Reject(
+        stage="chunk",
+        source=document.source,
+        item="",
+        reason="memory",
+        message=f"cutting its {len(document.text):,} characters takes more memory than a reading process may use",
+        remedy="split the document, or raise documents.max_memory_mb",
+    )
 
 
 def _lost_file(file: SourceFile, cause: str) -> Reject:

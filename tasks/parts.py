@@ -78,9 +78,22 @@ class PartWriter:
         self._files_done = 0
         self._flushed_at = time.monotonic()
         self._record_file_hash = ("", "")
+        self._held: tuple[SourceFile, Document, list[Chunk]] | None = None
 
     def add_document(self, file: SourceFile, document: Document, chunks: list[Chunk]) -> None:
-        """Take a document with all its chunks; parts that fill up are written on the way."""
+        """Take a document with all its chunks; it is put away when the next one comes, or its file ends.
+
+        Until then rejects of its pages can still come.
+        """
+        self._put_away()
+        self._held = (file, document, chunks)
+
+    def _put_away(self) -> None:
+        """Queue the document that is held, with the rejects that came for it; parts that fill up are written."""
+        if self._held is None:
+            return
+        file, document, chunks = self._held
+        self._held = None
         own = [r for r in self._file_rejects if r.source == document.source]
         self._file_rejects = [r for r in self._file_rejects if r.source != document.source]
         clash = sorted(METADATA_KEYS.intersection(document.extra))
@@ -122,11 +135,12 @@ class PartWriter:
         return first
 
     def add_reject(self, reject: Reject) -> None:
-        """Keep a reject until it is known whether its document comes too."""
+        """Keep a reject until it is known whether its document comes too, or has just come."""
         self._file_rejects.append(reject)
 
     def end_file(self, file: SourceFile) -> None:
         """Give every source that ended without a document its row, so that the next run need not try again."""
+        self._put_away()
         sources = dict.fromkeys(r.source for r in self._file_rejects)
         for source in sources:
             count = sum(r.source == source for r in self._file_rejects)

@@ -1,0 +1,75 @@
+"""Parts: what is handed over together, and which rejects belong to which document."""
+
+from pathlib import Path
+
+from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
+from tasks.lake import ChunkParts
+from tasks.parts import Part, PartOrigin, PartWriter
+from tasks.records import Chunk, Document, Reject, SourceFile
+from tests.flows.prose import english
+
+
+def cut(document: Document) -> list[Chunk]:
+    return list(chunk_document(document, Tokenizer.load(), ChunkOptions(max_tokens=32)))
+
+
+def file_named(name: str) -> SourceFile:
+    return SourceFile(path=f"/corpus/{name}", name=f"/corpus/{name}", size_bytes=1, mtime_ns=1)
+
+
+def document_named(name: str, sentences: int = 5) -> Document:
+    return Document(
+        source=f"/corpus/{name}", text=english(sentences, seed=len(name)), title=name, document_hash="0" * 64
+    )
+
+
+def page_reject(name: str, page: int) -> Reject:
+    return Reject("read", f"/corpus/{name}", f"page {page}", "page_scanned", "no text", "run OCR")
+
+
+def written(tmp_path: Path, part_chunks: int = 10) -> tuple[PartWriter, list[Part]]:
+    handed: list[Part] = []
+    origin = PartOrigin(tmp_path, "run", "fingerprint", "space", part_chunks)
+    return PartWriter(origin, job=1, first=0, send=handed.append), handed
+
+
+def test_rejects_before_and_after_a_document_are_its_own(tmp_path: Path) -> None:
+    writer, handed = written(tmp_path)
+    file, document = file_named("a.pdf"), document_named("a.pdf")
+    writer.add_reject(page_reject("a.pdf", 1))
+    writer.add_document(file, document, cut(document))
+    writer.add_reject(page_reject("a.pdf", 9))
+    writer.end_file(file)
+    writer.flush()
+    (row,) = [row for part in handed for row in part.documents.to_pylist()]
+    assert (row["status"], row["rejects"]) == ("live", 2)
+
+
+def test_a_file_of_which_only_rejects_came_has_a_row_that_says_so(tmp_path: Path) -> None:
+    writer, handed = written(tmp_path)
+    writer.add_reject(page_reject("a.pdf", 1))
+    writer.end_file(file_named("a.pdf"))
+    writer.flush()
+    ((row,),) = [part.documents.to_pylist() for part in handed]
+    assert (row["status"], row["chunks"], row["rejects"]) == ("rejected", 0, 1)
+
+
+def test_a_part_holds_whole_documents_or_a_piece_of_one(tmp_path: Path) -> None:
+    writer, handed = written(tmp_path, part_chunks=10)
+    for name, sentences in (("a.md", 3), ("b.md", 60), ("c.md", 3), ("d.md", 4)):
+        document = document_named(name, sentences)
+        writer.add_document(file_named(name), document, cut(document))
+        writer.end_file(file_named(name))
+    writer.flush()
+    parts = ChunkParts(tmp_path)
+    ended = {row["source"]: row for part in handed for row in part.documents.to_pylist()}
+    assert ended.keys() == {f"/corpus/{name}.md" for name in "abcd"}
+    assert ended["/corpus/b.md"]["part_last"] > ended["/corpus/b.md"]["part_first"]
+    for part in handed:
+        assert part.chunks <= 10
+        sources = set(parts.read(1, part.number, part.number, columns=["source"])["source"].to_pylist())
+        unfinished = {s for s in sources if ended[s]["part_last"] != part.number}
+        assert not unfinished or len(sources) == 1
+    for source, row in ended.items():
+        rows = parts.read(1, row["part_first"], row["part_last"], columns=["id"], sources=[source])
+        assert rows.num_rows == row["chunks"]
