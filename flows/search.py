@@ -7,12 +7,14 @@ from pathlib import Path
 
 from configs.settings import Settings
 from flows import opening
-from tasks.embedding import Vectors
+from tasks.embedding import EmbeddingClient, Vectors
+from tasks.errors import RunStopped, Transient
 from tasks.lake import Lake
 from tasks.milvus import Hit
 from tasks.records import JsonValue
 
 _SHOWN_CHARACTERS = 320
+_RETRY_AFTER_S = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,24 @@ def search_collection(settings: Settings, query: str, expression: str) -> Found:
 
 
 async def _embed_query(settings: Settings, model: opening.Model, query: str) -> Vectors:
+    """The query's vector; somebody is waiting, so a provider in trouble is asked a few times and no more."""
     client = opening.open_client(settings, model)
     try:
-        vector: Vectors = (await client.embed([query])).vectors[0]
-        return vector
+        for wait_s in _RETRY_AFTER_S:
+            try:
+                return await _one_vector(client, query)
+            except Transient as trouble:
+                await asyncio.sleep(trouble.retry_after_s or wait_s)
+        return await _one_vector(client, query)
+    except Transient as trouble:
+        raise RunStopped(f"the query could not be embedded: {trouble}") from trouble
     finally:
         await client.close()
+
+
+async def _one_vector(client: EmbeddingClient, query: str) -> Vectors:
+    vector: Vectors = (await client.embed([query])).vectors[0]
+    return vector
 
 
 def _note(settings: Settings, model: opening.Model) -> str:

@@ -98,4 +98,4 @@ def test_lists_are_arrays_or_words_with_commas() -> None:
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings(environment={})
     with pytest.raises(ValidationError):
-        settings.lake.path = "elsewhere"  # type: ignore[misc]
+        settings.lake.path = "elsewhere"
