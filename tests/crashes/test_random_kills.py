@@ -1,6 +1,7 @@
 """The command, killed with SIGKILL at random moments again and again until a run comes to its end."""
 
 import random
+import subprocess
 import time
 
 import pytest
@@ -13,19 +14,22 @@ from tests.flows.site import Site
 IN_FLIGHT = 4
 
 
+def wait_for_answers(site: Site, process: subprocess.Popen[str], more: int) -> None:
+    answered = site.simulator.books.answered + more
+    until(lambda: site.simulator.books.answered >= answered or process.poll() is not None, "the provider is not asked")
+
+
 def kill_until_it_ends(site: Site, kills: int, chance: random.Random) -> int:
     """How many runs were killed, `kills` at most, before one came to its end."""
     site.simulator.change({"latency": {"fixed_s": 0.06, "jitter_s": 0.05}})
     for killed in range(kills):
-        answers = site.simulator.books.answered + chance.randrange(14)
         with started(site) as process:
-            until(lambda: site.simulator.books.answered >= answers or process.poll() is not None, "no answers")
+            wait_for_answers(site, process, chance.randrange(14))
             time.sleep(chance.uniform(0.0, 0.4))  # not waiting for anything: the moment is what is random
             if process.poll() is not None:
                 assert process.returncode in {0, 3}, process.communicate()
                 return killed
             process.kill()
-    site.simulator.change({"latency": {}})
     return kills
 
 
@@ -50,9 +54,7 @@ def assert_killing_changed_nothing(site: Site, kills: int, wanted_exit: int) -> 
         pytest.param(600, 60, marks=[pytest.mark.thorough, pytest.mark.timeout(3600)]),
     ],
 )
-def test_whatever_the_moments_the_rows_are_those_of_an_undisturbed_run(
-    documents: int, kills: int, site: Site
-) -> None:
+def test_whatever_the_moments_the_rows_are_those_of_an_undisturbed_run(documents: int, kills: int, site: Site) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)
     chance = random.Random(seed)
@@ -63,4 +65,5 @@ def test_whatever_the_moments_the_rows_are_those_of_an_undisturbed_run(
     library.edit(site.corpus)
     (site.corpus / "a" / "002.md").unlink()
     killed += kill_until_it_ends(site, kills - kills // 2, chance)
+    site.simulator.change({"latency": {"fixed_s": 0, "jitter_s": 0}})
     assert_killing_changed_nothing(site, killed, wanted_exit=0)
