@@ -1,9 +1,9 @@
 """Cuts a text into spans that fit both bounds, at places that the text itself chooses.
 
-Each cut is decided by the text from the cut before it to the bound, and by nothing else. Of the boundaries between
-`_LEAST_SHARE` of the bound and all of it, the highest kind is taken; of several of that kind the one whose
-surroundings hash least. Two chains of cuts that got out of step, as after an edit, look at mostly the same boundaries
-and soon choose the same one; from there on they are the same for good.
+Where a chunk begins in any case, `sections` and `anchors` say. Between two such places each cut is decided by the text
+from the cut before it to the bound. Of the boundaries between `_LEAST_SHARE` of the bound and all of it, the highest
+kind is taken; of several of that kind the one whose surroundings hash least. Two chains of cuts that got out of step, as
+after an edit, look at mostly the same boundaries and soon choose the same one, at the next anchor at the latest.
 """
 
 from bisect import bisect_left
@@ -58,7 +58,11 @@ class _Cut:
 
 
 class _Splitter:
-    """One document on its way through. `_begin` is where the next chunk begins, `_position` where its new text does."""
+    """One document on its way through.
+
+    `begin` is everywhere the place where a chunk begins, `position` the place where its new text does; they differ by the
+    overlap. `_fixed` are the boundaries where a chunk begins in any case: the walls between sections, and the anchors.
+    """
 
     def __init__(self, text: str, headings: Sequence[Heading], tokenizer: Tokenizer, options: ChunkOptions) -> None:
         self._text = text
