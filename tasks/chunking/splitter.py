@@ -2,8 +2,8 @@
 
 Where a chunk begins in any case, `sections` and `anchors` say. Between two such places each cut is decided by the text
 from the cut before it to the bound. Of the boundaries between `_LEAST_SHARE` of the bound and all of it, the highest
-kind is taken; of several of that kind the one whose surroundings hash least. Two chains of cuts that got out of step, as
-after an edit, look at mostly the same boundaries and soon choose the same one, at the next anchor at the latest.
+kind is taken; of several of that kind the one whose surroundings hash least. Two chains of cuts that got out of step,
+as after an edit, look at mostly the same boundaries and soon choose the same one, at the next anchor at the latest.
 """
 
 from bisect import bisect_left
@@ -60,8 +60,8 @@ class _Cut:
 class _Splitter:
     """One document on its way through.
 
-    `begin` is everywhere the place where a chunk begins, `position` the place where its new text does; they differ by the
-    overlap. `_fixed` are the boundaries where a chunk begins in any case: the walls between sections, and the anchors.
+    `begin` is everywhere the place where a chunk begins, `position` the place where its new text does; they differ by
+    the overlap. `_fixed` are the boundaries where a chunk begins in any case: walls between sections, and anchors.
     """
 
     def __init__(self, text: str, headings: Sequence[Heading], tokenizer: Tokenizer, options: ChunkOptions) -> None:
