@@ -40,6 +40,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
+	$(BIN)/pytest --doctest-modules tasks -q
 	$(BIN)/pytest
 
 test-crashes: $(READY)

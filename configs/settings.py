@@ -48,8 +48,8 @@ class ChunkingSettings(Section):
 
     @model_validator(mode="after")
     def _overlap_leaves_room(self) -> "ChunkingSettings":
-        if self.overlap_tokens >= self.max_tokens:
-            raise ValueError(f"overlap_tokens must be less than max_tokens ({self.max_tokens})")
+        if self.overlap_tokens > self.max_tokens // 2:
+            raise ValueError(f"overlap_tokens must be at most half of max_tokens, {self.max_tokens // 2}")
         return self
 
 

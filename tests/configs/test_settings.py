@@ -58,7 +58,7 @@ def test_the_readme_names_every_key() -> None:
         ("lake.path", "expected section.key=value"),
         ("chunking.max_tokens=0", "greater than or equal to 1"),
         ("chunking.max_tokens=many", "valid integer"),
-        ("chunking.overlap_tokens=512", "less than max_tokens"),
+        ("chunking.overlap_tokens=257", "at most half of max_tokens"),
         ("limits.requests_per_second=nan", "greater than or equal to 0"),
         ("sources.max_removed_share=1.5", "less than or equal to 1"),
         ("embedding.base_url=dashscope.aliyuncs.com", "embedding.base_url"),
