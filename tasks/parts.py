@@ -74,11 +74,12 @@ class PartWriter:
         self._chunks: list[Chunk] = []
         self._documents: list[dict[str, object]] = []
         self._rejects: list[Reject] = []
-        self._file_rejects: list[Reject] = []
+        self._file_rejects: dict[str, list[Reject]] = {}  # by source
         self._files_done = 0
         self._flushed_at = time.monotonic()
         self._record_file_hash = ("", "")
         self._held: tuple[SourceFile, Document, list[Chunk]] | None = None
+        self._full = False  # no other document may join the last piece of a long one
 
     def add_document(self, file: SourceFile, document: Document, chunks: list[Chunk]) -> None:
         """Take a document with all its chunks; it is put away when the next one comes, or its file ends.
@@ -86,16 +87,16 @@ class PartWriter:
         Until then rejects of its pages can still come.
         """
         self._put_away()
+        self._flush_if_due()
         self._held = (file, document, chunks)
 
     def _put_away(self) -> None:
-        """Queue the document that is held, with the rejects that came for it; parts that fill up are written."""
+        """Queue the document that is held, with the rejects that came for it; all parts but its last are written."""
         if self._held is None:
             return
         file, document, chunks = self._held
         self._held = None
-        own = [r for r in self._file_rejects if r.source == document.source]
-        self._file_rejects = [r for r in self._file_rejects if r.source != document.source]
+        own = self._file_rejects.pop(document.source, [])
         clash = sorted(METADATA_KEYS.intersection(document.extra))
         if clash:
             chunks = []
@@ -115,9 +116,7 @@ class PartWriter:
                 "rejects": len(own),
             }
         )
-        if len(chunks) > self._origin.part_chunks:
-            self.flush()
-        self._flush_if_due()
+        self._full = self._full or len(chunks) > self._origin.part_chunks
 
     def _append(self, chunks: list[Chunk]) -> int:
         """Queue a document's chunks; the number of the part in which they begin.
@@ -136,17 +135,15 @@ class PartWriter:
 
     def add_reject(self, reject: Reject) -> None:
         """Keep a reject until it is known whether its document comes too, or has just come."""
-        self._file_rejects.append(reject)
+        self._file_rejects.setdefault(reject.source, []).append(reject)
 
     def end_file(self, file: SourceFile) -> None:
         """Give every source that ended without a document its row, so that the next run need not try again."""
         self._put_away()
-        sources = dict.fromkeys(r.source for r in self._file_rejects)
-        for source in sources:
-            count = sum(r.source == source for r in self._file_rejects)
-            self._documents.append(self._row(file, source, "") | {"status": "rejected", "rejects": count})
-        self._rejects += self._file_rejects
-        self._file_rejects = []
+        for source, rejects in self._file_rejects.items():
+            self._documents.append(self._row(file, source, "") | {"status": "rejected", "rejects": len(rejects)})
+            self._rejects += rejects
+        self._file_rejects = {}
         self._files_done += 1
         self._flush_if_due()
 
@@ -168,11 +165,13 @@ class PartWriter:
         self._number += 1
         self._chunks, self._documents, self._rejects = [], [], []
         self._flushed_at = time.monotonic()
+        self._full = False
 
     def _flush_if_due(self) -> None:
         waited_s = time.monotonic() - self._flushed_at
         slow = waited_s > _FLUSH_AFTER_S and len(self._chunks) >= _FLUSH_MIN_CHUNKS
-        if slow or len(self._chunks) >= self._origin.part_chunks or len(self._documents) >= self._origin.part_chunks:
+        most = self._origin.part_chunks
+        if slow or self._full or len(self._chunks) >= most or len(self._documents) >= most:
             self.flush()
 
     def _row(self, file: SourceFile, source: str, document_hash: str) -> dict[str, object]:

@@ -73,3 +73,14 @@ def test_a_part_holds_whole_documents_or_a_piece_of_one(tmp_path: Path) -> None:
     for source, row in ended.items():
         rows = parts.read(1, row["part_first"], row["part_last"], columns=["id"], sources=[source])
         assert rows.num_rows == row["chunks"]
+
+
+def test_the_last_part_says_that_every_file_is_done(tmp_path: Path) -> None:
+    writer, handed = written(tmp_path, part_chunks=4)
+    for name, sentences in (("a.md", 2), ("b.md", 60), ("c.md", 20)):
+        document = document_named(name, sentences)
+        writer.add_document(file_named(name), document, cut(document))
+        writer.end_file(file_named(name))
+    writer.flush()
+    assert handed[-1].files_done == 3
+    assert [part.files_done for part in handed] == sorted(part.files_done for part in handed)
