@@ -178,6 +178,7 @@ def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) ->
 
     shown = lake_status(_settings(config, overrides))
     _print_result(shown.as_json(), shown.lines(), as_json=as_json)
+    sys.exit(shown.exit_code)
 
 
 @millrace.group(invoke_without_command=True)

@@ -20,7 +20,7 @@ from flows.progress import RowProgress, shown
 from flows.recording import recorded
 from flows.verify import require_dimensions
 from tasks.compare import Census
-from tasks.errors import CollectionError, ConfigurationError
+from tasks.errors import CollectionError, ConfigurationError, LakeError
 from tasks.lake import Lake, new_run_id
 from tasks.milvus import Collection
 from tasks.owned import OwnedRows, Stores, Vectors, owned_rows
@@ -77,7 +77,7 @@ def rebuild(settings: Settings, *, into: str, drop: bool, quiet: bool) -> Rebuil
     Raises:
         ConfigurationError: The lake knows no row; `into` and `drop` do not go together; or `into` is another
             collection of this lake.
-        LakeError: The manifest is damaged.
+        LakeError: The manifest is damaged; or the collection was to be dropped, and the lake lacks some of its rows.
         CollectionError: Milvus cannot be reached, or `into` holds rows that are not of this lake.
     """
     name = into or settings.milvus.collection
@@ -96,9 +96,7 @@ def rebuild(settings: Settings, *, into: str, drop: bool, quiet: bool) -> Rebuil
         manifest = _manifest_with_rows(lake)
         _refuse_other_collection_of_the_lake(settings, name)
         with recorded(lake, target, "rebuild", run) as outcome:
-            if drop:
-                opening.drop_collection(target)
-            report = _Rebuilding(settings, target, lake, manifest).run(quiet=quiet)
+            report = _Rebuilding(settings, target, lake, manifest).run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.upserted, "deleted": report.deleted}
     return report
@@ -121,12 +119,15 @@ class _Rebuilding:
             rows=pc.sum(manifest["chunks"]).as_py() or 0,
         )
 
-    def run(self, *, quiet: bool) -> RebuildReport:
+    def run(self, *, drop: bool, quiet: bool) -> RebuildReport:
         """Bring every row back, then delete what no document owns."""
         began = time.monotonic()
         progress = RowProgress("upserted", rows=self._report.rows)
         with Stores(self._lake, self._manifest, self._model.space) as stores:
             require_dimensions(stores, self._model)
+            if drop:
+                self._require_all(stores)
+                opening.drop_collection(self._target)
             with (
                 opening.open_collection(self._target, self._model, create=True) as collection,
                 shown(progress, quiet=quiet),
@@ -139,6 +140,15 @@ class _Rebuilding:
                     self._delete_strangers(collection, census, unknown)
         self._report.seconds = round(time.monotonic() - began, 3)
         return self._report
+
+    def _require_all(self, stores: Stores) -> None:
+        """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
+        for owned, _, there in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
+            if owned.damage or not there.all():
+                raise LakeError(
+                    f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
+                    "Run `millrace verify --repair` first, or leave --drop out"
+                )
 
     def _refuse_strangers(self, census: Census) -> None:
         """A collection that is not the lake's own may hold only what a rebuild brought there before."""
@@ -182,7 +192,7 @@ class _Rebuilding:
         if found > report.deleted:
             report.error = (
                 f"{found - report.deleted:,} of {census.rows:,} rows that were in the collection are owned by no "
-                f"document of this lake and were left there; more than the {share:.0%} of sources.max_removed_share are not "
+                f"document of this lake and were left there; more than {share:.0%} (sources.max_removed_share) are not "
                 "deleted. Every row of the lake is in; allow the deletion once with --set sources.max_removed_share=1"
             )
 

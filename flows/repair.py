@@ -155,8 +155,8 @@ class _Mending:
         if still_unknown:
             forgotten = forget_rows(self._lake, still_unknown, self._run)
             self.done.notes.append(
-                f"{forgotten:,} documents have lost their rows in the lake and cannot be read again; what the "
-                "collection has of them was left alone. Bring their files back, or run `millrace ingest`, which removes them"
+                f"the rows of {forgotten:,} documents are lost in the lake and cannot be read again; what the "
+                "collection has of them was left alone. Bring the files back, or let `millrace ingest` remove them"
             )
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:

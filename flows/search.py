@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from configs.settings import Settings
 from flows import opening
 from tasks.embedding import EmbeddingClient, Vectors
-from tasks.errors import RunStopped, Transient
+from tasks.errors import CollectionMissing, LakeError, RunStopped, Transient
 from tasks.lake import Lake
-from tasks.milvus import Hit
+from tasks.milvus import Collection, Hit
 from tasks.records import JsonValue
 
 _SHOWN_CHARACTERS = 320
@@ -42,10 +44,29 @@ class Found:
 def search_collection(settings: Settings, query: str, expression: str) -> Found:
     """The `search.top_n` best of the `search.top_k` rows nearest to `query`, among those that `expression` admits."""
     model = opening.open_model(settings)
-    vector = asyncio.run(_embed_query(settings, model, query))
-    with opening.open_collection(settings, model, create=False) as collection:
+    with _open_collection(settings, model) as collection:
+        vector = asyncio.run(_embed_query(settings, model, query))
         hits = collection.search(vector, top_k=settings.search.top_k, filter=expression)
     return Found(query, tuple(hits[: settings.search.top_n]), _note(settings, model))
+
+
+def _open_collection(settings: Settings, model: opening.Model) -> Collection:
+    try:
+        return opening.open_collection(settings, model, create=False)
+    except CollectionMissing as missing:
+        documents = _documents_with_rows(settings)
+        if not documents:
+            raise
+        raise opening.gone_collection(settings, documents) from missing
+
+
+def _documents_with_rows(settings: Settings) -> int:
+    """How many documents the lake knows to have rows; 0 where it cannot say."""
+    try:
+        manifest = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True).manifest.read()
+    except LakeError:
+        return 0
+    return pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0
 
 
 async def _embed_query(settings: Settings, model: opening.Model, query: str) -> Vectors:
@@ -71,8 +92,11 @@ async def _one_vector(client: EmbeddingClient, query: str) -> Vectors:
 
 def _note(settings: Settings, model: opening.Model) -> str:
     """What the user should know of how this query and the index go together."""
-    lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
-    spaces = set(lake.manifest.read()["space"].to_pylist())
+    try:
+        lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
+        spaces = set(lake.manifest.read()["space"].to_pylist())
+    except LakeError as error:  # the answer is from the collection, and as good as ever
+        return f"warning: {error}"
     foreign = sorted(spaces - {model.space.name})
     if foreign:
         return (

@@ -7,15 +7,19 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows.opening import existing_lake
+from tasks.errors import LakeError
 from tasks.lake import RunRecord
-from tasks.records import JsonValue
+from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Totals of one collection's lake, and its last runs, newest first."""
+    """Totals of one collection's lake, and its last runs, newest first.
+
+    `problems` names the files that cannot be read, each with the remedy; what they would tell is not in the totals.
+    """
 
     collection: str
     documents: int
@@ -24,6 +28,12 @@ class Status:
     rejects: dict[str, int]
     cost_cny: float
     runs: tuple[RunRecord, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a file of the lake cannot be read."""
+        return 1 if self.problems else 0
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `status --json` prints."""
@@ -32,6 +42,7 @@ class Status:
     def lines(self) -> list[str]:
         """The status for people."""
         lines = [
+            *self.problems,
             f"collection {self.collection}: {self.documents:,} documents, {self.chunks:,} chunks, "
             f"{self.tokens:,} tokens; ¥{self.cost_cny:.4f} in the runs below",
             "rejects: " + (", ".join(f"{n:,} {reason}" for reason, n in self.rejects.items()) or "none"),
@@ -67,8 +78,18 @@ class RejectList:
 def lake_status(settings: Settings) -> Status:
     """The totals and runs of the collection that the settings name."""
     lake = existing_lake(settings)
-    manifest = lake.manifest.read()
-    reasons = Counter(lake.rejects.outstanding()["reason"].to_pylist())
+    problems: list[str] = []
+    manifest, rejects = MANIFEST_SCHEMA.empty_table(), REJECT_SCHEMA.empty_table()
+    try:
+        manifest = lake.manifest.read()
+    except LakeError as error:
+        problems.append(str(error))
+    try:
+        rejects = lake.rejects.outstanding()
+    except LakeError as error:
+        problems.append(str(error))
+    problems += [f"{path} is damaged. Nothing depends on it; it can be deleted." for path in lake.runs.unreadable()]
+    reasons = Counter(rejects["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
     return Status(
         collection=settings.milvus.collection,
@@ -78,6 +99,7 @@ def lake_status(settings: Settings) -> Status:
         rejects=dict(reasons.most_common()),
         cost_cny=sum(run.cost_cny for run in runs),
         runs=runs,
+        problems=tuple(problems),
     )
 
 

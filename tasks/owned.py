@@ -46,8 +46,8 @@ def owned_rows(lake: Lake, manifest: pa.Table) -> Iterator[OwnedRows]:
     stays = pc.and_(pc.greater(manifest["chunks"], 0), pc.not_equal(manifest["status"], "leaving"))
     live = manifest.filter(stays).sort_by("job")
     jobs, starts = np.unique(live["job"].to_numpy(), return_index=True)
-    ends = [*starts[1:].tolist(), live.num_rows]
-    for job, start, end in zip(jobs.tolist(), starts.tolist(), ends, strict=True):
+    bounds = [*starts.tolist(), live.num_rows]
+    for job, start, end in zip(jobs.tolist(), bounds[:-1], bounds[1:], strict=True):
         yield from _rows_of_job(lake, job, live.slice(start, end - start))
 
 
