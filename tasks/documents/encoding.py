@@ -15,6 +15,7 @@ from tasks.documents.language import (
     alphabetic_likeness,
     common_characters,
     is_readable,
+    reads_as_any_chinese,
     reads_as_chinese,
     reads_as_japanese,
     reads_as_korean,
@@ -112,17 +113,23 @@ def known_codec(name: str) -> str | None:
     >>> known_codec("GB2312"), known_codec("iso-8859-1"), known_codec("klingon")
     ('gb18030', 'cp1252', None)
     """
-    try:
-        codec = codecs.lookup(name.strip().strip("'\""))
-    except (LookupError, ValueError):
-        return None
-    if not getattr(codec, "_is_text_encoding", True):
+    label = name.strip().strip("'\"")
+    codec = _lookup(label) or _lookup(re.sub(r"[-_ ]", "", label))
+    if codec is None:
         return None
     larger = {
         "gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "cp1252", "ascii": "cp1252", "shift_jis": "cp932",
         "euc_kr": "cp949", "big5": "big5hkscs", "iso8859-9": "cp1254", "tis-620": "cp874",
     }  # fmt: skip
     return larger.get(codec.name, codec.name)
+
+
+def _lookup(label: str) -> codecs.CodecInfo | None:
+    try:
+        codec = codecs.lookup(label)
+    except (LookupError, ValueError):
+        return None
+    return codec if getattr(codec, "_is_text_encoding", True) else None
 
 
 def _double_byte_readings() -> tuple[tuple[str, Callable[[str], bool]], ...]:
@@ -216,7 +223,7 @@ def _escaped_codec(data: bytes) -> str | None:
     """The encoding of text that switches to Chinese or Japanese by escape sequences, all its bytes being ASCII."""
     for codec, opening, reads_right in (
         ("iso2022_jp", b"\x1b$", reads_as_japanese),
-        ("hz", b"~{", partial(reads_as_chinese, common=common_characters("gb2312"))),
+        ("hz", b"~{", reads_as_any_chinese),
     ):
         if opening in data and data.isascii() and (text := _decoded(data, codec)) is not None and reads_right(text):
             return codec
@@ -255,7 +262,7 @@ def _unmarked_utf16(data: bytes) -> str | None:
         text = _sample_text(head, codec)
         # Two zero bytes in three characters are no coincidence; Chinese may have none at all.
         latin = high.count(0) * 3 > len(high) * 2
-        if text and is_readable(text) and (latin or reads_as_chinese(text, common=common_characters("gb2312"))):
+        if text and is_readable(text) and (latin or reads_as_any_chinese(text)):
             readings.append(codec)
     return readings[0] if len(readings) == 1 and _decoded(data, readings[0]) is not None else None
 

@@ -1,8 +1,8 @@
-"""What a format's reader makes of one file's content."""
+"""What a format's reader makes of one file's content, and of a part that it may not touch again."""
 
 from dataclasses import dataclass
 
-from tasks.records import Heading, Page
+from tasks.records import Heading, Page, Reject
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +13,9 @@ class Extraction:
     title: str = ""
     headings: tuple[Heading, ...] = ()
     pages: tuple[Page, ...] = ()
+
+
+def given_up(name: str, item: str, cause: str, remedy: str) -> Reject:
+    """The Reject for a unit during which an earlier reader hung or died: `cause` is its caller's word for how."""
+    reason = "reader_died" if cause.startswith("died") else "timeout"
+    return Reject("read", name, item, reason, f"{item or 'The file'} was given up ({cause}).", remedy)

@@ -61,11 +61,13 @@ _SIGN_LIKELIHOODS = dict.fromkeys(_USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(_
 _STRANGE_WORD = re.compile(
     r"[a-z][^\W\d_a-zA-Z\u0370-\uffff]*[\u0370-\u06ff]|[\u0370-\u06ff][a-z]"  # two alphabets in a word
     r"|\d[à-öø-ÿĀ-\u06ff]"  # a letter that ends a number
-    r"|[^\W\d_][“”„‚–—…•«»‹›°§©®™±×÷µ½¼¾²³¹€£¥¢¿¡†‡¶¬¨¸ƒ‰\xa0](?=[a-zà-ÿа-я])(?<![\d\s])"  # a sign within a word
+    r"|[^\W\d_][“”„‚–—…•«»‹›°§©®™±×÷µ½¼¾²³¹€£¥¢†‡¶¬¨¸ƒ‰\xa0](?=[a-zà-ÿа-я])|[^\W\d_][¡¿](?=\w)"  # a sign within a word
+    r"|[§©®™±×÷½¼¾²³¹¢¥†‡¶¬](?=[a-z])"  # or before one
 )
+_LETTER_WITHIN_WORD = re.compile(r"(?<=[^\W\d_])[^\W\d_a-zA-Z]")
 _HANZI_WITHIN_WORD = re.compile("(?<=[A-Za-z])[\u3400-\u9fff](?=[A-Za-z])")
 _LEAST = math.log(1e-4)
-_NEVER_SPARSE = math.log(100)
+_WRONG_DENSITY = math.log(100)
 _LEAST_MEAN = math.log(4e-3)
 
 
@@ -90,6 +92,11 @@ def reads_as_chinese(text: str, *, common: frozenset[str]) -> bool:
     known = _share(hanzi, common)
     frequent = _share(hanzi, _FREQUENT_HANZI)
     return known >= 0.9 and (frequent >= 0.15 or (len(hanzi) < 20 and known == 1.0 and frequent > 0))
+
+
+def reads_as_any_chinese(text: str) -> bool:
+    """Whether the text reads as Chinese in simplified or in traditional characters."""
+    return any(reads_as_chinese(text, common=common_characters(standard)) for standard in ("gb2312", "big5"))
 
 
 def reads_as_japanese(text: str) -> bool:
@@ -122,14 +129,22 @@ def alphabetic_likeness(text: str) -> float | None:
     strange = len(_STRANGE_WORD.findall(text)) + _capitals_within_words(text)
     if unknown_signs > 0.03 * sum(signs.values()) or strange > 0.02 * beyond_ascii.total():
         return None
-    sparse = letters.total() < 0.01 * sum(c.isalpha() for c in text)
+    all_letters = sum(c.isalpha() for c in text)
+    unlikely = _unlikely_languages(letters.total() / max(all_letters, 1), all_letters)
     best = max(
-        _log_likelihood(letters, shares) - (_NEVER_SPARSE if sparse and language in _DENSE else 0.0)
+        _log_likelihood(letters, shares) - (_WRONG_DENSITY if language in unlikely else 0.0)
         for language, shares in _letter_shares().items()
     )
     if letters and best < _LEAST_MEAN * sum(map(math.log1p, letters.values())):
         return None
     return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * math.log1p(n) for c, n in signs.items())
+
+
+def _unlikely_languages(density: float, letters: int) -> frozenset[str]:
+    """Languages that are not written with so few, or so many, letters beyond ASCII."""
+    if density < 0.01:
+        return _DENSE
+    return frozenset(["English"]) if density > 0.04 and letters > 60 else frozenset()
 
 
 @cache
@@ -155,7 +170,9 @@ def _share(characters: list[str], among: frozenset[str]) -> float:
 
 
 def _capitals_within_words(text: str) -> int:
-    return len(re.findall(r"(?<=[a-zà-öø-ÿа-яёά-ώ])[Α-ΫÀ-ÖØ-ÞŁĄĘŻŚĆŃŹŠŽČŘĚŤĎŇŐŰĂŢŞĞİА-ЯЁ]", text))
+    """How many capitals beyond ASCII follow a small letter."""
+    pairs = ((text[m.start() - 1], m[0]) for m in _LETTER_WITHIN_WORD.finditer(text))
+    return sum(before.islower() and letter.isupper() for before, letter in pairs)
 
 
 def _log_likelihood(letters: Counter[str], shares: dict[str, float]) -> float:

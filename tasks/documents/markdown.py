@@ -13,6 +13,8 @@ from tasks.records import Heading
 
 MAX_TITLE_CHARACTERS = 300
 
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+_ASIDE = 0xE000  # where escaped signs wait, in private use, until the marks are gone
 _FRONT_MATTER = re.compile(
     r"(?P<fence>---|\+\+\+)[ \t]*\r?\n(?P<body>.*?)^(?P=fence)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
 )
@@ -117,11 +119,12 @@ def plain_inline(title: str) -> str:
     >>> plain_inline("The **`run`** command, see [docs](http://x.y) {#run}")
     'The run command, see docs'
     """
+    title = _ESCAPED.sub(lambda escaped: chr(_ASIDE + ord(escaped[1])), title)
     title = re.sub(r"\s*\{[#.:][^}]*\}\s*$", "", title)
     title = re.sub(r"!\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", title)
     title = re.sub(r"\[([^\]]+)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", title)
     title = re.sub(r"<(?:!--.*?--|/?[a-zA-Z][^>]*)>", "", title)
     title = re.sub(r"(\*{1,3}|`+|~~)(?=\S)(.+?)(?<=\S)\1", r"\2", title)
     title = re.sub(r"(\*{1,3}|`+)(?=\S)(.+?)(?<=\S)\1", r"\2", title)
-    title = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", title)
+    title = "".join(chr(ord(c) - _ASIDE) if _ASIDE <= ord(c) < _ASIDE + 128 else c for c in title)
     return " ".join(title.split())[:MAX_TITLE_CHARACTERS]

@@ -26,7 +26,7 @@ import pypdf
 from pypdf.errors import PdfStreamError, PyPdfError
 from pypdf.generic import NameObject, StreamObject
 
-from tasks.documents.extraction import Extraction
+from tasks.documents.extraction import Extraction, given_up
 from tasks.documents.page_judgement import judge_page
 from tasks.documents.pdf_fonts import dictionary, mend_fonts, show_word_gaps
 from tasks.documents.pdf_images import image_pixels, is_unreadable, page_area
@@ -79,9 +79,7 @@ def read_pdf(
     for number, page in enumerate(pages, start=1):
         item = f"page {number}"
         if item in skip:
-            taken.rejects.append(
-                Reject("read", name, item, "timeout", f"The page was given up: {skip[item]}.", _MEND_FILE)
-            )
+            taken.rejects.append(given_up(name, item, skip[item], _MEND_FILE))
             continue
         at(item)
         text = _page_text(page, name, item, min_page_characters)
@@ -96,9 +94,7 @@ def read_pdf(
     text = "\n\n".join(taken.texts)
     entries: list[OutlineEntry] = []
     if "outline" in skip:
-        taken.rejects.append(
-            Reject("read", name, "outline", "timeout", f"The outline was given up: {skip['outline']}.", _MEND_FILE)
-        )
+        taken.rejects.append(given_up(name, "outline", skip["outline"], _MEND_FILE))
     else:
         at("outline")
         entries = outline_of(reader)
@@ -234,15 +230,15 @@ def _let_go(reader: pypdf.PdfReader) -> None:
 
 def _nothing_usable(rejects: list[Reject]) -> Rejected:
     seen = Counter(r.reason for r in rejects)
-    if set(seen) <= {"timeout"} or set(seen) <= {"page_damaged"} or set(seen) <= {"memory"}:
-        first = rejects[0]
+    first = rejects[0]
+    if set(seen) <= {first.reason} & {"timeout", "reader_died", "memory", "page_damaged"}:
         reason = {"page_damaged": "damaged"}.get(first.reason, first.reason)
         return Rejected(
             f"None of {len(rejects)} pages can be read. {first.message}", reason=reason, remedy=first.remedy
         )
     counts = ", ".join(f"{count} {reason}" for reason, count in seen.most_common())
     return Rejected(
-        f"None of {len(rejects)} pages has a usable text layer ({counts}). {rejects[0].message}",
+        f"None of {len(rejects)} pages has a usable text layer ({counts}). {first.message}",
         reason="no_text_layer",
         remedy=_ADD_TEXT_LAYER,
     )

@@ -121,18 +121,15 @@ class _PageIndex:
 
 
 def title_of(reader: pypdf.PdfReader, entries: list[OutlineEntry]) -> str:
-    """The title of the document information unless it is a stopgap, else the first bookmark's; "" without either."""
+    """The title in the document information unless it is a stopgap; else the bookmark that holds all others; or ""."""
     try:
         information = reader.metadata
         named = _one_line(str(information.title or "")) if information is not None else ""
     except PDF_FAULTS:
         named = ""
-    for title in (_PROGRAM.sub("", named), entries[0].title if entries else ""):
-        if (
-            len(title) > 1
-            and any(c.isalpha() for c in title)
-            and "\ufffd" not in title
-            and not _STOPGAP_TITLES.fullmatch(title)
-        ):
+    top = [entry.title for entry in entries if entry.level == 1]
+    for title in (_PROGRAM.sub("", named), top[0] if len(top) == 1 < len(entries) else ""):
+        is_stopgap = _STOPGAP_TITLES.fullmatch(title) is not None
+        if len(title) > 1 and any(c.isalpha() for c in title) and "\ufffd" not in title and not is_stopgap:
             return title
     return ""

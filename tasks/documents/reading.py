@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from tasks.documents.encoding import cookie, decode
-from tasks.documents.extraction import Extraction
+from tasks.documents.extraction import Extraction, given_up
 from tasks.documents.formats import Format, format_of
 from tasks.errors import Rejected
 from tasks.records import Document, Reject, SourceFile
@@ -51,16 +51,13 @@ def read_documents(
 
     `at(item)` is called before each unit that could take too long ("" for opening, "page 7", "outline", "row 12000").
     A caller that had to kill the reader during a unit reads the file again with `skip={item: why}`; that unit becomes a
-    Reject of reason "timeout" without being touched.
+    Reject of reason "timeout" (or "reader_died", where `why` begins with "died") without being touched.
 
     Raises:
         ConfigurationError: `options.encoding` names no encoding.
     """
     if "" in skip:
-        yield Reject(
-            "read", file.name, "", "timeout", f"The file was given up: {skip['']}.",
-            "Save it anew in its own program, or split it, then retry.",
-        )  # fmt: skip
+        yield given_up(file.name, "", skip[""], "Save it anew in its own program, or split it, then retry.")
         return
     at("")
     try:

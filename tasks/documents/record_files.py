@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from tasks.documents.encoding import detect, marked_codec, required_codec, telling_sample
+from tasks.documents.extraction import given_up
 from tasks.documents.formats import Format
 from tasks.errors import Rejected
 from tasks.records import Document, JsonValue, Reject, SourceFile
@@ -75,18 +76,16 @@ def _results(
     number = 0
     while True:
         first, item = number + 1, f"row {number + 1}"
-        given_up = skip.get(item)
-        if given_up is None:
+        given_up_for = skip.get(item)
+        if given_up_for is None:
             at(item)
         for row in islice(rows, ROWS_PER_UNIT):
             number += 1
-            if given_up is None:
+            if given_up_for is None:
                 yield _result(row, number, file, options, seen)
-        if given_up is not None:
-            yield Reject(
-                "read", file.name, item, "timeout", f"Rows {first} to {number} were given up: {given_up}.",
-                "Look for an enormous value among these rows, take it out, and retry.",
-            )  # fmt: skip
+        if given_up_for is not None:
+            remedy = f"Look for an enormous value in rows {first} to {number}, take it out, and retry."
+            yield given_up(file.name, item, given_up_for, remedy)
         if number < first + ROWS_PER_UNIT - 1:
             return
 
@@ -301,8 +300,18 @@ def _codec_of(binary: IO[bytes], forced: str | None) -> str:
             decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return detect(telling_sample(block)) if block else "utf-8"
+        return _codec_of_sample(block)
     return "utf-8"
+
+
+def _codec_of_sample(block: bytes) -> str:
+    """The codec of a file of which this part is not UTF-8; UTF-8 all the same when a few stray bytes tell no other."""
+    try:
+        return detect(telling_sample(block))
+    except Rejected:
+        if block and sum(byte > 127 for byte in block) * 100 > len(block):
+            raise
+        return "utf-8"
 
 
 def _parquet_rows(path: str, form: Format, options: "DocumentOptions") -> Iterator[Row | Rejected]:

@@ -68,5 +68,6 @@ def _plain(title: str) -> str:
     title = re.sub(r"``([^`]+)``", r"\1", title)
     title = re.sub(r"`([^`<]+?)(?:\s*<[^>]*>)?`_{0,2}", r"\1", title)
     title = re.sub(r"(\*{1,2})(?=\S)(.+?)(?<=\S)\1", r"\2", title)
+    title = re.sub(r"(?<=\w)_{1,2}(?=\W|$)", "", title)
     title = re.sub(r"\\(.)", r"\1", title)
     return " ".join(title.split())[:MAX_TITLE_CHARACTERS]

@@ -1,0 +1,257 @@
+"""PDF files, page by page: what is readable is read, and each page that is not says why."""
+
+import logging
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.documents import DocumentOptions, read_documents
+from tasks.records import Document, Heading, Page, Reject
+from tests.documents.conftest import Read, source_file
+from tests.documents.pdf_files import PdfFile, composite_font, shown
+
+PROSE = "The sluice is opened at dawn and closed when the wheel has turned for nine hours."
+
+
+def test_pages_are_joined_by_a_blank_line_and_keep_their_numbers(document: Callable[..., Document]) -> None:
+    file = PdfFile().add_page("First page", PROSE).add_page("Second page", PROSE)
+    found = document("mill.pdf", file.to_bytes())
+    assert found.text == f"First page\n{PROSE}\n\nSecond page\n{PROSE}"
+    end = len(f"First page\n{PROSE}")
+    assert found.pages == (Page(1, 0, end), Page(2, end + 2, len(found.text)))
+    assert found.title == "mill"
+
+
+@pytest.mark.parametrize(
+    ("info", "bookmarks", "title"),
+    [
+        (b"/Title (Flood plan)", [], "Flood plan"),
+        (b"/Title <feff6c348f6e>", [], "水轮"),
+        (b"/Title (Microsoft Word - Flood plan)", [], "Flood plan"),
+        (b"/Title (Microsoft Word - plan.doc)", [], "mill"),
+        (b"/Title (untitled)", [], "mill"),
+        (b"/Title 12", [("The book", 1)], "mill"),
+        (b"", [("Chapter 1", 1), ("Chapter 2", 1)], "mill"),
+    ],
+)
+def test_the_title_is_the_document_informations_if_it_is_one(
+    document: Callable[..., Document], info: bytes, bookmarks: list[tuple[str, int]], title: str
+) -> None:
+    file = PdfFile(info=info, bookmarks=bookmarks).add_page(PROSE)
+    assert document("mill.pdf", file.to_bytes()).title == title
+
+
+def test_bookmarks_become_headings_at_the_lines_that_say_them(document: Callable[..., Document]) -> None:
+    file = PdfFile(bookmarks=[("Sluices", 1), ("The  wheel", 2), ("Not said there", 2)])
+    file.add_page(PROSE, "1.2 Sluices", PROSE).add_page(PROSE, "The", "Wheel", PROSE)
+    found = document("mill.pdf", file.to_bytes())
+    assert found.headings == (
+        Heading(1, "Sluices", found.text.index("1.2 Sluices")),
+        Heading(1, "The wheel", found.text.index("The\nWheel")),
+        Heading(1, "Not said there", found.text.index("The\nWheel")),
+    )
+
+
+def test_a_broken_page_costs_itself_alone(read: Read) -> None:
+    file = PdfFile(broken_pages=frozenset([2])).add_page("one").add_page("two").add_page("three")
+    found, lost = read("mill.pdf", file.to_bytes())
+    assert isinstance(found, Document)
+    assert [p.number for p in found.pages] == [1, 3]
+    assert isinstance(lost, Reject)
+    assert (lost.item, lost.reason) == ("page 2", "page_damaged")
+
+
+def test_a_heading_of_a_lost_page_stands_at_the_next_one(read: Read) -> None:
+    file = PdfFile(broken_pages=frozenset([2]), bookmarks=[("Lost", 2), ("Kept", 3)])
+    found = read("mill.pdf", file.add_page("one").add_page("Lost").add_page("three", "Kept").to_bytes())[0]
+    assert isinstance(found, Document)
+    assert found.headings == (Heading(1, "Lost", 5), Heading(1, "Kept", found.text.index("Kept")))
+
+
+def test_chinese_is_read_through_the_fonts_encoding(document: Callable[..., Document]) -> None:
+    font = composite_font(b"STSong-Light", b"UniGB-UCS2-H", b"GB1")
+    file = PdfFile(pages=[shown("水轮机的检修".encode("utf-16-be"))], fonts={"F1": font})
+    assert document("a.pdf", file.to_bytes()).text == "水轮机的检修"
+
+
+@pytest.mark.parametrize(
+    ("ordering", "numbers", "text"),
+    [(b"GB1", (3491, 2685, 2063, 1445, 2143, 4009), "水轮机的检修"), (b"Japan1", (526, 2603), "あ水")],
+)
+def test_characters_that_a_font_only_numbers_are_those_of_adobes_collection(
+    document: Callable[..., Document], ordering: bytes, numbers: tuple[int, ...], text: str
+) -> None:
+    codes = b"".join(number.to_bytes(2, "big") for number in numbers)
+    file = PdfFile(fonts={"F1": composite_font(b"Kai", b"Identity-H", ordering)})
+    file.pages += [
+        shown(codes),
+        shown(codes[:2]),
+        shown(codes),
+    ]  # the font is shared; each page needs its own characters
+    assert document("a.pdf", file.to_bytes()).text == f"{text}\n\n{text[0]}\n\n{text}"
+
+
+def test_a_font_that_nothing_can_map_gives_no_text(reject: Callable[..., Reject]) -> None:
+    file = PdfFile(pages=[shown(bytes(range(200)))], fonts={"F1": composite_font(b"X", b"Identity-H", b"Identity")})
+    found = reject("a.pdf", file.to_bytes())
+    assert found.reason == "no_text_layer"
+    assert "page_replacement_characters" in found.message
+    assert "ocrmypdf" in found.remedy
+
+
+def test_gaps_between_words_become_spaces_where_a_font_has_no_space(document: Callable[..., Document]) -> None:
+    words = b"BT /F1 12 Tf 72 700 Td [(Nine)-250(hou)20(rs)-229(a)-231(day)] TJ ET"
+    assert document("a.pdf", PdfFile(pages=[words]).to_bytes()).text == "Nine hours a day"
+
+
+def test_look_alikes_become_what_people_type(document: Callable[..., Document]) -> None:
+    font = composite_font(b"STSong-Light", b"UniGB-UCS2-H", b"GB1")
+    file = PdfFile(pages=[shown("⽔轮 ﬁrst ⻳".encode("utf-16-be"))], fonts={"F1": font})
+    assert document("a.pdf", file.to_bytes()).text == "水轮 first 龟"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("(cid:12)(cid:7) (cid:33)", "page_glyph_codes"),
+        ("/G21/G22/G23 /G24", "page_glyph_codes"),
+        ("\ue001\ue002 text", "page_private_use"),
+        ("\ufffd\ufffd text", "page_replacement_characters"),
+        ("\ud800 a \udc00", "page_replacement_characters"),
+        ("\x01\x02\x03 text", "page_control_characters"),
+        ("ÊýÁ¿ ×ÖµÄ", "page_mojibake"),
+    ],
+)
+def test_a_page_of_debris_is_refused_with_its_kind(read: Read, text: str, reason: str) -> None:
+    font = composite_font(b"STSong-Light", b"UniGB-UCS2-H", b"GB1")
+    codes = text.encode("utf-16-be", "surrogatepass")
+    file = PdfFile(fonts={"F1": font}, pages=[shown("好的".encode("utf-16-be")), shown(codes)])
+    found, refused = read("a.pdf", file.to_bytes())
+    assert isinstance(found, Document)
+    assert found.text == "好的"
+    assert isinstance(refused, Reject)
+    assert (refused.stage, refused.source, refused.item, refused.reason) == ("read", "a.pdf", "page 2", reason)
+
+
+def test_scanned_and_empty_pages_are_told_apart(read: Read) -> None:
+    image = b"q 612 0 0 792 0 0 cm /Im1 Do Q"
+    scanned = PdfFile(pages=[image, image + b"BT /F1 9 Tf 9 9 Td (12) Tj ET"], images={"Im1": (700, 800)}).add_page(
+        PROSE
+    )
+    empty = PdfFile(pages=[b"0 0 m 9 9 l S"]).add_page(PROSE)
+    assert [r.reason for r in read("scan.pdf", scanned.to_bytes()) if isinstance(r, Reject)] == ["page_scanned"] * 2
+    assert [r.reason for r in read("empty.pdf", empty.to_bytes()) if isinstance(r, Reject)] == ["page_empty"]
+
+
+def test_a_short_page_with_a_small_image_is_no_scan(document: Callable[..., Document]) -> None:
+    page = b"BT /F1 12 Tf 72 700 Td (Chapter 1) Tj ET q /Im1 Do Q"
+    assert document("a.pdf", PdfFile(pages=[page], images={"Im1": (60, 60)}).to_bytes()).text == "Chapter 1"
+
+
+def test_a_file_without_one_usable_page_is_one_reject(reject: Callable[..., Reject]) -> None:
+    found = reject("scan.pdf", PdfFile(pages=[b"/Im1 Do"] * 40, images={"Im1": (900, 900)}).to_bytes())
+    assert (found.item, found.reason) == ("", "no_text_layer")
+    assert "None of 40 pages" in found.message
+    assert "40 page_scanned" in found.message
+
+
+def encrypted(path: Path, user_password: str) -> bytes:
+    from pypdf import PdfReader, PdfWriter
+
+    path.write_bytes(PdfFile().add_page(PROSE).to_bytes())
+    writer = PdfWriter(clone_from=PdfReader(path))
+    writer.encrypt(user_password=user_password, owner_password="owner", algorithm="AES-256")
+    writer.write(path)
+    return path.read_bytes()
+
+
+def test_an_encrypted_file_opens_with_an_empty_password_and_with_no_other(tmp_path: Path, read: Read) -> None:
+    [opened] = read("a.pdf", encrypted(tmp_path / "a.pdf", ""))
+    [locked] = read("b.pdf", encrypted(tmp_path / "b.pdf", "secret"))
+    assert isinstance(opened, Document)
+    assert opened.text == PROSE
+    assert isinstance(locked, Reject)
+    assert locked.reason == "encrypted"
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda data: data[: data.index(b"xref")], PROSE),
+        (lambda data: b"HTTP/1.1 200 OK\r\n" * 100 + data, PROSE),
+        (lambda data: data.replace(b"startxref", b"startxrex"), PROSE),
+        (lambda data: data.replace(b"/Kids [", b"/Kids [2 0 R "), PROSE),
+    ],
+    ids=["cut off before its table", "after a header", "without its end", "with a page tree that holds itself"],
+)
+def test_a_damaged_file_is_read_as_far_as_its_objects_go(
+    document: Callable[..., Document], damage: Callable[[bytes], bytes], text: str
+) -> None:
+    assert document("a.pdf", damage(PdfFile().add_page(PROSE).to_bytes())).text == text
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"<!DOCTYPE html><title>404</title>", "not_a_pdf"),
+        (b"", "not_a_pdf"),
+        (b"%PDF-1.7\n", "damaged"),
+        (PdfFile().add_page(PROSE).to_bytes()[:200], "damaged"),
+        (PdfFile().to_bytes(), "damaged"),
+        (PdfFile(broken_pages=frozenset([1])).add_page(PROSE).to_bytes(), "damaged"),
+    ],
+    ids=["web page", "nothing", "header only", "cut off early", "no pages", "only a broken page"],
+)
+def test_what_cannot_be_read_at_all_is_one_reject(reject: Callable[..., Reject], data: bytes, reason: str) -> None:
+    found = reject("a.pdf", data)
+    assert (found.item, found.reason) == ("", reason)
+    assert found.remedy
+
+
+def test_each_unit_is_announced_and_one_that_hung_is_not_touched_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(PdfFile(bookmarks=[("One", 1)]).add_page("One").add_page("Two").add_page("Three").to_bytes())
+    announced: list[str] = []
+    skip = {"page 2": "timeout: 60 s", "outline": "died: killed"}
+    found, *rejects = read_documents(source_file(path), DocumentOptions(), skip=skip, at=announced.append)
+    assert announced == ["", "page 1", "page 3"]
+    assert isinstance(found, Document)
+    assert (found.text, found.headings) == ("One\n\nThree", ())
+    assert [(r.item, r.reason) for r in rejects if isinstance(r, Reject)] == [
+        ("page 2", "timeout"),
+        ("outline", "reader_died"),
+    ]
+
+
+def test_a_file_that_hung_while_it_was_opened_is_not_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(b"never read")
+    [found] = read_documents(source_file(path), DocumentOptions(), skip={"": "timeout: 60 s"}, at=pytest.fail)
+    assert isinstance(found, Reject)
+    assert (found.item, found.reason) == ("", "timeout")
+
+
+def test_what_pypdf_mutters_reaches_nobody(
+    document: Callable[..., Document], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = PdfFile().add_page(PROSE).to_bytes().replace(b"startxref\n", b"startxref\n9")
+    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as warned:
+        document("a.pdf", data)
+    assert (*capfd.readouterr(), caplog.text, warned) == ("", "", "", [])
+
+
+def test_memory_does_not_grow_with_the_number_of_pages(document: Callable[..., Document]) -> None:
+    def peak_of(pages: int) -> int:
+        content = PdfFile().add_page(PROSE).pages[0] + b" % a comment" * 20_000
+        data = PdfFile(pages=[content] * pages, is_compressed=True).to_bytes()
+        tracemalloc.start()
+        try:
+            document("long.pdf", data)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak_of(160) < 1.3 * peak_of(40)
