@@ -102,3 +102,21 @@ async def run(site: Site, reader: Reader | None = None, *more: str) -> None:
         ingest_here, site.settings(*more), [site.corpus], quiet=True, checkpoint=checkpoint
     )
     assert report.outcome == "finished", report.error
+
+
+def test_old_rows_stay_while_a_server_does_not_show_the_new_ones(
+    local_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that was acknowledged and cannot be read back must not have replaced anything."""
+    site = local_site
+    library.write_first(site.corpus, 8)
+    assert site.ingest().exit_code == 0
+    before = site.rows()
+    library.edit(site.corpus)
+    monkeypatch.setattr(Collection, "present", lambda self, ids: set(ids[1:]))
+    stopped = site.ingest()
+    assert (stopped.exit_code, stopped.chunks.deleted) == (1, 0)
+    assert "cannot be read back; nothing was deleted" in stopped.error
+    assert site.rows().keys() >= before.keys()
+    monkeypatch.undo()
+    assert site.ingest().outcome == "finished"
