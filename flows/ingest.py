@@ -5,8 +5,10 @@ counts. Importing it imports Prefect, which takes seconds, so the command line d
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,11 @@ from configs.settings import Settings, load_settings
 from flows import runner
 from flows.pipeline import Pipeline
 from flows.report import RunReport
+from flows.stopping import Interrupt, interruptible
 from tasks.errors import MillraceError, RunStopped
+
+_of_the_command: ContextVar[bool] = ContextVar("of_the_command", default=False)
+"""Whether the flow runs in the process of `millrace ingest`, whose signals are ours; a worker's are Prefect's."""
 
 
 @flow(name="ingest", flow_run_name="ingest into {settings.milvus.collection}", persist_result=False)
@@ -39,7 +45,13 @@ async def ingest(sources: list[str], settings: Settings | None = None, quiet: bo
         A final state with the run's report: Failed when the run was stopped by an error or the budget. What was
         finished stays finished, and the next run goes on from there.
     """
-    report = await runner.ingest(settings or load_settings(), _paths(sources), quiet=quiet, prepare=_as_tasks)
+    # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
+    signals: contextlib.AbstractContextManager[Interrupt | None]
+    signals = interruptible() if _of_the_command.get() else contextlib.nullcontext()
+    with signals as interrupt:
+        report = await runner.ingest(
+            settings or load_settings(), _paths(sources), quiet=quiet, interrupt=interrupt, prepare=_as_tasks
+        )
     if report.error:
         return Failed(message=report.error, data=report)
     return Completed(message=report.lines()[0], data=report)
@@ -52,6 +64,7 @@ def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: 
     """
 
     async def run() -> object:
+        _of_the_command.set(True)
         state: Any = await ingest([str(source) for source in sources], settings, quiet, return_state=True)
         return await state.result(raise_on_failure=False)
 
