@@ -1,12 +1,16 @@
 """The same run under Prefect: seen there as a flow run with a task run a stage and part, and with the same result."""
 
 import asyncio
+import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
 
+from tests.crashes.processes import until
 from tests.flows.prose import english
 from tests.flows.site import Site
 
@@ -49,3 +53,28 @@ def test_a_run_appears_in_prefect_with_its_stages_and_their_outcome(prefect_api:
     assert task_runs == {"chunk job: Completed": 1, "embed part: Completed": 1, "load part: Completed": 1}
     assert strangers == set()
     site.check()
+
+
+@pytest.mark.timeout(180)
+def test_a_signal_stops_a_run_under_prefect_as_it_does_one_without(prefect_api: None, site: Site) -> None:
+    from flows.ingest import ingest_under_prefect
+
+    for number in range(40):
+        site.write(f"{number}.md", f"# {number}\n\n" + english(30, seed=number))
+    site.simulator.change({"latency": {"fixed_s": 0.3}})
+    site.overrides = (*site.overrides, "limits.max_in_flight=2")
+
+    def signal_when_answered() -> None:
+        until(lambda: site.simulator.books.answered > 0, "nothing is answered")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signalling = threading.Thread(target=signal_when_answered)
+    signalling.start()
+    stopped = ingest_under_prefect(site.settings(), [site.corpus], quiet=True)
+    signalling.join()
+    assert (stopped.outcome, stopped.exit_code) == ("interrupted", 130)
+    assert stopped.left is not None
+    assert stopped.left.files == 40
+    site.simulator.change({"latency": {"fixed_s": 0}})
+    assert site.ingest().exit_code == 0
+    assert site.simulator.books.texts_bought_again == 0
