@@ -2,15 +2,17 @@
 
 No replacement character is ever invented here. The order of trust: an encoding that the user forces; a byte order
 mark; UTF-8, whose multi-byte sequences do not come about by chance; UTF-16 without a mark, when its zero bytes or its
-Chinese leave no doubt; GB18030, when what comes out reads as Chinese; and for the rest a statistical detector
-(charset-normalizer), believed only when it is sure.
+Chinese leave no doubt; what the file says of itself; GB18030 and the other double-byte encodings, when what comes out
+reads as Chinese, Japanese or Korean; an alphabet, when one reading is clearly more like language than all others
+(`language`); and for the rest a statistical detector (charset-normalizer), believed only when it is sure.
 """
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
+from tasks.documents.codec_names import BYTE_ORDER_MARKS, known_codec, marked_codec, required_codec
 from tasks.documents.language import (
     alphabetic_likeness,
     common_characters,
@@ -20,20 +22,13 @@ from tasks.documents.language import (
     reads_as_japanese,
     reads_as_korean,
 )
-from tasks.errors import ConfigurationError, Rejected
+from tasks.errors import Rejected
 
 SET_ENCODING = (
     "Name the encoding with `documents.encoding` (for instance --set documents.encoding=big5), or convert the file to "
     "UTF-8."
 )
 
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is the beginning of this one
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _SAMPLE_BYTES = 1 << 16
 
 
@@ -60,12 +55,6 @@ def decode(data: bytes, *, forced: str | None = None, declared: str | None = Non
     return text
 
 
-def cookie(data: bytes) -> str | None:
-    """The encoding that a text names for the editor (`-*- coding: gbk -*-`, `fileencoding=`) in its first two lines."""
-    found = re.match(rb"(?:[^\n]*\n)?[^\n]{0,400}?coding[:=][ \t]*([\w.-]+)", data[:2000])
-    return found[1].decode("ascii", "replace") if found else None
-
-
 def detect(sample: bytes) -> str:
     """The codec of a file that is not valid UTF-8 and of which `sample` is a part that holds bytes above 127.
 
@@ -79,64 +68,14 @@ def detect(sample: bytes) -> str:
         raise _binary(f"{controls} control bytes among {len(sample)}")
     if _is_damaged_utf8(sample):
         return "utf-8"
-    for codec, reads_right in _double_byte_readings():
-        if (text := _sample_text(sample, codec)) is not None and reads_right(text):
-            return codec
-    return _alphabetic_codec(sample) or _statistically_detected(sample)
+    return _double_byte_codec(sample) or _alphabetic_codec(sample) or _statistically_detected(sample)
 
 
-def marked_codec(head: bytes) -> str | None:
-    """The codec that a byte order mark at the beginning tells; None without one."""
-    return next((codec for mark, codec in _BYTE_ORDER_MARKS if head.startswith(mark)), None)
-
-
-def required_codec(name: str) -> str:
-    """Python's name of the codec that the user forces.
-
-    Raises:
-        ConfigurationError: there is none of that name.
-    """
-    codec = known_codec(name)
-    if codec is None:
-        raise ConfigurationError(
-            f"`documents.encoding` is {name!r}, which is no encoding known here; write for instance utf-8, gb18030, "
-            "big5, shift_jis, cp1252, or leave it out."
-        )
-    return codec
-
-
-def known_codec(name: str) -> str | None:
-    """Python's name of the codec that a web page, a user or a file means by `name`; None when there is none.
-
-    Labels that the web uses for a larger encoding mean that one (WHATWG Encoding Standard, read 2026-11).
-
-    >>> known_codec("GB2312"), known_codec("iso-8859-1"), known_codec("klingon")
-    ('gb18030', 'cp1252', None)
-    """
-    label = name.strip().strip("'\"")
-    codec = _lookup(label) or _lookup(re.sub(r"[-_ ]", "", label))
-    if codec is None:
-        return None
-    larger = {
-        "gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "cp1252", "ascii": "cp1252", "shift_jis": "cp932",
-        "euc_kr": "cp949", "big5": "big5hkscs", "iso8859-9": "cp1254", "tis-620": "cp874",
-    }  # fmt: skip
-    return larger.get(codec.name, codec.name)
-
-
-def _lookup(label: str) -> codecs.CodecInfo | None:
-    try:
-        codec = codecs.lookup(label)
-    except (LookupError, ValueError):
-        return None
-    return codec if getattr(codec, "_is_text_encoding", True) else None
-
-
-def _double_byte_readings() -> tuple[tuple[str, Callable[[str], bool]], ...]:
-    """Codecs of Chinese, Japanese and Korean, each with what a text read through it must look like."""
+def _double_byte_codec(sample: bytes) -> str | None:
+    """The codec through which the sample reads as Chinese, Japanese or Korean."""
     simplified = partial(reads_as_chinese, common=common_characters("gb2312"))
     traditional = partial(reads_as_chinese, common=common_characters("big5"))
-    return (
+    for codec, reads_right in (
         ("gb18030", simplified),
         ("cp932", reads_as_japanese),
         ("euc_jp", reads_as_japanese),
@@ -144,7 +83,10 @@ def _double_byte_readings() -> tuple[tuple[str, Callable[[str], bool]], ...]:
         ("gb18030", traditional),
         ("cp950", traditional),
         ("big5hkscs", traditional),
-    )
+    ):
+        if (text := _sample_text(sample, codec)) is not None and reads_right(text):
+            return codec
+    return None
 
 
 _RARE_CONTROLS = bytes(b for b in range(32) if b not in b"\t\n\r\f\x08\x1b\x1a")
@@ -181,7 +123,7 @@ def _decode_forced(data: bytes, forced: str) -> str:
 
 
 def _decode_detected(data: bytes, declared: str | None) -> str:
-    for mark, codec in _BYTE_ORDER_MARKS:
+    for mark, codec in BYTE_ORDER_MARKS:
         # Not the first that matches: the mark of UTF-32 is also that of UTF-16 before a zero character.
         if data.startswith(mark) and (text := _decoded(data, codec)) is not None:
             return text
@@ -192,9 +134,13 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
         return data.decode(unmarked)
     if b"\0" in data:
         raise _binary(f"a zero byte at offset {data.find(0)}")
-    if (text := _decoded(data, known_codec(declared or ""))) is not None:
+    sample = telling_sample(data)
+    named = known_codec(declared or "")
+    # Nearly all bytes decode as one of Latin's encodings, which is what pages name that name any old one.
+    suspect = named in _ONE_BYTE_CODECS and _double_byte_codec(sample) is not None
+    if not suspect and (text := _decoded(data, named)) is not None:
         return text
-    return _decode_whole(data, detect(telling_sample(data)))
+    return _decode_whole(data, detect(sample))
 
 
 def _ascii_or_utf8(data: bytes, utf8: str, declared: str | None) -> str:

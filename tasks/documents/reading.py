@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tasks.documents.encoding import cookie, decode
+from tasks.documents.codec_names import cookie
+from tasks.documents.encoding import decode
 from tasks.documents.extraction import Extraction, given_up
 from tasks.documents.formats import Format, format_of
 from tasks.errors import Rejected

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.documents import DocumentOptions, read_documents
-from tasks.documents.encoding import decode, known_codec
+from tasks.documents.codec_names import known_codec
+from tasks.documents.encoding import decode
 from tasks.errors import ConfigurationError, Rejected
 from tasks.records import Document, Reject, SourceFile
 
@@ -123,6 +124,8 @@ def test_an_unknown_forced_encoding_is_a_configuration_error() -> None:
         ("iso-8859-1", "utf-8", "für"),
         ("utf-8", "gb18030", CHINESE),
         ("klingon", "gb18030", CHINESE),
+        ("iso-8859-1", "gb18030", CHINESE),
+        ("iso-8859-1", "big5", TRADITIONAL),
     ],
 )
 def test_a_declared_encoding_is_believed_where_the_bytes_allow_it(declared: str, codec: str, text: str) -> None:
@@ -134,6 +137,11 @@ def test_an_editors_cookie_in_the_first_lines_tells_the_encoding(
     document: Callable[..., Document], line: bytes
 ) -> None:
     assert document("a.txt", line + b"\n\xa9koda\n").text.endswith("\nŠkoda\n")
+
+
+def test_a_word_about_encodings_is_no_cookie(document: Callable[..., Document]) -> None:
+    text = "默认的 encoding: latin-1 不对，文件里的中文会变成乱码。\n"
+    assert document("a.txt", text.encode("gb18030")).text == text
 
 
 def test_a_character_late_in_a_long_file_still_decides() -> None:
