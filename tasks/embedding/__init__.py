@@ -15,9 +15,11 @@ from tasks.embedding.catalogue import (
     official_endpoint,
 )
 from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, make_client
+from tasks.embedding.clock import Clock, LoopClock
 from tasks.embedding.dispatcher import Dispatcher
 from tasks.embedding.estimate import Estimate, Estimator
-from tasks.embedding.pacing import Clock, LoopClock, Pacer
+from tasks.embedding.learned import LearnedLimits
+from tasks.embedding.pacing import Pacer
 from tasks.embedding.packing import pack_requests
 from tasks.embedding.patience import Patience
 from tasks.embedding.purchases import Activity, Event, TextItem, VectorSink
@@ -32,6 +34,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Event",
+    "LearnedLimits",
     "LoopClock",
     "ModelSpec",
     "Pacer",

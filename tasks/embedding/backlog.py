@@ -4,6 +4,7 @@ Knows nothing of time, of the provider or of money.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
@@ -32,6 +33,11 @@ class Backlog:
         """Texts that are in no request yet."""
         return len(self._waiting)
 
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of the largest text that may be in the next request; 0 without one."""
+        return max((purchase.item.tokens for purchase in islice(self._waiting, self._texts_per_request)), default=0)
+
     async def room(self) -> None:
         """Return when another text may be added, or everything failed."""
         while len(self._waiting) >= self._most_waiting:
@@ -48,15 +54,18 @@ class Backlog:
             self._waiting.append(purchase)
         return purchase.promise(), purchase
 
-    def next_request(self, *, partial: bool) -> Request | None:
-        """The request to send next, if there is one: a retry, a full one, or with `partial` what there is."""
+    def next_request(self, *, partial: bool, most_tokens: int = 0) -> Request | None:
+        """The request to send next, if there is one: a retry, a full one, or with `partial` what there is.
+
+        `most_tokens` bounds a new one, beside the bound that holds for all; 0 does not.
+        """
         if self._ready:
             return self._ready.popleft()
         texts, full = fitting_texts(
             # One more than fits, to see whether the last one leaves room.
             (purchase.item.tokens for purchase in islice(self._waiting, self._texts_per_request + 1)),
             texts_per_request=self._texts_per_request,
-            tokens_per_request=self._tokens_per_request,
+            tokens_per_request=min(most_tokens or math.inf, self._tokens_per_request or math.inf),
         )
         if not texts or not (full or partial):
             return None

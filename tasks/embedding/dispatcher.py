@@ -12,7 +12,8 @@ from typing import Self
 from tasks.embedding.backlog import Backlog
 from tasks.embedding.bill import Budget, Tally, apportion
 from tasks.embedding.client import EmbeddingClient, EmbeddingResponse
-from tasks.embedding.pacing import Clock, LoopClock, Pacer, happens
+from tasks.embedding.clock import Clock, LoopClock, happens
+from tasks.embedding.pacing import Pacer
 from tasks.embedding.patience import Health, Patience
 from tasks.embedding.purchases import Activity, Event, Outcome, Purchase, Request, TextItem, VectorSink
 from tasks.errors import MillraceError, ResponseUnproven, RunStopped, TextsRefused, Throttled, Transient
@@ -157,7 +158,9 @@ class Dispatcher:
 
     async def _next_request(self) -> Request:
         while True:
-            request = self._backlog.next_request(partial=self._flushing)
+            request = self._backlog.next_request(
+                partial=self._flushing, most_tokens=self._pacer.tokens_per_request(self._backlog.text_tokens)
+            )
             if request is not None:
                 return request
             self._flushing = False
@@ -191,6 +194,7 @@ class Dispatcher:
             self._stop(error)
         else:
             self._budget.settle(held, answer.billed_tokens, counted=request.tokens)
+            self._pacer.answered(sent_at=sent_at)
             await self._keep(request, answer)
 
     async def _keep(self, request: Request, answer: EmbeddingResponse) -> None:
@@ -217,7 +221,7 @@ class Dispatcher:
         request.in_vain += self._health.answered_since(sent_at if request.failed_at is None else request.failed_at)
         request.failed_at = now
         if isinstance(failure, Throttled):
-            self._pacer.slow_down(failure.limit, sent_at=sent_at)
+            self._pacer.refused(failure.limit, sent_at=sent_at, tokens=request.tokens)
         stop = self._health.failed(failure, now=now, sent_at=sent_at)
         if stop is not None:
             self._stop(stop)

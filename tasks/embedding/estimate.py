@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.embedding.bill import cost_cny
 from tasks.embedding.catalogue import ModelSpec
-from tasks.embedding.pacing import GROWTH_PER_S
+from tasks.embedding.growth import GROWTH_PER_S
 from tasks.embedding.packing import fitting_texts
 
 

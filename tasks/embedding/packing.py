@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 
-def fitting_texts(tokens: Iterable[int], *, texts_per_request: int, tokens_per_request: int) -> tuple[int, bool]:
+def fitting_texts(tokens: Iterable[int], *, texts_per_request: int, tokens_per_request: float) -> tuple[int, bool]:
     """How many of the first texts make one request, and whether it is full.
 
     `tokens`: billed tokens of each waiting text, in order; a bound of 0 is none. A text larger than

@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from tasks.embedding.pacing import BURST_S, Pacer
+from tasks.embedding.ceiling import HOLD_REQUESTS
+from tasks.embedding.pacing import Pacer
+from tasks.embedding.windows import BURST_S
 from tests.embedding.virtual_time import now, run
 from tests.simulator.limits import Limiter, Limits, WindowKind
 
@@ -113,41 +115,97 @@ def test_a_refused_rate_is_lowered_once_for_all_that_were_sent_under_it() -> Non
     async def story() -> list[float]:
         pacer = Pacer(tokens_per_second=1_000)
         sent = [await pacer.acquire(100) for _ in range(5)]
+        shares = []
         for at in sent:
-            pacer.slow_down("tokens", sent_at=at)
-        shares = [pacer.shares[1]]
-        await asyncio.sleep(2)
-        pacer.slow_down("tokens", sent_at=await pacer.acquire(100))
-        return [*shares, pacer.shares[1]]
+            pacer.refused("tokens", sent_at=at, tokens=100)
+            shares.append(pacer.shares[1])
+        return shares
 
-    assert run(story()) == [pytest.approx(0.8), pytest.approx(0.8 * 0.82, abs=0.01)]
+    assert run(story()) == [0.5] * 5
 
 
-def test_a_lowered_rate_is_probed_upward_until_it_is_whole_again() -> None:
-    async def story() -> tuple[float, float]:
+def test_a_lowered_rate_comes_back_step_by_step_until_it_is_whole_again() -> None:
+    async def story() -> list[float]:
         pacer = Pacer(tokens_per_second=1_000)
-        await pacer.acquire(100)
-        pacer.slow_down("tokens")
-        lowered = pacer.shares[1]
-        for _ in range(300):
-            await pacer.acquire(100)
-        return lowered, pacer.shares[1]
+        for _ in range(8):
+            at = await pacer.acquire(100)
+        pacer.refused("tokens", sent_at=at, tokens=100)
+        shares = [pacer.shares[1]]
+        for _ in range(HOLD_REQUESTS):
+            pacer.answered(sent_at=now())
+        for seconds in (2, 3, 2, 2, 9):
+            await asyncio.sleep(seconds)
+            shares.append(pacer.shares[1])
+        return shares
 
-    lowered, later = run(story())
-    assert lowered == pytest.approx(0.8)
-    assert later == 1.0
+    at_once, back, held, past, *_, whole = run(story())
+    assert at_once == pytest.approx(0.7)
+    assert at_once < back < held + 1e-9 < past < 1.0
+    assert whole == 1.0
 
 
 def test_only_the_limit_that_was_named_is_lowered() -> None:
     async def story() -> tuple[float, float]:
         pacer = beijing()
-        await pacer.acquire(100)
-        pacer.slow_down("requests")
+        pacer.refused("requests", sent_at=await pacer.acquire(100), tokens=100)
         return pacer.shares
 
-    requests, tokens = run(story())
-    assert requests == pytest.approx(0.8)
-    assert tokens == 1.0
+    assert run(story()) == (0.5, 1.0)
+
+
+def test_a_refusal_that_whole_seconds_explain_lowers_nothing_and_no_second_holds_more_than_the_limit_after_it() -> None:
+    async def story() -> tuple[tuple[float, float], list[float]]:
+        pacer = Pacer(tokens_per_second=1_000)
+        sent = [await pacer.acquire(210) for _ in range(10)]
+        pacer.refused("tokens", sent_at=sent[-1], tokens=210)
+        return pacer.shares, await grants(pacer, [210] * 40)
+
+    shares, times = run(story())
+    assert shares == (1.0, 1.0)
+    assert max(sum(start <= time < start + 1 for time in times) for start in times) == 4
+
+
+def test_requests_are_made_small_where_seconds_are_whole_so_that_they_fill_them() -> None:
+    async def story() -> list[int]:
+        pacer = beijing()
+        sizes = [pacer.tokens_per_request(401)]
+        pacer.refused("tokens", sent_at=await pacer.acquire(19_000), tokens=19_000)
+        for _ in range(8):
+            sizes.append(pacer.tokens_per_request(401))
+            await pacer.acquire(sizes[-1] // 401 * 401)
+        return sizes
+
+    free, *sizes = run(story())
+    assert free == 0
+    assert all(401 <= size <= 3_000 for size in sizes)
+
+
+def test_while_nothing_gets_through_there_is_nothing_to_learn_about_the_rate() -> None:
+    async def story() -> tuple[float, float]:
+        pacer = Pacer(tokens_per_second=1_000)
+        pacer.refused("tokens", sent_at=await pacer.acquire(100), tokens=100)
+        once = pacer.shares[1]
+        for _ in range(20):
+            pacer.refused("tokens", sent_at=await pacer.acquire(100), tokens=100)
+        return once, pacer.shares[1]
+
+    once, later = run(story())
+    assert once == 0.5
+    assert later >= once
+
+
+def test_a_share_of_the_account_is_a_share_of_every_limit() -> None:
+    async def story() -> tuple[float, float]:
+        pacer = Pacer(tokens_per_second=1_000)
+        pacer.set_share(0.25)
+        quarter = (await grants(pacer, [100] * 20))[-1]
+        pacer.set_share(0.5)
+        began = now()
+        return quarter, (await grants(pacer, [100] * 20))[-1] - began
+
+    quarter, half = run(story())
+    assert quarter == pytest.approx(8.0, abs=0.3)
+    assert half == pytest.approx(4.0, abs=0.3)
 
 
 def test_a_pause_holds_everything_up_and_can_end_early() -> None:

@@ -1,0 +1,41 @@
+"""Time as the embedding room sees it: the running loop's, or one that a test sets."""
+
+import asyncio
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds that only grow, and a sleep measured in them."""
+
+    def now(self) -> float:
+        """Seconds since a moment that does not matter."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when `seconds` have passed."""
+        ...
+
+
+class LoopClock:
+    """The time of the running event loop."""
+
+    def now(self) -> float:
+        """As `Clock`."""
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        """As `Clock`."""
+        await asyncio.sleep(seconds)
+
+
+async def happens(event: asyncio.Event, timeout_s: float | None, clock: Clock) -> bool:
+    """Whether `event` is set within `timeout_s` seconds of the clock; None waits for as long as it takes."""
+    if timeout_s is None:
+        return await event.wait()
+    either = [asyncio.ensure_future(waiting) for waiting in (event.wait(), clock.sleep(timeout_s))]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return event.is_set()
+    finally:
+        for waiting in either:
+            waiting.cancel()
