@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,9 @@ from tests.flows.site import Site
 class Reader:
     """Searches with a collection handle of its own, at every step of a run and in a thread beside it."""
 
-    def __init__(self, collection: Collection, sentences: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def __init__(self, collection: Collection, corpus: Path, sentences: Mapping[str, npt.NDArray[np.float32]]) -> None:
         self._collection = collection
+        self._corpus = corpus
         self._sentences = sentences
         self._lock = threading.Lock()
         self.searches = 0
@@ -49,7 +51,7 @@ class Reader:
             thread.join()
 
     def _look_for(self, name: str, vector: npt.NDArray[np.float32], step: str) -> None:
-        hits = self._collection.search(vector, top_k=5, filter=f'metadata["source"] like "%/{name}"')
+        hits = self._collection.search(vector, top_k=5, filter=f'metadata["source"] == "{self._corpus / name}"')
         found = any(library.known_sentence(name) in hit.content for hit in hits)
         with self._lock:
             self.searches += 1
@@ -85,7 +87,7 @@ async def test_no_live_document_is_missed_while_documents_are_edited_and_removed
     sentences = await sentence_vectors(site, first & library.live_names(site.corpus))
     settings = site.settings()
     with open_collection(settings, open_model(settings), create=False) as collection:
-        reader = Reader(collection, sentences)
+        reader = Reader(collection, site.corpus, sentences)
         reader.look("before the run")
         with reader.looking():
             await run(site, reader)
