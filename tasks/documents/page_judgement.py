@@ -20,7 +20,7 @@ _GLYPH_CODE = re.compile(
 )
 _PRIVATE_USE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010fffd]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]")
-_LATIN_1 = re.compile("[\xa1-\xff]")  # in no language more than one letter in ten; French has one in twenty-five
+_ACCENTED = re.compile("[\xc0-\xd6\xd8-\xf6\xf8-\xff]")  # in Icelandic, one letter in eight; in mojibake, half
 _REPLACEMENT = re.compile("\ufffd")
 _SPACE = re.compile(r"\s+")
 
@@ -40,7 +40,7 @@ def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters
         ("page_glyph_codes", "glyph codes such as (cid:12) or /G21", _GLYPH_CODE, 0.3),
         ("page_replacement_characters", "replacement characters (U+FFFD)", _REPLACEMENT, 0.2),
         ("page_private_use", "private-use characters", _PRIVATE_USE, 0.2),
-        ("page_mojibake", "accented letters and signs, as of Chinese read in a Western encoding", _LATIN_1, 0.4),
+        ("page_mojibake", "accented letters, as of Chinese read in a Western encoding", _ACCENTED, 0.4),
         ("page_control_characters", "control characters", _CONTROL, 0.1),
     ):
         found = sum(len(m) for m in pattern.findall(letters))

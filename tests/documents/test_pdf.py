@@ -136,6 +136,22 @@ def test_a_page_of_debris_is_refused_with_its_kind(read: Read, text: str, reason
     assert (refused.stage, refused.source, refused.item, refused.reason) == ("read", "a.pdf", "page 2", reason)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "第一章 引水渠··················································7",
+        "• • • ©®™ ½ ¾",
+        "Þórður á Æðey, séra Jón í Ólafsfirði, Ísafjörður",
+        "one \ufffd in a page that is readable otherwise",
+        "see /G21 and (cid:12) in the listing of glyph names",
+    ],
+)
+def test_an_unusual_page_is_no_debris(document: Callable[..., Document], text: str) -> None:
+    font = composite_font(b"STSong-Light", b"UniGB-UCS2-H", b"GB1")
+    file = PdfFile(fonts={"F1": font}, pages=[shown(text.encode("utf-16-be"))])
+    assert document("a.pdf", file.to_bytes()).text == text
+
+
 def test_scanned_and_empty_pages_are_told_apart(read: Read) -> None:
     image = b"q 612 0 0 792 0 0 cm /Im1 Do Q"
     scanned = PdfFile(pages=[image, image + b"BT /F1 9 Tf 9 9 Td (12) Tj ET"], images={"Im1": (700, 800)}).add_page(
