@@ -21,17 +21,17 @@ $(READY): pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-DEMO := cd demo && ../$(BIN)/millrace
+DEMO := --set lake.path=demo/lake --set milvus.uri=demo/milvus.db
 
 demo: $(READY)
 	@rm -rf demo && mkdir demo
-	$(DEMO) ingest ../data/sample
+	$(BIN)/millrace ingest data/sample $(DEMO)
 	@echo "\nAgain: nothing has changed, so nothing is embedded and nothing is written."
-	$(DEMO) ingest ../data/sample
+	$(BIN)/millrace ingest data/sample $(DEMO)
 	@echo "\nA question in Chinese, and one that only a page of a PDF answers."
-	$(DEMO) search "水斗板和木齿的含水率控制在多少" --set search.top_n=1
+	$(BIN)/millrace search "水斗板和木齿的含水率控制在多少" $(DEMO) --set search.top_n=1
 	@echo
-	$(DEMO) search "where is the spare winding handle kept" --set search.top_n=2
+	$(BIN)/millrace search "where is the spare winding handle kept" $(DEMO) --set search.top_n=2
 
 lint: $(READY)
 	$(BIN)/ruff check .

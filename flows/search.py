@@ -1,6 +1,7 @@
 """A query into the collection: embed it, retrieve, show where each passage is from."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tasks.milvus import Collection, Hit
 from tasks.records import JsonValue
 
 _SHOWN_CHARACTERS = 320
+_LINE_END_IN_CHINESE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])[ \t]*\r?\n[ \t]*(?=[\u3000-\u9fff\uff00-\uffef])")
 _RETRY_AFTER_S = (0.5, 1.0, 2.0)
 
 
@@ -124,6 +126,6 @@ def _where(metadata: Mapping[str, JsonValue]) -> str:
 
 
 def _passage(content: str) -> str:
-    text = " ".join(content.split())
+    text = " ".join(_LINE_END_IN_CHINESE.sub("", content).split())
     shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS].rstrip() + " ..."
     return f"   {shown}"
