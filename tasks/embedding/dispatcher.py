@@ -16,7 +16,9 @@ from tasks.embedding.clock import Clock, LoopClock, happens
 from tasks.embedding.pacing import Pacer
 from tasks.embedding.patience import Health, Patience
 from tasks.embedding.purchases import Activity, Event, Outcome, Purchase, Request, TextItem, VectorSink
-from tasks.errors import MillraceError, ResponseUnproven, RunStopped, TextsRefused, Throttled, Transient
+from tasks.embedding.slots import Slots
+from tasks.embedding.under_way import UnderWay
+from tasks.errors import MillraceError, RunStopped, TextsRefused, Throttled, Transient
 
 PROBE = TextItem(b"", "millrace", tokens=8, source="probe")
 """Sent, rarely, to see whether the provider is up; its vector is not kept. `tokens` is more than it can cost."""
@@ -38,7 +40,7 @@ class Dispatcher:
         texts_per_request: int,
         tokens_per_request: int,
         store: VectorSink,
-        max_in_flight: int = 64,
+        max_in_flight: int = 128,
         budget: Budget | None = None,
         tally: Tally | None = None,
         patience: Patience | None = None,
@@ -54,17 +56,18 @@ class Dispatcher:
         self._tell = on_event or _tell_nobody
         self._clock = clock or LoopClock()
         self._health = Health(self._patience)
-        self._max_in_flight = max_in_flight
+        self._slots = Slots(max_in_flight)
         self._backlog = Backlog(
             texts_per_request=texts_per_request,
             tokens_per_request=tokens_per_request,
             # Enough to pack the next requests from, and a bound on what waits in memory.
             most_waiting=texts_per_request * (max_in_flight + 2),
         )
-        self._in_flight: dict[asyncio.Task[None], Request] = {}
-        self._backing_off: dict[asyncio.Task[None], Request] = {}
+        self._in_flight = UnderWay(self._tried)
+        self._backing_off = UnderWay(self._backed_off)
         self._sender: asyncio.Task[None] | None = None
         self._probe: Request | None = None
+        self._waits_for_slot = False
         self._flushing = False
         self._error: BaseException | None = None
         self._changed = asyncio.Event()  # something happened that the sender may wait for
@@ -89,7 +92,7 @@ class Dispatcher:
             self._changed.set()
             if self._sender is None:
                 self._sender = asyncio.create_task(self._send_requests(), name="embedding-sender")
-                self._sender.add_done_callback(self._stop_if_failed)
+                self._sender.add_done_callback(self._sender_ended)
         return future
 
     def flush(self) -> None:
@@ -110,14 +113,7 @@ class Dispatcher:
         Futures that are still open then raise RunStopped. Does not close the client or the sink.
         """
         self._stop(RunStopped("embedding was broken off; what was bought until then is kept"))
-        try:
-            if self._in_flight:
-                await asyncio.wait(set(self._in_flight), timeout=self._patience.grace_s)
-        finally:
-            tasks = set(self._in_flight)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._in_flight.end(grace_s=self._patience.grace_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,7 +130,7 @@ class Dispatcher:
     @property
     def activity(self) -> Activity:
         """What is going on now, for a display."""
-        held_up = "slots" if len(self._in_flight) >= self._slots else self._pacer.waiting_for
+        held_up = "slots" if self._waits_for_slot else self._pacer.waiting_for
         return Activity(self._backlog.texts_waiting, len(self._in_flight), len(self._backing_off), held_up)
 
     # Sending
@@ -143,8 +139,7 @@ class Dispatcher:
         while True:
             request = await self._next_request()
             # The slot comes before the pacing, so that leave to send is used at the moment it is given.
-            while len(self._in_flight) >= self._slots:
-                await self._change()
+            await self._slot(request)
             while self._in_flight and not self._budget.fits(request.tokens):
                 # What is under way may cost less than is held for it.
                 await self._change()
@@ -152,9 +147,7 @@ class Dispatcher:
             sent_at = await self._pacer.acquire(request.tokens)
             self.tally.requests_sent += 1
             self.tally.requests_retried += request.tries > 0
-            task = asyncio.create_task(self._try(request, held, sent_at))
-            self._in_flight[task] = request
-            task.add_done_callback(self._tried)
+            self._in_flight.start(request, self._try(request, held, sent_at))
 
     async def _next_request(self) -> Request:
         while True:
@@ -168,10 +161,15 @@ class Dispatcher:
             if not await self._change(self._patience.linger_s if alone else None):
                 self._flushing = True
 
-    @property
-    def _slots(self) -> int:
+    async def _slot(self, request: Request) -> None:
+        while len(self._in_flight) >= self._most_in_flight(request):
+            self._waits_for_slot = True
+            await self._change()
+        self._waits_for_slot = False
+
+    def _most_in_flight(self, request: Request) -> int:
         """How many requests may be under way: one, as a probe, while the provider fails all of them."""
-        return 1 if self._health.in_outage else self._max_in_flight
+        return 1 if self._health.in_outage else self._slots.count(self._pacer.requests_per_second(request.tokens))
 
     async def _change(self, timeout_s: float | None = None) -> bool:
         """Wait until something happens; False if nothing did for `timeout_s` seconds."""
@@ -195,6 +193,7 @@ class Dispatcher:
         else:
             self._budget.settle(held, answer.billed_tokens, counted=request.tokens)
             self._pacer.answered(sent_at=sent_at)
+            self._slots.took(self._clock.now() - sent_at)
             await self._keep(request, answer)
 
     async def _keep(self, request: Request, answer: EmbeddingResponse) -> None:
@@ -215,11 +214,9 @@ class Dispatcher:
             self._backlog.settle(purchase, None)
 
     def _after_failure(self, request: Request, failure: Transient, sent_at: float) -> None:
-        now = self._clock.now()
-        request.tries += 1
-        request.unproven += isinstance(failure, ResponseUnproven)
-        request.in_vain += self._health.answered_since(sent_at if request.failed_at is None else request.failed_at)
-        request.failed_at = now
+        now, patience = self._clock.now(), self._patience
+        last_tried_at = sent_at if request.failed_at is None else request.failed_at
+        request.note(failure, now=now, in_vain=self._health.answered_since(last_tried_at))
         if isinstance(failure, Throttled):
             self._pacer.refused(failure.limit, sent_at=sent_at, tokens=request.tokens)
         stop = self._health.failed(failure, now=now, sent_at=sent_at)
@@ -229,31 +226,23 @@ class Dispatcher:
             return
         if request is self._probe:
             self._probe = None
-            return
-        patience = self._patience
-        suspect = request.unproven >= patience.unproven_tries or request.in_vain >= patience.tries_in_vain
-        if len(request.purchases) > 1 and suspect:
+        elif len(request.purchases) > 1 and patience.suspects(request):
             self._split(request, str(failure))
-            return
-        if suspect and not isinstance(failure, Throttled):
-            remedy = "run again later; if it fails again, look at the text"
-            reason = "answer_unproven" if isinstance(failure, ResponseUnproven) else "provider_fails_on_text"
-            self._refuse(request.purchases[0], TextsRefused(str(failure), reason=reason, remedy=remedy))
-            return
-        if request.tries > patience.tries_in_vain and not self._backlog.texts_waiting and self._probe is None:
+        elif refusal := patience.verdict(request, failure):
+            self._refuse(request.purchases[0], refusal)
+        else:
+            self._back_off(request, failure)
+
+    def _back_off(self, request: Request, failure: Transient) -> None:
+        if request.tries > self._patience.tries_in_vain and not self._backlog.texts_waiting and self._probe is None:
             # With no other text to try, only a probe can tell a bad text from a bad hour.
             self._probe = Request([Purchase(PROBE)])
             self._backlog.again([self._probe], first=True)
-        wait_s = max(patience.backoff_s(request.tries), failure.retry_after_s or 0.0)
-        pause_s = self._health.pause_s()
-        if isinstance(failure, Throttled):
-            pause_s = max(pause_s, failure.retry_after_s or 0.0)
-        if pause_s:
-            self._pacer.pause_until(now + pause_s)
+        wait_s = self._patience.wait_s(request, failure)
+        if pause_s := self._health.pause_s(failure):
+            self._pacer.pause_until(self._clock.now() + pause_s)
         self._tell(Event("throttled" if isinstance(failure, Throttled) else "retrying", str(failure), wait_s))
-        task = asyncio.create_task(self._clock.sleep(wait_s))
-        self._backing_off[task] = request
-        task.add_done_callback(self._backed_off)
+        self._backing_off.start(request, self._clock.sleep(wait_s))
 
     def _after_refusal(self, request: Request, refusal: TextsRefused, sent_at: float) -> None:
         if self._error is not None or request is self._probe:
@@ -281,27 +270,25 @@ class Dispatcher:
     def _end_outage(self) -> None:
         """Let everything that waits for the provider's return go on at once."""
         self._pacer.resume()
-        for task in self._backing_off:
-            task.cancel()
+        self._backing_off.cancel()
 
     # Ends
 
-    def _tried(self, task: asyncio.Task[None]) -> None:
-        del self._in_flight[task]
-        self._stop_if_failed(task)
+    def _tried(self, _: Request, error: BaseException | None) -> None:
+        # A budget that is used up, a full disk, a defect: whatever a task did not handle itself stops the run.
+        if error is not None:
+            self._stop(error)
         if self._error is not None:
-            self._backlog.fail(self._error, but=self._in_flight.values())
+            self._backlog.fail(self._error, but=self._in_flight.requests)
         self._changed.set()
         self._rest()
 
-    def _backed_off(self, task: asyncio.Task[None]) -> None:
-        request = self._backing_off.pop(task)
+    def _backed_off(self, request: Request, _: BaseException | None) -> None:
         if self._error is None:
             self._backlog.again([request])
             self._changed.set()
 
-    def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
-        """A budget that is used up, a full disk, a defect: whatever a task did not handle itself stops the run."""
+    def _sender_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._stop(error)
 
@@ -313,9 +300,8 @@ class Dispatcher:
                 self._tell(Event("stopped", str(error)))
         if self._sender is not None:
             self._sender.cancel()
-        for task in self._backing_off:
-            task.cancel()
-        self._backlog.fail(self._error, but=self._in_flight.values())
+        self._backing_off.cancel()
+        self._backlog.fail(self._error, but=self._in_flight.requests)
         self._rest()
 
     def _rest(self) -> None:

@@ -88,6 +88,11 @@ class Pacer:
         self._part = max((rate - text_tokens) / _REQUESTS_A_SECOND, least, 1.0)
         return math.ceil(max(self._part + self._carry, 1.0))
 
+    def requests_per_second(self, tokens: int) -> float:
+        """How many requests of `tokens` may go a second; infinite without a limit."""
+        now = self._clock.now()
+        return min(self._requests.ceiling.rate(now), self._tokens.ceiling.rate(now) / max(tokens, 1))
+
     def refused(self, limit: ThrottledLimit, *, sent_at: float, tokens: int) -> None:
         """The provider refused a request of `tokens` that went at `sent_at`: learn from it what can be learnt."""
         now = self._clock.now()

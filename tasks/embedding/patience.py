@@ -8,8 +8,9 @@ import random
 from dataclasses import dataclass
 
 from tasks.embedding.client import Unreachable
+from tasks.embedding.purchases import Request
 from tasks.embedding.translate import UNEXPLAINED
-from tasks.errors import MillraceError, ProviderStopped, ResponseUnproven, TextsRefused, Transient
+from tasks.errors import MillraceError, ProviderStopped, ResponseUnproven, TextsRefused, Throttled, Transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,22 @@ class Patience:
         """Seconds to wait after the `tries`-th failure (from 1): doubling, with jitter so that retries spread out."""
         longest = min(self.longest_backoff_s, self.first_backoff_s * 2.0 ** min(tries - 1, 30))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreading retries is no cryptography
+
+    def suspects(self, request: Request) -> bool:
+        """Whether the failures of `request` tell against its texts rather than against the provider."""
+        return request.unproven >= self.unproven_tries or request.in_vain >= self.tries_in_vain
+
+    def verdict(self, request: Request, failure: Transient) -> TextsRefused | None:
+        """The refusal to settle a single text with that is suspected after `failure`; None to try it again."""
+        if isinstance(failure, Throttled) or not self.suspects(request):
+            return None
+        reason = "answer_unproven" if isinstance(failure, ResponseUnproven) else "provider_fails_on_text"
+        remedy = "run again later; if it fails again, look at the text"
+        return TextsRefused(str(failure), reason=reason, remedy=remedy)
+
+    def wait_s(self, request: Request, failure: Transient) -> float:
+        """Seconds until `request` is tried again: what the provider asks for, if that is longer than the backoff."""
+        return max(self.backoff_s(request.tries), failure.retry_after_s or 0.0)
 
 
 class Health:
@@ -108,6 +125,7 @@ class Health:
         message = f"nothing but useless answers, {self._useless_rounds} times in a row; the last: {answer}"
         return ProviderStopped(message)
 
-    def pause_s(self) -> float:
-        """Seconds for which no request should go, because the provider fails all of them; 0 when it does not."""
-        return self._patience.backoff_s(self._rounds - 1) if self.in_outage else 0.0
+    def pause_s(self, failure: Transient | None = None) -> float:
+        """Seconds for which no request should go: the provider fails all of them, or asked for it; 0 for neither."""
+        asked_s = failure.retry_after_s or 0.0 if isinstance(failure, Throttled) else 0.0
+        return max(asked_s, self._patience.backoff_s(self._rounds - 1) if self.in_outage else 0.0)

