@@ -6,6 +6,7 @@ unit it was busy with, starts another process, and the caller decides what to le
 
 import asyncio
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -25,6 +26,7 @@ MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 JobT = TypeVar("JobT")
 MessageT = TypeVar("MessageT")
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2); the parent is the thread that started us, and that lasts as long as the pool
 _START_GRACE_S = 60.0  # importing the work function on a busy machine; not part of any unit's deadline
 
 
@@ -209,6 +211,7 @@ def _ending_alone() -> Iterator[None]:
 def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], memory_mb: int, parent: int) -> None:
     """The child's life: jobs from the pipe until it closes. Interrupts are the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _be_killed_with_parent()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     _bound_memory(memory_mb)
     channel = _PipeChannel(connection)
@@ -222,6 +225,12 @@ def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], me
             outcome = ("failed", error)
         with _ending_alone():
             connection.send(outcome)
+
+
+def _be_killed_with_parent() -> None:
+    """Where the kernel can: a process that outlives a killed run writes on while the next one already sweeps up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _die_with(parent: int) -> None:

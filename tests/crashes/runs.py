@@ -68,7 +68,7 @@ def assert_same_rows(mine: Mapping[str, Row], theirs: Mapping[str, Row]) -> None
 def assert_tidy(site: Site) -> None:
     """No journal, no temporary file and no part that nobody needs is left, and all that is needed is whole."""
     names = [path.name for path in site.folder.rglob("*")]
-    assert not [name for name in names if name.endswith((".tmp", ".damaged")) or "journal" in name]
+    assert [name for name in names if name.endswith((".tmp", ".damaged")) or "journal" in name] == []
     with Lake.open(site.lake, "documents", read_only=True) as lake:
         manifest = lake.manifest.read()
         assert set(manifest["status"].to_pylist()) <= {"live", "rejected"}
