@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from tasks.embedding import Dispatcher, TextItem
 from tasks.errors import TextsRefused
 from tasks.lake import ChunkParts, VectorStore
@@ -35,6 +37,7 @@ class EmbedStage:
         self._store = store
         self._dispatcher = dispatcher
         self._end_mark_tokens = end_mark_tokens
+        self._buying: dict[bytes, asyncio.Task[TextsRefused | None]] = {}
 
     async def run(self, part: Part) -> Embedded:
         """See that every text of the part has its vector in the store, or a reason why not."""
@@ -42,18 +45,28 @@ class EmbedStage:
         rows = await asyncio.to_thread(self._parts.read, part.job, part.number, part.number, columns=columns)
         keys: list[bytes] = rows["text_key"].to_pylist()
         wanted = {keys[position]: position for position in reversed(self._store.missing(keys))}
-        futures: dict[bytes, asyncio.Future[TextsRefused | None]] = {}
+        # No await since the store was asked: a text that it lacks is either here, bought for another part, or nowhere.
+        mine = wanted.keys() - self._buying.keys()
         for key, position in sorted(wanted.items(), key=lambda item: item[1]):
-            futures[key] = await self._dispatcher.submit(
-                TextItem(
-                    key=key,
-                    text=rows["content"][position].as_py(),
-                    tokens=rows["tokens"][position].as_py() + self._end_mark_tokens,
-                    source=rows["source"][position].as_py(),
-                )
-            )
-        outcomes = await asyncio.gather(*futures.values())
-        refused = {key: refusal for key, refusal in zip(futures, outcomes, strict=True) if refusal is not None}
-        bought = len(futures) - len(refused)
+            if key in mine:
+                self._buying[key] = asyncio.create_task(self._buy(key, rows, position))
+        under_way = [self._buying[key] for key in wanted]
+        try:
+            outcomes = await asyncio.gather(*under_way)
+        finally:
+            for key in mine:
+                del self._buying[key]
+        refused = {key: refusal for key, refusal in zip(wanted, outcomes, strict=True) if refusal is not None}
+        bought = len(mine - refused.keys())
         lost = sum(key in refused for key in keys)
         return Embedded(bought=bought, reused=len(keys) - bought - lost, refused=refused)
+
+    async def _buy(self, key: bytes, rows: pa.Table, position: int) -> TextsRefused | None:
+        """None when the text's vector is on disk, or why it will not have one."""
+        item = TextItem(
+            key=key,
+            text=rows["content"][position].as_py(),
+            tokens=rows["tokens"][position].as_py() + self._end_mark_tokens,
+            source=rows["source"][position].as_py(),
+        )
+        return await (await self._dispatcher.submit(item))
