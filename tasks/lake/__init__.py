@@ -9,8 +9,10 @@ This room knows pyarrow, SQLite and the file system. It must not know where vect
 asks.
 """
 
+from tasks.lake.bills import Bill, Bills, totals
 from tasks.lake.chunks import ChunkParts, PartName
 from tasks.lake.lease import Lease, hold
+from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.parts import Damage
 from tasks.lake.rejects import Rejects
@@ -22,11 +24,14 @@ from tasks.lake.vectors import VectorStore
 from tasks.lake.writing import Checkpoint, make_folder, pass_by
 
 __all__ = [
+    "Bill",
+    "Bills",
     "Checkpoint",
     "ChunkParts",
     "Damage",
     "Lake",
     "Lease",
+    "Limits",
     "Manifest",
     "PartName",
     "Recovery",
@@ -39,4 +44,5 @@ __all__ = [
     "make_folder",
     "new_run_id",
     "pass_by",
+    "totals",
 ]

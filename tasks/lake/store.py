@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from tasks.errors import LakeError
+from tasks.lake.bills import Bills
 from tasks.lake.chunks import ChunkParts
 from tasks.lake.lease import Lease, hold
+from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.rejects import Rejects
 from tasks.lake.runs import Runs
@@ -20,7 +22,7 @@ from tasks.records import EmbeddingSpace
 
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_TAKEN = frozenset({"vectors", "format.json", "lease"})
+_TAKEN = frozenset({"vectors", "bills", "limits.json", "format.json", "lease"})
 _JOBS_AT_A_TIME = 100
 
 
@@ -50,6 +52,8 @@ class Lake:
         self.manifest = Manifest(self.collection_dir, checkpoint=_named("manifest", checkpoint))
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = Runs(self.collection_dir)
+        self.bills = Bills(path / "bills")
+        self.limits = Limits(path / "limits.json")
 
     @classmethod
     def open(cls, path: Path, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = pass_by) -> Self:
