@@ -258,7 +258,3 @@ class _Mending:
                 "was deleted. Look whether the collection is shared with something else; if not, allow it once with "
                 "--set sources.max_removed_share=1"
             )
-        elif found > deleted:
-            self.done.notes.append(
-                f"{found - deleted:,} rows have ids with a quote or a backslash, which cannot be deleted by id"
-            )

@@ -83,7 +83,7 @@ class Census:
         for ids in self._collection.ids():
             places, there = self._find(_hashes(ids))
             unowned = [ids[i] for i in np.flatnonzero(there & ~self._owned[places])]
-            told = {row.id: row for row in self._collection.fetch([i for i in unowned if addressable(i)])}
+            told = {row.id: row for row in self._collection.fetch(unowned)}
             if unowned:
                 yield [Stranger(i, _source(told.get(i))) for i in unowned]
 
@@ -95,8 +95,7 @@ class Census:
 
     def _doubled_among(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids`, all of them there, that several rows have; divided until they are found."""
-        ids = [row_id for row_id in ids if addressable(row_id)]
-        if not ids or self._collection.count(ids) <= len(ids):
+        if self._collection.count(ids) <= len(ids):
             return []
         if len(ids) == 1:
             return list(ids)
@@ -148,11 +147,6 @@ class Comparison:
             if not same[position] and not self._collection.is_lite:
                 same[position] = np.allclose(row.vector, vectors[position], rtol=_SERVER_TOLERANCE, atol=0)
         return same
-
-
-def addressable(row_id: str) -> bool:
-    """Whether the row can be asked for and deleted by its id: foreign ids may hold what ends a string."""
-    return '"' not in row_id and "\\" not in row_id
 
 
 def _fault(row: StoredRow | None, digest: bytes, key: bytes) -> Fault | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.compare import Census, addressable
+from tasks.compare import Census
 from tasks.embedding import Dispatcher, TextItem
 from tasks.errors import MillraceError, Rejected, TextsRefused
 from tasks.lake import ChunkParts, Lake, PartName, VectorStore
@@ -46,7 +46,7 @@ def upsert_fit(collection: Collection, rows: pa.Table, vectors: Vectors) -> list
 def delete_strangers(collection: Collection, census: Census, *, spared: Group[str], most: int) -> tuple[int, int]:
     """How many rows that nobody owns were deleted, and how many there were besides those of `spared` sources.
 
-    More than `most` are not deleted at all. Ids that Milvus cannot be asked for stay.
+    More than `most` are not deleted at all.
     """
     ids: list[str] = []
     count = 0
@@ -56,7 +56,7 @@ def delete_strangers(collection: Collection, census: Census, *, spared: Group[st
         if count > most:
             ids.clear()  # only the number is wanted now
         else:
-            ids += [row_id for row_id in found if addressable(row_id)]
+            ids += found
     if ids:
         collection.delete(ids)
     return len(ids), count

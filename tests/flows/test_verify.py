@@ -77,7 +77,7 @@ def test_every_damaged_row_is_found_and_healed_and_nothing_is_bought(site: Site)
     foreign = [Row(f"{n:064x}", "not ours", {"source": "elsewhere"}, before[ids[0]].vector) for n in range(2)]
     # Copies of live rows: under an id that differs in its last digit, and under one that is no id of ours at all.
     foreign += [changed(before[ids[5]], id=ids[5][:-1] + "0123456789abcdef"[int(ids[5][-1], 16) - 1])]
-    foreign += [changed(before[ids[6]], id="row 6")]
+    foreign += [changed(before[ids[6]], id='row "6"\n\\')]
     with opened(site) as collection:
         collection.delete(gone)
         put(collection, [changed(before[i], content=before[i].content + " ") for i in altered])
