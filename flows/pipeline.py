@@ -4,7 +4,6 @@
 by job and part numbers only, so that a flow can wrap each call as a task.
 """
 
-import asyncio
 import contextlib
 import logging
 import threading
@@ -18,11 +17,15 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows import opening
+from flows.buying import buying
+from flows.conveyor import Conveyor
+from flows.departures import Departures, with_rows
 from flows.progress import Progress
 from flows.report import LeftCounts, RunReport
-from flows.stopping import drained, end_tasks, opened, to_the_end
+from flows.stopping import opened, to_the_end
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embed import Embedded, EmbedStage
+from tasks.embedding import Dispatcher
 from tasks.errors import CollectionMissing, RunStopped
 from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
 from tasks.load import Loaded, LoadStage
@@ -30,12 +33,10 @@ from tasks.milvus import Collection as MilvusCollection
 from tasks.parts import PART_CHUNKS, Part
 from tasks.records import reject_table
 from tasks.recover import Doubt, rows_in_doubt
-from tasks.scan import Scan, is_below, refuse_rash_removal, scan
+from tasks.scan import Scan, is_below, scan
 from tasks.versions import Versions
 
 _log = logging.getLogger(__name__)
-
-_PARTS_UNDER_WAY = 4  # between the readers and the collection; bounds memory and what a crash makes again
 
 
 class Pipeline:
@@ -71,12 +72,8 @@ class Pipeline:
         self._jobs: dict[int, ChunkJob] = {}
         self._parts: dict[str, Part] = {}
         self._embedded: dict[str, Embedded] = {}
-        self._spoiled: set[str] = set()
         self._files_in: dict[int, int] = {}  # by job
         self._broken_off = threading.Event()
-        self._cut: asyncio.Queue[str | None] = asyncio.Queue()
-        self._embedding: asyncio.Queue[tuple[str, asyncio.Task[int]] | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(_PARTS_UNDER_WAY)
         self.part_chunks = PART_CHUNKS
         # A flow may wrap these three; they take a number or a name and return a count, nothing else.
         self.chunk: Callable[[int], Awaitable[int]] = self._chunk
@@ -90,16 +87,17 @@ class Pipeline:
             raise opening.gone_collection(self._settings, self._documents_with_rows)
         self._count_kept(found)
         self._note_left()
-        lost = self._lost_sources(doubt, found, finished=set())
-        self._refuse_rash_removal(found.removed, _not_in_files(lost, found), found, doubt)
+        self._departures = Departures(self._settings, self._sources, found, doubt)
+        self._departures.refuse_before_reading()
+        lost = self._departures.lost(set())
         settled = set(found.removed["source"].to_pylist())
         try:
             if found.jobs or found.removed.num_rows or lost:
                 async with self._stages(found, doubt) as load_stage:
                     if found.jobs:
                         await self._ingest()
-                    lost = self._lost_sources(doubt, found, finished=load_stage.finished)
-                    await to_the_end(partial(self._remove, found, doubt, lost, load_stage))
+                    lost = self._departures.lost(load_stage.finished)
+                    await to_the_end(partial(self._remove, doubt, lost, load_stage))
                     settled |= load_stage.finished | lost
             await to_the_end(partial(self._settle, found, doubt, settled))
         finally:
@@ -117,7 +115,7 @@ class Pipeline:
     def _scan(self, doubt: Doubt) -> Scan:
         sources = self._settings.sources
         manifest = self._lake.manifest.read()
-        self._documents_with_rows = _with_rows(manifest)
+        self._documents_with_rows = with_rows(manifest)
         found = scan(
             self._sources,
             manifest,
@@ -145,30 +143,15 @@ class Pipeline:
         files = progress.files - sum(self._files_in.values())
         self._report.left = LeftCounts(files=files, chunks=progress.chunks_cut - progress.chunks_loaded)
 
-    def _refuse_rash_removal(self, gone: pa.Table, lost: set[str], found: Scan, doubt: Doubt) -> None:
-        """Judge documents whose rows would go; those that an interrupted run had begun to bring in count as known."""
-        begun = self._begun(found, doubt)
-        refuse_rash_removal(
-            _with_rows(gone) + len(lost & begun),
-            found.known + len(begun),
-            self._settings.sources.max_removed_share,
-            self._sources,
-            listed=found.files,
-        )
-
     @contextlib.asynccontextmanager
     async def _stages(self, found: Scan, doubt: Doubt) -> AsyncIterator[LoadStage]:
         """Everything that must be open while rows move: the collection first, so that nothing is bought in vain."""
-        settings, model, lake = self._settings, self._model, self._lake
+        model, lake = self._model, self._lake
         async with contextlib.AsyncExitStack() as stack:
-            client = opening.open_client(settings, model)
-            stack.push_async_callback(client.close)
             self._collection = collection = await opened(stack, self._open_collection)
             store = await opened(stack, partial(lake.vectors, model.space))
             _tell_of_damage(store)
-            dispatcher = opening.open_dispatcher(
-                settings, model, client, store, lambda event: _log.info("%s: %s", event.kind, event.message)
-            )
+            dispatcher = await stack.enter_async_context(self._buying(store))
             self._dispatcher = dispatcher
             self._progress.tally, self._progress.spec = dispatcher.tally, model.spec
             self._progress.activity = lambda: dispatcher.activity
@@ -198,6 +181,16 @@ class Pipeline:
         except CollectionMissing as missing:
             raise opening.gone_collection(self._settings, self._documents_with_rows) from missing
 
+    def _buying(self, store: VectorStore) -> contextlib.AbstractAsyncContextManager[Dispatcher]:
+        return buying(
+            self._settings,
+            self._model,
+            self._lake,
+            store,
+            run=self._report.run,
+            on_event=lambda event: _log.info("%s: %s", event.kind, event.message),
+        )
+
     def _open_chunk_stage(self, found: Scan) -> ChunkStage:
         settings = self._settings
         first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
@@ -212,45 +205,14 @@ class Pipeline:
         )
 
     async def _ingest(self) -> None:
-        """Read, embed and load every job; on a failure, what was embedded before it is still loaded, in order."""
-        feeding = [asyncio.create_task(self._read_jobs()), asyncio.create_task(self._embed_parts())]
-        under_way: list[asyncio.Task[int]] = []
-        try:
-            while (item := await self._embedding.get()) is not None:
-                name, embedding = item
-                under_way = [embedding]
-                await embedding
-                await self.load(name)
-                self._room.release()
-            await asyncio.gather(*feeding)
-        finally:
-            self._chunk_stage.close()
-            await end_tasks(feeding)
-            await end_tasks([*under_way, *(item[1] for item in drained(self._embedding) if item)])
-
-    async def _read_jobs(self) -> None:
-        """Run the jobs on all reading processes."""
-        jobs = iter(sorted(self._jobs))
-
-        async def read_next() -> None:
-            for job in jobs:  # one iterator, shared: each job is taken once
-                await self.chunk(job)
-
-        readers = [asyncio.create_task(read_next()) for _ in range(self._chunk_stage.workers)]
-        try:
-            await asyncio.gather(*readers)
-        finally:
-            await end_tasks(readers)
-            self._cut.put_nowait(None)
-
-    async def _embed_parts(self) -> None:
-        """Start embedding each part as it comes; when no more come, let the last, partly filled request go."""
-        try:
-            while (name := await self._cut.get()) is not None:
-                self._embedding.put_nowait((name, asyncio.create_task(self._embed_one(name))))
-            self._dispatcher.flush()
-        finally:
-            self._embedding.put_nowait(None)
+        self._conveyor = Conveyor(
+            chunk=self.chunk,
+            embed=self.embed,
+            load=self.load,
+            no_more=self._dispatcher.flush,
+            stop_reading=self._chunk_stage.close,
+        )
+        await self._conveyor.run(sorted(self._jobs), readers=self._chunk_stage.workers)
 
     async def _chunk(self, job: int) -> int:
         """Read and cut one job; the number of its parts."""
@@ -258,19 +220,15 @@ class Pipeline:
 
         async def receive(part: Part) -> None:
             nonlocal files_done
-            await self._room.acquire()
             name = f"{part.job}-{part.number}"
             self._parts[name] = part
             self._progress.chunks_cut += part.chunks
             self._progress.files_cut += part.files_done - files_done
             files_done = part.files_done
-            self._cut.put_nowait(name)
+            await self._conveyor.put(name)
             self._checkpoint("part: cut")
 
         return await self._chunk_stage.run(self._jobs[job], receive)
-
-    async def _embed_one(self, name: str) -> int:
-        return await self.embed(name)
 
     async def _embed(self, name: str) -> int:
         """See that every text of a part has its vector on disk; how many were bought."""
@@ -289,7 +247,7 @@ class Pipeline:
             return loaded
 
         loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
-        self._spoiled |= _spoiled_paths(part)
+        self._departures.note_spoiled(part)
         return loaded.upserted
 
     def _count(self, part: Part, embedded: Embedded, loaded: Loaded) -> None:
@@ -319,46 +277,14 @@ class Pipeline:
         report.tokens.billed = tally.tokens_billed
         report.cost_cny = tally.cost_cny
 
-    def _lost_sources(self, doubt: Doubt, found: Scan, finished: set[str]) -> set[str]:
-        """Sources in doubt that this run looked for and did not find: their rows must go."""
-        scope = self._scope()
-        unread = [*sorted(self._spoiled), *(reject.source for reject in found.rejects)]
-        kept = set(found.kept["source"].to_pylist()) if doubt.rows else set()
-        return {
-            source
-            for source in doubt.rows
-            if source not in finished
-            and source not in kept
-            and is_below(source, scope)
-            and not is_below(source, unread)
-        }
-
-    def _begun(self, found: Scan, doubt: Doubt) -> set[str]:
-        """Sources that may have rows, by what an interrupted run has left, and have none by the manifest."""
-        if not doubt.rows:
-            return set()
-        known = pa.concat_tables([found.previous, found.kept, found.removed])
-        known = known.filter(pc.greater(known["chunks"], 0))
-        scope = self._scope()
-        return {source for source in doubt.rows if is_below(source, scope)}.difference(known["source"].to_pylist())
-
     def _named(self, part: str) -> Checkpoint:
         return lambda step: self._checkpoint(f"{part}: {step}")
 
-    def _scope(self) -> list[str]:
-        """The sources, as documents call them."""
-        return [opening.document_name(self._settings, source) for source in self._sources]
-
-    def _remove(self, found: Scan, doubt: Doubt, lost: set[str], stage: LoadStage) -> None:
+    def _remove(self, doubt: Doubt, lost: set[str], stage: LoadStage) -> None:
         """Delete the rows of documents that are gone: whole files, records of a file, and what nobody owns."""
-        previous = found.previous
-        there = pc.or_(
-            pc.is_in(previous["source"], value_set=pa.array(sorted(stage.finished), pa.string())),
-            pc.is_in(previous["path"], value_set=pa.array(sorted(self._spoiled), pa.string())),
-        )
-        gone = pa.concat_tables([found.removed, previous.filter(pc.invert(there))])
-        self._refuse_rash_removal(gone, lost, found, doubt)
-        self._report.documents.removed = _with_rows(gone)
+        gone = self._departures.gone(stage.finished)
+        self._departures.refuse(gone, lost)
+        self._report.documents.removed = with_rows(gone)
         self._report.chunks.deleted += stage.remove(gone, {source: doubt.rows[source] for source in lost})
 
     def _settle(self, found: Scan, doubt: Doubt, settled: set[str]) -> None:
@@ -366,7 +292,7 @@ class Pipeline:
         lake, run = self._lake, self._report.run
         if found.touched.num_rows:
             lake.manifest.commit(found.touched, run)
-        scope = self._scope()
+        scope = self._departures.scope
         outstanding = lake.rejects.outstanding()
         before = outstanding.filter(pc.equal(outstanding["stage"], "scan"))["source"].to_pylist()
         now = reject_table(list(found.rejects))
@@ -397,28 +323,3 @@ def _tell_of_damage(store: VectorStore) -> None:
             "the journal of an earlier run was damaged: %d answers that had been on disk are lost",
             store.recovered.dropped_batches,
         )
-
-
-def _with_rows(documents: pa.Table) -> int:
-    """How many of the documents have rows in the collection; others were never more than a reject."""
-    return pc.sum(pc.greater(documents["chunks"], 0)).as_py() or 0
-
-
-def _not_in_files(sources: set[str], found: Scan) -> set[str]:
-    """Those of `sources` that are no file to be read, nor a record of one."""
-    files = {file.name for job in found.jobs for file in job}
-    return {
-        source
-        for source in sources
-        if source not in files and not any(source[:i] in files for i, c in enumerate(source) if c == "#")
-    }
-
-
-def _spoiled_paths(part: Part) -> set[str]:
-    """Files that could not be read as a whole: documents known from them are kept, not taken for removed."""
-    whole = set(part.rejects.filter(pc.equal(part.rejects["item"], ""))["source"].to_pylist())
-    return {
-        row["path"]
-        for row in part.documents.to_pylist()
-        if row["status"] == "rejected" and row["source"] in whole and row["path"].endswith(row["source"])
-    }

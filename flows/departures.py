@@ -1,0 +1,109 @@
+"""What must go: documents that are gone from the sources, and rows that an interrupted run left without an owner.
+
+Law 7 is judged here, over both, before anything is deleted.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from configs.settings import Settings
+from flows import opening
+from tasks.parts import Part
+from tasks.recover import Doubt
+from tasks.scan import Scan, is_below, refuse_rash_removal
+
+
+class Departures:
+    """What a run over `sources` has to take out of the collection, as far as is known by now."""
+
+    def __init__(self, settings: Settings, sources: Sequence[Path], found: Scan, doubt: Doubt) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._found = found
+        self._doubt = doubt
+        self._spoiled: set[str] = set()
+
+    @property
+    def scope(self) -> list[str]:
+        """The sources, as documents call them."""
+        return [opening.document_name(self._settings, source) for source in self._sources]
+
+    def note_spoiled(self, part: Part) -> None:
+        """Remember files that could not be read as a whole: documents known from them are kept."""
+        self._spoiled |= _spoiled_paths(part)
+
+    def lost(self, finished: set[str]) -> set[str]:
+        """Sources in doubt that this run looked for and did not find: their rows must go."""
+        doubted = self._doubt.rows
+        scope = self.scope
+        unread = [*sorted(self._spoiled), *(reject.source for reject in self._found.rejects)]
+        kept = set(self._found.kept["source"].to_pylist()) if doubted else set()
+        return {
+            source
+            for source in doubted
+            if source not in finished
+            and source not in kept
+            and is_below(source, scope)
+            and not is_below(source, unread)
+        }
+
+    def gone(self, finished: set[str]) -> pa.Table:
+        """Manifest rows of documents that are gone: those of whole files, and records that their file has no more."""
+        previous = self._found.previous
+        there = pc.or_(
+            pc.is_in(previous["source"], value_set=pa.array(sorted(finished), pa.string())),
+            pc.is_in(previous["path"], value_set=pa.array(sorted(self._spoiled), pa.string())),
+        )
+        return pa.concat_tables([self._found.removed, previous.filter(pc.invert(there))])
+
+    def refuse_before_reading(self) -> None:
+        """Raise `SourceError` when what is known to be gone before anything is read is already too much."""
+        self.refuse(self._found.removed, _not_in_files(self.lost(set()), self._found))
+
+    def refuse(self, gone: pa.Table, lost: set[str]) -> None:
+        """Raise `SourceError` when too much would go; what an interrupted run had begun to bring in counts as known."""
+        begun = self._begun()
+        refuse_rash_removal(
+            with_rows(gone) + len(lost & begun),
+            self._found.known + len(begun),
+            self._settings.sources.max_removed_share,
+            self._sources,
+            listed=self._found.files,
+        )
+
+    def _begun(self) -> set[str]:
+        """Sources that may have rows, by what an interrupted run has left, and have none by the manifest."""
+        if not self._doubt.rows:
+            return set()
+        found, scope = self._found, self.scope
+        known = pa.concat_tables([found.previous, found.kept, found.removed])
+        known = known.filter(pc.greater(known["chunks"], 0))
+        return {s for s in self._doubt.rows if is_below(s, scope)}.difference(known["source"].to_pylist())
+
+
+def with_rows(documents: pa.Table) -> int:
+    """How many of the documents have rows in the collection; others were never more than a reject."""
+    return pc.sum(pc.greater(documents["chunks"], 0)).as_py() or 0
+
+
+def _not_in_files(sources: set[str], found: Scan) -> set[str]:
+    """Those of `sources` that are no file to be read, nor a record of one."""
+    files = {file.name for job in found.jobs for file in job}
+    return {
+        source
+        for source in sources
+        if source not in files and not any(source[:i] in files for i, c in enumerate(source) if c == "#")
+    }
+
+
+def _spoiled_paths(part: Part) -> set[str]:
+    """Files that could not be read as a whole: documents known from them are kept, not taken for removed."""
+    whole = set(part.rejects.filter(pc.equal(part.rejects["item"], ""))["source"].to_pylist())
+    return {
+        row["path"]
+        for row in part.documents.to_pylist()
+        if row["status"] == "rejected" and row["source"] in whole and row["path"].endswith(row["source"])
+    }
