@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 from tests.flows.prose import chinese
@@ -15,6 +16,8 @@ def test_the_wheel_carries_catalogue_defaults_and_ranks(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True, timeout=100)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     assert wheel.stat().st_size < 3_000_000
+    with zipfile.ZipFile(wheel) as packed:
+        assert {"tasks/documents/cid/GB1.xz", "data/qwen.tiktoken", "configs/models.toml"} <= set(packed.namelist())
     site = tmp_path / "site"
     install = [
         sys.executable,
