@@ -63,6 +63,7 @@ class LimitSettings(Section):
     texts_per_request: CountOrCatalogue
     tokens_per_request: CountOrCatalogue
     max_in_flight: CountOrCatalogue
+    shared_as: str
 
 
 class BudgetSettings(Section):

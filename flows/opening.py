@@ -15,6 +15,7 @@ from tasks.embedding import (
     Dispatcher,
     EmbeddingClient,
     Event,
+    LearnedLimits,
     ModelSpec,
     Pacer,
     Tally,
@@ -34,7 +35,7 @@ from tasks.scan import fingerprint_of
 READING_VERSION = 1
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
 
-_IN_FLIGHT = 64
+_IN_FLIGHT = 128  # never needed at the published limits and an answer within four seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,23 +164,32 @@ def gone_collection(settings: Settings, documents: int) -> CollectionMissing:
     )
 
 
+def open_pacer(model: Model, learned: LearnedLimits | None = None) -> Pacer:
+    """What keeps to the model's limits, and to what earlier runs learned of them."""
+    spec = model.spec
+    return Pacer(
+        requests_per_second=spec.requests_per_second,
+        tokens_per_second=spec.tokens_per_second,
+        requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+        learned=learned,
+    )
+
+
 def open_dispatcher(
     settings: Settings,
     model: Model,
     client: EmbeddingClient,
     store: VectorSink,
+    *,
+    pacer: Pacer,
     on_event: Callable[[Event], None] | None = None,
 ) -> Dispatcher:
-    """What buys vectors for `store` within the model's limits and the budget."""
+    """What buys vectors for `store` at the pace of `pacer` and within the budget."""
     spec = model.spec
     return Dispatcher(
         client,
-        Pacer(
-            requests_per_second=spec.requests_per_second,
-            tokens_per_second=spec.tokens_per_second,
-            requests_per_minute=spec.requests_per_minute,
-            tokens_per_minute=spec.tokens_per_minute,
-        ),
+        pacer,
         store=store,
         texts_per_request=spec.texts_per_request,
         tokens_per_request=spec.tokens_per_request,
@@ -188,6 +198,15 @@ def open_dispatcher(
         on_event=on_event,
         tally=Tally(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
     )
+
+
+def check_prefect(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise `ConfigurationError` when the account is to be shared and there is no Prefect API to share it through."""
+    if settings.limits.shared_as and not environment.get("PREFECT_API_URL"):
+        raise ConfigurationError(
+            f"limits.shared_as = {settings.limits.shared_as!r} needs a Prefect server, where the processes that share "
+            "the account meet: set PREFECT_API_URL, or leave limits.shared_as empty"
+        )
 
 
 def hold_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows import opening
+from flows.buying import buying
 from flows.findings import Repairs, VerifyReport
 from flows.pipeline import Pipeline
 from flows.progress import Progress, RowProgress, shown
@@ -160,7 +161,8 @@ class _Mending:
             )
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
-        report = RunReport(run=self._run, collection=self._settings.milvus.collection, model=self._model.spec.name)
+        # A run of its own: its bill must not be written over by that of the texts bought later.
+        report = RunReport(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
         progress = Progress()
         pipeline = Pipeline(self._settings, sources, self._lake, report, progress, again=again, unknown=unknown)
         try:
@@ -192,18 +194,16 @@ class _Mending:
             wanted = (owned for owned in owned_rows(self._lake, manifest) if owned.part in lacking)
 
             async def buy() -> int:
-                client = opening.open_client(self._settings, self._model)
-                dispatcher = opening.open_dispatcher(self._settings, self._model, client, store)
-                try:
-                    bought = await buy_texts(wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens)
-                finally:
-                    await dispatcher.close()
-                    await client.close()
-                    tally = dispatcher.tally
-                    self.done.requests += tally.requests_sent
-                    self.done.tokens += tally.tokens_billed
-                    self.done.cost_cny += tally.cost_cny
-                    self.done.texts_bought += tally.texts_bought
+                async with buying(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
+                    try:
+                        bought = await buy_texts(wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens)
+                    finally:
+                        await dispatcher.close()
+                        tally = dispatcher.tally
+                        self.done.requests += tally.requests_sent
+                        self.done.tokens += tally.tokens_billed
+                        self.done.cost_cny += tally.cost_cny
+                        self.done.texts_bought += tally.texts_bought
                 return len(bought.refused)
 
             refused = asyncio.run(buy())

@@ -64,6 +64,7 @@ async def ingest(
     """
     model = opening.open_model(settings)
     opening.check_environment(settings, model)
+    opening.check_prefect(settings)
     for source in sources:
         if not source.exists():
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
