@@ -290,6 +290,7 @@ class Pipeline:
     def _settle(self, found: Scan, doubt: Doubt, settled: set[str]) -> None:
         """What comes after the last row: new times of untouched files, rejects of the listing, and tidying up."""
         lake, run = self._lake, self._report.run
+        lake.seal_leftovers(self._model.space)
         if found.touched.num_rows:
             lake.manifest.commit(found.touched, run)
         scope = self._departures.scope

@@ -91,6 +91,11 @@ class Recovery:
         )
 
 
+def has_journals(folder: Path) -> bool:
+    """Whether a journal is in `folder`."""
+    return next(folder.glob(f"{_PREFIX}*{_SUFFIX}"), None) is not None
+
+
 def leftover_segments(folder: Path, schema: pa.Schema) -> list[tuple[Segment, Recovery]]:
     """The segments whose journals are in `folder`, oldest first, as far as they are sound.
 

@@ -9,7 +9,7 @@ from tasks.errors import LakeError
 from tasks.lake.batches import vector_schema
 from tasks.lake.lease import Lease, hold
 from tasks.lake.parts import PartDamaged, part_number, read_footer
-from tasks.lake.segments import leftover_segments
+from tasks.lake.segments import has_journals, leftover_segments
 from tasks.lake.writing import disk_errors, make_folder, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace
 
@@ -47,6 +47,10 @@ class SpaceFolder:
     def index_path(self) -> Path:
         """The derived key index."""
         return self.local / "index.sqlite"
+
+    def has_journals(self) -> bool:
+        """Whether there are vectors that are in no part yet."""
+        return has_journals(self.local)
 
     def check(self) -> None:
         """Raise LakeError when the folder is another space's; one that is not there is fine."""

@@ -15,7 +15,7 @@ from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.rejects import Rejects
 from tasks.lake.runs import Runs
-from tasks.lake.space import SpaceSummary, summarize
+from tasks.lake.space import SpaceFolder, SpaceSummary, summarize
 from tasks.lake.vectors import VectorStore
 from tasks.lake.writing import Checkpoint, disk_errors, make_folder, pass_by, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace
@@ -111,6 +111,15 @@ class Lake:
             read_only=self._lease is None,
             checkpoint=_named("vectors", self._checkpoint),
         )
+
+    def seal_leftovers(self, space: EmbeddingSpace) -> None:
+        """Make parts of what a killed run has journalled in `space`; where there is no journal nothing is opened.
+
+        Raises:
+            LakeError: The lake was opened read-only, or the disk refuses.
+        """
+        if SpaceFolder(self.vectors_dir, space, None).has_journals():
+            self.vectors(space).close()
 
     def spaces(self) -> list[SpaceSummary]:
         """What each vector store holds, by name; reads no vector and no key."""

@@ -56,9 +56,12 @@ def edit(corpus: Path) -> None:
 
 def live_names(corpus: Path) -> set[str]:
     """The documents that can be read, by their path below the corpus."""
-    return {
-        path.relative_to(corpus).as_posix() for path in corpus.rglob("*.md") if not path.read_bytes().startswith(b"\0")
-    }
+    return {path.relative_to(corpus).as_posix() for path in corpus.rglob("*.md") if is_readable(path)}
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a document of these corpora is still text."""
+    return not path.read_bytes().startswith(b"\0")
 
 
 def replace(corpus: Path, by: Path) -> None:

@@ -47,15 +47,19 @@ class Runs:
         self._process.stdout.close()
 
     def ingest(self, site: Site, at: str = "", occurrence: int = 1, number: int = signal.SIGKILL) -> Ended:
-        """Run `ingest` over the site's corpus; at that occurrence of step `at` it must be, and is sent the signal."""
+        """Run `ingest` over the site's corpus; it must come to that occurrence of step `at`, and is sent the signal."""
+        ended = self.try_ingest(site, at, occurrence, number)
+        assert ended.killed == (bool(at) and number == signal.SIGKILL), f"never came to {at!r}: {ended.report}"
+        return ended
+
+    def try_ingest(self, site: Site, at: str, occurrence: int, number: int = signal.SIGKILL) -> Ended:
+        """The same, but how often a run comes to a step, as to a group commit, need not be certain."""
         order = Order(site.assignments(), [str(site.corpus)], at, occurrence, number)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order.__dict__) + "\n")
         self._process.stdin.flush()
-        ended = Ended(**json.loads(self._process.stdout.readline()))
-        assert ended.killed == (bool(at) and number == signal.SIGKILL), f"never came to {at!r}: {ended.report}"
-        return ended
+        return Ended(**json.loads(self._process.stdout.readline()))
 
 
 def assert_same_rows(mine: Mapping[str, Row], theirs: Mapping[str, Row]) -> None:
@@ -63,6 +67,11 @@ def assert_same_rows(mine: Mapping[str, Row], theirs: Mapping[str, Row]) -> None
     assert mine.keys() == theirs.keys()
     different = [row_id for row_id in mine if not mine[row_id].same_as(theirs[row_id])]
     assert not different
+
+
+def is_same(mine: Mapping[str, Row], theirs: Mapping[str, Row]) -> bool:
+    """Whether they are the same rows, bit by bit."""
+    return mine.keys() == theirs.keys() and all(mine[row_id].same_as(theirs[row_id]) for row_id in mine)
 
 
 def assert_tidy(site: Site) -> None:
