@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from tests.benchmarks.row import Row, table
 
-NAMES = ("standing_still", "throughput")
+NAMES = ("standing_still", "throughput", "under_limits")
 
 
 def main(names: list[str]) -> None:

@@ -47,7 +47,7 @@ def measure() -> list[Row]:
     ]
 
 
-class _Address(Simulator):
+class Address(Simulator):
     """Stands for a simulator in another process: a site asks it only where it is."""
 
     def __init__(self, base_url: str) -> None:
@@ -59,7 +59,7 @@ class _Address(Simulator):
 
 
 def _millrace(folder: Path, base_url: str) -> tuple[int, float]:
-    site = Site(folder, _Address(base_url))
+    site = Site(folder, Address(base_url))
     began = time.perf_counter()
     done = site.run("ingest", str(site.corpus), "--json")
     seconds = time.perf_counter() - began
