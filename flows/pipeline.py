@@ -275,6 +275,7 @@ class Pipeline:
         report.requests.retried = tally.requests_retried
         report.tokens.counted = tally.tokens_counted
         report.tokens.billed = tally.tokens_billed
+        report.tokens.drift = round(tally.drift, 6)
         report.cost_cny = tally.cost_cny
 
     def _named(self, part: str) -> Checkpoint:

@@ -46,10 +46,14 @@ class RequestCounts:
 
 @dataclass(slots=True)
 class TokenCounts:
-    """Tokens as counted here before sending, and as the provider billed them."""
+    """Tokens as counted here before sending, and as the provider billed them.
+
+    `drift` is by how much its count of the same texts is above ours, as a share of ours.
+    """
 
     counted: int = 0
     billed: int = 0
+    drift: float = 0.0
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class RunReport:
         if r.sent:
             lines.append(
                 f"requests   {r.sent:,}: {r.throttled:,} throttled, {r.retried:,} sent again; "
-                f"tokens {t.counted:,} counted, {t.billed:,} billed; ¥{self.cost_cny:.4f}"
+                f"tokens {t.counted:,} counted, {t.billed:,} billed (drift {t.drift:+.2%}); ¥{self.cost_cny:.4f}"
             )
         if self.rejects:
             lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")

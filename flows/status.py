@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from configs.settings import Settings
 from flows.opening import existing_lake
 from tasks.errors import LakeError
-from tasks.lake import RunRecord
+from tasks.lake import Bill, RunRecord, totals
 from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
@@ -18,6 +18,7 @@ _RUNS_SHOWN = 10
 class Status:
     """Totals of one collection's lake, and its last runs, newest first.
 
+    `billed` are the sums of all runs of all collections of the lake, one bill a model.
     `problems` names the files that cannot be read, each with the remedy; what they would tell is not in the totals.
     """
 
@@ -28,6 +29,7 @@ class Status:
     rejects: dict[str, int]
     cost_cny: float
     runs: tuple[RunRecord, ...]
+    billed: tuple[Bill, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
@@ -46,6 +48,11 @@ class Status:
             f"collection {self.collection}: {self.documents:,} documents, {self.chunks:,} chunks, "
             f"{self.tokens:,} tokens; ¥{self.cost_cny:.4f} in the runs below",
             "rejects: " + (", ".join(f"{n:,} {reason}" for reason, n in self.rejects.items()) or "none"),
+        ]
+        lines += [
+            f"billed: {bill.model}, all runs and collections of the lake: {bill.tokens_billed:,} tokens in "
+            f"{bill.requests:,} requests, ¥{bill.cost_cny:.4f}"
+            for bill in self.billed
         ]
         for run in self.runs:
             outcome = "did not end" if run.exit is None else f"exit {run.exit}"
@@ -89,6 +96,7 @@ def lake_status(settings: Settings) -> Status:
     except LakeError as error:
         problems.append(str(error))
     problems += [f"{path} is damaged. Nothing depends on it; it can be deleted." for path in lake.runs.unreadable()]
+    problems += [f"{path} is damaged: what that run cost is not in the sums." for path in lake.bills.unreadable()]
     reasons = Counter(rejects["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
     return Status(
@@ -99,6 +107,7 @@ def lake_status(settings: Settings) -> Status:
         rejects=dict(reasons.most_common()),
         cost_cny=sum(run.cost_cny for run in runs),
         runs=runs,
+        billed=tuple(totals(lake.bills.all())),
         problems=tuple(problems),
     )
 

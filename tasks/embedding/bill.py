@@ -17,8 +17,9 @@ _DRIFT_MARGIN = Fraction(101, 100)  # on top of the worst drift seen, if there i
 class Tally:
     """Counters of one run.
 
-    `tokens_counted` of the texts that were bought, by our tokenizer; `tokens_billed` by the provider's answers, those
-    that could not be used among them; `tokens_in_doubt` of requests whose answer was lost: billed perhaps.
+    `tokens_counted` of the texts that were bought, by our tokenizer, and `tokens_of_bought` by the provider's answers
+    with their vectors; `tokens_billed` by all answers, those that could not be used among them; `tokens_in_doubt` of
+    requests whose answer was lost: billed perhaps.
     """
 
     requests_sent: int = 0
@@ -28,6 +29,7 @@ class Tally:
     unproven: int = 0
     texts_bought: int = 0
     texts_refused: int = 0
+    tokens_of_bought: int = 0
     tokens_counted: int = 0
     tokens_billed: int = 0
     tokens_in_doubt: int = 0
@@ -55,6 +57,11 @@ class Tally:
     def requests_throttled(self) -> int:
         """Requests answered 429, whichever limit it named."""
         return self.throttled_by.total()
+
+    @property
+    def drift(self) -> float:
+        """How much more the provider counts than we do for the same texts, as a share of our count; 0 before any."""
+        return self.tokens_of_bought / self.tokens_counted - 1.0 if self.tokens_counted else 0.0
 
     @property
     def cost_cny(self) -> float:

@@ -210,6 +210,7 @@ class Dispatcher:
         await self._store.append(keys, answer.vectors, apportion(answer.billed_tokens, counted))
         self.tally.texts_bought += len(counted)
         self.tally.tokens_counted += request.tokens
+        self.tally.tokens_of_bought += answer.billed_tokens
         for purchase in request.purchases:
             self._backlog.settle(purchase, None)
 

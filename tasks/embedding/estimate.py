@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.embedding.bill import cost_cny
 from tasks.embedding.catalogue import ModelSpec
-from tasks.embedding.growth import GROWTH_PER_S
+from tasks.embedding.growth import growth_per_s
 from tasks.embedding.packing import fitting_texts
 
 
@@ -71,4 +71,4 @@ def _least_seconds(spec: ModelSpec, requests: int, tokens: int) -> float | None:
         return None
     if not steady_s:
         return 0.0
-    return steady_s + requests / steady_s / GROWTH_PER_S / 2
+    return steady_s + requests / steady_s / growth_per_s(spec.requests_per_second) / 2

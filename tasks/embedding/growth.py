@@ -12,7 +12,18 @@ from tasks.embedding.windows import TICK_S
 GROWTH_PER_S = 8.0
 """Requests a second that the rate may gain each second. Nothing is published; this is our choice."""
 
+_RISE_S = 4.0  # for a rate that the limit of requests allows; the published one rises in it by `GROWTH_PER_S`
+
 _CUT = 0.7  # of the growth, when the provider refuses it
+
+
+def growth_per_s(requests_per_second: float) -> float:
+    """How fast the rate may grow towards a limit of `requests_per_second` (0 if there is none).
+
+    >>> growth_per_s(30.0), growth_per_s(2_000.0)
+    (8.0, 500.0)
+    """
+    return max(GROWTH_PER_S, requests_per_second / _RISE_S)
 
 
 class Growth:

@@ -12,7 +12,7 @@ import math
 
 from tasks.embedding.ceiling import Ceiling
 from tasks.embedding.clock import Clock, LoopClock
-from tasks.embedding.growth import GROWTH_PER_S, Growth
+from tasks.embedding.growth import Growth, growth_per_s
 from tasks.embedding.learned import LearnedLimits
 from tasks.embedding.windows import Rate
 from tasks.errors import ThrottledLimit
@@ -38,14 +38,13 @@ class Pacer:
         tokens_per_second: float = 0.0,
         requests_per_minute: float = 0.0,
         tokens_per_minute: float = 0.0,
-        growth_per_s: float = GROWTH_PER_S,
         learned: LearnedLimits | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or LoopClock()
         self._requests = Rate(requests_per_second, requests_per_minute)
         self._tokens = Rate(tokens_per_second, tokens_per_minute)
-        self._growth = Growth(growth_per_s) if self._requests.known or self._tokens.known else None
+        self._growth = Growth(growth_per_s(requests_per_second)) if self._requests.known or self._tokens.known else None
         self._learned = learned
         self._share = 1.0
         self._turn = asyncio.Lock()

@@ -54,7 +54,7 @@ async def buy(
     try:
         async with Dispatcher(
             client,
-            pacer or Pacer(requests_per_second=1e5, tokens_per_second=1e9, growth_per_s=1e5),
+            pacer or Pacer(requests_per_second=1e5, tokens_per_second=1e9),
             texts_per_request=spec.texts_per_request,
             tokens_per_request=spec.tokens_per_request,
             store=rows,
