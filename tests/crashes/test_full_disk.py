@@ -59,6 +59,7 @@ def test_a_full_disk_stops_the_run_by_name_and_a_larger_one_lets_it_go_on(part: 
     site.check(dimensions=256, max_tokens=library.MAX_TOKENS)
 
 
+@pytest.mark.thorough
 def test_a_limit_on_file_sizes_does_the_same(site: Site) -> None:
     library.write_first(site.corpus, 100, long=False)
     site.overrides = (*site.overrides, "embedding.dimensions=1024")

@@ -50,7 +50,7 @@ def assert_killing_changed_nothing(site: Site, kills: int, wanted_exit: int) -> 
 @pytest.mark.parametrize(
     ("documents", "kills"),
     [
-        pytest.param(150, 6, marks=pytest.mark.timeout(300)),
+        pytest.param(100, 6, marks=pytest.mark.timeout(300)),
         pytest.param(600, 60, marks=[pytest.mark.thorough, pytest.mark.timeout(3600)]),
     ],
 )
