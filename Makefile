@@ -41,7 +41,7 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/pytest --doctest-modules tasks -q
-	$(BIN)/pytest
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 test-crashes: $(READY)
 	$(BIN)/pytest tests/crashes -m thorough
