@@ -167,7 +167,7 @@ class Collection:
     def search(self, vector: Vectors, *, top_k: int, filter: str = "") -> list[Hit]:  # noqa: A002
         """At most `top_k` rows nearest to `vector` (float32, shape (dimensions,)), the best first.
 
-        `filter` is a Milvus expression, e.g. `metadata["source"] like "%.pdf"`.
+        `filter` is a Milvus expression, e.g. `metadata["page_start"] <= 3`.
 
         Raises:
             ConfigurationError: Milvus cannot make sense of `filter`.
