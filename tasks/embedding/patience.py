@@ -17,6 +17,9 @@ from tasks.errors import MillraceError, ProviderStopped, ResponseUnproven, Texts
 class Patience:
     """How often and how long the dispatcher tries. Times in seconds.
 
+    After a 429 it waits `longest_throttled_s` at most: a minute's limit has room again within the minute, and being
+    refused costs nothing. After other failures `longest_backoff_s`.
+
     A provider that was reached once is waited for without end; one that was never reached within `give_up_tries` tries
     and `give_up_s` is most likely a wrong address. `unproven_tries` unusable answers, or `tries_in_vain` failures while
     other requests succeed, are put down to the texts. `useless_rounds` rounds of unusable answers, with no usable one
@@ -26,6 +29,7 @@ class Patience:
 
     first_backoff_s: float = 0.5
     longest_backoff_s: float = 60.0
+    longest_throttled_s: float = 8.0
     give_up_tries: int = 5
     give_up_s: float = 15.0
     unproven_tries: int = 4
@@ -53,7 +57,12 @@ class Patience:
 
     def wait_s(self, request: Request, failure: Transient) -> float:
         """Seconds until `request` is tried again: what the provider asks for, if that is longer than the backoff."""
-        return max(self.backoff_s(request.tries), failure.retry_after_s or 0.0)
+        return max(self.pause_s(request.tries, failure), failure.retry_after_s or 0.0)
+
+    def pause_s(self, tries: int, failure: Transient | None) -> float:
+        """Seconds to wait after the `tries`-th failure, a 429 or not."""
+        longest_s = self.longest_throttled_s if isinstance(failure, Throttled) else self.longest_backoff_s
+        return min(self.backoff_s(tries), longest_s)
 
 
 class Health:
@@ -128,4 +137,4 @@ class Health:
     def pause_s(self, failure: Transient | None = None) -> float:
         """Seconds for which no request should go: the provider fails all of them, or asked for it; 0 for neither."""
         asked_s = failure.retry_after_s or 0.0 if isinstance(failure, Throttled) else 0.0
-        return max(asked_s, self._patience.backoff_s(self._rounds - 1) if self.in_outage else 0.0)
+        return max(asked_s, self._patience.pause_s(self._rounds - 1, failure) if self.in_outage else 0.0)
