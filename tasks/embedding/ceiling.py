@@ -15,7 +15,7 @@ HOLD_S = 6.0  # from the refusal until the rate goes past where it happened
 LONGEST_HOLD_S = 9.0  # half as long again each time it is refused at about the same rate
 SAME = 0.15  # refusals whose rates differ by no more than that share tell of one limit
 HOLD_REQUESTS = 24  # that get through before the rate goes past, where they are so few that it takes longer
-FIRST_STEP = 0.01  # of the rate, past there
+FIRST_STEP = 0.01  # of the rate, or of half the limit if that is more, past there
 DOUBLING_S = 1.0  # after so long the step is twice as large
 _LAST_DOUBLING = 40.0  # beyond that any limit is reached; keeps the power finite
 
@@ -55,7 +55,9 @@ class Ceiling:
         rate = self._low + (self._held - self._low) * min(1.0, since_s / RETURN_S)
         if now > self._past_at:
             doublings = min((now - self._past_at) / DOUBLING_S, _LAST_DOUBLING)
-            rate *= 1.0 + FIRST_STEP * (2.0**doublings - 1.0)
+            # In steps of the limit rather than of the rate, so that of two who share an account neither is starved.
+            step = FIRST_STEP * max(rate, self.limit / 2.0 if math.isfinite(self.limit) else 0.0)
+            rate += step * (2.0**doublings - 1.0)
         if rate >= self.limit:
             self._cut_at = -math.inf
             return self.limit

@@ -105,7 +105,7 @@ def test_two_who_do_not_know_of_each_other_share_the_account() -> None:
     first, second = sorted(run(story()))
     assert account.refused_share(15, first) < 0.06
     assert account.rate(15, first) >= 0.85 * CEILING
-    assert second <= 1.8 * first
+    assert second <= 1.4 * first
 
 
 def test_what_was_learned_spares_the_next_run_the_refusals() -> None:

@@ -24,5 +24,6 @@ async def test_a_few_seconds_at_the_limit_are_nearly_all_used_and_hardly_ever_re
     _, tally = await buy(simulator, items, rows, pacer=Pacer(requests_per_second=30, tokens_per_second=4_000))
     took = time.monotonic() - began
     assert_rows_are_right(rows, items)
-    assert tally.requests_throttled <= (0 if window == "bucket" else 0.03 * tally.requests_sent)
-    assert took <= 1.1 * tokens / 4_000 + 1.5
+    # Virtual time holds the exact bounds; these leave room for a machine that does something else as well.
+    assert tally.requests_throttled <= (0.01 if window == "bucket" else 0.05) * tally.requests_sent
+    assert took <= 1.2 * tokens / 4_000 + 2.0
