@@ -119,6 +119,7 @@ def test_before_anything_is_open_it_is_said_in_a_word(site: Site) -> None:
     """A signal that comes while modules are imported, which takes longest."""
     script = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it is ignored where the tests run in the background
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'flows.runner':\n"
