@@ -148,6 +148,9 @@ class Pipeline:
         """Everything that must be open while rows move: the collection first, so that nothing is bought in vain."""
         model, lake = self._model, self._lake
         async with contextlib.AsyncExitStack() as stack:
+            self._chunk_stage = self._open_chunk_stage(found)
+            stack.callback(self._chunk_stage.close)
+            self._chunk_stage.start()  # they read nothing yet, but starting takes as long as opening the collection
             self._collection = collection = await opened(stack, self._open_collection)
             store = await opened(stack, partial(lake.vectors, model.space))
             _tell_of_damage(store)
@@ -157,8 +160,6 @@ class Pipeline:
             self._progress.activity = lambda: dispatcher.activity
             stack.callback(self._note_bill)
             stack.push_async_callback(dispatcher.close)
-            self._chunk_stage = self._open_chunk_stage(found)
-            stack.callback(self._chunk_stage.close)
             self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
             self._load_stage = LoadStage(
                 lake=lake,

@@ -52,6 +52,10 @@ class ChunkStage:
         """How many jobs run at once."""
         return self._pool.size
 
+    def start(self) -> None:
+        """Let the reading processes start now, before there is a job."""
+        self._pool.start()
+
     async def run(self, job: ChunkJob, receive: Callable[[Part], Awaitable[None]]) -> int:
         """The number of parts the job made; each was handed to `receive`, in order."""
         parts = job.first_part

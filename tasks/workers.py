@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -56,10 +57,13 @@ class _Worker:
     def __init__(self, work: Callable[[Any, Channel[Any]], None], memory_mb: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
+        self.fresh = True  # it has not had a job yet, and may still be starting
         self.process: SpawnProcess = context.Process(
             target=_serve, args=(theirs, work, memory_mb, os.getpid()), daemon=True
         )
         # Ctrl-C goes to the whole process group, also to a child that has not come to ignoring it; it inherits this.
+        # The tracker comes first: starting the pool's first process would start it, and that unblocks the signal.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
@@ -94,6 +98,11 @@ class WorkerPool(Generic[JobT, MessageT]):
         self._busy: set[_Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
+
+    def start(self) -> None:
+        """Let the processes start now, while the caller does something else, rather than with the first jobs."""
+        for _ in range(self.size):
+            self._threads.submit(self._start_one)
 
     async def run(self, job: JobT, receive: Callable[[MessageT], Awaitable[None]]) -> None:
         """Run one job, awaiting `receive` for each message before the worker goes on.
@@ -138,9 +147,9 @@ class WorkerPool(Generic[JobT, MessageT]):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _drive(self, job: JobT, post: Callable[[MessageT], None]) -> None:
-        worker, started = self._take()
+        worker, fresh = self._take()
         unit = ""
-        patience_s = self._deadline_s + started * _START_GRACE_S
+        patience_s = self._deadline_s + fresh * _START_GRACE_S
         reusable = False
         try:
             worker.connection.send(job)
@@ -170,10 +179,15 @@ class WorkerPool(Generic[JobT, MessageT]):
         with self._lock:
             if self._closed:
                 raise WorkerLost("", "died", "the pool is closed")
-            fresh = not self._idle
-            worker = _Worker(self._work, self._memory_mb) if fresh else self._idle.pop()
+            worker = self._idle.pop() if self._idle else _Worker(self._work, self._memory_mb)
             self._busy.add(worker)
+            fresh, worker.fresh = worker.fresh, False
         return worker, fresh
+
+    def _start_one(self) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) + len(self._busy) < self.size:
+                self._idle.append(_Worker(self._work, self._memory_mb))
 
     def _give_back(self, worker: _Worker, *, reusable: bool) -> None:
         with self._lock:

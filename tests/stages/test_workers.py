@@ -27,6 +27,8 @@ def work(job: str, channel: Channel[str]) -> None:
         time.sleep(60)
     if job == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if job == "which signals are blocked":
+        channel.send(str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])))
     if job == "refuse":
         raise SourceError("cannot be read")
     if job == "eat memory":
@@ -54,6 +56,17 @@ async def run(workers: WorkerPool[str, str], job: str) -> list[str]:
 
     await workers.run(job, receive)
     return received
+
+
+async def test_processes_that_were_started_ahead_serve_the_first_jobs() -> None:
+    async with pool() as workers:
+        workers.start()
+        while len(workers._idle) < 2:
+            await asyncio.sleep(0.01)
+        ahead = {worker.process.pid for worker in workers._idle}
+        await asyncio.gather(run(workers, "a"), run(workers, "b"))
+        assert {worker.process.pid for worker in workers._idle} == ahead
+        assert len(ahead) == 2
 
 
 async def test_messages_come_in_order_and_the_process_is_used_again() -> None:
@@ -130,3 +143,24 @@ def test_reading_processes_end_with_a_parent_that_is_killed() -> None:
     while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_even_the_first_process_never_sees_an_interrupt(tmp_path: Path) -> None:
+    """Starting the very first process also starts a tracker, which used to unblock the signal again."""
+    script = tmp_path / "first.py"
+    script.write_text(
+        f"""
+import asyncio, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+import test_workers
+
+async def main():
+    async with test_workers.pool() as workers:
+        print(await test_workers.run(workers, "which signals are blocked"))
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
+    assert "'True'" in done.stdout
