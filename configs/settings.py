@@ -19,6 +19,8 @@ from tasks.errors import ConfigurationError
 ENVIRONMENT_PREFIX = "MILLRACE_"
 
 Name = Annotated[str, Field(min_length=1)]
+BaseUrl = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+Provider = Literal["local", "dashscope", "iflytek", "openai"]
 LimitOrCatalogue = Annotated[float, Field(ge=0)]
 CountOrCatalogue = Annotated[int, Field(ge=0)]
 
@@ -32,11 +34,29 @@ class Section(BaseModel):
 class EmbeddingSettings(Section):
     """Which model makes the vectors, and where it is reached."""
 
-    provider: Literal["local", "dashscope"]
+    provider: Provider
+    api: Literal["compatible", "native"]
     model: str
-    base_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+    region: str
+    base_url: BaseUrl
     dimensions: CountOrCatalogue
-    api_key_env: Name
+    ask_dimensions: Literal["auto", "always", "never"]
+    text_type: Literal["document", "query"]
+    instruct: str
+    tokenizer: str
+    api_key_env: str
+    timeout_s: Annotated[float, Field(gt=0, le=600)]
+
+
+class RerankSettings(Section):
+    """Which model orders what a search retrieved, and where it is reached."""
+
+    provider: Literal["", "none", "dashscope", "iflytek", "openai"]
+    api: Literal["compatible", "native"]
+    model: str
+    base_url: BaseUrl
+    instruct: str
+    api_key_env: str
     timeout_s: Annotated[float, Field(gt=0, le=600)]
 
 
@@ -89,6 +109,8 @@ class MilvusSettings(Section):
     metric: Literal["COSINE", "IP", "L2"]
     hnsw_m: Annotated[int, Field(ge=2, le=2048)]
     hnsw_ef_construction: Annotated[int, Field(ge=1)]
+    hybrid: Literal["none", "sparse", "bm25"]
+    analyzer: Name
 
 
 class SourceSettings(Section):
@@ -118,6 +140,9 @@ class SearchSettings(Section):
 
     top_k: Annotated[int, Field(ge=1, le=16384)]
     top_n: Annotated[int, Field(ge=1, le=16384)]
+    text_type: Literal["query", "document"]
+    instruct: str
+    rrf_k: Annotated[int, Field(ge=1, le=16384)]
 
 
 class Settings(Section):
@@ -132,6 +157,7 @@ class Settings(Section):
     sources: SourceSettings
     documents: DocumentSettings
     search: SearchSettings
+    rerank: RerankSettings
 
     def with_overrides(self, overrides: Iterable[str]) -> "Settings":
         """The same settings with `section.key=value` applied on top."""

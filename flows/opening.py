@@ -35,6 +35,7 @@ from tasks.scan import fingerprint_of
 READING_VERSION = 1
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
 
+_KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}
 _IN_FLIGHT = 128  # never needed at the published limits and an answer within four seconds
 
 
@@ -76,12 +77,23 @@ def open_model(settings: Settings) -> Model:
 
 def check_environment(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> str:
     """The API key, "" where none is needed. Raises `ConfigurationError` when it is needed and not there."""
-    variable = settings.embedding.api_key_env
-    api_key = environment.get(variable, "").strip()
-    if model.spec.provider != "local" and not api_key:
+    return api_key_of(model.spec.provider, settings.embedding.api_key_env, environment)
+
+
+def api_key_of(
+    provider: str, variable: str, environment: Mapping[str, str], *, setting: str = "embedding.api_key_env"
+) -> str:
+    """The key of `provider` in the environment variable `variable`, "" for its usual one; "" where none is needed.
+
+    Raises `ConfigurationError` when it is needed, or the variable is named, and it is not there.
+    """
+    if provider == "local":
+        return ""
+    named = variable or _KEY_VARIABLES[provider]
+    api_key = environment.get(named, "").strip()
+    if not api_key and (variable or provider != "openai"):
         raise ConfigurationError(
-            f"provider {model.spec.provider} needs an API key: set the environment variable {variable} "
-            "(embedding.api_key_env names it)"
+            f"provider {provider} needs an API key: set the environment variable {named} ({setting} names it)"
         )
     return api_key
 

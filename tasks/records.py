@@ -5,10 +5,11 @@ Nothing here reads a file, opens a connection or knows a format.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
@@ -16,6 +17,10 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 Stage = Literal["scan", "read", "chunk", "embed", "load"]
 
 TEXT_KEY_BYTES = 32
+
+SPARSE_PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
+"""One entry of a sparse vector. A sparse vector is the bytes of its entries, indices ascending and distinct: as Milvus
+sends them and as the lake keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,9 @@ METADATA_KEYS = frozenset(
 class EmbeddingSpace:
     """What makes two vectors comparable: a vector bought in one space is never used in another.
 
-    `endpoint` is "local", a provider's name for its official hosts, or the base URL of anything else.
+    `endpoint` is "local", a provider's name for its official hosts, or the base URL of anything else. `text_type`
+    ("document", "query") and `instruct` are "" where the endpoint knows no such thing. With `sparse` every text has a
+    sparse vector beside the dense one.
     """
 
     endpoint: str
@@ -143,11 +150,13 @@ class EmbeddingSpace:
     dimensions: int
     text_type: str = ""
     instruct: str = ""
+    sparse: bool = False
 
     @property
     def name(self) -> str:
         """A folder name that is readable and unique, e.g. "text-embedding-v4-1024-3f9a0c1d2b4e5f60"."""
-        fields = (self.endpoint, self.model, str(self.dimensions), self.text_type, self.instruct)
+        fields = [self.endpoint, self.model, str(self.dimensions), self.text_type, self.instruct]
+        fields += ["sparse"] if self.sparse else []
         readable = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in self.model)
         return f"{readable[:80]}-{self.dimensions}-{_digest(*fields).hex()[:16]}"
 
@@ -183,6 +192,35 @@ def _digest(*fields: str) -> bytes:
         digest.update(len(encoded).to_bytes(8, "big"))
         digest.update(encoded)
     return digest.digest()
+
+
+def sparse_bytes(indices: Sequence[int], values: Sequence[float]) -> bytes:
+    """A sparse vector from its entries in any order; of entries with one index the largest value stays.
+
+    Entries that are zero are left out, so the result may be b"".
+
+    Raises:
+        ValueError: an index is not in 0..2**32-1, a value is negative or not finite, or there is not one a value.
+
+    >>> np.frombuffer(sparse_bytes([7, 3, 7], [0.5, 1.0, 0.25]), SPARSE_PAIR).tolist()
+    [(3, 1.0), (7, 0.5)]
+    """
+    exact = np.asarray(indices, dtype=np.int64)
+    weights = np.asarray(values, dtype=np.float32)
+    if exact.ndim != 1 or exact.shape != weights.shape:
+        raise ValueError(f"a sparse vector has one value an index; got {exact.shape} and {weights.shape}")
+    if exact.size and (exact.min() < 0 or exact.max() > 0xFFFFFFFF):
+        raise ValueError("an index of a sparse vector is not in 0..2**32-1")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("a value of a sparse vector is negative or not finite")
+    order = np.lexsort((-weights, exact))
+    exact, weights = exact[order], weights[order]
+    kept = np.ones(exact.size, dtype=bool)
+    kept[1:] = exact[1:] != exact[:-1]
+    kept &= weights > 0
+    pairs = np.empty(int(kept.sum()), SPARSE_PAIR)
+    pairs["index"], pairs["value"] = exact[kept], weights[kept]
+    return pairs.tobytes()
 
 
 CHUNK_SCHEMA = pa.schema(

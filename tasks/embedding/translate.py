@@ -6,6 +6,7 @@ public issue threads. The same refusal has one code on the compatible endpoint a
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -184,10 +185,12 @@ def is_refusal(answer: dict[str, Any]) -> bool:
     return "data" not in answer and bool(answer.get("error") or (answer.get("code") and answer.get("message")))
 
 
-def translate(refusal: Refusal, *, asked: str, retry_after_s: float | None = None) -> MillraceError:
+def translate(
+    refusal: Refusal, *, asked: str, retry_after_s: float | None = None, rules: Sequence[Rule] = RULES
+) -> MillraceError:
     """The error to raise for `refusal`. `asked` names the request in it ("text-embedding-v4 at https://...")."""
     code, message = refusal.code.lower(), refusal.message.lower()
-    rule = next((rule for rule in RULES if rule.fits(refusal.status, code, message)), None)
+    rule = next((rule for rule in rules if rule.fits(refusal.status, code, message)), None)
     told = f"{asked} answered {refusal.words}"
     if rule is None:
         return AnswerUnproven(f"{told}, which millrace does not know", billed_tokens=0)

@@ -60,13 +60,13 @@ class SpaceFolder:
                 return
             data = path.read_bytes()
         try:
-            found = json.loads(data)
-        except ValueError as error:
+            found = EmbeddingSpace(**json.loads(data))
+        except (ValueError, TypeError) as error:
             raise LakeError(f"{path} is damaged. Delete it; it is written again from the settings.") from error
-        if found != asdict(self.space):
+        if found != self.space:
             raise LakeError(
-                f"{path} describes the embedding space {found}, and {asdict(self.space)} is wanted: the folder was"
-                " renamed or edited. Give it its name back."
+                f"{path} describes the embedding space {asdict(found)}, and {asdict(self.space)} is wanted: the folder"
+                " was renamed or edited. Give it its name back."
             )
 
     def prepare(self) -> Lease:

@@ -34,7 +34,7 @@ def test_the_defaults_are_those_of_the_public_face() -> None:
     assert settings.milvus.hnsw_ef_construction == 256
     assert settings.sources.max_removed_share == 0.2
     assert settings.budget.max_cny is None
-    assert settings.embedding.api_key_env == "DASHSCOPE_API_KEY"
+    assert settings.embedding.api_key_env == ""  # the provider's own
 
 
 def test_the_default_file_has_every_key_with_a_comment() -> None:

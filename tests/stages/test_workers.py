@@ -61,8 +61,9 @@ async def run(workers: WorkerPool[str, str], job: str) -> list[str]:
 async def test_processes_that_were_started_ahead_serve_the_first_jobs() -> None:
     async with pool() as workers:
         workers.start()
-        while len(workers._idle) < 2:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while len(workers._idle) < 2:  # noqa: ASYNC110 - the pool tells nobody when a process has started
+                await asyncio.sleep(0.01)
         ahead = {worker.process.pid for worker in workers._idle}
         await asyncio.gather(run(workers, "a"), run(workers, "b"))
         assert {worker.process.pid for worker in workers._idle} == ahead
