@@ -10,16 +10,26 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 ENVIRONMENT_PREFIX = "MILLRACE_"
 
+_ADDRESSES = {
+    "milvus.uri": "milvus.token_env",
+    "embedding.base_url": "embedding.api_key_env",
+    "rerank.base_url": "rerank.api_key_env",
+}
+"""Keys whose value ends up in run records and messages, and the key that names the variable with the secret."""
+
 Name = Annotated[str, Field(min_length=1)]
-BaseUrl = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+BaseUrl = Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$")]
 Provider = Literal["local", "dashscope", "iflytek", "openai"]
 LimitOrCatalogue = Annotated[float, Field(ge=0)]
 CountOrCatalogue = Annotated[int, Field(ge=0)]
@@ -101,7 +111,7 @@ class LakeSettings(Section):
 class MilvusSettings(Section):
     """The collection, and how it is reached."""
 
-    uri: Name
+    uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$")]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
     token_env: Name
     timeout_s: Annotated[float, Field(gt=0)]
@@ -260,8 +270,13 @@ def _validated(values: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in problem['loc'][:2])} = {problem['input']!r}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise ConfigurationError("wrong settings: " + "; ".join(problems)) from error
+        raise ConfigurationError("wrong settings: " + "; ".join(map(_problem, error.errors()))) from None
+
+
+def _problem(problem: "ErrorDetails") -> str:
+    """What is wrong with one key; a password that stands in a URL is not repeated."""
+    key, given = ".".join(str(part) for part in problem["loc"][:2]), repr(problem["input"])
+    if key in _ADDRESSES and "@" in given:
+        where = _ADDRESSES[key]
+        return f"{key} carries a user or a password; leave them out, and put them in the variable that {where} names"
+    return f"{key} = {given}: {problem['msg']}"

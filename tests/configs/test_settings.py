@@ -99,3 +99,19 @@ def test_settings_cannot_be_changed() -> None:
     settings = load_settings(environment={})
     with pytest.raises(ValidationError):
         settings.lake.path = "elsewhere"
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["milvus.uri=http://root:Milvus1@db:19530", "embedding.base_url=https://u:Milvus1@h/v1", "rerank.base_url=https://u:Milvus1@h/v1"],
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(override: str) -> None:
+    """Settings are written into run records, where no secret may be."""
+    with pytest.raises(ConfigurationError, match=r"carries a user or a password.*_env names") as caught:
+        load_settings(overrides=[override], environment={})
+    assert "Milvus1" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_path_of_milvus_lite_may_hold_any_character() -> None:
+    assert load_settings(overrides=["milvus.uri=/data/a@b/milvus.db"], environment={}).milvus.uri == "/data/a@b/milvus.db"
