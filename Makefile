@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SERVER_READY := $(VENV)/.ready-server
 
-.PHONY: demo test test-crashes lint bench clean help
+.PHONY: demo test test-server test-crashes lint bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, ingest the sample corpus into demo/, run again, and search it"
 	@echo "make test   set up, then lint, types, import contract and all tests"
+	@echo "make test-server  run the tests that need a Milvus server against a real one; Linux on x86-64"
 	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
 	@echo "make lint   ruff, mypy and the import contract alone"
 	@echo "make bench  measure; prints a table"
@@ -19,6 +21,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "millrace needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(SERVER_READY): $(READY)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,server-tests]'
 	@touch $@
 
 DEMO := --set lake.path=demo/lake --set milvus.uri=demo/milvus.db
@@ -42,6 +48,10 @@ lint: $(READY)
 test: lint
 	$(BIN)/pytest --doctest-modules tasks -q
 	$(BIN)/pytest -q -n 2 --dist worksteal
+
+# Required: without a server this fails, where a plain `pytest -m server` skips.
+test-server: $(SERVER_READY)
+	MILLRACE_TEST_SERVER=required $(BIN)/pytest -q -m server
 
 test-crashes: $(READY)
 	$(BIN)/pytest tests/crashes -m thorough

@@ -1,6 +1,5 @@
-"""A collection to test with: on Milvus Lite, and on the server that MILLRACE_TEST_MILVUS_URI names, if it names one."""
+"""A collection to test with: on Milvus Lite, and on a server."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,15 +8,16 @@ import pytest
 
 from tasks.milvus import Collection, CollectionShape
 from tests.milvus.samples import SHAPE
-
-SERVER_URI = os.environ.get("MILLRACE_TEST_MILVUS_URI", "")
+from tests.servers.fixtures import LITE_AND_SERVER
 
 OpenCollection = Callable[..., Collection]
 
 
-@pytest.fixture(params=["lite", "server"] if SERVER_URI else ["lite"])
+@pytest.fixture(params=LITE_AND_SERVER)
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return SERVER_URI if request.param == "server" else str(tmp_path / "milvus.db")
+    if request.param == "server":
+        return str(request.getfixturevalue("server_uri"))
+    return str(tmp_path / "milvus.db")
 
 
 @pytest.fixture

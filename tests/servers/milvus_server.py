@@ -1,0 +1,166 @@
+"""A real Milvus server for tests: the standalone one that the wheel `milvus` carries (the extra `server-tests`)."""
+
+import importlib.util
+import lzma
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parents[2]
+_READY_WITHIN_S = 120.0
+_PROXY_PORT, _HEALTH_PORT = 19530, 9091
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)(?:\(\w+\))?\s*(?::\s*(.*?))?\s*\}\}")
+
+
+class NoServer(Exception):
+    """There is no server to be had here; the message says why and what to do."""
+
+
+class MilvusServer:
+    """One server, its data below `folder`, reached on loopback alone. A context manager: when it ends, all is gone.
+
+    It can be killed and started again with the same data at the same address.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Start it, and return when it is ready.
+
+        Raises:
+            NoServer: The wheel is not installed, does not run here, or no network namespace can be made.
+        """
+        self._program = _unpacked()
+        self._folder = folder
+        self._write_configuration()
+        self._port = 0
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+        self.wait_until_ready()
+
+    @property
+    def uri(self) -> str:
+        """Where it is reached, also after it was killed and started again."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def folder(self) -> Path:
+        """Its data, and what a bulk import may read."""
+        return self._folder
+
+    def start(self) -> None:
+        """Start it, and return when its address answers; it is not ready yet."""
+        environment = os.environ | {
+            "DEPLOY_MODE": "STANDALONE",
+            "METRICS_PORT": str(_HEALTH_PORT),
+            "MILVUS_RUN_DIR": str(self._folder / "run"),
+            "MILVUSCONF": str(self._folder / "configs"),
+            "LD_LIBRARY_PATH": str(self._program.parent),
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "tests.servers.enclosed", "--port", str(self._port)]
+        command += ["--inner-port", str(_PROXY_PORT), "--health", f"http://127.0.0.1:{_HEALTH_PORT}/healthz"]
+        with (self._folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [*command, "--", str(self._program), "run", "standalone"],
+                cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        self._port = int(self._said("port").split()[1])
+
+    def wait_until_ready(self) -> None:
+        """Return when it says that it is ready."""
+        self._said("ready")
+
+    def kill(self) -> None:
+        """End it as a power cut would: nothing is flushed, nobody is told."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    def close(self) -> None:
+        """End it and delete its data."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write_configuration(self) -> None:
+        configs, data = self._folder / "configs", self._folder / "data"
+        for folder in (configs, data, self._folder / "logs", self._folder / "run"):
+            folder.mkdir(parents=True, exist_ok=True)
+        values = {
+            "etcd_data_dir": str(data / "etcd"),
+            "etcd_log_path": str(self._folder / "logs" / "etcd.log"),
+            "local_storage_dir": str(data),
+            "rocksmq_data_dir": str(data / "rocksmq"),
+            "system_log_path": str(self._folder / "logs"),
+        }
+        template = (_package() / "data" / "config.yaml.template").read_text(encoding="utf-8")
+        filled = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[2] or ""), template)
+        (configs / "milvus.yaml").write_text(filled.replace("level: info", "level: warn"), encoding="utf-8")
+        shutil.copy(_package() / "data" / "glog.conf", configs)
+
+    def _said(self, word: str) -> str:
+        """The next line of its output, which must begin with `word`."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + _READY_WITHIN_S
+        readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        line = self._process.stdout.readline() if readable else ""
+        if not line.startswith(word):
+            self.kill()
+            log = (self._folder / "server.log").read_text(errors="replace")[-2000:]
+            raise NoServer(
+                f"the Milvus server did not say {word!r} within {_READY_WITHIN_S:.0f} s; its log ends: {log}"
+            )
+        return line
+
+
+def _package() -> Path:
+    found = importlib.util.find_spec("milvus")
+    if found is None or not found.submodule_search_locations:
+        raise NoServer(
+            "the wheel `milvus` is not installed (there is one for Linux on x86-64 only): "
+            "pip install --constraint constraints.txt --editable '.[dev,server-tests]'"
+        )
+    return Path(found.submodule_search_locations[0])
+
+
+def _unpacked() -> Path:
+    """The server's program, unpacked once for each environment."""
+    package = _package()
+    wanted = Path(sys.prefix) / "var" / f"milvus-server-{version('milvus')}"
+    if not wanted.is_dir():
+        making = wanted.with_name(f"{wanted.name}.{os.getpid()}")
+        making.mkdir(parents=True)
+        with ThreadPoolExecutor(max_workers=2) as threads:
+            for _ in threads.map(lambda packed: _unpack(packed, making), (package / "data" / "bin").glob("*.lzma")):
+                pass
+        try:
+            making.rename(wanted)
+        except OSError:  # another session was quicker
+            shutil.rmtree(making)
+    return wanted / "milvus"
+
+
+def _unpack(packed: Path, folder: Path) -> None:
+    path = folder / packed.name.removesuffix(".lzma")
+    path.write_bytes(lzma.decompress(packed.read_bytes()))
+    path.chmod(0o755)
