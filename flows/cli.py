@@ -167,6 +167,39 @@ def search(query: str, expression: str, config: Path | None, overrides: tuple[st
 
 
 @millrace.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+@click.option("--cron", default="0 2 * * *", show_default=True, metavar="CRON", help="When to index; '' for never.")
+@click.option(
+    "--verify-cron", default="0 5 * * *", show_default=True, metavar="CRON", help="When to compare; '' for never."
+)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML; read by each run.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable.")
+def serve(
+    sources: tuple[Path, ...], cron: str, verify_cron: str, config: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Index SOURCE... on a schedule, as deployments that the Prefect UI shows, until stopped.
+
+    Needs a Prefect server: `prefect server start`, and PREFECT_API_URL set to its address.
+
+    \b
+      millrace serve /srv/docs --config handbook.toml
+      millrace serve /srv/docs --cron "*/15 * * * *"
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ConfigurationError(
+            "millrace serve needs a Prefect server: start one with `prefect server start`, and set PREFECT_API_URL to "
+            "the address that it prints, ending in /api"
+        )
+    settings = _settings(config, overrides)
+    for override in overrides:  # the runs are processes of their own, and inherit the environment
+        key, _, value = override.partition("=")
+        os.environ["MILLRACE_" + key.strip().upper().replace(".", "__")] = value
+    from flows.serving import serve_corpus
+
+    serve_corpus(settings, [source.absolute() for source in sources], config=config, cron=cron, verify_cron=verify_cron)
+
+
+@millrace.command()
 @_common
 def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Show the last runs, what the lake holds, and how many rejects there are.

@@ -6,9 +6,11 @@ counts. Importing it imports Prefect, which takes seconds, so the command line d
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +23,82 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from configs.settings import Settings, load_settings
+from configs.settings import Settings
 from flows import runner
+from flows.parameters import IngestParameters
 from flows.pipeline import Pipeline
+from flows.prefect_pages import RunPages
 from flows.report import RunReport
 from flows.stopping import Interrupt, interruptible
-from tasks.errors import MillraceError, RunStopped
+from tasks.errors import LeaseHeld, MillraceError, RunStopped
 
-_of_the_command: ContextVar[bool] = ContextVar("of_the_command", default=False)
-"""Whether the flow runs in the process of `millrace ingest`, whose signals are ours; a worker's are Prefect's."""
+_log = logging.getLogger(__name__)
+
+_ASK_FOR_LEASE_EVERY_S = 10.0
+_WAIT_FOR_LEASE_S = 3600.0
 
 
-@flow(name="ingest", flow_run_name="ingest into {settings.milvus.collection}", persist_result=False)
-async def ingest(sources: list[str], settings: Settings | None = None, quiet: bool = True) -> Any:
-    """Bring whatever changed in `sources` since the last run into the collection.
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """What `millrace ingest` runs the flow with. Its settings are no parameters: Prefect would keep and show them."""
 
-    Args:
-        sources: Files and folders, as the machine that runs the flow sees them.
-        settings: Every setting; without it they come from the defaults and the environment of that machine.
-        quiet: Show no progress on standard error.
+    settings: Settings
+    quiet: bool
+
+
+_command: ContextVar[_Command | None] = ContextVar("command", default=None)
+"""Set when the flow runs in the process of `millrace ingest`, whose signals are ours; a worker's are Prefect's."""
+
+
+@flow(name="ingest", flow_run_name="ingest {parameters.sources}", persist_result=False, validate_parameters=True)
+async def ingest(parameters: IngestParameters) -> Any:
+    """Bring whatever changed in the sources since the last run into the collection.
+
+    What was finished stays finished, however the run ends, and the next run goes on from there.
 
     Returns:
-        A final state with the run's report: Failed when the run was stopped by an error or the budget. What was
-        finished stays finished, and the next run goes on from there.
+        A final state with the run's report: Failed when the run was stopped by an error or the budget.
     """
+    for room in ("flows", "tasks"):
+        logging.getLogger(room).setLevel(logging.INFO)
+    command = _command.get()
+    settings = command.settings if command else parameters.settings()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
     signals: contextlib.AbstractContextManager[Interrupt | None]
-    signals = interruptible() if _of_the_command.get() else contextlib.nullcontext()
+    signals = interruptible() if command else contextlib.nullcontext()
     with signals as interrupt:
-        report = await runner.ingest(
-            settings or load_settings(), _paths(sources), quiet=quiet, interrupt=interrupt, prepare=_as_tasks
+        report = await _in_turn(
+            settings,
+            _paths(parameters.sources),
+            quiet=command.quiet if command else True,
+            interrupt=interrupt,
+            wait_s=0.0 if command else _WAIT_FOR_LEASE_S,
         )
     if report.error:
         return Failed(message=report.error, data=report)
     return Completed(message=report.lines()[0], data=report)
+
+
+async def _in_turn(
+    settings: Settings, sources: Sequence[Path], *, quiet: bool, interrupt: Interrupt | None, wait_s: float
+) -> RunReport:
+    """The run; a deployment waits for another run over the same corpus to end, since nobody is there to try again."""
+    waiting_until = asyncio.get_running_loop().time() + wait_s
+    while True:
+        try:
+            return await runner.ingest(
+                settings,
+                sources,
+                quiet=quiet,
+                interrupt=interrupt,
+                prepare=_as_tasks,
+                watcher=RunPages(settings.milvus.collection),
+            )
+        except LeaseHeld as held:
+            if asyncio.get_running_loop().time() >= waiting_until:
+                raise
+            _log.info("%s; waiting for it to end", held)
+            await asyncio.sleep(_ASK_FOR_LEASE_EVERY_S)
 
 
 def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool) -> RunReport:
@@ -64,8 +108,11 @@ def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: 
     """
 
     async def run() -> object:
-        _of_the_command.set(True)
-        state: Any = await ingest([str(source) for source in sources], settings, quiet, return_state=True)
+        _command.set(_Command(settings, quiet))
+        parameters = IngestParameters(
+            sources=[str(source) for source in sources], collection=settings.milvus.collection, lake=settings.lake.path
+        )
+        state: Any = await ingest(parameters, return_state=True)
         return await state.result(raise_on_failure=False)
 
     outcome = asyncio.run(run())

@@ -23,6 +23,7 @@ from flows.departures import Departures, with_rows
 from flows.progress import Progress
 from flows.report import LeftCounts, RunReport
 from flows.stopping import opened, to_the_end
+from flows.watching import Nobody, ToDo, Watcher
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embed import Embedded, EmbedStage
 from tasks.embedding import Dispatcher
@@ -53,6 +54,7 @@ class Pipeline:
         again: Collection[str] = (),
         unknown: Collection[str] = (),
         checkpoint: Checkpoint = pass_by,
+        watcher: Watcher | None = None,
     ) -> None:
         """Prepare a run over `sources`.
 
@@ -68,6 +70,7 @@ class Pipeline:
         self._report = report
         self._progress = progress
         self._checkpoint = checkpoint
+        self._watcher = watcher or Nobody()
         self._model = opening.open_model(settings)
         self._jobs: dict[int, ChunkJob] = {}
         self._parts: dict[str, Part] = {}
@@ -91,6 +94,7 @@ class Pipeline:
         self._departures.refuse_before_reading()
         lost = self._departures.lost(set())
         settled = set(found.removed["source"].to_pylist())
+        await self._watcher.compared(self._todo(found))
         try:
             if found.jobs or found.removed.num_rows or lost:
                 async with self._stages(found, doubt) as load_stage:
@@ -137,6 +141,17 @@ class Pipeline:
         chunks.unchanged += pc.sum(found.kept["chunks"]).as_py() or 0
         chunks.total = chunks.unchanged
         self._progress.files = sum(len(job) for job in found.jobs)
+
+    def _todo(self, found: Scan) -> ToDo:
+        known = set(found.previous["path"].to_pylist())
+        changed = sum(file.path in known for job in found.jobs for file in job)
+        return ToDo(
+            sources=self._sources,
+            new=self._progress.files - changed,
+            changed=changed,
+            removed=found.removed.num_rows,
+            unchanged=found.kept.num_rows,
+        )
 
     def _note_left(self) -> None:
         progress = self._progress
@@ -249,6 +264,7 @@ class Pipeline:
 
         loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
         self._departures.note_spoiled(part)
+        await self._watcher.moved(self._progress)
         return loaded.upserted
 
     def _count(self, part: Part, embedded: Embedded, loaded: Loaded) -> None:

@@ -50,7 +50,7 @@ class Progress:
     def lines(self) -> list[str]:
         """The state in two or three lines; to be asked for regularly, since rates are over the last ten seconds."""
         chunks_s, requests_s, tokens_s = self._rates()
-        share = self._share_done()
+        share = self.share_done()
         seconds = time.monotonic() - self._started
         first = [
             f"documents {self.documents:,} in ({self.files_cut:,} of {self.files:,} files cut)",
@@ -101,7 +101,7 @@ class Progress:
         passed_s = max(now[0] - then[0], 1e-9)
         return ((now[1] - then[1]) / passed_s, (now[2] - then[2]) / passed_s, (now[3] - then[3]) / passed_s)
 
-    def _share_done(self) -> float | None:
+    def share_done(self) -> float | None:
         """The share of the work that is done, by files cut and their chunks; None while it would be a guess."""
         if not self.files or not self.chunks_cut:
             return None

@@ -108,9 +108,10 @@ class RunReport:
             f"{c.rejected:,} rejected; {c.upserted:,} rows upserted, {c.deleted:,} deleted",
         ]
         if r.sent:
+            billed = f"{t.billed:,} billed (drift {t.drift:+.2%}); ¥{self.cost_cny:.4f}" if t.billed else "none billed"
             lines.append(
                 f"requests   {r.sent:,}: {r.throttled:,} throttled, {r.retried:,} sent again; "
-                f"tokens {t.counted:,} counted, {t.billed:,} billed (drift {t.drift:+.2%}); ¥{self.cost_cny:.4f}"
+                f"tokens {t.counted:,} counted, {billed}"
             )
         if self.rejects:
             lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")

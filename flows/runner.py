@@ -14,6 +14,7 @@ from flows.pipeline import Pipeline
 from flows.progress import Progress, shown
 from flows.report import RunReport
 from flows.stopping import Interrupt, interruptible
+from flows.watching import Watcher
 from tasks.errors import BudgetReached, ConfigurationError, LakeError, RunStopped
 from tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, pass_by
 
@@ -55,6 +56,7 @@ async def ingest(
     interrupt: Interrupt | None = None,
     prepare: Callable[[Pipeline], None] = lambda _: None,
     checkpoint: Checkpoint = pass_by,
+    watcher: Watcher | None = None,
 ) -> RunReport:
     """Run `ingest`; `prepare` may wrap the pipeline's stages before it starts, `interrupt` may cut it short.
 
@@ -75,8 +77,11 @@ async def ingest(
         report = RunReport(run=new_run_id(), collection=settings.milvus.collection, model=model.spec.name)
         record = _Record(lake, settings, report, command)
         progress = Progress()
-        pipeline = Pipeline(settings, sources, lake, report, progress, again=again, checkpoint=checkpoint)
+        pipeline = Pipeline(
+            settings, sources, lake, report, progress, again=again, checkpoint=checkpoint, watcher=watcher
+        )
         prepare(pipeline)
+        cancelled = False
         with record.kept(), shown(progress, quiet=quiet):
             try:
                 if interrupt is not None:
@@ -94,8 +99,11 @@ async def ingest(
                 report.error = (
                     f"interrupted{_left(report)}; what was paid for is kept, and the same command goes on from here"
                 )
-                if interrupt is None:  # it is somebody else's cancellation
-                    raise
+                cancelled = interrupt is None
+        if watcher is not None:
+            await watcher.ended(report, lake.rejects.outstanding())
+        if cancelled:  # by somebody else, who waits for it
+            raise asyncio.CancelledError(report.error)
         return report
 
 

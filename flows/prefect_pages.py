@@ -1,0 +1,159 @@
+"""What the Prefect UI shows of a run: its name, a progress bar, and at its end a summary and a table of rejects.
+
+Each is one call of the API, at most one a second while the run goes on. A server that does not answer costs the page,
+never the run. Importing it imports Prefect, which takes seconds; only the flows do.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+import httpx  # the HTTP client of Prefect's own, whose errors it passes on
+import pyarrow as pa
+from prefect import runtime
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
+
+from flows.progress import Progress
+from flows.report import RunReport
+from flows.watching import ToDo
+
+_log = logging.getLogger(__name__)
+
+_EVERY_S = 1.0
+_ROWS_SHOWN = 500
+_CELL_CHARACTERS = 300
+_KEY_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
+
+
+class RunPages:
+    """The pages of the flow run that this is called in; implements `Watcher`.
+
+    `report_path` gives, for a run, the file that holds its report.
+    """
+
+    def __init__(self, collection: str, *, report_path: Callable[[str], Path | None] = lambda _: None) -> None:
+        self._slug = "".join(c if c in _KEY_CHARACTERS else "-" for c in collection.lower())
+        self._report_path = report_path
+        self._artifact: UUID | None = None
+        self._newest: Progress | None = None
+        self._moving: asyncio.Task[None] | None = None
+
+    async def compared(self, todo: ToDo) -> None:
+        """Name the run after what it has to do, and draw the progress bar."""
+        await _shown(self._rename(f"ingest {todo.words()}"))
+        await _shown(self._draw())
+
+    async def moved(self, progress: Progress) -> None:
+        """Move the progress bar, soon; the run does not wait for it."""
+        self._newest = progress
+        if self._moving is None or self._moving.done():
+            self._moving = asyncio.create_task(self._move(), name="progress-artifact")
+
+    async def ended(self, report: RunReport, rejects: pa.Table) -> None:
+        """Write the summary and, if there are any, the rejects."""
+        if self._moving is not None:
+            await self._moving
+        if report.outcome == "finished":
+            await _shown(self._set(100.0, "all in"))
+        await _shown(self._summarise(report))
+        if rejects.num_rows:
+            await _shown(self._table(rejects))
+
+    async def _rename(self, name: str) -> None:
+        run_id = runtime.flow_run.id
+        if run_id:
+            async with get_client() as client:
+                await client.update_flow_run(UUID(run_id), name=name)
+
+    async def _draw(self) -> None:
+        self._artifact = await acreate_progress_artifact(
+            progress=0.0, key=f"progress-{self._slug}", description=f"Ingestion into {self._slug}"
+        )
+
+    async def _move(self) -> None:
+        while (progress := self._newest) is not None:
+            self._newest = None
+            share = progress.share_done()
+            if share is not None:
+                await _shown(self._set(100 * share, " · ".join(progress.lines())))
+            await asyncio.sleep(_EVERY_S)
+
+    async def _set(self, percent: float, words: str) -> None:
+        if self._artifact is not None:
+            await aupdate_progress_artifact(self._artifact, progress=percent, description=words)
+
+    async def _summarise(self, report: RunReport) -> None:
+        path = self._report_path(report.run)
+        await acreate_markdown_artifact(
+            summary(report, path), key=f"summary-{self._slug}", description=f"Run {report.run} into {self._slug}"
+        )
+
+    async def _table(self, rejects: pa.Table) -> None:
+        rows = [{name: _cell(text) for name, text in row.items()} for row in rejects.slice(0, _ROWS_SHOWN).to_pylist()]
+        more = f"; the first {_ROWS_SHOWN:,} of {rejects.num_rows:,}, `millrace rejects list` shows all"
+        await acreate_table_artifact(
+            rows,
+            key=f"rejects-{self._slug}",
+            description="What was not taken, why, and what to do" + (more if rejects.num_rows > _ROWS_SHOWN else ""),
+        )
+
+
+def summary(report: RunReport, report_path: Path | None = None) -> str:
+    """The report of a run in Markdown."""
+    d, c, r, t = report.documents, report.chunks, report.requests, report.tokens
+    lines = [
+        f"## {report.outcome}: `{report.collection}`",
+        "",
+        *([f"> {report.error}", ""] if report.error else []),
+        "| | |",
+        "|---|---|",
+        f"| documents | {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
+        f"{d.rejected:,} rejected; {d.removed:,} removed |",
+        f"| chunks | {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
+        f"{c.rejected:,} rejected |",
+        f"| rows | {c.upserted:,} upserted, {c.deleted:,} deleted |",
+        f"| requests | {r.sent:,}: {r.throttled:,} answered 429, {r.retried:,} sent again |",
+        f"| tokens | {t.counted:,} counted, {t.billed:,} billed (drift {t.drift:+.2%}) |",
+        f"| cost | ¥{report.cost_cny:.4f} |",
+        f"| rejects outstanding | {report.rejects:,} |",
+        f"| model | `{report.model}` |",
+        f"| seconds | {report.seconds:,.1f} |",
+        f"| run | `{report.run}` |",
+    ]
+    if report.left is not None and report.left.files:
+        lines.append(f"| left | {report.left.files:,} files; the next run goes on from there |")
+    if report_path is not None:
+        lines += ["", f"The whole report: `{report_path}`"]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text if len(text) <= _CELL_CHARACTERS else text[:_CELL_CHARACTERS] + " ..."
+
+
+async def _shown(showing: Awaitable[None]) -> None:
+    with _page_only():
+        await showing
+
+
+@contextlib.contextmanager
+def _page_only() -> Iterator[None]:
+    """Let the run go on when Prefect cannot be told of it."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException, OSError) as error:
+        _log.warning("the run's page in Prefect could not be brought up to date (%s: %s)", type(error).__name__, error)
