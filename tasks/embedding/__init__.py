@@ -23,6 +23,8 @@ from tasks.embedding.pacing import Pacer
 from tasks.embedding.packing import pack_requests
 from tasks.embedding.patience import Patience
 from tasks.embedding.purchases import Activity, Event, TextItem, VectorSink
+from tasks.embedding.rerank import Ranked, Reranker, Reranking, make_reranker
+from tasks.embedding.rerank_catalogue import RerankSpec, find_reranker, rerank_url
 
 __all__ = [
     "Activity",
@@ -39,6 +41,10 @@ __all__ = [
     "ModelSpec",
     "Pacer",
     "Patience",
+    "Ranked",
+    "RerankSpec",
+    "Reranker",
+    "Reranking",
     "Tally",
     "TextItem",
     "VectorSink",
@@ -48,8 +54,11 @@ __all__ = [
     "embedding_space",
     "endpoint_url",
     "find_model",
+    "find_reranker",
     "known_models",
     "make_client",
+    "make_reranker",
     "official_endpoint",
     "pack_requests",
+    "rerank_url",
 ]
