@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import LakeError
-from tasks.lake.batches import KeyBytes
+from tasks.lake.batches import KeyBytes, Layout
 from tasks.lake.index import IndexDamaged, KeyIndex
 from tasks.lake.parts import Damage, Footer, PartDamaged, check_part, part_number, read_footer, read_keys
 from tasks.lake.writing import disk_errors, remove_files
@@ -23,7 +23,7 @@ class Catalogue:
     good, and what it lacks is indexed on the side, in a temporary file.
     """
 
-    def __init__(self, folder: Path, index_path: Path, dimensions: int, *, read_only: bool) -> None:
+    def __init__(self, folder: Path, index_path: Path, layout: Layout, *, read_only: bool) -> None:
         """A catalogue in step with the folder.
 
         Raises:
@@ -31,7 +31,7 @@ class Catalogue:
         """
         self._folder = folder
         self._index_path = index_path
-        self._dimensions = dimensions
+        self._layout = layout
         self._refreshing = threading.RLock()
         self._changes = 0
         self._seen_ns = 0
@@ -98,7 +98,7 @@ class Catalogue:
         """
         with self._refreshing:
             if not self._own.merge(path.name, _size(path), replaced):
-                self._own.add(path.name, _size(path), read_keys(path, self._dimensions))
+                self._own.add(path.name, _size(path), read_keys(path, self._layout))
             self._usable = (self._usable | {path.name}) - replaced.keys()
 
     def drop(self, names: Iterable[str]) -> None:
@@ -187,7 +187,7 @@ class Catalogue:
         footers: dict[str, Footer] = {}
         for name in sorted(names, key=_order):
             try:
-                footers[name] = read_footer(self._folder / name, self._dimensions)
+                footers[name] = read_footer(self._folder / name, self._layout)
             except PartDamaged as error:
                 self.report(error.damage)
             except FileNotFoundError:
@@ -201,7 +201,7 @@ class Catalogue:
         """
         replaced: set[str] = set()
         for name, parts in merged.items():
-            damage = check_part(self._folder / name, self._dimensions)
+            damage = check_part(self._folder / name, self._layout)
             if damage is None:
                 replaced |= parts.keys()
             else:
@@ -222,7 +222,7 @@ class Catalogue:
 
     def _keys_of(self, name: str) -> KeyBytes | None:
         try:
-            return read_keys(self._folder / name, self._dimensions)
+            return read_keys(self._folder / name, self._layout)
         except PartDamaged as error:
             self.report(error.damage)
         except FileNotFoundError:

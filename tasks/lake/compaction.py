@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.lake.batches import Layout
 from tasks.lake.parts import read_batches
 
 MAX_ROWS = 65_536
@@ -43,7 +44,7 @@ def small_parts(rows: Mapping[str, int]) -> int:
     return sum(count < _SMALL for count in rows.values())
 
 
-def concatenated(folder: Path, names: Sequence[str], dimensions: int) -> Iterator[pa.RecordBatch]:
+def concatenated(folder: Path, names: Sequence[str], layout: Layout) -> Iterator[pa.RecordBatch]:
     """The rows of the parts, one part after the other, a row group at a time. Raises PartDamaged."""
     for name in names:
-        yield from read_batches(folder / name, dimensions)
+        yield from read_batches(folder / name, layout)

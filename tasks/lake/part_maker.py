@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.lake.batches import KeyBytes, keys_in
+from tasks.lake.batches import KeyBytes, Layout, keys_in
 from tasks.lake.catalogue import Catalogue
 from tasks.lake.compaction import concatenated, next_group, small_parts
-from tasks.lake.parts import PartDamaged, PartReader, check_part, new_stem, part_name, read_batches, write_part
+from tasks.lake.part_reader import PartReader
+from tasks.lake.parts import PartDamaged, check_part, new_stem, part_name, read_batches, write_part
 from tasks.lake.segments import Segment
 from tasks.lake.writing import Checkpoint, remove_files, set_aside
 
@@ -29,10 +30,10 @@ class PartMaker:
     """Makes the parts in `folder`. One thread at a time may use it, `new_stem` aside."""
 
     def __init__(
-        self, folder: Path, dimensions: int, catalogue: Catalogue, reader: PartReader, checkpoint: Checkpoint
+        self, folder: Path, layout: Layout, catalogue: Catalogue, reader: PartReader, checkpoint: Checkpoint
     ) -> None:
         self._folder = folder
-        self._dimensions = dimensions
+        self._layout = layout
         self._catalogue = catalogue
         self._reader = reader
         self._checkpoint = checkpoint
@@ -52,7 +53,7 @@ class PartMaker:
         """Make a part of the segment, then delete its journal. `forget` is called when readers find it in the part."""
         if segment.rows:
             path = self._folder / part_name(segment.stem)
-            write_part(path, self._dimensions, segment.batches, checkpoint=self._step("seal"))
+            write_part(path, self._layout, segment.batches, checkpoint=self._step("seal"))
             self._catalogue.add(path, _keys(segment.batches))
             self._checkpoint("seal: indexed")
         forget(segment)
@@ -83,10 +84,10 @@ class PartMaker:
         """How many rows of a damaged part are in a part of their own now; the old file is called `*.damaged`."""
         saved: list[pa.RecordBatch] = []
         with contextlib.suppress(PartDamaged, FileNotFoundError):  # then nothing of it can be read
-            saved += read_batches(path, self._dimensions, salvage=True)
+            saved += read_batches(path, self._layout, salvage=True)
         if saved:
             rescue = self._folder / part_name(self.new_stem())
-            write_part(rescue, self._dimensions, saved, checkpoint=self._step("repair"))
+            write_part(rescue, self._layout, saved, checkpoint=self._step("repair"))
             self._catalogue.add(rescue, _keys(saved))
             self._checkpoint("repair: indexed")
         self._reader.forget([path.name])
@@ -99,9 +100,9 @@ class PartMaker:
         path = self._folder / part_name(self.new_stem())
         known = self._catalogue.rows()
         replaced = {name: known[name] for name in names}
-        batches = concatenated(self._folder, names, self._dimensions)
-        write_part(path, self._dimensions, batches, replaces=replaced, checkpoint=self._step("compact"))
-        if check_part(path, self._dimensions) is not None:  # what it replaces was paid for, so it is read back first
+        batches = concatenated(self._folder, names, self._layout)
+        write_part(path, self._layout, batches, replaces=replaced, checkpoint=self._step("compact"))
+        if check_part(path, self._layout) is not None:  # what it replaces was paid for, so it is read back first
             remove_files([path])
             return False
         self._catalogue.merge(path, replaced)

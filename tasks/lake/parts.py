@@ -1,22 +1,24 @@
-"""The parts of a vector store: immutable Parquet files of vectors, in order of purchase."""
+"""The parts of a vector store: immutable Parquet files of vectors, in order of purchase.
+
+Parquet's own checksums cover the data of a page and not the header before it, in which one altered byte names another
+encoding and makes other numbers of the same data. So the footer keeps a checksum of the values as well, for each column
+of each row group. Parts of earlier versions have none.
+"""
 
 import errno
 import json
 import re
 import secrets
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import LakeError
-from tasks.lake.batches import KeyBytes, Vectors, keys_in, vector_schema, vectors_in
+from tasks.lake.batches import KeyBytes, Layout, crc32, keys_in
 from tasks.lake.writing import UNREADABLE, Checkpoint, first_line, pass_by, write_atomically
 
 ROWS_A_GROUP = 256
@@ -24,9 +26,8 @@ ROWS_A_GROUP = 256
 neighbours are read no slower for it (measured)."""
 
 _REPLACES = "millrace.replaces"
+_CRC = "millrace.crc32"
 _NAME = re.compile(r"part-(\d{8,})-[0-9a-f]{8}\.parquet")
-_CACHE_BYTES = 64 << 20
-_OPEN_FILES = 32
 
 REMEDY = (
     "Run `millrace verify --repair`: it keeps what can still be read and says how many vectors must be bought again."
@@ -75,7 +76,7 @@ def part_number(name: str) -> int | None:
 
 def write_part(
     path: Path,
-    dimensions: int,
+    layout: Layout,
     batches: Iterable[pa.RecordBatch],
     *,
     replaces: Mapping[str, int] | None = None,
@@ -86,70 +87,144 @@ def write_part(
     `replaces` are name and rows of the parts whose rows these are, one part after the other. Vectors hardly compress,
     and uncompressed they are read fastest.
     """
-    schema = vector_schema(dimensions).with_metadata({_REPLACES: json.dumps(dict(replaces or {}))})
+    schema = layout.schema.with_metadata({_REPLACES: json.dumps(dict(replaces or {}))})
 
     def write(sink: object) -> None:
+        checksums: dict[str, list[int]] = {name: [] for name in schema.names}
         with pq.ParquetWriter(
             sink, schema, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
         ) as writer:
-            for table in _regrouped(batches):
-                writer.write_table(table, row_group_size=ROWS_A_GROUP)
+            for group in _grouped(batches):
+                writer.write_table(group, row_group_size=ROWS_A_GROUP)
+                for name, values in checksums.items():
+                    values.append(crc32(group[name].chunk(0)))
+            writer.add_key_value_metadata({_CRC: json.dumps(checksums)})
 
     write_atomically(path, write, checkpoint=checkpoint)
 
 
-def _regrouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in tables of a multiple of `ROWS_A_GROUP` rows, the last one aside."""
-    waiting: list[pa.RecordBatch] = []
+def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in tables of one chunk and `ROWS_A_GROUP` rows, the last one aside."""
+    waiting = pa.Table.from_batches([], schema=pa.schema([]))
     for batch in batches:
-        waiting.append(batch)
-        table = pa.Table.from_batches(waiting)
-        whole = table.num_rows - table.num_rows % ROWS_A_GROUP
-        if whole:
-            yield table.slice(0, whole)
-            waiting = table.slice(whole).to_batches()
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+        table = pa.Table.from_batches([batch])
+        waiting = pa.concat_tables([waiting, table]) if waiting.num_rows else table
+        while waiting.num_rows >= ROWS_A_GROUP:
+            yield waiting.slice(0, ROWS_A_GROUP).combine_chunks()
+            waiting = waiting.slice(ROWS_A_GROUP)
+    if waiting.num_rows:
+        yield waiting.combine_chunks()
 
 
-def read_footer(path: Path, dimensions: int) -> Footer:
-    """What the part at `path` says of itself. Raises PartDamaged, FileNotFoundError."""
-    with _opened(path, dimensions) as file:
+class PartFile:
+    """A part opened for reading. What is read of it has proven its checksums. Use as a context manager, or `close`."""
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        """Open the part at `path`. Raises PartDamaged, FileNotFoundError."""
+        self._path = path
+        with _damage(path):
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
         try:
-            metadata = file.schema_arrow.metadata
-            replaces = {str(name): int(rows) for name, rows in json.loads(metadata[_REPLACES.encode()]).items()}
+            self._check_columns(layout)
+            with _damage(path):
+                self.rows: int = self._file.metadata.num_rows
+                self.groups: int = self._file.num_row_groups
+            self._checksums = self._read_checksums(layout)
+        except LakeError:
+            self._file.close()
+            raise
+
+    def replaces(self) -> dict[str, int]:
+        """Name and rows of each part it was compacted from, in order. Raises PartDamaged."""
+        try:
+            metadata = self._file.schema_arrow.metadata
+            return {str(name): int(rows) for name, rows in json.loads(metadata[_REPLACES.encode()]).items()}
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise PartDamaged(path, "its footer does not say what it replaces") from error
-        return Footer(file.metadata.num_rows, replaces)
+            raise PartDamaged(self._path, "its footer does not say what it replaces") from error
+
+    def group(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Row group `number`, one chunk a column, all columns when None. Raises PartDamaged."""
+        with _damage(self._path):
+            table = self._file.read_row_group(number, columns=columns, use_threads=False).combine_chunks()
+            for name in table.column_names:
+                self._prove(name, number, table[name].chunk(0))
+            return table
+
+    def keys(self) -> KeyBytes:
+        """All keys: uint8, shape (rows, 32). Raises PartDamaged."""
+        with _damage(self._path):
+            column = self._file.read(columns=["text_key"])["text_key"].combine_chunks()
+            keys = column if isinstance(column, pa.Array) else column.chunk(0)
+            for number in range(self.groups):
+                self._prove("text_key", number, keys.slice(number * ROWS_A_GROUP, ROWS_A_GROUP))
+            return keys_in(keys)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_columns(self, layout: Layout) -> None:
+        with _damage(self._path):
+            found = self._file.schema_arrow
+            if found.equals(layout.schema):
+                return
+        raise PartDamaged(self._path, f"it has the columns {found.to_string(show_schema_metadata=False)!r}")
+
+    def _read_checksums(self, layout: Layout) -> dict[str, list[int]] | None:
+        """By column, of each row group; None when it was written without."""
+        with _damage(self._path):
+            kept = (self._file.metadata.metadata or {}).get(_CRC.encode())
+            if kept is None:
+                return None
+            found = json.loads(kept)
+            if not all(len(found[name]) == self.groups for name in layout.schema.names):
+                raise ValueError("its footer does not have all checksums")
+            return {name: list(found[name]) for name in layout.schema.names}
+
+    def _prove(self, column: str, group: int, values: pa.Array) -> None:
+        if self._checksums is None:
+            return
+        if values.null_count or not len(values) or crc32(values) != self._checksums[column][group]:
+            raise ValueError(f"the column {column} of its row group {group} is not what was written")
 
 
-def read_keys(path: Path, dimensions: int) -> KeyBytes:
+def read_footer(path: Path, layout: Layout) -> Footer:
+    """What the part at `path` says of itself. Raises PartDamaged, FileNotFoundError."""
+    with PartFile(path, layout) as file:
+        return Footer(file.rows, file.replaces())
+
+
+def read_keys(path: Path, layout: Layout) -> KeyBytes:
     """All keys of the part at `path`: uint8, shape (rows, 32). Raises PartDamaged, FileNotFoundError."""
-    with _opened(path, dimensions) as file, _damage(path):
-        column = file.read(columns=["text_key"])["text_key"].combine_chunks()
-        return keys_in(column if isinstance(column, pa.Array) else column.chunk(0))
+    with PartFile(path, layout) as file:
+        return file.keys()
 
 
-def read_batches(path: Path, dimensions: int, *, salvage: bool = False) -> Iterator[pa.RecordBatch]:
+def read_batches(path: Path, layout: Layout, *, salvage: bool = False) -> Iterator[pa.RecordBatch]:
     """The rows of the part at `path`, a row group at a time, checksums verified.
 
     With `salvage`, row groups that cannot be read are passed over. Raises PartDamaged, FileNotFoundError.
     """
-    with _opened(path, dimensions) as file:
-        for group in range(file.num_row_groups):
+    with PartFile(path, layout) as file:
+        for group in range(file.groups):
             try:
-                with _damage(path):
-                    yield from file.read_row_group(group, use_threads=False).to_batches()
+                yield from file.group(group).to_batches()
             except PartDamaged:
                 if not salvage:
                     raise
 
 
-def check_part(path: Path, dimensions: int) -> Damage | None:
+def check_part(path: Path, layout: Layout) -> Damage | None:
     """What is wrong with the part at `path`, None when every row can be read and every checksum agrees."""
     try:
-        rows = read_footer(path, dimensions).rows
-        found = sum(batch.num_rows for batch in read_batches(path, dimensions))
+        rows = read_footer(path, layout).rows
+        found = sum(batch.num_rows for batch in read_batches(path, layout))
         if found != rows:
             raise PartDamaged(path, f"it should have {rows} rows, and has {found}")
     except PartDamaged as error:
@@ -175,86 +250,3 @@ class _damage:  # noqa: N801 -- reads as the statement that it is
             raise LakeError(f"{self._path} cannot be read: {error.strerror}. Check its rights and the system's limits.")
         if isinstance(error, UNREADABLE):
             raise PartDamaged(self._path, first_line(error)) from error
-
-
-def _opened(path: Path, dimensions: int) -> pq.ParquetFile:
-    with _damage(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        if file.schema_arrow.equals(vector_schema(dimensions)):
-            return file
-        file.close()
-    raise PartDamaged(path, f"it has the columns {file.schema_arrow.to_string(show_schema_metadata=False)!r}")
-
-
-class PartReader:
-    """Reads single rows out of parts: row groups decoded once, the last ones kept, some files kept open."""
-
-    def __init__(self, folder: Path, dimensions: int) -> None:
-        self._folder = folder
-        self._dimensions = dimensions
-        self._lock = threading.Lock()
-        self._files: OrderedDict[str, pq.ParquetFile] = OrderedDict()
-        self._groups: OrderedDict[tuple[str, int], tuple[KeyBytes, Vectors]] = OrderedDict()
-        self._groups_kept = max(2, _CACHE_BYTES // (ROWS_A_GROUP * (4 * dimensions + 32)))
-
-    def gather(self, name: str, rows: npt.NDArray[np.int64], keys: KeyBytes, out: Vectors, at: list[int]) -> list[int]:
-        """Copy the vectors of `rows` of part `name` to `out[at]`; the positions whose key is another are returned.
-
-        Raises:
-            PartDamaged: A row group cannot be read.
-            FileNotFoundError: The part is gone, compacted by another process perhaps.
-        """
-        strangers: list[int] = []
-        positions = np.asarray(at)
-        groups = rows // ROWS_A_GROUP
-        for group in np.unique(groups).tolist():
-            with self._lock:
-                group_keys, vectors = self._group(name, group)
-            members = np.flatnonzero(groups == group)
-            within = rows[members] - group * ROWS_A_GROUP
-            if within.max() >= len(group_keys):
-                strangers += positions[members].tolist()
-                continue
-            out[positions[members]] = vectors[within]
-            alike = (group_keys[within] == keys[members]).all(axis=1)
-            strangers += positions[members[~alike]].tolist()
-        return strangers
-
-    def forget(self, names: Iterable[str]) -> None:
-        """Close the files of these parts and drop what is kept of them."""
-        with self._lock:
-            for name in names:
-                file = self._files.pop(name, None)
-                if file is not None:
-                    file.close()
-                for key in [key for key in self._groups if key[0] == name]:
-                    del self._groups[key]
-
-    def close(self) -> None:
-        """Close all files."""
-        self.forget(list(self._files))
-
-    def _group(self, name: str, group: int) -> tuple[KeyBytes, Vectors]:
-        found = self._groups.get((name, group))
-        if found is not None:
-            self._groups.move_to_end((name, group))
-            return found
-        file = self._file(name)
-        if group >= file.num_row_groups:
-            return np.empty((0, 32), np.uint8), np.empty((0, self._dimensions), np.float32)
-        with _damage(self._folder / name):
-            table = file.read_row_group(group, columns=["text_key", "vector"], use_threads=False).combine_chunks()
-            found = keys_in(table["text_key"].chunk(0)), vectors_in(table["vector"].chunk(0), self._dimensions)
-        self._groups[name, group] = found
-        if len(self._groups) > self._groups_kept:
-            self._groups.popitem(last=False)
-        return found
-
-    def _file(self, name: str) -> pq.ParquetFile:
-        file = self._files.get(name)
-        if file is None:
-            file = self._files[name] = _opened(self._folder / name, self._dimensions)
-            if len(self._files) > _OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(name)
-        return file

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.lake.batches import Vectors, vectors_in
+from tasks.lake.batches import Layout, Vectors, vectors_in
 from tasks.lake.journal import JournalFile, read_journal
 
 _PREFIX = "journal-"
@@ -21,14 +21,15 @@ class Segment:
         self.path = path
         self.batches: list[pa.RecordBatch] = []
         self.rows = 0
-        self._places: dict[bytes, tuple[Vectors, int]] = {}
+        self._places: dict[bytes, tuple[Vectors, pa.Array | None, int]] = {}
         self.add(batches)
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Take in batches that are durable in the journal."""
         for batch in batches:
-            vectors = vectors_in(batch.column(1), batch.column(1).type.list_size)
-            self._places.update((key, (vectors, row)) for row, key in enumerate(batch.column(0).to_pylist()))
+            vectors = vectors_in(batch["vector"])
+            sparse = batch["sparse"] if "sparse" in batch.schema.names else None
+            self._places.update((key, (vectors, sparse, row)) for row, key in enumerate(batch["text_key"].to_pylist()))
             self.batches.append(batch)
             self.rows += batch.num_rows
 
@@ -43,7 +44,12 @@ class Segment:
     def vector(self, key: bytes) -> Vectors | None:
         """The vector of `key`, None when it is not here."""
         place = self._places.get(key)
-        return None if place is None else place[0][place[1]]
+        return None if place is None else place[0][place[2]]
+
+    def sparse(self, key: bytes) -> bytes | None:
+        """The sparse vector of `key`, None when it is not here, or there are none."""
+        _, sparse, row = self._places.get(key, (None, None, 0))
+        return None if sparse is None else sparse[row].as_py()
 
     def keys(self) -> list[bytes]:
         """Every key, once."""
@@ -58,10 +64,10 @@ class OpenSegment:
     journal: JournalFile
 
     @classmethod
-    def start(cls, folder: Path, stem: str, schema: pa.Schema) -> "OpenSegment":
+    def start(cls, folder: Path, stem: str, layout: Layout) -> "OpenSegment":
         """An empty segment with a new journal in `folder`. Raises LakeError when the disk refuses."""
         path = folder / f"{_PREFIX}{stem}{_SUFFIX}"
-        return cls(Segment(stem, path), JournalFile(path, schema))
+        return cls(Segment(stem, path), JournalFile(path, layout.schema))
 
     def commit(self, batches: list[pa.RecordBatch]) -> None:
         """Make the batches durable, then known. Raises LakeError; the journal is then not to be appended to again."""
@@ -96,7 +102,7 @@ def has_journals(folder: Path) -> bool:
     return next(folder.glob(f"{_PREFIX}*{_SUFFIX}"), None) is not None
 
 
-def leftover_segments(folder: Path, schema: pa.Schema) -> list[tuple[Segment, Recovery]]:
+def leftover_segments(folder: Path, layout: Layout) -> list[tuple[Segment, Recovery]]:
     """The segments whose journals are in `folder`, oldest first, as far as they are sound.
 
     Raises:
@@ -105,7 +111,7 @@ def leftover_segments(folder: Path, schema: pa.Schema) -> list[tuple[Segment, Re
     found: list[tuple[Segment, Recovery]] = []
     for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
         try:
-            sound = read_journal(path, schema)
+            sound = read_journal(path, layout.schema)
         except FileNotFoundError:
             continue  # sealed by the writer since it was listed
         stem = path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from tasks.errors import LakeError
-from tasks.lake.batches import vector_schema
+from tasks.lake.batches import Layout
 from tasks.lake.lease import Lease, hold
 from tasks.lake.parts import PartDamaged, part_number, read_footer
 from tasks.lake.segments import has_journals, leftover_segments
@@ -60,8 +60,8 @@ class SpaceFolder:
                 return
             data = path.read_bytes()
         try:
-            found = EmbeddingSpace(**json.loads(data))
-        except (ValueError, TypeError) as error:
+            found = _parsed(data)
+        except ValueError as error:
             raise LakeError(f"{path} is damaged. Delete it; it is written again from the settings.") from error
         if found != self.space:
             raise LakeError(
@@ -83,8 +83,7 @@ class SpaceFolder:
         try:
             path = self.folder / "space.json"
             if not path.exists():
-                data = json.dumps(asdict(self.space), ensure_ascii=False, indent=1).encode()
-                write_bytes_atomically(data, path)
+                write_bytes_atomically(_spelled(self.space), path)
             sweep_unfinished(self.folder)
         except LakeError:
             lease.release()
@@ -92,24 +91,50 @@ class SpaceFolder:
         return lease
 
 
+def described_in(folder: Path) -> EmbeddingSpace | None:
+    """The space that the folder says it is of; None when it says nothing, or nothing that can be read."""
+    try:
+        return _parsed((folder / "space.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _parsed(data: bytes) -> EmbeddingSpace:
+    """The space that `data` describes. Raises ValueError."""
+    try:
+        space = EmbeddingSpace(**json.loads(data))
+    except TypeError as error:
+        raise ValueError("it has other fields") from error
+    words = (space.endpoint, space.model, space.text_type, space.instruct)
+    if not all(isinstance(word, str) for word in words) or type(space.dimensions) is not int:
+        raise ValueError("its fields have other types")
+    return space
+
+
+def _spelled(space: EmbeddingSpace) -> bytes:
+    """As `space.json` has it; what came later is left out where it is not used, and then any version reads it."""
+    fields = {name: value for name, value in asdict(space).items() if name != "sparse" or value}
+    return json.dumps(fields, ensure_ascii=False, indent=1).encode()
+
+
 def summarize(folder: Path) -> SpaceSummary | None:
     """What the vector store in `folder` holds, by the footers of its parts; None when it is not one.
 
     Journals in a folder of their own (`journal_dir`) are not seen.
     """
-    try:
-        space = EmbeddingSpace(**json.loads((folder / "space.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
+    space = described_in(folder)
+    if space is None:
         return None
+    layout = Layout.of(space)
     vectors = size = parts = damaged = 0
-    for segment, _ in leftover_segments(folder, vector_schema(space.dimensions)):
+    for segment, _ in leftover_segments(folder, layout):
         vectors += segment.rows
         size += sum(batch.nbytes for batch in segment.batches)
     for path in folder.iterdir():
         if part_number(path.name) is None:
             continue
         try:
-            vectors += read_footer(path, space.dimensions).rows
+            vectors += read_footer(path, layout).rows
             size += path.stat().st_size
             parts += 1
         except PartDamaged:

@@ -15,7 +15,7 @@ from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.rejects import Rejects
 from tasks.lake.runs import Runs
-from tasks.lake.space import SpaceFolder, SpaceSummary, summarize
+from tasks.lake.space import SpaceFolder, SpaceSummary, described_in, summarize
 from tasks.lake.vectors import VectorStore
 from tasks.lake.writing import Checkpoint, disk_errors, make_folder, pass_by, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace
@@ -125,6 +125,14 @@ class Lake:
         """What each vector store holds, by name; reads no vector and no key."""
         folders = sorted(self.vectors_dir.iterdir()) if self.vectors_dir.is_dir() else []
         return [summary for folder in folders if (summary := summarize(folder)) is not None]
+
+    def space_named(self, name: str) -> EmbeddingSpace | None:
+        """What the vectors of the space called `name` are of; None when the lake cannot say.
+
+        For messages: a space's name tells its model and dimensions, this its endpoint, text type and instruct as well.
+        """
+        space = described_in(self.vectors_dir / name)
+        return space if space is not None and space.name == name else None
 
     def next_job(self, count: int = 1) -> int:
         """The first of `count` job numbers in a row that no run has had, not even a killed one.

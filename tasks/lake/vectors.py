@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import LakeError
-from tasks.lake.batches import KeyBytes, Vectors, as_keys, vector_batch, vector_schema
+from tasks.lake.batches import KeyBytes, Layout, Vectors, as_keys
 from tasks.lake.catalogue import Catalogue
 from tasks.lake.group_commit import GroupCommit
 from tasks.lake.lease import Lease
 from tasks.lake.part_maker import PartMaker
-from tasks.lake.parts import Damage, PartDamaged, PartReader, check_part, part_name, part_number, read_keys
+from tasks.lake.part_reader import GatheredSparse, GatheredVectors, Gathering, PartReader
+from tasks.lake.parts import Damage, PartDamaged, check_part, part_name, part_number, read_keys
 from tasks.lake.segments import OpenSegment, Recovery, Segment, leftover_segments
 from tasks.lake.space import SpaceFolder
 from tasks.lake.writing import Checkpoint, pass_by, remove_files
@@ -37,20 +38,19 @@ class VectorStore:
     """The vectors of one space. Use `open`; one writer at a time, any number of readers, any thread."""
 
     def __init__(self, place: SpaceFolder, lease: Lease | None, checkpoint: Checkpoint) -> None:
-        dimensions = place.space.dimensions
         self.space = place.space
         self.recovered = Recovery()
         self._place = place
         self._lease = lease
         self._checkpoint = checkpoint
-        self._schema = vector_schema(dimensions)
+        self._layout = layout = Layout.of(place.space)
         self._segments: tuple[Segment, ...] = ()
         self._listing_segments = threading.Lock()
         # Journals are read before parts are listed: one that is sealed in between is then found in its part.
-        leftovers = leftover_segments(place.local, self._schema)
-        self._catalogue = Catalogue(place.folder, place.index_path, dimensions, read_only=lease is None)
-        self._reader = PartReader(place.folder, dimensions)
-        self._maker = PartMaker(place.folder, dimensions, self._catalogue, self._reader, checkpoint)
+        leftovers = leftover_segments(place.local, layout)
+        self._catalogue = Catalogue(place.folder, place.index_path, layout, read_only=lease is None)
+        self._reader = PartReader(place.folder, layout)
+        self._maker = PartMaker(place.folder, layout, self._catalogue, self._reader, checkpoint)
         # Two threads: one appends to the journal and starts the next, one makes parts.
         self._commits: GroupCommit[pa.RecordBatch] = GroupCommit(self._commit, name="vector-journal")
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vector-parts")
@@ -117,32 +117,53 @@ class VectorStore:
             LakeError: Some are not in the store, or the part that holds them is damaged; the message names it.
         """
         wanted = as_keys(keys)
-        out = np.empty((len(wanted), self.space.dimensions), np.float32)
+        vectors = GatheredVectors(len(wanted), self.space.dimensions)
+        self._gather(wanted, vectors)
+        return vectors.out
+
+    def read_sparse(self, keys: Sequence[bytes] | KeyBytes) -> list[bytes]:
+        """The sparse vectors of `keys`, as `records.sparse_bytes` makes them; of parts nothing else is read.
+
+        Raises:
+            ValueError: The space has none.
+            LakeError: As `read` does.
+        """
+        if not self.space.sparse:
+            raise ValueError(f"the space {self.space.name} has no sparse vectors")
+        wanted = as_keys(keys)
+        vectors = GatheredSparse(len(wanted))
+        self._gather(wanted, vectors)
+        return vectors.out
+
+    def _gather(self, wanted: list[bytes], into: Gathering) -> None:
         for _ in range(_ATTEMPTS):
-            left = self._read_segments(wanted, out)
+            left = self._read_segments(wanted, into)
             try:
-                if self._read_parts(wanted, left, out):
-                    return out
+                if self._read_parts(wanted, left, into):
+                    return
                 self._catalogue.rebuild()  # the index has named rows that hold other keys
             except FileNotFoundError:
                 self._catalogue.refresh()
         raise LakeError(f"The parts in {self._place.folder} change while they are read. Try again when that is over.")
 
-    async def append(self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int]) -> None:
+    async def append(
+        self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int], sparse: Sequence[bytes] | None = None
+    ) -> None:
         """Return when the vectors are on disk; from then on `missing` and `read` know them.
 
         Args:
             keys: 32 bytes each.
             vectors: float32, shape (n, dimensions); row i belongs to keys[i]. Not to be changed afterwards.
             tokens: What was billed for each.
+            sparse: Where the space has them, and only there: as `records.sparse_bytes` makes them, one a key.
 
         Raises:
-            ValueError: Shapes or types do not fit together.
+            ValueError: Shapes or types do not fit together, or with the space.
             LakeError: They are not on disk; the store takes no more.
         """
         self._must_write()
         if len(keys):
-            await self._commits.put(vector_batch(keys, vectors, tokens, self.space.dimensions))
+            await self._commits.put(self._layout.batch(keys, vectors, tokens, sparse))
 
     def seal(self) -> None:
         """Make a part of what is journalled, and return when it is one. Raises LakeError when the disk refuses."""
@@ -195,7 +216,7 @@ class VectorStore:
         """All keys, a part at a time: uint8, shape (n, 32). A key can come twice. Damaged parts are passed over."""
         for path in self.parts():
             try:
-                yield read_keys(path, self.space.dimensions)
+                yield read_keys(path, self._layout)
             except PartDamaged as error:
                 self._catalogue.report(error.damage)
         for segment in self._segments:
@@ -204,7 +225,7 @@ class VectorStore:
     def check(self) -> Iterator[Damage]:
         """Read every part to its end, checksums verified, and yield those that are damaged."""
         for path in sorted({*self.parts(), *(damage.path for damage in self.damaged)}):
-            damage = check_part(path, self.space.dimensions)
+            damage = check_part(path, self._layout)
             if damage is not None:
                 self._catalogue.report(damage)
                 yield damage
@@ -237,19 +258,16 @@ class VectorStore:
                 self.recovered += recovery
                 self._maker.seal(segment, self._forget)
 
-    def _read_segments(self, wanted: list[bytes], out: Vectors) -> list[int]:
+    def _read_segments(self, wanted: list[bytes], into: Gathering) -> list[int]:
         """Fill in what is in memory; the positions that are not are returned."""
         segments = self._segments
-        left: list[int] = []
-        for i, key in enumerate(wanted):
-            vector = next((v for v in (segment.vector(key) for segment in segments) if v is not None), None)
-            if vector is None:
-                left.append(i)
-            else:
-                out[i] = vector
-        return left
+        return [
+            position
+            for position, key in enumerate(wanted)
+            if not any(into.from_segment(segment, key, position) for segment in segments)
+        ]
 
-    def _read_parts(self, wanted: list[bytes], left: list[int], out: Vectors) -> bool:
+    def _read_parts(self, wanted: list[bytes], left: list[int], into: Gathering) -> bool:
         """Fill in what is in parts; whether every row that the index named holds its key."""
         located = self._catalogue.locate(wanted[i] for i in left)
         absent = [wanted[i].hex() for i in left if wanted[i] not in located]
@@ -265,7 +283,7 @@ class VectorStore:
             rows = np.array([located[wanted[i]][1] for i in positions], np.int64)
             keys = np.frombuffer(b"".join(wanted[i] for i in positions), np.uint8).reshape(-1, TEXT_KEY_BYTES)
             try:
-                if self._reader.gather(name, rows, keys, out, positions):
+                if not self._reader.gather(name, rows, keys, into, np.array(positions, np.int64)):
                     return False
             except PartDamaged as error:
                 self._catalogue.report(error.damage)
@@ -275,7 +293,7 @@ class VectorStore:
     def _commit(self, batches: list[pa.RecordBatch]) -> None:
         """In the journal thread: make the batches durable, then known."""
         if self._active is None:
-            self._active = OpenSegment.start(self._place.local, self._maker.new_stem(), self._schema)
+            self._active = OpenSegment.start(self._place.local, self._maker.new_stem(), self._layout)
             with self._listing_segments:
                 self._segments = (*self._segments, self._active.segment)
         self._active.commit(batches)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import LakeError
 from tasks.lake import VectorStore
+from tasks.lake.batches import Layout
 from tasks.lake.parts import check_part
 from tests.lake.numbered import OpenStore, Texts
 
@@ -169,7 +170,7 @@ def test_a_part_that_was_copied_in_is_taken_in(
 def test_check_names_what_is_wrong_with_a_file_that_is_no_part(texts: Texts, tmp_path: Path) -> None:
     path = tmp_path / "part-00000001-00000000.parquet"
     path.write_bytes(b"hello")
-    damage = check_part(path, 16)
+    damage = check_part(path, Layout(16))
     assert damage is not None
     assert str(path) in damage.message
     assert "verify --repair" in damage.message

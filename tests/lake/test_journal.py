@@ -7,17 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import LakeError
-from tasks.lake.batches import vector_batch, vector_schema
+from tasks.lake.batches import Layout
 from tasks.lake.journal import JournalFile, read_journal
 
 DIMENSIONS = 4
-SCHEMA = vector_schema(DIMENSIONS)
+LAYOUT = Layout(DIMENSIONS)
+SCHEMA = LAYOUT.schema
 
 
 def batch(number: int, rows: int = 2) -> pa.RecordBatch:
     keys = [bytes([number, row]) + bytes(30) for row in range(rows)]
     vectors = np.full((rows, DIMENSIONS), number, np.float32)
-    return vector_batch(keys, vectors, [number] * rows, DIMENSIONS)
+    return LAYOUT.batch(keys, vectors, [number] * rows)
 
 
 @pytest.fixture(scope="module")
@@ -98,4 +99,4 @@ def test_a_journal_of_other_vectors_is_refused_by_name(journal: tuple[bytes, lis
     path = tmp_path / "other"
     path.write_bytes(journal[0])
     with pytest.raises(LakeError, match="not vectors of this space"):
-        read_journal(path, vector_schema(8))
+        read_journal(path, Layout(8).schema)
