@@ -17,7 +17,9 @@ from tests.simulator.limits import LimitName
 from tests.simulator.refusals import THROTTLES, Reason
 
 Space = tuple[str, int]
-"""Model name and dimensions: within one space a text is worth buying once."""
+"""Model name and dimensions: within one space a text is worth buying once.
+
+On the native endpoint what a text is embedded as belongs to the name: `text-embedding-v4:document`."""
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ class Damage(StrEnum):
     NAN_VECTOR = "nan_vector"
     ZERO_VECTOR = "zero_vector"
     NULL_EMBEDDING = "null_embedding"
+    NO_SPARSE = "no_sparse"  # an item lacks its sparse vector, though one was asked for
     # legal
     SHUFFLED = "shuffled"  # items in another order, each with its right index
 

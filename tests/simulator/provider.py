@@ -1,25 +1,77 @@
 """The account behind every endpoint: keys, models, limits, faults, latency and the bill.
 
 It knows nothing of HTTP or of any dialect's bodies. A dialect asks it in this order: `account_of`, `model_named`,
-`order` (the texts checked and counted), `admit` (limits, faults, latency), `bill`.
+`order` (the texts checked and counted), `admit` (limits, faults, latency), `bill`. Endpoints of one model share its
+limits; all share one fault plan, one latency and one set of books.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from tests.simulator.books import Books, Space, text_digest
 from tests.simulator.clock import Clock, MachineClock
 from tests.simulator.faults import LEGAL_DAMAGE, Damage, Fault, fault_of
 from tests.simulator.limits import REASON_OF_LIMIT, Limiter, LimitName
+from tests.simulator.models import Model
 from tests.simulator.refusals import Reason, Refused
-from tests.simulator.settings import Model, SimulatorSettings
+from tests.simulator.settings import SimulatorSettings
 from tests.simulator.tokens import bpe_tokens, truncated
 from tests.simulator.vectors import Renderings
 
 _BURST_POLL_S = 0.1
+
+
+class Job(Protocol):
+    """A request that passed validation, whatever it asks for: what limits, faults and books need to know of it."""
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def model_name(self) -> str: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """What an error of the fault plan may mention (see Refused)."""
+        ...
+
+    def enter(self, books: Books, now: float, *, sound: bool) -> None:
+        """Enter the answer in the books."""
+        ...
+
+
+Output = Literal["dense", "sparse", "dense&sparse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the vectors of an order are to be like."""
+
+    text_type: str = ""
+    """"" where the endpoint knows none."""
+    instruct: str = ""
+    output: Output = "dense"
+    as_base64: bool = False
+
+    @property
+    def wants_dense(self) -> bool:
+        return self.output != "sparse"
+
+    @property
+    def wants_sparse(self) -> bool:
+        return self.output != "dense"
+
+    def space(self, model: Model, dimensions: int) -> Space:
+        """`("text-embedding-v4", 1024)`, or `("text-embedding-v4:document:dense&sparse", 1024)`."""
+        output = "" if self.output == "dense" else self.output
+        return ":".join(filter(None, (model.name, self.text_type, self.instruct, output))), dimensions
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +81,26 @@ class Order:
     account: str
     model: Model
     dimensions: int
+    form: Form
     texts: tuple[str, ...]
     digests: tuple[bytes, ...]
     tokens: int
 
     @property
+    def model_name(self) -> str:
+        return self.model.name
+
+    @property
     def space(self) -> Space:
-        return self.model.name, self.dimensions
+        return self.form.space(self.model, self.dimensions)
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        model = self.model
+        return {"limit": model.tokens_per_text, "model": model.name, "allowed": sorted(model.dimensions)}
+
+    def enter(self, books: Books, now: float, *, sound: bool) -> None:
+        books.bill(now, self.space, self.digests, self.tokens, sound=sound)
 
 
 class Provider:
@@ -77,37 +142,40 @@ class Provider:
             raise Refused(Reason.UNKNOWN_MODEL, model=name)
         return model
 
-    def order(self, account: str, model: Model, dimensions: int | None, texts: Sequence[str]) -> Order:
+    def order(
+        self, account: str, model: Model, dimensions: int | None, texts: Sequence[str], form: Form | None = None
+    ) -> Order:
         """The request as the model will do it, its texts entered in the books as sent.
 
         Raises Refused: BATCH_SIZE, DIMENSION, LENGTH, INSPECTION or what the poison is set to, in that order.
         """
         self.books.listed(len(texts))
         if len(texts) > model.texts_per_request:
-            raise Refused(Reason.BATCH_SIZE, limit=model.texts_per_request)
+            raise Refused(Reason.BATCH_SIZE, limit=model.texts_per_request, given=len(texts))
         if dimensions is None or model.ignores_dimensions:
             dimensions = model.default_dimensions
         elif dimensions not in model.dimensions:
             raise Refused(Reason.DIMENSION, model=model.short_name, allowed=sorted(model.dimensions))
+        form = form or Form()
         digests = tuple(text_digest(text) for text in texts)
-        self.books.received((model.name, dimensions), digests)
+        self.books.received(form.space(model, dimensions), digests)
         seen, tokens = zip(*(self._measured(model, text) for text in texts), strict=True)
         total = sum(tokens)
         most = self.settings.tokens_per_request
         if most is not None and total > most:
-            raise Refused(Reason.LENGTH, limit=most)
+            raise Refused(Reason.LENGTH, limit=most, given=total)
         for text in texts:
             self._inspect(model, text)
         self.books.sized(total)
-        return Order(account, model, dimensions, seen, digests, total)
+        return Order(account, model, dimensions, form, seen, digests, total)
 
-    async def admit(self, order: Order, wait_timeout_s: float = 0.0) -> Damage | None:
+    async def admit(self, job: Job, wait_timeout_s: float = 0.0) -> Damage | None:
         """The damage to do to the answer, or None, after the latency of the answer has passed.
 
         `wait_timeout_s`: how long to queue rather than refuse for growth (`X-DashScope-Wait-Timeout`).
         Raises Refused: a limit, or an error of the fault plan.
         """
-        limit = await self._limit_hit(order, wait_timeout_s)
+        limit = await self._limit_hit(job, wait_timeout_s)
         if limit is not None:
             self.books.throttle(limit)
             raise Refused(REASON_OF_LIMIT[limit])
@@ -117,16 +185,12 @@ class Provider:
             self.books.fault(fault)
         await self._take_time()
         if isinstance(fault, Reason):
-            model = order.model
-            raise Refused(
-                fault, limit=model.tokens_per_text, model=model.name, allowed=sorted(model.dimensions), method="POST"
-            )
+            raise Refused(fault, **{"method": "POST", "given": 0, "what": "as planned.", **job.details})
         return fault
 
-    def bill(self, order: Order, fault: Fault | None) -> None:
-        """Enter the answer to `order` in the books."""
-        sound = fault is None or fault in LEGAL_DAMAGE
-        self.books.bill(self.clock.now(), order.space, order.digests, order.tokens, sound=sound)
+    def bill(self, job: Job, fault: Fault | None) -> None:
+        """Enter the answer to `job` in the books."""
+        job.enter(self.books, self.clock.now(), sound=fault is None or fault in LEGAL_DAMAGE)
 
     async def refuse(self, reason: Reason) -> None:
         """Enter a refusal in the books and let its time pass."""
@@ -138,12 +202,12 @@ class Provider:
         """The text as the model sees it, and what it bills for it."""
         settings = self.settings
         if not text.strip():
-            raise Refused(Reason.LENGTH, limit=model.tokens_per_text)
+            raise Refused(Reason.LENGTH, limit=model.tokens_per_text, given=0)
         # Whether the end mark counts towards the limit is not documented; the strict reading is simulated.
         tokens = bpe_tokens(text) + model.end_tokens
         if tokens > model.tokens_per_text:
             if settings.over_long == "refuse":
-                raise Refused(Reason.LENGTH, limit=model.tokens_per_text)
+                raise Refused(Reason.LENGTH, limit=model.tokens_per_text, given=tokens)
             text, tokens = truncated(text, model.tokens_per_text - model.end_tokens), model.tokens_per_text
         return text, max(tokens + settings.token_offset, 0)
 
@@ -152,10 +216,10 @@ class Provider:
         if any(word in text for word in settings.inspection_words):
             raise Refused(Reason.INSPECTION)
         if settings.is_poisoned(text):
-            raise Refused(Reason(settings.poison_as), limit=model.tokens_per_text)
+            raise Refused(Reason(settings.poison_as), limit=model.tokens_per_text, given=bpe_tokens(text))
 
-    async def _limit_hit(self, order: Order, wait_timeout_s: float) -> LimitName | None:
-        key = order.account, order.model.name
+    async def _limit_hit(self, job: Job, wait_timeout_s: float) -> LimitName | None:
+        key = job.account, job.model_name
         waits_until = self.clock.now() + wait_timeout_s
         while True:
             limits = self.settings.limits
@@ -164,7 +228,7 @@ class Provider:
                 limiter = self._limiters[key] = Limiter(limits)
             elif limiter.limits is not limits:
                 limiter.change(limits)
-            limit = limiter.decide(self.clock.now(), 1, order.tokens)
+            limit = limiter.decide(self.clock.now(), 1, job.tokens)
             if limit != "growth_per_second" or self.clock.now() >= waits_until:
                 return limit
             await self.clock.sleep(_BURST_POLL_S)

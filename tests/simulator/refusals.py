@@ -1,7 +1,7 @@
 """Why a provider refuses, before any dialect has put it into words.
 
 Every endpoint of the provider refuses for the same reasons, in bodies of its own shape. The reason is raised
-here as a `Refused`; the dialect (compatible.py) renders it.
+here as a `Refused`; the voice of the dialect (compatible_errors.py and its like) renders it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Reason(StrEnum):
     BATCH_SIZE = "batch_size"
     DIMENSION = "dimension"
     ENCODING_FORMAT = "encoding_format"
+    PARAMETER = "parameter"
     LENGTH = "length"
     INSPECTION = "inspection"
     TOO_LARGE = "too_large"
@@ -55,7 +56,7 @@ THROTTLES = frozenset({Reason.LIMIT_REQUESTS, Reason.INSUFFICIENT_QUOTA, Reason.
 class Refused(Exception):
     """The request is answered with an error.
 
-    `details` fills the placeholders of the dialect's message (`model`, `limit`, `allowed`).
+    `details` fills the placeholders of the dialect's message (`model`, `limit`, `given`, `allowed`, `what`).
     """
 
     def __init__(self, reason: Reason, **details: object) -> None:

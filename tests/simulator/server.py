@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -23,20 +23,13 @@ from pydantic import ValidationError
 from tests.simulator.books import Books
 from tests.simulator.clock import Clock
 from tests.simulator.compatible import CompatibleEmbeddings
+from tests.simulator.dialect import Dialect
+from tests.simulator.native import NativeEmbeddings
 from tests.simulator.provider import Provider
 from tests.simulator.refusals import Reason, Refused
 from tests.simulator.settings import SimulatorSettings
 from tests.simulator.tokens import qwen_encoding
 from tests.simulator.wire import STREAM_LIMIT_BYTES, ProtocolError, Request, Response, read_request, send
-
-
-class Dialect(Protocol):
-    """One endpoint of the provider, in its own words."""
-
-    @property
-    def routes(self) -> tuple[str, ...]: ...
-
-    async def answer(self, request: Request) -> Response: ...
 
 
 class Simulator:
@@ -45,7 +38,7 @@ class Simulator:
     def __init__(self, settings: SimulatorSettings | None = None, clock: Clock | None = None) -> None:
         self._provider = Provider(settings or SimulatorSettings(), clock)
         self._compatible = CompatibleEmbeddings(self._provider)
-        dialects: list[Dialect] = [self._compatible]
+        dialects: list[Dialect[Any]] = [self._compatible, NativeEmbeddings(self._provider)]
         self._dialects = {route: dialect for dialect in dialects for route in dialect.routes}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -76,6 +69,11 @@ class Simulator:
     def base_url(self) -> str:
         """What a client is configured with: `http://127.0.0.1:PORT/v1`."""
         return f"{self.root_url}/v1"
+
+    @property
+    def native_url(self) -> str:
+        """The root of DashScope's native API: `http://127.0.0.1:PORT/api/v1`."""
+        return f"{self.root_url}/api/v1"
 
     def change(self, patch: Mapping[str, object]) -> None:
         """Other settings from the next request on, as `SimulatorSettings.patched`."""

@@ -13,59 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tests.simulator.faults import FaultRule
 from tests.simulator.limits import Limits
+from tests.simulator.models import MODELS, Model
 
 API_KEY = "sk-simulator"
 """The key that is right unless `keys` says otherwise."""
-
-
-class Model(BaseModel):
-    """One embedding model as the provider offers it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    dimensions: tuple[int, ...]
-    default_dimensions: int
-    texts_per_request: int
-    tokens_per_text: int
-    end_tokens: int = 1
-    """Tokens billed per text beyond its own."""
-    ignores_dimensions: bool = False
-
-    @property
-    def short_name(self) -> str:
-        """`v4`, as error messages have it."""
-        return self.name.removeprefix("text-embedding-")
-
-
-MODELS = (
-    Model(
-        name="text-embedding-v4",
-        dimensions=(64, 128, 256, 512, 768, 1024, 1536, 2048),
-        default_dimensions=1024,
-        texts_per_request=10,
-        tokens_per_text=8192,
-    ),
-    Model(
-        name="text-embedding-v3",
-        dimensions=(64, 128, 256, 512, 768, 1024),
-        default_dimensions=1024,
-        texts_per_request=10,
-        tokens_per_text=8192,
-    ),
-    *(
-        Model(
-            name=name,
-            dimensions=(1536,),
-            default_dimensions=1536,
-            texts_per_request=25,
-            tokens_per_text=2048,
-            end_tokens=0,
-            ignores_dimensions=True,
-        )
-        for name in ("text-embedding-v2", "text-embedding-v1")
-    ),
-)
 
 
 class Latency(BaseModel):
@@ -79,6 +30,19 @@ class Latency(BaseModel):
     tail_s: float = Field(default=0.0, ge=0)
     refusal_s: float = Field(default=0.0, ge=0)
     """How long a refusal (429, a bad request) takes: the gateway answers it, not the model."""
+
+
+class NativeSettings(BaseModel):
+    """What is not known of DashScope's native embeddings endpoint, and so can be either."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    misplaced_instruct: Literal["refuse", "ignore"] = "refuse"
+    """An `instruct` without text_type "query", or to a model that takes none."""
+    sparse_only_embedding: Literal["absent", "null"] = "absent"
+    """The `embedding` of an item whose output_type is "sparse"."""
+    duplicate_sparse_indices: bool = False
+    """Every third index of a sparse vector twice, the second time with a lesser value."""
 
 
 class SimulatorSettings(BaseModel):
@@ -98,6 +62,8 @@ class SimulatorSettings(BaseModel):
     models: tuple[Model, ...] = MODELS
     unsupported_models: tuple[str, ...] = ("gte-rerank-v2", "qwen3-vl-embedding", "multimodal-embedding-v1")
     """Known names that this endpoint does not serve."""
+
+    native: NativeSettings = NativeSettings()
 
     token_offset: int = 0
     """Added to each text's bill: a tokenizer that drifted."""
@@ -141,13 +107,19 @@ class SimulatorSettings(BaseModel):
         return drawn < self.poison_share * 2**64
 
     def patched(self, patch: Mapping[str, object]) -> Self:
-        """These settings with `patch` over them; nested objects are merged, lists and `keys` replaced.
+        """These settings with `patch` over them; groups are merged, lists and `keys` replaced.
 
         Raises pydantic.ValidationError on an unknown key or a value out of bounds.
         """
-        merged: dict[str, object] = self.model_dump()
-        for key, value in patch.items():
-            old = merged.get(key)
-            merges = key in {"limits", "latency"} and isinstance(old, dict) and isinstance(value, Mapping)
-            merged[key] = {**old, **value} if merges and isinstance(old, dict) and isinstance(value, Mapping) else value
-        return type(self).model_validate(merged)
+        return type(self).model_validate(_merged(self, patch))
+
+
+def _merged(model: BaseModel, patch: Mapping[str, object]) -> dict[str, object]:
+    merged: dict[str, object] = model.model_dump()
+    for key, value in patch.items():
+        old = getattr(model, key, None)
+        if isinstance(old, BaseModel) and isinstance(value, Mapping):
+            merged[key] = _merged(old, value)
+        else:
+            merged[key] = value
+    return merged
