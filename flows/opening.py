@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs.settings import Settings
 from tasks.chunk import ChunkSettings
-from tasks.chunking import ChunkOptions
+from tasks.chunking import ChunkOptions, Tokenizer
 from tasks.documents import DocumentOptions
 from tasks.embedding import (
     Budget,
@@ -18,12 +18,17 @@ from tasks.embedding import (
     LearnedLimits,
     ModelSpec,
     Pacer,
+    Reranker,
+    RerankSpec,
     Tally,
     VectorSink,
     choose_dimensions,
     embedding_space,
     find_model,
+    find_reranker,
     make_client,
+    make_reranker,
+    rerank_url,
 )
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from tasks.lake import Checkpoint, Lake, Lease, hold, make_folder, pass_by
@@ -107,6 +112,43 @@ def open_client(settings: Settings, model: Model, environment: Mapping[str, str]
         dimensions=model.space.dimensions,
         timeout_s=settings.embedding.timeout_s,
         max_connections=model.max_in_flight,
+    )
+
+
+def find_rerank_spec(settings: Settings) -> RerankSpec | None:
+    """The reranker of the settings; None where reranking is off.
+
+    It is for `local`, and for a provider without a model of its own until `rerank.model` names one. Raises
+    `ConfigurationError` when there is no such reranker.
+    """
+    rerank = settings.rerank
+    provider = rerank.provider or settings.embedding.provider
+    if provider in {"none", "local"} or (provider != "dashscope" and not rerank.model):
+        return None
+    return find_reranker(provider, rerank.model, api=rerank.api)
+
+
+def open_reranker(settings: Settings, environment: Mapping[str, str] = os.environ) -> Reranker | None:
+    """What orders found rows anew, or None where reranking is off.
+
+    Where it is the embeddings' provider, their address and key are its own unless `[rerank]` names others. Raises
+    `ConfigurationError` for a model, an address or a key that cannot be right.
+    """
+    spec = find_rerank_spec(settings)
+    if spec is None:
+        return None
+    rerank, embedding = settings.rerank, settings.embedding
+    beside = spec.provider == embedding.provider
+    url = rerank_url(spec, base_url=rerank.base_url, embedding_base_url=embedding.base_url if beside else "")
+    variable = rerank.api_key_env or (embedding.api_key_env if beside else "")
+    setting = "rerank.api_key_env" if rerank.api_key_env or not beside else "embedding.api_key_env"
+    return make_reranker(
+        spec,
+        base_url=url,
+        api_key=api_key_of(spec.provider, variable, environment, setting=setting),
+        instruct=rerank.instruct,
+        count=Tokenizer.load(spec.tokenizer).count if spec.tokenizer else None,
+        timeout_s=rerank.timeout_s,
     )
 
 
