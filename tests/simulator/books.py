@@ -41,6 +41,22 @@ class Second:
     tokens: int = 0
 
 
+@dataclass(slots=True)
+class RerankCounts:
+    """What the rerank endpoints saw and billed; none of it is in the figures of the embeddings."""
+
+    requests: int = 0
+    """Well-formed ones."""
+    answered: int = 0
+    spoiled: int = 0
+    documents: int = 0
+    """Scored."""
+    tokens_billed: int = 0
+    most_documents: int = 0
+    """Of one request, refused ones too."""
+    largest_request_tokens: int = 0
+
+
 def text_digest(text: str) -> bytes:
     """The SHA-256 of the text as it was sent: the key of a text in the books."""
     return hashlib.sha256(text.encode()).digest()
@@ -74,6 +90,9 @@ class Books:
             self.largest_request_tokens = 0
             self.peak_concurrency = 0
             self.connections = 0
+            self.rerank = RerankCounts()
+            self.routes: Counter[str] = Counter()
+            """Requests by path."""
             self._started_at: float | None = None
             self._seconds: dict[int, Second] = {}
             self._texts: dict[Space, dict[bytes, TextCount]] = {}
@@ -83,9 +102,10 @@ class Books:
         with self._lock:
             self.connections += 1
 
-    def arrived(self, now: float, concurrency: int) -> None:
-        """A request was read whole; `concurrency` of them are being answered."""
+    def arrived(self, now: float, concurrency: int, route: str) -> None:
+        """A request to `route` was read whole; `concurrency` of them are being answered."""
         with self._lock:
+            self.routes[route] += 1
             self.requests += 1
             self.peak_concurrency = max(self.peak_concurrency, concurrency)
             self._second(now).requests += 1
@@ -143,6 +163,25 @@ class Books:
                     count.bought += 1
                 else:
                     count.spoiled += 1
+
+    def receive_rerank(self, documents: int) -> None:
+        """A well-formed rerank request holds so many documents, allowed or not."""
+        with self._lock:
+            self.rerank.requests += 1
+            self.rerank.most_documents = max(self.rerank.most_documents, documents)
+
+    def size_rerank(self, tokens: int) -> None:
+        """A rerank request that passed validation would be billed `tokens`."""
+        with self._lock:
+            self.rerank.largest_request_tokens = max(self.rerank.largest_request_tokens, tokens)
+
+    def bill_rerank(self, documents: int, tokens: int, *, sound: bool) -> None:
+        """The reranker worked."""
+        with self._lock:
+            self.rerank.answered += sound
+            self.rerank.spoiled += not sound
+            self.rerank.documents += documents
+            self.rerank.tokens_billed += tokens
 
     def text(self, text: str, space: Space | None = None) -> TextCount:
         """What happened to `text`, in one space or summed over all."""
@@ -212,6 +251,8 @@ class Books:
             "largest_request_tokens": self.largest_request_tokens,
             "peak_concurrency": self.peak_concurrency,
             "connections": self.connections,
+            "routes": dict(self.routes),
+            "rerank": asdict(self.rerank),
             "by_second": [asdict(second) for second in self.by_second],
         }
         if texts:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+Quota = Literal["embeddings", "rerank"]
+"""Which limits of the settings a model is sold under."""
+Endpoint = Literal["compatible", "native"]
 
 
 class Model(BaseModel):
@@ -22,6 +28,7 @@ class Model(BaseModel):
     """On the native endpoint."""
     takes_instruct: bool = False
     """On the native endpoint."""
+    quota: Quota = "embeddings"
 
     @property
     def short_name(self) -> str:
@@ -59,4 +66,28 @@ MODELS = (
         )
         for name in ("text-embedding-v2", "text-embedding-v1")
     ),
+)
+
+
+class RerankModel(BaseModel):
+    """One reranker as it is offered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    endpoints: tuple[Endpoint, ...] = ("compatible", "native")
+    documents_per_request: int = 500
+    tokens_per_text: int = 4000
+    """Of the query and of each document; the rest is cut off without a word."""
+    tokens_per_request: int
+    """The query's tokens, once for each document, and those of the documents."""
+    end_tokens: int = 0
+    """Tokens billed beyond its own for the query and for each document."""
+    takes_instruct: bool = False
+    quota: Quota = "rerank"
+
+
+RERANKERS = (
+    RerankModel(name="qwen3-rerank", tokens_per_request=120_000, takes_instruct=True),
+    RerankModel(name="gte-rerank-v2", endpoints=("native",), tokens_per_request=30_000),
 )

@@ -15,8 +15,8 @@ from typing import Literal, Protocol
 from tests.simulator.books import Books, Space, text_digest
 from tests.simulator.clock import Clock, MachineClock
 from tests.simulator.faults import LEGAL_DAMAGE, Damage, Fault, fault_of
-from tests.simulator.limits import REASON_OF_LIMIT, Limiter, LimitName
-from tests.simulator.models import Model
+from tests.simulator.limits import REASON_OF_LIMIT, Limiter, LimitName, Limits
+from tests.simulator.models import Endpoint, Model, Quota, RerankModel
 from tests.simulator.refusals import Reason, Refused
 from tests.simulator.settings import SimulatorSettings
 from tests.simulator.tokens import bpe_tokens, truncated
@@ -33,6 +33,9 @@ class Job(Protocol):
 
     @property
     def model_name(self) -> str: ...
+
+    @property
+    def quota(self) -> Quota: ...
 
     @property
     def tokens(self) -> int: ...
@@ -91,6 +94,10 @@ class Order:
         return self.model.name
 
     @property
+    def quota(self) -> Quota:
+        return self.model.quota
+
+    @property
     def space(self) -> Space:
         return self.form.space(self.model, self.dimensions)
 
@@ -134,13 +141,21 @@ class Provider:
         return account
 
     def model_named(self, name: str) -> Model:
-        """The model offered under `name`. Raises Refused: UNKNOWN_MODEL, UNSUPPORTED_MODEL."""
-        if name in self.settings.unsupported_models:
+        """The embedding model offered under `name`. Raises Refused: UNKNOWN_MODEL, UNSUPPORTED_MODEL."""
+        if name in self.settings.unsupported_models or self.settings.rerank.model(name) is not None:
             raise Refused(Reason.UNSUPPORTED_MODEL, model=name)
         model = self.settings.model(name)
         if model is None:
             raise Refused(Reason.UNKNOWN_MODEL, model=name)
         return model
+
+    def reranker_named(self, name: str, endpoint: Endpoint) -> RerankModel:
+        """The reranker offered under `name` at `endpoint`. Raises Refused: UNKNOWN_MODEL, UNSUPPORTED_MODEL."""
+        model = self.settings.rerank.model(name)
+        if model is not None and endpoint in model.endpoints:
+            return model
+        known = model is not None or name in self.settings.unsupported_models or self.settings.model(name) is not None
+        raise Refused(Reason.UNSUPPORTED_MODEL if known else Reason.UNKNOWN_MODEL, model=name)
 
     def order(
         self, account: str, model: Model, dimensions: int | None, texts: Sequence[str], form: Form | None = None
@@ -222,7 +237,7 @@ class Provider:
         key = job.account, job.model_name
         waits_until = self.clock.now() + wait_timeout_s
         while True:
-            limits = self.settings.limits
+            limits = self._limits(job.quota)
             limiter = self._limiters.get(key)
             if limiter is None:
                 limiter = self._limiters[key] = Limiter(limits)
@@ -232,6 +247,13 @@ class Provider:
             if limit != "growth_per_second" or self.clock.now() >= waits_until:
                 return limit
             await self.clock.sleep(_BURST_POLL_S)
+
+    def _limits(self, quota: Quota) -> Limits:
+        match quota:
+            case "embeddings":
+                return self.settings.limits
+            case "rerank":
+                return self.settings.rerank.limits
 
     async def _take_time(self) -> None:
         latency = self.settings.latency

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from tests.simulator.books import Books
 from tests.simulator.clock import Clock
 from tests.simulator.compatible import CompatibleEmbeddings
+from tests.simulator.dashscope_rerank import CompatibleRerank, NativeRerank
 from tests.simulator.dialect import Dialect
 from tests.simulator.native import NativeEmbeddings
 from tests.simulator.provider import Provider
@@ -38,7 +39,10 @@ class Simulator:
     def __init__(self, settings: SimulatorSettings | None = None, clock: Clock | None = None) -> None:
         self._provider = Provider(settings or SimulatorSettings(), clock)
         self._compatible = CompatibleEmbeddings(self._provider)
-        dialects: list[Dialect[Any]] = [self._compatible, NativeEmbeddings(self._provider)]
+        dialects: list[Dialect[Any]] = [
+            self._compatible,
+            *(kind(self._provider) for kind in (NativeEmbeddings, CompatibleRerank, NativeRerank)),
+        ]
         self._dialects = {route: dialect for dialect in dialects for route in dialect.routes}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -74,6 +78,11 @@ class Simulator:
     def native_url(self) -> str:
         """The root of DashScope's native API: `http://127.0.0.1:PORT/api/v1`."""
         return f"{self.root_url}/api/v1"
+
+    @property
+    def rerank_url(self) -> str:
+        """The root of DashScope's compatible rerank: `http://127.0.0.1:PORT/compatible-api/v1`."""
+        return f"{self.root_url}/compatible-api/v1"
 
     def change(self, patch: Mapping[str, object]) -> None:
         """Other settings from the next request on, as `SimulatorSettings.patched`."""
@@ -129,7 +138,7 @@ class Simulator:
             return await send(reader, writer, self._control(request), request, compress=False)
         self._answering += 1
         try:
-            self.books.arrived(self._provider.clock.now(), self._answering)
+            self.books.arrived(self._provider.clock.now(), self._answering, request.path)
             response = await dialect.answer(request)
             return await send(reader, writer, response, request, compress=self.settings.gzip)
         finally:

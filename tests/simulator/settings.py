@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tests.simulator.faults import FaultRule
 from tests.simulator.limits import Limits
-from tests.simulator.models import MODELS, Model
+from tests.simulator.models import MODELS, RERANKERS, Model, RerankModel
 
 API_KEY = "sk-simulator"
 """The key that is right unless `keys` says otherwise."""
@@ -45,6 +45,20 @@ class NativeSettings(BaseModel):
     """Every third index of a sparse vector twice, the second time with a lesser value."""
 
 
+class RerankSettings(BaseModel):
+    """DashScope's rerank endpoints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[RerankModel, ...] = RERANKERS
+    limits: Limits = Limits()
+    """Published for qwen3-rerank: 5,400 requests a minute."""
+
+    def model(self, name: str) -> RerankModel | None:
+        """The reranker of that name, if it is offered."""
+        return next((model for model in self.models if model.name == name), None)
+
+
 class SimulatorSettings(BaseModel):
     """The provider as it behaves now. `patched` gives it changed."""
 
@@ -60,10 +74,11 @@ class SimulatorSettings(BaseModel):
     any_key: bool = False
     """Every key is right and belongs to the account `main`."""
     models: tuple[Model, ...] = MODELS
-    unsupported_models: tuple[str, ...] = ("gte-rerank-v2", "qwen3-vl-embedding", "multimodal-embedding-v1")
-    """Known names that this endpoint does not serve."""
+    unsupported_models: tuple[str, ...] = ("qwen3-vl-embedding", "multimodal-embedding-v1")
+    """Known names that these endpoints do not serve."""
 
     native: NativeSettings = NativeSettings()
+    rerank: RerankSettings = RerankSettings()
 
     token_offset: int = 0
     """Added to each text's bill: a tokenizer that drifted."""
@@ -82,6 +97,7 @@ class SimulatorSettings(BaseModel):
     poison_as: Literal["inspection", "length", "internal_error"] = "inspection"
 
     limits: Limits = Limits()
+    """Of DashScope's embedding models, each by itself."""
     retry_after_s: int | None = Field(default=None, ge=0)
     """Sent as `Retry-After` with a 429; the real provider sends none."""
     latency: Latency = Latency()
