@@ -11,6 +11,7 @@ asks.
 
 from tasks.lake.bills import Bill, Bills, totals
 from tasks.lake.chunks import ChunkParts, PartName
+from tasks.lake.evaluations import Evaluation, Evaluations
 from tasks.lake.lease import Lease, hold
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
@@ -29,6 +30,8 @@ __all__ = [
     "Checkpoint",
     "ChunkParts",
     "Damage",
+    "Evaluation",
+    "Evaluations",
     "Lake",
     "Lease",
     "Limits",

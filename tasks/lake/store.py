@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from tasks.errors import LakeError
+from tasks.lake import evaluations
 from tasks.lake.bills import Bills
 from tasks.lake.chunks import ChunkParts
+from tasks.lake.evaluations import Evaluations
 from tasks.lake.lease import Lease, hold
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
@@ -52,6 +54,7 @@ class Lake:
         self.manifest = Manifest(self.collection_dir, checkpoint=_named("manifest", checkpoint))
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = Runs(self.collection_dir)
+        self.evaluations = Evaluations(self.collection_dir)
         self.bills = Bills(path / "bills")
         self.limits = Limits(path / "limits.json")
 
@@ -197,7 +200,7 @@ class Lake:
             write_bytes_atomically(json.dumps({"format": FORMAT}).encode(), self.path / "format.json")
         make_folder(self.chunks_dir)
         make_folder(self.vectors_dir)
-        sweep_unfinished(self.path)
+        sweep_unfinished(self.path, spared=self.path.glob(f"*/{evaluations.FOLDER}"))
 
     def _claim(self, end: int) -> None:
         """Claim job numbers below `end`."""

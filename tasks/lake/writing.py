@@ -8,7 +8,7 @@ holds the lease sweeps up those that a killed run left.
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -167,11 +167,16 @@ def set_aside(path: Path) -> None:
     fsync_folder(path.parent)
 
 
-def sweep_unfinished(folder: Path) -> list[Path]:
-    """The temporary files below `folder` that a killed run left; they are deleted. Only for the lease's holder."""
+def sweep_unfinished(folder: Path, *, spared: Iterable[Path] = ()) -> list[Path]:
+    """The temporary files below `folder` that a killed run left; they are deleted. Only for the lease's holder.
+
+    Those in the folders `spared` may be of a living process that needs no lease.
+    """
+    others = {str(path) for path in spared}
     found = [
         Path(parent, name)
         for parent, _, names in os.walk(folder)
+        if parent not in others
         for name in names
         if name.startswith(".") and name.endswith(".tmp")
     ]

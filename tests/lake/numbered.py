@@ -1,4 +1,4 @@
-"""Numbered texts whose vectors can be told from their numbers, and how child processes that write them end."""
+"""Numbered texts whose vectors, dense and sparse, can be told from their numbers, and how child processes that write them end."""
 
 import asyncio
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.lake import VectorStore
-from tasks.records import EmbeddingSpace
+from tasks.records import EmbeddingSpace, sparse_bytes
 
 OpenStore: TypeAlias = Callable[..., VectorStore]
 RunChild: TypeAlias = "Callable[..., Ended]"
@@ -32,11 +32,17 @@ class Texts:
         column = np.asarray(numbers, np.float32)[:, None]
         return (column + np.arange(self.space.dimensions, dtype=np.float32) / 1024).astype(np.float32)
 
-    async def append_all(self, store: VectorStore, numbers: Sequence[int], batch: int = 10) -> None:
-        async def one(part: Sequence[int]) -> None:
-            await store.append(self.keys(part), self.vectors(part), [1] * len(part))
+    def sparse(self, numbers: Iterable[int]) -> list[bytes]:
+        """Sparse vectors of 1 to 7 entries."""
+        return [sparse_bytes(range(n, n + n % 7 + 1), [n + 1.0] * (n % 7 + 1)) for n in numbers]
 
-        await asyncio.gather(*(one(numbers[i : i + batch]) for i in range(0, len(numbers), batch)))
+    async def append(self, store: VectorStore, numbers: Sequence[int]) -> None:
+        """Append them at once, with sparse vectors where the space has them."""
+        sparse = self.sparse(numbers) if self.space.sparse else None
+        await store.append(self.keys(numbers), self.vectors(numbers), [1] * len(numbers), sparse)
+
+    async def append_all(self, store: VectorStore, numbers: Sequence[int], batch: int = 10) -> None:
+        await asyncio.gather(*(self.append(store, numbers[i : i + batch]) for i in range(0, len(numbers), batch)))
 
     def fill(self, store: VectorStore, numbers: Sequence[int], batch: int = 10) -> None:
         asyncio.run(self.append_all(store, numbers, batch))
@@ -44,6 +50,8 @@ class Texts:
     def assert_holds(self, store: VectorStore, numbers: Sequence[int]) -> None:
         assert store.missing(self.keys(numbers)) == []
         np.testing.assert_array_equal(store.read(self.keys(numbers)), self.vectors(numbers))
+        if self.space.sparse:
+            assert store.read_sparse(self.keys(numbers)) == self.sparse(numbers)
 
 
 @dataclass(frozen=True)

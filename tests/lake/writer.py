@@ -1,7 +1,8 @@
 """A process that writes to a lake and can be killed at any point; run by the crash tests.
 
 `writer.py append VECTORS FIRST COUNT [STEP]` appends texts FIRST to FIRST + COUNT, ten at a time and eight at once, printing
-the numbers of each batch when it is acknowledged, then compacts and closes. `writer.py read VECTORS FIRST COUNT` reads them
+the numbers of each batch when it is acknowledged, then compacts and closes; `append-sparse` does so in a space with sparse
+vectors. `writer.py read VECTORS FIRST COUNT` reads them
 and prints COUNT. `writer.py ledger COLLECTION STEP` commits to the
 manifest and the rejects and folds them. Either kills itself with SIGKILL at the first checkpoint called STEP ("" for none),
 the latter when it folds the manifest.
@@ -32,15 +33,15 @@ class KillAt:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def append(root: Path, first: int, count: int, step: str) -> None:
-    texts = Texts(EmbeddingSpace("local", "numbers", 16))
+async def append(root: Path, first: int, count: int, step: str, *, sparse: bool) -> None:
+    texts = Texts(EmbeddingSpace("local", "numbers", 16, sparse=sparse))
     store = VectorStore.open(root, texts.space, checkpoint=KillAt(step))
     batches = iter(np.array_split(np.arange(first, first + count), max(1, count // 10)))
 
     async def worker() -> None:
         for batch in batches:
             numbers = batch.tolist()
-            await store.append(texts.keys(numbers), texts.vectors(numbers), [1] * len(numbers))
+            await texts.append(store, numbers)
             os.write(1, (" ".join(map(str, numbers)) + "\n").encode())
 
     await asyncio.gather(*(worker() for _ in range(8)))
@@ -82,8 +83,9 @@ if __name__ == "__main__":
     part_maker._MANY = 4
     compaction.MAX_ROWS, compaction._SMALL = 1_200, 600
     try:
-        if sys.argv[1] == "append":
-            asyncio.run(append(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]))
+        if sys.argv[1] in {"append", "append-sparse"}:
+            sparse = sys.argv[1] == "append-sparse"
+            asyncio.run(append(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sparse=sparse))
         elif sys.argv[1] == "read":
             read(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
         else:
