@@ -4,16 +4,9 @@ Knows HTTP, limits and prices. Does not know documents, files, Milvus, settings 
 the provider is in `configs/models.toml` (figures) and `translate` (error codes), each with its source.
 """
 
+from tasks.embedding.addresses import embedding_space, endpoint_url, native_url, official_endpoint, provider_url
 from tasks.embedding.bill import Budget, Tally, cost_cny
-from tasks.embedding.catalogue import (
-    ModelSpec,
-    choose_dimensions,
-    embedding_space,
-    endpoint_url,
-    find_model,
-    known_models,
-    official_endpoint,
-)
+from tasks.embedding.catalogue import ModelSpec, choose_dimensions, find_model, known_models
 from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, make_client
 from tasks.embedding.clock import Clock, LoopClock
 from tasks.embedding.dispatcher import Dispatcher

@@ -1,16 +1,15 @@
 """What each embedding model takes, allows and costs, read from `configs/models.toml`."""
 
-import tomllib
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import MISSING, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
+from tasks.embedding.providers import find_provider, models_toml, unknown
 from tasks.errors import ConfigurationError
-from tasks.records import EmbeddingSpace
+
+_ANY = "*"
+"""The name of an entry that stands for every model of its provider that has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +18,11 @@ class ModelSpec:
 
     `base_url` is the region's official endpoint ("" where it has no host of its own); `end_mark_tokens` is what each
     text is billed beyond its own tokens.
+
+    `dimensions` are the lengths it is known to give, none where nobody knows them; from `least_dimensions`, if that is
+    not 0, any length up to the largest can be asked for. `default_dimensions` is the length of its own, 0 if not known.
+    `sparse` and `instruct` say what its native API can; `priced` is False where it costs what nobody knows; `remark` is
+    what whoever uses it should hear.
     """
 
     provider: str
@@ -38,84 +42,87 @@ class ModelSpec:
     batch_price_cny_per_1k_tokens: float
     end_mark_tokens: int
     tokenizer: str
+    least_dimensions: int = 0
+    sparse: bool = False
+    instruct: bool = False
+    priced: bool = True
+    remark: str = ""
 
     @property
     def takes_dimensions(self) -> bool:
         """Whether the number of dimensions can be asked for; text-embedding-v1 and v2 ignore it in silence."""
-        return len(self.dimensions) > 1
+        return len(self.dimensions) > 1 or self.least_dimensions > 0
+
+    def offers(self, dimensions: int) -> bool:
+        """Whether vectors of that length can be had, as far as is known."""
+        if not self.dimensions:
+            return dimensions > 0
+        shortened = self.least_dimensions and self.least_dimensions <= dimensions <= max(self.dimensions)
+        return dimensions in self.dimensions or bool(shortened)
 
 
 @dataclass(frozen=True, slots=True)
-class _Region:
-    name: str
-    hosts: tuple[str, ...]
+class _Entry:
+    spec: ModelSpec
+    patterns: tuple[str, ...]
+
+    def is_named(self, model: str) -> bool:
+        short = model.lower().rsplit("/", 1)[-1]
+        return model == self.spec.name or any(fnmatchcase(short, pattern) for pattern in self.patterns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Provider:
-    name: str
-    path: str
-    regions: tuple[_Region, ...]
+def find_model(
+    provider: str, model: str, *, base_url: str = "", region: str = "", dimensions: int | None = None
+) -> ModelSpec:
+    """The model's figures in the region of `base_url`'s host; for a host not the provider's own, or none, in `region`.
 
-    def region_of(self, host: str) -> _Region | None:
-        return next((r for r in self.regions if any(fnmatchcase(host, pattern) for pattern in r.hosts)), None)
+    `model` "" is the provider's first model, where it has named ones; `region` "" its first one. Where any name will do
+    and nobody knows the model, `dimensions` are its own.
 
-
-@dataclass(frozen=True, slots=True)
-class _Catalogue:
-    providers: dict[str, _Provider]
-    models: tuple[ModelSpec, ...]
-
-
-def find_model(provider: str, model: str, *, base_url: str = "") -> ModelSpec:
-    """The model's figures in the region of `base_url`'s host; in the provider's default region for a host not its own.
-
-    `model` "" is the provider's first model. Raises ConfigurationError for an unknown provider or model, naming the
-    nearest known one.
+    Raises:
+        ConfigurationError: an unknown provider, region or model (naming the nearest known one); a model that must be
+            named and is not; a region without a host of its own when no `base_url` is given; an unknown model when no
+            `dimensions` are given.
     """
-    known = _known(provider)
-    model = model or known_models(provider)[0]
-    named = [spec for spec in _catalogue().models if spec.provider == provider and spec.name == model]
+    known, entries = find_provider(provider), _entries_of(provider)
+    fallback = next((entry.spec for entry in entries if entry.spec.name == _ANY), None)
+    if not model:
+        if fallback is not None:
+            what = "the id of your service" if provider == "iflytek" else "the name under which the server has the model"
+            message = f"embedding.model is empty; provider {provider} needs it: {what}"
+            raise ConfigurationError(message)
+        model = known_models(provider)[0]
+    named = [entry.spec for entry in entries if entry.is_named(model)]
+    if not named and fallback is None:
+        message = unknown(f"embedding.model of provider {provider}", model, sorted(known_models(provider)))
+        raise ConfigurationError(message)
+    chosen = known.region_of(base_url) or known.region_named(region)
+    if not base_url and chosen is not None and chosen.hosts and not chosen.host:
+        message = (
+            f"embedding.region {chosen.name} has only hosts of workspaces: set embedding.base_url to "
+            f"https://{chosen.hosts[0].replace('*', '{WorkspaceId}')}{known.path}"
+        )
+        raise ConfigurationError(message)
     if not named:
-        names = sorted({spec.name for spec in _catalogue().models if spec.provider == provider})
-        raise ConfigurationError(_unknown(f"embedding.model of provider {provider}", model, names))
-    region = known.region_of(_host(base_url)) or known.regions[0]
-    spec = next((spec for spec in named if spec.region == region.name), named[0])
-    return replace(spec, region=region.name, base_url=_official_url(known, region, base_url))
+        assert fallback is not None
+        own = fallback.default_dimensions or dimensions or 0
+        named = [replace(fallback, name=model, default_dimensions=own)]
+    if not named[0].default_dimensions:
+        message = (
+            f"the model {model!r} of provider {provider} is not known, nor how long its vectors are; "
+            "set embedding.dimensions to their length"
+        )
+        raise ConfigurationError(message)
+    at = chosen.name if chosen is not None else ""
+    spec = next((spec for spec in named if spec.region == at), named[0])
+    return replace(spec, name=model, region=at, base_url=known.url_in(chosen, base_url))
 
 
 def known_models(provider: str) -> tuple[str, ...]:
     """The names of the provider's models, in the order of the catalogue. Raises ConfigurationError as `find_model`."""
-    _known(provider)
-    return tuple(dict.fromkeys(spec.name for spec in _catalogue().models if spec.provider == provider))
-
-
-def official_endpoint(base_url: str) -> bool:
-    """Whether `base_url` is at one of a provider's own hosts; "" stands for the default one."""
-    return not base_url or any(p.region_of(_host(base_url)) is not None for p in _catalogue().providers.values())
-
-
-def endpoint_url(spec: ModelSpec, base_url: str) -> str:
-    """The URL below which `/embeddings` is, without a slash at its end.
-
-    `base_url` is "" for the model's official endpoint, an official host with or without its path
-    (`https://dashscope.aliyuncs.com/compatible-mode/v1`), or any URL that ends in `/v1`.
-    Raises ConfigurationError for anything else.
-    """
-    if not base_url:
-        return spec.base_url
-    url = base_url.rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme in {"http", "https"} and parts.hostname:
-        if official_endpoint(url) and not parts.path:
-            return url + _known(spec.provider).path
-        if not parts.query and parts.path.rsplit("/", 1)[-1] in {"v1", "v2", "v3"}:
-            return url
-    message = (
-        f"embedding.base_url is {base_url!r}; expected a URL that ends in /v1, such as {spec.base_url or 'http://HOST/v1'}"
-        " (the path /embeddings is added to it)"
-    )
-    raise ConfigurationError(message)
+    find_provider(provider)
+    names = (entry.spec.name for entry in _entries_of(provider))
+    return tuple(dict.fromkeys(name for name in names if name != _ANY))
 
 
 def choose_dimensions(spec: ModelSpec, dimensions: int | None) -> int:
@@ -124,73 +131,44 @@ def choose_dimensions(spec: ModelSpec, dimensions: int | None) -> int:
     Raises ConfigurationError if the model does not offer it.
     """
     chosen = spec.default_dimensions if dimensions is None else dimensions
-    if chosen not in spec.dimensions:
-        offered = ", ".join(map(str, sorted(spec.dimensions)))
-        message = (
-            f"embedding.dimensions is {chosen}, which {spec.name} in {spec.region} does not offer; "
-            f"choose one of: {offered}"
-        )
+    if not spec.offers(chosen):
+        offered = "choose one of: " + ", ".join(map(str, sorted(spec.dimensions)))
+        if spec.least_dimensions:
+            offered = f"choose {spec.least_dimensions} to {max(spec.dimensions)}"
+        where = f" in {spec.region}" if spec.region else ""
+        message = f"embedding.dimensions is {chosen}, which {spec.name}{where} does not offer; {offered}"
         raise ConfigurationError(message)
     return chosen
 
 
-def embedding_space(spec: ModelSpec, base_url: str, dimensions: int) -> EmbeddingSpace:
-    """The space of the vectors that `spec` gives at `base_url`.
-
-    All official hosts of a provider are one endpoint, so that changing the region buys nothing again; any other host
-    stands for itself.
-    """
-    official = official_endpoint(base_url)
-    return EmbeddingSpace(
-        endpoint=spec.provider if official else endpoint_url(spec, base_url), model=spec.name, dimensions=dimensions
-    )
+def _entries_of(provider: str) -> list[_Entry]:
+    return [entry for entry in _entries() if entry.spec.provider == provider]
 
 
 @cache
-def _catalogue() -> _Catalogue:
-    # Read as a resource, not imported: rooms do not import `configs`, and in a wheel it may not be a folder.
-    data: dict[str, Any] = tomllib.loads(files("configs").joinpath("models.toml").read_text(encoding="utf-8"))
-    providers = {
-        p["name"]: _Provider(
-            p["name"], p.get("path", ""), tuple(_Region(r["name"], tuple(r["hosts"])) for r in p["region"])
-        )
-        for p in data["provider"]
-    }
-    figures = {field.name for field in fields(ModelSpec)} - {"provider", "name", "region", "base_url"}
-    models = []
-    for entry in data["model"]:
-        unsourced = figures - entry["source"].keys()
-        if unsourced:
-            named = f"{entry['name']} in {entry['region']}"
-            message = f"models.toml: {named} does not say where it has {', '.join(sorted(unsourced))} from"
-            raise ConfigurationError(message)
-        figures_of = {key: entry[key] for key in figures}
-        figures_of["dimensions"] = tuple(entry["dimensions"])
-        models.append(
-            ModelSpec(provider=entry["provider"], name=entry["name"], region=entry["region"], base_url="", **figures_of)
-        )
-    return _Catalogue(providers, tuple(models))
+def _entries() -> tuple[_Entry, ...]:
+    entries: list[_Entry] = []
+    for given in models_toml()["model"]:
+        provider = given["provider"]
+        inherited = next((e.spec for e in entries if e.spec.provider == provider and e.spec.name == _ANY), None)
+        entries.append(_Entry(_model_spec(given, inherited), tuple(given.get("names", ()))))
+    return tuple(entries)
 
 
-def _known(provider: str) -> _Provider:
-    providers = _catalogue().providers
-    if provider not in providers:
-        raise ConfigurationError(_unknown("embedding.provider", provider, sorted(providers)))
-    return providers[provider]
+def _model_spec(entry: dict[str, Any], inherited: ModelSpec | None) -> ModelSpec:
+    figures = {key: entry[key] for key in _FIGURES if key in entry}
+    unsourced = (figures.keys() - entry["source"].keys()) - {"remark"}
+    missing = set() if inherited else _NECESSARY - figures.keys()
+    if unsourced or missing:
+        named = f"{entry['name']} in {entry['region']}" if entry["region"] else entry["name"]
+        message = f"models.toml: {named} does not say where it has {', '.join(sorted(unsourced | missing))} from"
+        raise ConfigurationError(message)
+    if "dimensions" in figures:
+        figures["dimensions"] = tuple(figures["dimensions"])
+    if inherited:
+        return replace(inherited, name=entry["name"], region=entry["region"], **figures)
+    return ModelSpec(provider=entry["provider"], name=entry["name"], region=entry["region"], base_url="", **figures)
 
 
-def _official_url(provider: _Provider, region: _Region, base_url: str) -> str:
-    if provider.region_of(_host(base_url)) is not None:
-        return f"https://{_host(base_url)}{provider.path}"
-    fixed = [host for host in region.hosts if "*" not in host]
-    return f"https://{fixed[0]}{provider.path}" if fixed else ""
-
-
-def _host(base_url: str) -> str:
-    return (urlsplit(base_url).hostname or "") if base_url else ""
-
-
-def _unknown(setting: str, given: str, names: list[str]) -> str:
-    near = get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else ""
-    return f"{setting} is {given!r}, which is not known; {hint or 'known: ' + ', '.join(names)}"
+_FIGURES = {field.name for field in fields(ModelSpec)} - {"provider", "name", "region", "base_url"}
+_NECESSARY = {field.name for field in fields(ModelSpec) if field.default is MISSING and field.name in _FIGURES}

@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks.embedding.catalogue import ModelSpec, choose_dimensions, endpoint_url
+from tasks.embedding.addresses import endpoint_url
+from tasks.embedding.catalogue import ModelSpec, choose_dimensions
 from tasks.errors import ConfigurationError, ProviderUnavailable, ResponseUnproven
 
 Vectors = npt.NDArray[np.float32]

@@ -2,12 +2,12 @@
 
 Sources: Model Studio's error-code, rate-limit and rate-limit best-practice pages (read 2026-11); bodies quoted in
 public issue threads. The same refusal has one code on the compatible endpoint and another on the native one, and
-`type` says different things on each, so it is not looked at.
+`type` says different things on each, so it is not looked at. What servers of other makes say is in `server_rules`.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tasks.embedding.client import AnswerLost, AnswerUnproven
@@ -42,6 +42,10 @@ class Rule:
         """Whether the answer is one of these; `code` and `message` in lower case."""
         return code in self.codes or status in self.statuses or any(phrase in message for phrase in self.phrases)
 
+    def by_status(self) -> "Rule":
+        """The rule without its words, for a provider of which only the statuses are known."""
+        return replace(self, codes=frozenset(), phrases=())
+
 
 _WAIT = "millrace waits and tries again"
 _SLOW = "millrace slows down and tries again"
@@ -50,9 +54,9 @@ UNEXPLAINED = "refused_by_provider"
 """The reject reason of a refusal that does not say what is wrong."""
 _TEXT = "the chunk is left out; look at it in its document"
 
-# The first rule that fits decides. So money comes before rate: some 429s mean an empty account, and no wait heals them.
-# And codes that name a limit come before the bare status 429.
-RULES: tuple[Rule, ...] = (
+# Of a list of rules the first that fits decides. So money comes before rate: some 429s mean an empty account, and no wait
+# heals them. And codes that name a limit come before the bare status 429.
+_DASHSCOPE: tuple[Rule, ...] = (
     Rule(
         "stop",
         "pay the bill or buy the model's quota in the provider's console and run again; what was bought is kept",
@@ -86,6 +90,9 @@ RULES: tuple[Rule, ...] = (
         codes=frozenset(["limit_requests", "limitrequests", "throttling", "throttling.ratequota"]),
         phrases=("requests rate limit exceeded", "exceeded your current request"),
     ),
+)
+
+COMMON: tuple[Rule, ...] = (
     Rule("slow", _SLOW, "unknown", statuses=frozenset([429])),
     Rule("stop", _KEY, codes=frozenset(["invalid_api_key", "invalidapikey"]), statuses=frozenset([401])),
     Rule(
@@ -103,7 +110,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "stop",
-        "check embedding.base_url: it should end in /v1, and /embeddings should exist below it",
+        "check embedding.base_url (most end in /v1, and /embeddings should exist below it) and embedding.model",
         statuses=frozenset([404, 405, 301, 302, 307, 308]),
     ),
     Rule("configure", "lower limits.texts_per_request", phrases=("batch size is invalid",)),
@@ -150,6 +157,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("refuse", _TEXT, UNEXPLAINED, statuses=frozenset([400, 415, 422])),
 )
+"""What ends every list of rules."""
+
+RULES: tuple[Rule, ...] = (*_DASHSCOPE, *COMMON)
+"""DashScope's, whichever API."""
+
+STATUS_RULES: tuple[Rule, ...] = tuple(rule.by_status() for rule in COMMON if rule.statuses)
+"""For a provider that documents nothing but statuses, as iFlytek MaaS: its words decide nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +189,24 @@ def read_refusal(status: int, body: object, request_id: str = "") -> Refusal:
         return Refusal(status, "", " ".join(str(body or "").split())[:200], request_id)
     inner = body.get("error")
     fields: dict[str, Any] = inner if isinstance(inner, dict) else body
-    message = inner if isinstance(inner, str) else fields.get("message")
+    message = inner if isinstance(inner, str) else fields.get("message") or _detail(fields.get("detail"))
+    code = fields.get("code")
     found_id = request_id or body.get("request_id") or body.get("id") or ""
-    return Refusal(status, str(fields.get("code") or ""), str(message or "")[:500], str(found_id))
+    # vLLM and TEI repeat the status as the code.
+    return Refusal(status, "" if code in (None, status, str(status)) else str(code), str(message)[:500], str(found_id))
+
+
+def _detail(detail: object) -> str:
+    """What a FastAPI server says: a text, or a list of what its validation found."""
+    found = detail if isinstance(detail, list) else [detail]
+    return "; ".join(str(one.get("msg", one) if isinstance(one, dict) else one) for one in found if one)
 
 
 def is_refusal(answer: dict[str, Any]) -> bool:
-    """Whether an answer with status 200 carries an error all the same."""
-    return "data" not in answer and bool(answer.get("error") or (answer.get("code") and answer.get("message")))
+    """Whether an answer with status 200, of either API, carries an error all the same."""
+    if answer.get("data") or answer.get("output"):
+        return False
+    return bool(answer.get("error") or (answer.get("code") and answer.get("message")))
 
 
 def translate(

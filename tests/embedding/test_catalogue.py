@@ -2,14 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.embedding.catalogue import (
-    choose_dimensions,
-    embedding_space,
-    endpoint_url,
-    find_model,
-    known_models,
-    official_endpoint,
-)
+from tasks.embedding.addresses import embedding_space, endpoint_url, official_endpoint
+from tasks.embedding.catalogue import choose_dimensions, find_model, known_models
 from tasks.errors import ConfigurationError
 
 BEIJING = "https://dashscope.aliyuncs.com/compatible-mode/v1"
