@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tasks.embedding.rerank_catalogue import RerankSpec
-from tasks.embedding.translate import RULES, Rule
 
 READ_TIMEOUT_S = 30.0
 """Somebody is waiting for the answer."""
@@ -60,13 +59,12 @@ def make_reranker(
     count: Callable[[str], int] | None = None,
     timeout_s: float = READ_TIMEOUT_S,
     max_connections: int = 8,
-    rules: Sequence[Rule] = RULES,
 ) -> Reranker:
     """A reranker for the model at `base_url`, which is as `rerank_url` takes or gives it.
 
     `count` gives the tokens of a text by the model's tokenizer (`spec.tokenizer`); without it a text's UTF-8 bytes are
-    taken, of which no tokenizer makes more tokens, so that more is cut and split than need be. `rules` say what the
-    provider's refusals mean. Raises ConfigurationError for an address, a key or an instruction that cannot be right.
+    taken, of which no tokenizer makes more tokens, so that more is cut and split than need be.
+    Raises ConfigurationError for an address, a key or an instruction that cannot be right.
     """
     from tasks.embedding.rerank_client import HttpReranker
 
@@ -78,5 +76,4 @@ def make_reranker(
         count=count,
         timeout_s=timeout_s,
         max_connections=max_connections,
-        rules=rules,
     )

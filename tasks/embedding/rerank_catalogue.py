@@ -1,14 +1,11 @@
 """What each reranker takes and costs, read from `configs/models.toml`, and where it is reached."""
 
-import tomllib
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import cache
-from importlib.resources import files
-from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.embedding.catalogue import find_model
+from tasks.embedding.addresses import official_endpoint, provider_url
+from tasks.embedding.providers import find_provider, models_toml, unknown
 from tasks.errors import ConfigurationError
 
 _ANY = "*"
@@ -18,6 +15,7 @@ _DASHSCOPE_PATHS = {
 }
 # What may follow a host of DashScope, or a gateway to it, in an address that somebody has: reranking is beside it.
 _DASHSCOPE_ROOTS = (*_DASHSCOPE_PATHS.values(), "/compatible-api/v1", "/compatible-mode/v1", "/api/v1", "/v1")
+_OWN_PATHS = ("/rerank", "/reranks")  # what ends in these is the whole address, of a gateway perhaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,62 +62,51 @@ def find_reranker(provider: str, model: str, *, api: str = "compatible") -> Rera
     named = {entry.spec.name: entry for entry in offered}
     found = named.get(model or offered[0].spec.name)
     if found is None:
-        near = get_close_matches(model, named, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(named)}"
-        message = f"rerank.model of provider {provider} is {model!r}, which is not known; {hint}"
-        raise ConfigurationError(message)
+        raise ConfigurationError(unknown(f"rerank.model of provider {provider}", model, list(named)))
     if api not in found.apis:
         message = f'{found.spec.name} has no {api} API; set rerank.api = "{found.apis[0]}"'
         raise ConfigurationError(message)
     return replace(found.spec, api=api)
 
 
-def rerank_url(spec: RerankSpec, *, base_url: str = "", embedding_base_url: str = "") -> str:
+def rerank_url(spec: RerankSpec, *, base_url: str = "", embedding_base_url: str = "", region: str = "") -> str:
     """The URL that requests go to.
 
     `base_url` comes first, `embedding_base_url` is where the same provider's embeddings are, and with neither it is the
-    provider's own default address. For dashscope each is a host, alone or with any of its roots
-    (`/compatible-mode/v1`, `/v1`, `/api/v1`): reranking is beside them. For the others each ends in `/v1`, to which
-    `/rerank` is added, or is the whole address and ends in `/rerank`, as of a server that has it elsewhere (TEI:
-    `http://HOST/rerank`).
+    provider's own address in `region` ("" for its first). For dashscope each is a host, alone or with any of its roots
+    (`/compatible-mode/v1`, `/v1`, `/api/v1`): reranking is beside them. For the others it is a root, to which `/rerank`
+    is added (`http://HOST/v1`, or `http://HOST` for a server without versions, such as TEI), or the whole address.
     Raises ConfigurationError for anything else.
     """
-    given = base_url or embedding_base_url or _own_url(spec)
+    given = base_url or embedding_base_url or provider_url(spec.provider, region)
     url = given.rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme in {"http", "https"} and parts.hostname and not parts.query:
-        if spec.provider == "dashscope":
-            return _beside(url, spec.api)
-        last = parts.path.rsplit("/", 1)[-1]
-        if last in {"rerank", "reranks"}:
-            return url
-        if last in {"v1", "v2", "v3"}:
-            return f"{url}/rerank"
-    setting = "rerank.base_url" if base_url or not embedding_base_url else "embedding.base_url"
-    message = (
-        f"{setting} is {given!r}, from which the address of {spec.name} cannot be told; set rerank.base_url to a URL "
-        "that ends in /v1 (the path /rerank is added) or in /rerank (the whole address, as of TEI: http://HOST/rerank)"
-    )
-    raise ConfigurationError(message)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        setting = "rerank.base_url" if base_url or not embedding_base_url else "embedding.base_url"
+        message = (
+            f"{setting} is {given!r}, which does not tell where {spec.name} is; set rerank.base_url to the root of its "
+            "API, such as http://HOST:8000/v1 (/rerank is added), or to the whole address, which ends in /rerank"
+        )
+        raise ConfigurationError(message)
+    if spec.provider == "dashscope":
+        return _beside(url, spec.api)
+    if parts.path.endswith(_OWN_PATHS):
+        return url
+    if not parts.path and official_endpoint(url, spec.provider):
+        url += find_provider(spec.provider).path
+    return f"{url}/rerank"
 
 
 def _beside(url: str, api: str) -> str:
     root = next((url.removesuffix(known) for known in _DASHSCOPE_ROOTS if url.endswith(known)), url)
-    if root == url and url.endswith(("/rerank", "/reranks")):
-        return url  # a gateway's own path
-    return root + _DASHSCOPE_PATHS[api]
-
-
-def _own_url(spec: RerankSpec) -> str:
-    return "" if spec.provider == "openai" else find_model(spec.provider, "").base_url
+    return url if root == url and url.endswith(_OWN_PATHS) else root + _DASHSCOPE_PATHS[api]
 
 
 @cache
 def _entries() -> tuple[_Entry, ...]:
-    data: dict[str, Any] = tomllib.loads(files("configs").joinpath("models.toml").read_text(encoding="utf-8"))
     figures = {field.name for field in fields(RerankSpec)} - {"provider", "api", "name"}
     entries = []
-    for given in data["reranker"]:
+    for given in models_toml()["reranker"]:
         unsourced = ({"apis"} | figures) - given["source"].keys()
         if unsourced:
             named = f"reranker {given['name']} of {given['provider']}"

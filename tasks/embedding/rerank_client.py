@@ -11,8 +11,8 @@ from tasks.embedding.rerank_catalogue import RerankSpec, rerank_url
 from tasks.embedding.rerank_contest import Room, contest
 from tasks.embedding.rerank_dialects import Question, decode, dialect_of, in_order, prove_ranking
 from tasks.embedding.rerank_fitting import Count, Fitted, fit
-from tasks.embedding.rerank_refusals import KEY_SETTING, rules_for_reranking
-from tasks.embedding.translate import Rule, is_refusal
+from tasks.embedding.rerank_refusals import KEY_SETTING, rerank_rules
+from tasks.embedding.translate import is_refusal
 from tasks.errors import ConfigurationError, TextsRefused
 
 
@@ -40,7 +40,6 @@ class HttpReranker:
         count: Count | None,
         timeout_s: float,
         max_connections: int,
-        rules: Sequence[Rule],
     ) -> None:
         url = rerank_url(spec, base_url=base_url)
         asked = f"{spec.name} at {url}"
@@ -63,7 +62,7 @@ class HttpReranker:
             asked=asked,
             url_setting="rerank.base_url",
             key_setting=KEY_SETTING,
-            rules=rules_for_reranking(rules),
+            rules=rerank_rules(spec.provider),
             timeout_s=timeout_s,
             max_connections=max_connections,
         )

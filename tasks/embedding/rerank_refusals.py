@@ -1,12 +1,16 @@
-"""What a refusal means when the texts are a question and what was found, so that a chunk's remedies do not fit."""
+"""What a refusal means when the texts are a question and what was found: the remedies for chunks do not fit there.
 
-from collections.abc import Sequence
+Sources: those of `translate` and `server_rules`.
+"""
+
 from dataclasses import replace
 
-from tasks.embedding.translate import Rule
+from tasks.embedding.server_rules import SERVER_RULES
+from tasks.embedding.translate import RULES, STATUS_RULES, Rule
 
 KEY_SETTING = "rerank.api_key_env (empty: embedding.api_key_env)"
 
+_BY_PROVIDER = {"dashscope": RULES, "iflytek": STATUS_RULES, "openai": SERVER_RULES}
 _REMEDY = 'search without reranking (rerank.provider = "none"), or for something else'
 
 # Before the provider's own rules: what every kind of server says, and what the user can do about it here.
@@ -19,13 +23,16 @@ _FIRST = (
     ),
     Rule(
         "stop",
-        "check rerank.model and rerank.api; what is at this address does not offer this model",
+        "check rerank.model and rerank.api; what is at this address does not rerank with this model",
         codes=frozenset(["modelnotfound", "model_not_found", "model_not_supported"]),
-        phrases=("unsupported model", "model not exist", "invalid model", "does not exist"),
+        phrases=(
+            *("unsupported model", "model not exist"),  # DashScope
+            *("` does not exist", "invalid model", "model not found"),  # vLLM, Infinity, Xinference
+        ),
     ),
     Rule(
         "stop",
-        "check rerank.base_url: /v1/rerank for most servers, /rerank for TEI",
+        "check rerank.base_url: /rerank should exist below it, and TEI has it below its host's own root, not below /v1",
         statuses=frozenset([404, 405, 301, 302, 307, 308]),
     ),
     Rule(
@@ -33,12 +40,10 @@ _FIRST = (
         "cut smaller chunks (chunking.max_tokens), or use a model that reads more",
         "text_too_long",
         phrases=(
-            *(
-                "range of input length should be",
-                "maximum context length",
-                "must have less than",
-            ),  # DashScope, vLLM, TEI
-            "too large to process",  # llama.cpp, with a status of 500
+            "range of input length should be",  # DashScope
+            *("maximum context length", "maximum model length", "maximum input length"),  # vLLM
+            "must have less than",  # TEI, as 413 or 422
+            *("too large to process", "exceeds the available context size"),  # llama.cpp, as 500: waiting heals nothing
         ),
     ),
     Rule(
@@ -46,13 +51,14 @@ _FIRST = (
         "set search.top_k lower",
         "request_too_large",
         codes=frozenset(["badrequest.toolarge"]),
-        phrases=("batch size",),
+        phrases=("batch size", "array too long", "list should have at most"),  # TEI and DashScope; Infinity
         statuses=frozenset([413]),
     ),
-    Rule("wait", "the server cannot compute it now", statuses=frozenset([424])),  # TEI, when its model fails
+    Rule("wait", "the server could not compute it now", statuses=frozenset([424])),  # TEI, when its model fails
 )
 
 
-def rules_for_reranking(rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    """The provider's `rules` in the words of a search."""
-    return (*_FIRST, *(replace(rule, remedy=_REMEDY) if rule.verdict == "refuse" else rule for rule in rules))
+def rerank_rules(provider: str) -> tuple[Rule, ...]:
+    """What the refusals of the provider's reranking mean, in the words of a search."""
+    own = _BY_PROVIDER[provider]
+    return (*_FIRST, *(replace(rule, remedy=_REMEDY) if rule.verdict == "refuse" else rule for rule in own))
