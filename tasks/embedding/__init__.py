@@ -7,7 +7,7 @@ the provider is in `configs/models.toml` (figures) and `translate` (error codes)
 from tasks.embedding.addresses import embedding_space, endpoint_url, native_url, official_endpoint, provider_url
 from tasks.embedding.bill import Budget, Tally, cost_cny
 from tasks.embedding.catalogue import ModelSpec, choose_dimensions, find_model, known_models
-from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, make_client
+from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, make_client, probe
 from tasks.embedding.clock import Clock, LoopClock
 from tasks.embedding.dispatcher import Dispatcher
 from tasks.embedding.estimate import Estimate, Estimator
@@ -51,7 +51,10 @@ __all__ = [
     "known_models",
     "make_client",
     "make_reranker",
+    "native_url",
     "official_endpoint",
     "pack_requests",
+    "probe",
+    "provider_url",
     "rerank_url",
 ]

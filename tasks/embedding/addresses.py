@@ -20,7 +20,7 @@ def provider_url(provider: str, region: str = "") -> str:
 
 
 def official_endpoint(base_url: str, provider: str = "") -> bool:
-    """Whether `base_url` is at one of the hosts of `provider`, or of any if that is ""; "" stands for the default one."""
+    """Whether `base_url` is at one of the hosts of `provider` ("": of any); "" stands for the default one."""
     known = [find_provider(provider)] if provider else list(all_providers().values())
     return not base_url or any(one.region_of(base_url) is not None for one in known)
 
@@ -34,7 +34,9 @@ def endpoint_url(spec: ModelSpec, base_url: str) -> str:
     """
     if not base_url:
         if not spec.base_url:
-            message = f"provider {spec.provider} needs embedding.base_url: where its API is, such as http://HOST:8000/v1"
+            message = (
+                f"provider {spec.provider} needs embedding.base_url: where its API is, such as http://HOST:8000/v1"
+            )
             raise ConfigurationError(message)
         return spec.base_url
     url = base_url.rstrip("/")
@@ -56,8 +58,8 @@ def endpoint_url(spec: ModelSpec, base_url: str) -> str:
 def native_url(spec: ModelSpec, base_url: str) -> str:
     """The root of DashScope's native API, `https://HOST/api/v1`, beside what `base_url` names.
 
-    `base_url` is as `endpoint_url` takes it, or is the root itself. Of a host that is not official, with a path that ends
-    in `/v1`, the native API is taken to be below the host's own root. Raises ConfigurationError for anything else.
+    `base_url` is as `endpoint_url` takes it, or is the root itself. Of a host that is not official, with a path that
+    ends in `/v1`, the native API is taken to be below the host's own root. Raises ConfigurationError for anything else.
 
     >>> from tasks.embedding.catalogue import find_model
     >>> native_url(find_model("dashscope", "text-embedding-v4"), "https://gateway/dashscope/compatible-mode/v1")
@@ -74,8 +76,8 @@ def native_url(spec: ModelSpec, base_url: str) -> str:
         if parts.path.rsplit("/", 1)[-1] == "v1" or (not parts.path and official_endpoint(url, spec.provider)):
             return f"{parts.scheme}://{parts.netloc}{_NATIVE_ROOT}"
     message = (
-        f"embedding.base_url is {base_url!r}; expected the root of the native API, which ends in {_NATIVE_ROOT}, or a URL "
-        "that ends in /compatible-mode/v1, beside which it is"
+        f"embedding.base_url is {base_url!r}; expected the root of the native API, which ends in {_NATIVE_ROOT}, or a "
+        "URL that ends in /compatible-mode/v1, beside which it is"
     )
     raise ConfigurationError(message)
 

@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks.embedding.addresses import endpoint_url
+from tasks.embedding.addresses import endpoint_url, native_url
 from tasks.embedding.catalogue import ModelSpec, choose_dimensions
-from tasks.errors import ConfigurationError, ProviderUnavailable, ResponseUnproven
+from tasks.errors import ConfigurationError, ProviderUnavailable, ResponseUnproven, TextsRefused, Transient
 
 Vectors = npt.NDArray[np.float32]
 
@@ -19,11 +19,15 @@ READ_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingResponse:
-    """A proven answer. `vectors`: float32, shape (n_texts, dim), row i belongs to texts[i]; `billed_tokens` of all."""
+    """A proven answer. `vectors`: float32, shape (n_texts, dim), row i belongs to texts[i]; `billed_tokens` of all.
+
+    `sparse`, where it was asked for, holds one sparse vector a text, as `records.sparse_bytes` makes them.
+    """
 
     vectors: Vectors
     billed_tokens: int
     request_id: str
+    sparse: tuple[bytes, ...] | None = None
 
 
 class Unreachable(ProviderUnavailable):
@@ -63,31 +67,83 @@ def make_client(
     base_url: str = "",
     api_key: str = "",
     dimensions: int | None = None,
+    api: str = "compatible",
+    text_type: str = "",
+    instruct: str = "",
+    sparse: bool = False,
+    ask_dimensions: str = "auto",
     timeout_s: float = READ_TIMEOUT_S,
     max_connections: int = 100,
 ) -> EmbeddingClient:
     """A client for the model's provider.
 
-    `base_url` as `endpoint_url` takes it; `dimensions` None is the model's default; `timeout_s` is how long an answer
-    may stay silent. Raises ConfigurationError for a base URL, key or number of dimensions that cannot be right.
+    `base_url` as `endpoint_url`, or for `api` "native" `native_url`, takes it; `dimensions` None is the model's
+    default; `timeout_s` is how long an answer may stay silent. `text_type` is the native API's, "" for "document".
+    `instruct` is a parameter there, and goes before the texts for iflytek and openai; it is for queries. With `sparse`
+    every answer has sparse vectors too. Raises ConfigurationError for what cannot be right: a base URL, a key, a number
+    of dimensions, or something the model or this API of it has not.
     """
     chosen = choose_dimensions(spec, dimensions)
-    match spec.provider:
-        case "local":
-            from tasks.embedding.local import LocalClient
+    native = spec.provider == "dashscope" and api == "native"
+    if api == "native" and not native:
+        message = f'embedding.api = "native" is DashScope\'s; provider {spec.provider} has only "compatible"'
+        raise ConfigurationError(message)
+    if sparse and not native and spec.provider != "local":
+        message = (
+            f"{spec.name} of provider {spec.provider} gives no sparse vectors over this API; use DashScope's with "
+            'embedding.api = "native", or milvus.hybrid = "bm25" or "none"'
+        )
+        raise ConfigurationError(message)
+    if instruct and spec.provider in {"local", "dashscope"} and not native:
+        why = "the native API does: embedding.api" if spec.provider == "dashscope" else "use another provider for that"
+        message = f"provider {spec.provider} takes no instructions here ({why}); leave instruct empty"
+        raise ConfigurationError(message)
+    if spec.provider == "local":
+        from tasks.embedding.local import LocalClient
 
-            return LocalClient(dimensions=chosen)
-        case "dashscope":
-            from tasks.embedding.dashscope import DashScopeClient
+        return LocalClient(dimensions=chosen, sparse=sparse)
+    if native:
+        from tasks.embedding.native import NativeClient
 
-            return DashScopeClient(
-                spec,
-                base_url=endpoint_url(spec, base_url),
-                api_key=api_key,
-                dimensions=chosen,
-                timeout_s=timeout_s,
-                max_connections=max_connections,
-            )
-        case _:
-            message = f"embedding.provider {spec.provider!r} has no client; use dashscope or local"
-            raise ConfigurationError(message)
+        return NativeClient(
+            spec,
+            root_url=native_url(spec, base_url),
+            api_key=api_key,
+            dimensions=chosen,
+            text_type=text_type or "document",
+            instruct=instruct,
+            sparse=sparse,
+            ask_dimensions=ask_dimensions,
+            timeout_s=timeout_s,
+            max_connections=max_connections,
+        )
+    from tasks.embedding.compatible import CompatibleClient
+
+    return CompatibleClient(
+        spec,
+        base_url=endpoint_url(spec, base_url),
+        api_key=api_key,
+        dimensions=chosen,
+        instruct=instruct,
+        ask_dimensions=ask_dimensions,
+        timeout_s=timeout_s,
+        max_connections=max_connections,
+    )
+
+
+async def probe(client: EmbeddingClient) -> None:
+    """Embed one word, to learn before anything is made whether key, model and dimensions are right.
+
+    A provider that is busy or not up yet says nothing of them, and is let pass: a run waits for it.
+
+    Raises:
+        ConfigurationError: vectors of another length, or not even one word is taken.
+        ProviderStopped: what waiting cannot heal, as a wrong key or an unknown model.
+    """
+    try:
+        await client.embed(["millrace"])
+    except Transient:
+        return
+    except TextsRefused as refusal:
+        message = f"not even one word is embedded: {refusal}; check embedding.model and embedding.base_url"
+        raise ConfigurationError(message) from refusal

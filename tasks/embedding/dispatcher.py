@@ -207,7 +207,7 @@ class Dispatcher:
             return
         counted = [purchase.item.tokens for purchase in request.purchases]
         keys = [purchase.item.key for purchase in request.purchases]
-        await self._store.append(keys, answer.vectors, apportion(answer.billed_tokens, counted))
+        await self._store.append(keys, answer.vectors, apportion(answer.billed_tokens, counted), answer.sparse)
         self.tally.texts_bought += len(counted)
         self.tally.tokens_counted += request.tokens
         self.tally.tokens_of_bought += answer.billed_tokens

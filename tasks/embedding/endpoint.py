@@ -66,9 +66,10 @@ class Endpoint:
         self._url_setting = url_setting
         self._rules = rules
         self._timeout_s = timeout_s
+        # Among the client's default headers the SDK would not see it.
+        self._options = openai.RequestOptions(headers={} if api_key.strip() else {"Authorization": openai.omit})
         self._openai = openai.AsyncOpenAI(
             api_key=api_key.strip() or "none",  # the SDK refuses to go without
-            default_headers=None if api_key.strip() else {"Authorization": openai.omit},  # type: ignore[dict-item]
             base_url=url,
             max_retries=0,
             http_client=httpx2.AsyncClient(
@@ -86,7 +87,9 @@ class Endpoint:
     async def post(self, body: Mapping[str, object]) -> Answer:
         """The answer to one request, tried once. Raises as `EmbeddingClient.embed`, but for ResponseUnproven."""
         try:
-            response = await self._openai.post(self._url, body=dict(body), cast_to=httpx2.Response)
+            response = await self._openai.post(
+                self._url, body=dict(body), cast_to=httpx2.Response, options=self._options
+            )
         except openai.APIStatusError as error:
             raise self._refused(error) from None
         except openai.APIConnectionError as error:

@@ -9,6 +9,7 @@ machine: the weights below are part of the model's name, so a change to any of t
 import asyncio
 import math
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import regex  # type: ignore[import-untyped]
 
 from tasks.embedding.client import EmbeddingResponse, Vectors
 from tasks.errors import TextsRefused
+from tasks.records import sparse_bytes
 
 Feature = tuple[str, float]
 
@@ -57,8 +59,10 @@ _FUNCTION_CHARACTERS = frozenset(
 class LocalClient:
     """The lexical embedding behind the interface of a provider; one thread computes, so the event loop stays free."""
 
-    def __init__(self, *, dimensions: int) -> None:
+    def __init__(self, *, dimensions: int, sparse: bool = False) -> None:
+        """With `sparse` the features themselves come too, before they are folded."""
         self._dimensions = dimensions
+        self._sparse = sparse
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-embedding")
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
@@ -69,7 +73,8 @@ class LocalClient:
             )
         loop = asyncio.get_running_loop()
         vectors = await loop.run_in_executor(self._thread, lexical_vectors, list(texts), self._dimensions)
-        return EmbeddingResponse(vectors, billed_tokens=0, request_id="")
+        sparse = await loop.run_in_executor(self._thread, sparse_vectors, list(texts)) if self._sparse else None
+        return EmbeddingResponse(vectors, billed_tokens=0, request_id="", sparse=sparse)
 
     async def close(self) -> None:
         """Let the thread end."""
@@ -92,6 +97,21 @@ def lexical_vectors(texts: Sequence[str], dimensions: int) -> Vectors:
         norms[row] = 1.0
     vectors /= norms[:, np.newaxis]
     return vectors
+
+
+def sparse_vectors(texts: Sequence[str]) -> tuple[bytes, ...]:
+    """Each text's features as a sparse vector of length 1: index a hash of the feature, value its weight.
+
+    Over 32 bits next to no two features meet, so a token that only one passage has finds that passage.
+    """
+    return tuple(_sparse(features(text)) for text in texts)
+
+
+def _sparse(found: list[Feature]) -> bytes:
+    weights = np.array([weight for _, weight in found])
+    # Milvus keeps the highest index for itself.
+    indices = [zlib.crc32(name.encode()) % 0xFFFF_FFFF for name, _ in found]
+    return sparse_bytes(indices, (weights / np.linalg.norm(weights)).tolist())
 
 
 def features(text: str) -> list[Feature]:

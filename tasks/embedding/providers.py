@@ -27,7 +27,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider; `path` is where the OpenAI-compatible API is on its hosts. One without regions has no host of its own."""
+    """A provider; on its hosts the compatible API is at `path`. One without regions has no host of its own."""
 
     name: str
     path: str

@@ -25,8 +25,13 @@ class TextItem:
 class VectorSink(Protocol):
     """Where vectors become durable."""
 
-    async def append(self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int]) -> None:
-        """Return when row i of `vectors`, billed `tokens[i]` and belonging to `keys[i]`, is on disk."""
+    async def append(
+        self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int], sparse: Sequence[bytes] | None = None
+    ) -> None:
+        """Return when row i of `vectors`, billed `tokens[i]` and belonging to `keys[i]`, is on disk.
+
+        So is `sparse[i]`, where the space has sparse vectors.
+        """
         ...
 
 

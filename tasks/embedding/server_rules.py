@@ -1,4 +1,4 @@
-"""What the refusals of OpenAI and of servers that speak its embeddings API mean: vLLM, TEI, Ollama, llama.cpp, Infinity.
+"""What the refusals of OpenAI, and of servers that speak its API, mean: vLLM, TEI, Ollama, llama.cpp, Infinity.
 
 Sources, read 2026-11: OpenAI's error-code and rate-limit guides and bodies quoted in langchain-ai/langchain#31227 and
 #7343; vllm-project/vllm#19798 (too long), #16331 and #15465 (dimensions); the validation and the statuses of
@@ -27,7 +27,7 @@ SERVER_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "stop",
-        "the server does not make embeddings with this model; start it as an embedding server, or check embedding.model",
+        "the server makes no embeddings with this model; start it as an embedding server, or check embedding.model",
         # vLLM; llama.cpp; Ollama.
         phrases=("does not support embeddings",),
     ),
@@ -40,7 +40,7 @@ SERVER_RULES: tuple[Rule, ...] = (
     Rule(
         "configure",
         'set embedding.ask_dimensions = "never" and embedding.dimensions to the length that the model itself has; vLLM '
-        "shortens the vectors of a model that can be only when it is started with --hf-overrides '{\"is_matryoshka\": true}'",
+        "shortens vectors only when it is started with --hf-overrides '{\"is_matryoshka\": true}'",
         phrases=("matryoshka", "not support specifying dimensions", "dimensions is currently not supported"),
     ),
     Rule(

@@ -54,8 +54,8 @@ UNEXPLAINED = "refused_by_provider"
 """The reject reason of a refusal that does not say what is wrong."""
 _TEXT = "the chunk is left out; look at it in its document"
 
-# Of a list of rules the first that fits decides. So money comes before rate: some 429s mean an empty account, and no wait
-# heals them. And codes that name a limit come before the bare status 429.
+# Of a list of rules the first that fits decides. So money comes before rate: some 429s mean an empty account, and no
+# wait heals them. And codes that name a limit come before the bare status 429.
 _DASHSCOPE: tuple[Rule, ...] = (
     Rule(
         "stop",

@@ -73,7 +73,9 @@ class FakeSink:
     rows: dict[bytes, tuple[list[float], int]] = field(default_factory=dict)
     error: Exception | None = None
 
-    async def append(self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int]) -> None:
+    async def append(
+        self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int], sparse: Sequence[bytes] | None = None
+    ) -> None:
         assert len(keys) == len(vectors) == len(tokens)
         await asyncio.sleep(self.fsync_s)
         if self.error is not None:

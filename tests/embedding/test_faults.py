@@ -35,7 +35,9 @@ class Rows:
         self.vectors: dict[bytes, Vectors] = {}
         self.tokens: dict[bytes, int] = {}
 
-    async def append(self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int]) -> None:
+    async def append(
+        self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int], sparse: Sequence[bytes] | None = None
+    ) -> None:
         for key, vector, billed in zip(keys, vectors, tokens, strict=True):
             assert key not in self.vectors
             self.vectors[key], self.tokens[key] = vector.copy(), billed

@@ -1,0 +1,87 @@
+"""DashScope's native embeddings API: text types, instructions and sparse vectors, which the compatible one has not.
+
+Source: Model Studio, text embedding: synchronous API reference (help.aliyun.com), read 2026-11; recorded bodies in
+cnblogs/dashscope-sdk.
+"""
+
+from collections.abc import Sequence
+
+from tasks.embedding.catalogue import ModelSpec
+from tasks.embedding.client import READ_TIMEOUT_S, EmbeddingResponse
+from tasks.embedding.compatible import asks_dimensions, require_key
+from tasks.embedding.endpoint import Endpoint
+from tasks.embedding.proof import decode, prove_native
+from tasks.embedding.translate import is_refusal
+from tasks.errors import ConfigurationError
+
+PATH = "/services/embeddings/text-embedding/text-embedding"
+
+
+class NativeClient:
+    """Embeddings of one model with one key; implements `EmbeddingClient`. `root_url` as `native_url` gives it."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        root_url: str,
+        api_key: str,
+        dimensions: int,
+        text_type: str = "document",
+        instruct: str = "",
+        sparse: bool = False,
+        ask_dimensions: str = "auto",
+        timeout_s: float = READ_TIMEOUT_S,
+        max_connections: int = 100,
+    ) -> None:
+        asked = f"{spec.name} at {root_url}"
+        require_key(asked, api_key)
+        check_native(spec, text_type=text_type, instruct=instruct, sparse=sparse)
+        self._dimensions = dimensions
+        self._sparse = sparse
+        parameters: dict[str, object] = {"text_type": text_type}
+        # The compatible API calls it `dimensions`.
+        if asks_dimensions(spec, dimensions, ask_dimensions, always=True):
+            parameters["dimension"] = dimensions
+        if instruct:
+            parameters["instruct"] = instruct
+        if sparse:
+            parameters["output_type"] = "dense&sparse"
+        self._constant: dict[str, object] = {"model": spec.name, "parameters": parameters}
+        self._endpoint = Endpoint(
+            root_url + PATH, api_key=api_key, asked=asked, timeout_s=timeout_s, max_connections=max_connections
+        )
+
+    async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
+        """The vectors of `texts`, from one request that is tried once. Raises as `EmbeddingClient.embed`."""
+        answer = await self._endpoint.post({**self._constant, "input": {"texts": list(texts)}})
+        body = decode(answer.body)
+        if is_refusal(body):
+            raise self._endpoint.refusal(answer, body)
+        return prove_native(
+            body,
+            texts=len(texts),
+            dimensions=self._dimensions,
+            sparse=self._sparse,
+            request_id=answer.request_id,
+        )
+
+    async def close(self) -> None:
+        """Close every connection; requests under way fail."""
+        await self._endpoint.close()
+
+    def __repr__(self) -> str:
+        return f"NativeClient({self._endpoint.asked}, dimensions={self._dimensions}, api_key=***)"
+
+
+def check_native(spec: ModelSpec, *, text_type: str, instruct: str, sparse: bool, section: str = "embedding") -> None:
+    """Raise ConfigurationError for what the model's native API does not take; `section` is where it is set."""
+    if instruct and text_type != "query":
+        message = f'{section}.instruct needs {section}.text_type = "query"; documents take no instruction'
+        raise ConfigurationError(message)
+    if instruct and not spec.instruct:
+        message = f"{section}.instruct is set, but {spec.name} takes no instructions; use text-embedding-v4"
+        raise ConfigurationError(message)
+    if sparse and not spec.sparse:
+        message = f"{spec.name} gives no sparse vectors; use text-embedding-v4 or v3, or milvus.hybrid = bm25 or none"
+        raise ConfigurationError(message)
