@@ -88,7 +88,9 @@ def find_model(
     fallback = next((entry.spec for entry in entries if entry.spec.name == _ANY), None)
     if not model:
         if fallback is not None:
-            what = "the id of your service" if provider == "iflytek" else "the name under which the server has the model"
+            what = (
+                "the id of your service" if provider == "iflytek" else "the name under which the server has the model"
+            )
             message = f"embedding.model is empty; provider {provider} needs it: {what}"
             raise ConfigurationError(message)
         model = known_models(provider)[0]
