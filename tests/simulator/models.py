@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import sys
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-Quota = Literal["embeddings", "rerank"]
+Quota = Literal["embeddings", "rerank", "iflytek", "openai"]
 """Which limits of the settings a model is sold under."""
 Endpoint = Literal["compatible", "native"]
+
+LEAST_DIMENSIONS = 32
+"""To which models of the Qwen3-Embedding family shorten their vectors, at the least."""
+UNLIMITED = sys.maxsize
 
 
 class Model(BaseModel):
@@ -29,6 +34,28 @@ class Model(BaseModel):
     takes_instruct: bool = False
     """On the native endpoint."""
     quota: Quota = "embeddings"
+
+    @classmethod
+    def of_one_length(
+        cls,
+        name: str,
+        dimensions: int,
+        *,
+        texts_per_request: int = UNLIMITED,
+        tokens_per_text: int = UNLIMITED,
+        end_tokens: int = 1,
+        quota: Quota,
+    ) -> Self:
+        """A model as one request uses it, where the endpoint itself has looked at the dimensions asked for."""
+        return cls(
+            name=name,
+            dimensions=(dimensions,),
+            default_dimensions=dimensions,
+            texts_per_request=texts_per_request,
+            tokens_per_text=tokens_per_text,
+            end_tokens=end_tokens,
+            quota=quota,
+        )
 
     @property
     def short_name(self) -> str:
@@ -79,7 +106,7 @@ class RerankModel(BaseModel):
     documents_per_request: int = 500
     tokens_per_text: int = 4000
     """Of the query and of each document; the rest is cut off without a word."""
-    tokens_per_request: int
+    tokens_per_request: int = UNLIMITED
     """The query's tokens, once for each document, and those of the documents."""
     end_tokens: int = 0
     """Tokens billed beyond its own for the query and for each document."""

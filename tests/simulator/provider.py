@@ -193,7 +193,7 @@ class Provider:
         limit = await self._limit_hit(job, wait_timeout_s)
         if limit is not None:
             self.books.throttle(limit)
-            raise Refused(REASON_OF_LIMIT[limit])
+            raise Refused(REASON_OF_LIMIT[limit], **job.details)
         self._answers += 1
         fault = fault_of(self.settings.faults, self._answers, self.clock.now() - self._started_at)
         if fault is not None:
@@ -254,6 +254,10 @@ class Provider:
                 return self.settings.limits
             case "rerank":
                 return self.settings.rerank.limits
+            case "iflytek":
+                return self.settings.iflytek.limits
+            case "openai":
+                return self.settings.openai.limits
 
     async def _take_time(self) -> None:
         latency = self.settings.latency

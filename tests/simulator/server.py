@@ -25,6 +25,7 @@ from tests.simulator.clock import Clock
 from tests.simulator.compatible import CompatibleEmbeddings
 from tests.simulator.dashscope_rerank import CompatibleRerank, NativeRerank
 from tests.simulator.dialect import Dialect
+from tests.simulator.iflytek import IflytekEmbeddings, IflytekRerank
 from tests.simulator.native import NativeEmbeddings
 from tests.simulator.provider import Provider
 from tests.simulator.refusals import Reason, Refused
@@ -42,6 +43,7 @@ class Simulator:
         dialects: list[Dialect[Any]] = [
             self._compatible,
             *(kind(self._provider) for kind in (NativeEmbeddings, CompatibleRerank, NativeRerank)),
+            *(kind(self._provider) for kind in (IflytekEmbeddings, IflytekRerank)),
         ]
         self._dialects = {route: dialect for dialect in dialects for route in dialect.routes}
         self._server: asyncio.Server | None = None
@@ -83,6 +85,11 @@ class Simulator:
     def rerank_url(self) -> str:
         """The root of DashScope's compatible rerank: `http://127.0.0.1:PORT/compatible-api/v1`."""
         return f"{self.root_url}/compatible-api/v1"
+
+    @property
+    def iflytek_url(self) -> str:
+        """The root of iFlytek's API: `http://127.0.0.1:PORT/iflytek/v1`."""
+        return f"{self.root_url}/iflytek/v1"
 
     def change(self, patch: Mapping[str, object]) -> None:
         """Other settings from the next request on, as `SimulatorSettings.patched`."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tests.simulator.faults import FaultRule
 from tests.simulator.limits import Limits
 from tests.simulator.models import MODELS, RERANKERS, Model, RerankModel
+from tests.simulator.openai_settings import OpenAiSettings
 
 API_KEY = "sk-simulator"
 """The key that is right unless `keys` says otherwise."""
@@ -59,6 +60,29 @@ class RerankSettings(BaseModel):
         return next((model for model in self.models if model.name == name), None)
 
 
+class IflytekSettings(BaseModel):
+    """iFlytek's MaaS. It documents no limit and no error body: each of them is a guess that can be set otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    services: Mapping[str, tuple[str, int]] = Field(
+        default_factory=lambda: {"sde0a5839": ("xop3qwen0b6embedding", 1024)}
+    )
+    """Id of a service -> name and dimensions of its model."""
+    rerank_services: Mapping[str, str] = Field(default_factory=lambda: {"s7c31fe02": "xop3qwen0b6reranker"})
+    dimensions: Literal["honour", "ignore", "refuse"] = "honour"
+    """What to do with `dimensions`; honoured from 32 to the model's own."""
+    texts_per_request: int = Field(default=16, ge=1)
+    tokens_per_text: int = Field(default=8192, ge=1)
+    documents_per_request: int = Field(default=500, ge=1)
+    template_tokens: int = Field(default=4, ge=0)
+    """Billed with each text: the documented sample bills 10 for a text of 6."""
+    error_body: Literal["empty", "text", "message"] = "empty"
+    """Nothing, the status in words, or `{"message": ...}`."""
+    limits: Limits = Limits()
+    """Of each service, as 429."""
+
+
 class SimulatorSettings(BaseModel):
     """The provider as it behaves now. `patched` gives it changed."""
 
@@ -79,6 +103,8 @@ class SimulatorSettings(BaseModel):
 
     native: NativeSettings = NativeSettings()
     rerank: RerankSettings = RerankSettings()
+    iflytek: IflytekSettings = IflytekSettings()
+    openai: OpenAiSettings = OpenAiSettings()
 
     token_offset: int = 0
     """Added to each text's bill: a tokenizer that drifted."""
