@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,12 +17,12 @@ from configs.settings import Settings
 from flows import opening
 from flows.progress import RowProgress, shown
 from flows.recording import recorded
-from flows.verify import require_dimensions
+from flows.verify import require_fitting_spaces
 from tasks.compare import Census
 from tasks.errors import CollectionError, ConfigurationError, LakeError
 from tasks.lake import Lake, new_run_id
 from tasks.milvus import Collection
-from tasks.owned import OwnedRows, Stores, Vectors, owned_rows
+from tasks.owned import OwnedRows, Stores, WithVectors, owned_rows
 from tasks.repair import ahead, delete_strangers, upsert_fit
 
 _NAMED = 20
@@ -124,7 +123,7 @@ class _Rebuilding:
         began = time.monotonic()
         progress = RowProgress("upserted", rows=self._report.rows)
         with Stores(self._lake, self._manifest, self._model.space) as stores:
-            require_dimensions(stores, self._model)
+            require_fitting_spaces(stores, self._model)
             if drop:
                 self._require_all(stores)
                 opening.drop_collection(self._target)
@@ -143,8 +142,8 @@ class _Rebuilding:
 
     def _require_all(self, stores: Stores) -> None:
         """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
-        for owned, _, there in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
-            if owned.damage or not there.all():
+        for owned, kept in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
+            if owned.damage or not kept.there.all():
                 raise LakeError(
                     f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
                     "Run `millrace verify --repair` first, or leave --drop out"
@@ -167,18 +166,17 @@ class _Rebuilding:
         """Upsert every row that the lake has whole; the documents of which it has not all rows."""
         unknown: set[str] = set()
         report = self._report
-        for owned, vectors, there in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
+        for owned, kept in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
             if owned.damage:
                 unknown |= owned.sources
                 report.lacking += [_lacking(source, "rows", owned.damage) for source in sorted(owned.sources)]
                 continue
             census.own(owned.rows["id"].to_pylist())
-            present = pa.array(there)
-            for row in owned.rows.filter(pc.invert(present)).select(["source", "id"]).to_pylist():
+            for row in kept.rows.filter(pa.array(~kept.there)).select(["source", "id"]).to_pylist():
                 why = f"its vector is not in the lake, in the space {owned.space}"
                 report.lacking.append(_lacking(row["source"], f"row {row['id']}", why))
-            rows = owned.rows.filter(present)
-            for row_id, reason in upsert_fit(collection, rows, vectors[there]):
+            rows, vectors = kept.taken(np.flatnonzero(kept.there))
+            for row_id, reason in upsert_fit(collection, rows, vectors):
                 source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
                 report.lacking.append(_lacking(source, f"row {row_id}", str(reason)))
                 report.upserted -= 1
@@ -197,12 +195,10 @@ class _Rebuilding:
             )
 
 
-def _with_vectors(
-    owned: Iterator[OwnedRows], stores: Stores
-) -> Iterator[tuple[OwnedRows, Vectors, npt.NDArray[np.bool_]]]:
-    """Each part with its vectors, and which of them the lake has."""
+def _with_vectors(owned: Iterator[OwnedRows], stores: Stores) -> Iterator[tuple[OwnedRows, WithVectors]]:
+    """Each part, and what the lake has of its rows."""
     for some in owned:
-        yield some, *stores.read(some)
+        yield some, stores.read(some)
 
 
 def _lacking(source: str, item: str, why: str) -> dict[str, str]:

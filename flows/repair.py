@@ -20,7 +20,7 @@ from flows.pipeline import Pipeline
 from flows.progress import Progress, RowProgress, shown
 from flows.recording import recorded
 from flows.report import RunReport
-from flows.verify import Inspection, new_report, require_dimensions
+from flows.verify import Inspection, new_report, require_fitting_spaces
 from tasks.compare import Comparison
 from tasks.errors import LakeError
 from tasks.lake import Lake, new_run_id
@@ -129,7 +129,7 @@ class _Mending:
 
     def _mend_vectors(self) -> None:
         with Stores(self._lake, self._lake.manifest.read(), self._model.space) as stores:
-            require_dimensions(stores, self._model)
+            require_fitting_spaces(stores, self._model)
             for store in stores.by_name.values():
                 damaged = list(store.check())
                 if damaged:
@@ -230,7 +230,7 @@ class _Mending:
                 self.done.rows_upserted.update(
                     fault
                     for position, fault in compared.faults.items()
-                    if compared.there[position] and ids[position] not in unfit
+                    if compared.lake.there[position] and ids[position] not in unfit
                 )
                 progress.done += owned.rows.num_rows
             if delete:

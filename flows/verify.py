@@ -26,6 +26,7 @@ _KIND_OF_FAULT: dict[Fault, Kind] = {
     "content": "altered_content",
     "metadata": "altered_metadata",
     "vector": "altered_vector",
+    "sparse": "altered_sparse",
     "doubled": "doubled_row",
 }
 _KIND_OF_CHANGE: dict[str, Kind] = {
@@ -61,9 +62,15 @@ def new_report(settings: Settings, *, as_json: bool) -> VerifyReport:
     return VerifyReport(settings.milvus.collection, keep=None if as_json else KEPT_FOR_PEOPLE)
 
 
-def require_dimensions(stores: Stores, model: opening.Model) -> None:
+def require_fitting_spaces(stores: Stores, model: opening.Model) -> None:
     """Raise `ConfigurationError` when the collection of the settings cannot hold what the lake has for it."""
     for store in stores.by_name.values():
+        if model.space.sparse and not store.space.sparse:
+            raise ConfigurationError(
+                f"documents of this collection are in the embedding space {store.space.name}, which has no sparse "
+                f"vectors, and the settings name {model.space.name}, which has: set milvus.hybrid and [embedding] as "
+                "they were when they were ingested, or ingest into a new collection"
+            )
         if store.space.dimensions != model.space.dimensions:
             raise ConfigurationError(
                 f"documents of this collection are in the embedding space {store.space.name}, and the settings name "
@@ -99,7 +106,7 @@ class Inspection:
         self._check_dangling_parts(manifest)
         with Stores(self._lake, manifest, self._model.space) as stores:
             self._check_vectors(stores)
-            require_dimensions(stores, self._model)
+            require_fitting_spaces(stores, self._model)
             self._compare_rows(manifest, stores)
         self._compare_sources(sources, manifest)
 
@@ -154,7 +161,7 @@ class Inspection:
             if comparison is not None:
                 self._note_part(comparison.compare(owned), lacking)
             else:
-                self._note_lacking(owned, ~stores.read(owned)[1], lacking)
+                self._note_lacking(owned, ~stores.read(owned).there, lacking)
             self._progress.done += owned.rows.num_rows
         if comparison is not None:
             self._report.rows_in_collection = comparison.census.rows
@@ -166,7 +173,7 @@ class Inspection:
             self._report.add(
                 Finding(_KIND_OF_FAULT[fault], rows["id"][position].as_py(), rows["source"][position].as_py())
             )
-        self._note_lacking(compared.owned, ~compared.there, lacking)
+        self._note_lacking(compared.owned, ~compared.lake.there, lacking)
 
     def _note_lacking(self, owned: OwnedRows, absent: npt.NDArray[np.bool_], lacking: set[bytes]) -> None:
         for position in np.flatnonzero(absent).tolist():

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.milvus import Collection, StoredRow
-from tasks.owned import OwnedRows, Stores, Vectors
-from tasks.records import JsonValue, metadata_json, row_hash, text_key
+from tasks.owned import OwnedRows, Stores, Vectors, WithVectors
+from tasks.records import SPARSE_PAIR, JsonValue, metadata_json, row_hash, text_key
 
-Fault = Literal["missing", "content", "metadata", "vector", "doubled"]
-"""What is wrong with a row: it is not there; its content, metadata or vector is not the lake's; it is there twice."""
+Fault = Literal["missing", "content", "metadata", "vector", "sparse", "doubled"]
+"""What is wrong with a row: it is not there; its content, metadata, vector or sparse vector is not the lake's; it is
+there twice."""
 
 _SERVER_TOLERANCE = 1e-6
 """Of each number of a vector. Lite gives back the very bits; an index that keeps vectors scaled may lose the last."""
@@ -28,23 +29,16 @@ _DIVIDED_BY = 16
 class Compared:
     """The rows of one part beside those of the collection.
 
-    `faults`: by row number. `there`: bool (n,), whether the lake has the row's vector; `vectors`: float32 (n,
-    dimensions), not a number where it has not.
+    `faults`: by row number. `lake`: what the lake has of the rows.
     """
 
     owned: OwnedRows
     faults: Mapping[int, Fault]
-    vectors: Vectors
-    there: npt.NDArray[np.bool_]
-
-    def lacking(self) -> list[int]:
-        """Numbers of the rows whose vector the lake lacks."""
-        return np.flatnonzero(~self.there).tolist()
+    lake: WithVectors
 
     def healing(self) -> tuple[pa.Table, Vectors]:
-        """The faulty rows as they should be, those that the lake has the vector of."""
-        positions = np.array([i for i in self.faults if self.there[i]], dtype=np.int64)
-        return self.owned.rows.take(pa.array(positions)), self.vectors[positions]
+        """The faulty rows as they should be, those that the lake has the vectors of."""
+        return self.lake.taken(np.array([i for i in self.faults if self.lake.there[i]], dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +117,22 @@ class Comparison:
         ids = rows["id"].to_pylist()
         self.census.own(ids)
         stored = {row.id: row for row in self._collection.fetch(ids, with_vectors=True)}
-        vectors, there = self._stores.read(owned)
-        same_vector = self._same_vectors([stored.get(row_id) for row_id in ids], vectors)
+        lake = self._stores.read(owned)
+        found = [stored.get(row_id) for row_id in ids]
+        same_vector, same_sparse = self._same_vectors(found, lake.vectors), self._same_sparse(found, lake.rows)
         faults: dict[int, Fault] = {}
         columns = zip(ids, rows["row_hash"].to_pylist(), rows["text_key"].to_pylist(), strict=True)
         for position, (row_id, digest, key) in enumerate(columns):
             fault = _fault(stored.get(row_id), digest, key)
             if fault is None and row_id in self._doubled:
                 fault = "doubled"
-            if fault is None and there[position] and not same_vector[position]:
+            if fault is None and lake.there[position] and not same_vector[position]:
                 fault = "vector"
+            if fault is None and lake.there[position] and not same_sparse[position]:
+                fault = "sparse"
             if fault is not None:
                 faults[position] = fault
-        return Compared(owned, faults, vectors, there)
+        return Compared(owned, faults, lake)
 
     def _same_vectors(self, stored: Sequence[StoredRow | None], vectors: Vectors) -> npt.NDArray[np.bool_]:
         """Whether each row has this vector: bool (n,); what is not there has not."""
@@ -147,6 +144,23 @@ class Comparison:
             if not same[position] and not self._collection.is_lite:
                 same[position] = np.allclose(row.vector, vectors[position], rtol=_SERVER_TOLERANCE, atol=0)
         return same
+
+    def _same_sparse(self, stored: Sequence[StoredRow | None], rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Whether each row has this sparse vector: bool (n,), all of them in a collection that takes none from rows."""
+        if self._collection.shape.hybrid != "sparse":
+            return np.ones(len(stored), np.bool_)
+        wanted = rows["sparse"].to_pylist() if "sparse" in rows.column_names else [None] * len(stored)
+        pairs = zip(stored, wanted, strict=True)
+        return np.array([row is not None and self._is_same_sparse(row.sparse, want) for row, want in pairs], np.bool_)
+
+    def _is_same_sparse(self, stored: bytes | None, wanted: bytes | None) -> bool:
+        if stored is None or wanted is None or len(stored) != len(wanted):
+            return False
+        if stored == wanted or self._collection.is_lite:
+            return stored == wanted
+        ours, theirs = np.frombuffer(wanted, SPARSE_PAIR), np.frombuffer(stored, SPARSE_PAIR)
+        close = np.allclose(theirs["value"], ours["value"], rtol=_SERVER_TOLERANCE, atol=0)
+        return bool(close and np.array_equal(theirs["index"], ours["index"]))
 
 
 def _fault(row: StoredRow | None, digest: bytes, key: bytes) -> Fault | None:

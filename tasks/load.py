@@ -17,6 +17,7 @@ from tasks.embedding import Vectors
 from tasks.errors import CollectionError, Rejected, TextsRefused
 from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
 from tasks.milvus import Collection, check_rows
+from tasks.owned import with_sparse
 from tasks.parts import Part
 from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, Reject, Stage, reject_table
 from tasks.versions import ManifestRow, Versions
@@ -102,6 +103,7 @@ class LoadStage:
     def _fit_rows(self, rows: pa.Table) -> tuple[pa.Table, Vectors, list[Reject]]:
         """The rows that a server would take, with their vectors, and why the others are not among them."""
         vectors = self._store.read(rows["text_key"].to_pylist())
+        rows = with_sparse(rows, self._store)
         unfit = dict(check_rows(rows, vectors, self._collection.shape))
         if not unfit:
             return rows, vectors, []
@@ -138,7 +140,8 @@ class LoadStage:
             if row["status"] == "rejected" and row["chunks"] and self._versions.is_doubted(row["source"]):
                 kept = self._lake.chunks.read(row["job"], row["part_first"], row["part_last"], sources=[row["source"]])
                 if row["space"] == self._store.space.name:  # of another space the vectors are not at hand
-                    restored += self._collection.upsert(kept, self._store.read(kept["text_key"].to_pylist()))
+                    vectors = self._store.read(kept["text_key"].to_pylist())
+                    restored += self._collection.upsert(with_sparse(kept, self._store), vectors)
         return restored
 
     def _delete_stale(self, documents: list[ManifestRow]) -> int:

@@ -21,6 +21,8 @@ from tasks.lake import Lake, PartName, VectorStore
 from tasks.records import CHUNK_SCHEMA, EmbeddingSpace
 
 Vectors = npt.NDArray[np.float32]
+SPARSE = pa.field("sparse", pa.binary())
+"""The column beside those of `CHUNK_SCHEMA` in which sparse vectors travel with their rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,36 @@ def _damaged(part: PartName, space: str, message: str, sources: frozenset[str]) 
     return OwnedRows(part, space, CHUNK_SCHEMA.empty_table(), message, sources)
 
 
+def with_sparse(rows: pa.Table, store: VectorStore) -> pa.Table:
+    """The rows, each with its sparse vector in a further column where the store's space has them.
+
+    Raises:
+        LakeError: Some are not in the store, or cannot be read.
+    """
+    if not store.space.sparse:
+        return rows
+    vectors = store.read_sparse(rows["text_key"].to_pylist())
+    return rows.append_column(SPARSE, pa.array(vectors, SPARSE.type))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WithVectors:
+    """Rows of one space with what the lake has for them.
+
+    `rows`: `CHUNK_SCHEMA`, and in a space with sparse vectors the column "sparse". `vectors`: float32, shape
+    (n, dimensions). `there`: bool (n,), whether the lake has the vectors of a row; what is lacking is not a number, and
+    null.
+    """
+
+    rows: pa.Table
+    vectors: Vectors
+    there: npt.NDArray[np.bool_]
+
+    def taken(self, positions: npt.NDArray[np.int64]) -> tuple[pa.Table, Vectors]:
+        """The rows at these positions, and their vectors."""
+        return self.rows.take(pa.array(positions)), self.vectors[positions]
+
+
 class Stores:
     """The vector stores of the spaces that a manifest names. Use as a context manager."""
 
@@ -120,29 +152,29 @@ class Stores:
         """The stores; a space that the lake does not have any more has none."""
         return self._open
 
-    def read(self, owned: OwnedRows) -> tuple[Vectors, npt.NDArray[np.bool_]]:
-        """The vectors of the rows, and which of them the lake has: float32 (n, dimensions), and bool (n,).
-
-        A vector in a damaged part is one that the lake lacks. What is lacking is not a number.
-        """
+    def read(self, owned: OwnedRows) -> WithVectors:
+        """The rows with their vectors. A vector in a damaged part is one that the lake lacks."""
         store = self._open.get(owned.space)
-        keys = owned.rows["text_key"].to_pylist()
+        count = owned.rows.num_rows
         if store is None:
-            return np.full((len(keys), 1), np.nan, np.float32), np.zeros(len(keys), np.bool_)
-        vectors = np.full((len(keys), store.space.dimensions), np.nan, np.float32)
-        there = np.ones(len(keys), np.bool_)
+            return WithVectors(owned.rows, np.full((count, 1), np.nan, np.float32), np.zeros(count, np.bool_))
+        keys = owned.rows["text_key"].to_pylist()
+        vectors = np.full((count, store.space.dimensions), np.nan, np.float32)
+        sparse: list[bytes | None] = [None] * count
+        there = np.ones(count, np.bool_)
         there[store.missing(keys)] = False
-        present = np.flatnonzero(there)
+        present = np.flatnonzero(there).tolist()
         try:
-            vectors[present] = store.read([keys[i] for i in present])
+            _read_into(vectors, sparse, store, keys, present)
         except LakeError:
             # A part among them is damaged. Alone, each vector shows whether it can still be read.
-            for position in present.tolist():
+            for position in present:
                 try:
-                    vectors[position] = store.read([keys[position]])[0]
+                    _read_into(vectors, sparse, store, keys, [position])
                 except LakeError:
                     there[position] = False
-        return vectors, there
+        rows = owned.rows.append_column(SPARSE, pa.array(sparse, SPARSE.type)) if store.space.sparse else owned.rows
+        return WithVectors(rows, vectors, there)
 
     def close(self) -> None:
         """Close all stores."""
@@ -156,3 +188,14 @@ class Stores:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _read_into(
+    vectors: Vectors, sparse: list[bytes | None], store: VectorStore, keys: list[bytes], positions: list[int]
+) -> None:
+    """Fill in the vectors at these positions. Raises LakeError when one of them cannot be read."""
+    wanted = [keys[position] for position in positions]
+    vectors[positions] = store.read(wanted)
+    if store.space.sparse:
+        for position, vector in zip(positions, store.read_sparse(wanted), strict=True):
+            sparse[position] = vector
