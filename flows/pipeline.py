@@ -106,6 +106,7 @@ class Pipeline:
             await to_the_end(partial(self._settle, found, doubt, settled))
         finally:
             self._note_left()
+            self._report.rejects = self._lake.rejects.outstanding().num_rows
 
     def _compare(self) -> tuple[Doubt, Scan]:
         self._lake.rejects.outstanding()  # should they be damaged, it is told before anything is bought
@@ -323,7 +324,6 @@ class Pipeline:
         if not unsettled and (found.jobs or doubt.parts):
             lake.settle_jobs()
         lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read())) - unsettled))
-        self._report.rejects = lake.rejects.outstanding().num_rows
 
 
 def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:
