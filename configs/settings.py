@@ -120,7 +120,7 @@ class MilvusSettings(Section):
     hnsw_m: Annotated[int, Field(ge=2, le=2048)]
     hnsw_ef_construction: Annotated[int, Field(ge=1)]
     hybrid: Literal["none", "sparse", "bm25"]
-    analyzer: Name
+    analyzer: Literal["standard", "english", "chinese"]
 
 
 class SourceSettings(Section):

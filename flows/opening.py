@@ -172,6 +172,8 @@ def open_collection(
             content_max_bytes=milvus.content_max_bytes,
             metric=milvus.metric,
             index_params=(("M", milvus.hnsw_m), ("efConstruction", milvus.hnsw_ef_construction)),
+            hybrid=milvus.hybrid,
+            analyzer=milvus.analyzer,
         ),
         create=create,
         checkpoint=checkpoint,

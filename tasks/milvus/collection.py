@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tasks.errors import CollectionError, CollectionMissing
 from tasks.milvus.address import is_lite, one_spelling
+from tasks.milvus.columns import sent_columns
 from tasks.milvus.faults import NotLoaded
 from tasks.milvus.patience import patiently
 from tasks.milvus.rows import Hit, StoredRow, Vectors
@@ -107,11 +108,13 @@ class Collection:
     def upsert(self, rows: pa.Table, vectors: Vectors) -> int:
         """The number of rows, all of them acknowledged; each replaces the row that had its id.
 
-        `rows` has the columns id, content and metadata (JSON strings); `vectors`: float32, shape (len(rows),
-        dimensions), vector i belongs to row i. `check_rows` says beforehand which rows Milvus would refuse.
+        `rows` has the columns id, content and metadata (JSON strings), and sparse where the shape has it from rows;
+        others are passed over. `vectors`: float32, shape (len(rows), dimensions), vector i belongs to row i.
+        `check_rows` says beforehand which rows Milvus would refuse.
         """
         from tasks.milvus import writer
 
+        rows = sent_columns(rows, self.shape)
         for start, end in writer.upsert_calls(rows, vectors):
             part = rows.slice(start, end - start)
             self._ask(partial(writer.upsert_call, self._connection, self.name, part, vectors[start:end]))
@@ -143,7 +146,7 @@ class Collection:
         found: list[StoredRow] = []
         for batch in _batches(ids, reader.MAX_CALL_ROWS):
             found += self._ask(
-                partial(reader.fetch_rows, self._connection, self.name, batch, with_vectors=with_vectors)
+                partial(reader.fetch_rows, self._connection, self.name, self.shape, batch, with_vectors=with_vectors)
             )
         return found
 
@@ -177,6 +180,34 @@ class Collection:
 
         return self._ask(
             lambda: reader.search_rows(self._connection, self.name, self.shape, vector, top_k=top_k, condition=filter)
+        )
+
+    def hybrid_search(
+        self,
+        vector: Vectors,
+        *,
+        top_k: int,
+        filter: str = "",  # noqa: A002
+        sparse: bytes | None = None,
+        text: str = "",
+        rrf_k: int = 60,
+    ) -> list[Hit]:
+        """At most `top_k` rows that are near to `vector` or share words with the query, the best first.
+
+        The two rankings are fused: a row's score is the sum of 1 / (`rrf_k` + its rank) over those it is in. The words
+        are those of `sparse` (as `records.sparse_bytes` makes them) or of `text`, as `shape.hybrid` asks for.
+
+        Raises:
+            ConfigurationError: the collection has no words to search, or Milvus cannot make sense of `filter`.
+            ValueError: `vector` is none to search by, or the words are missing.
+        """
+        from tasks.milvus import hybrid
+
+        words = hybrid.words_of(self.shape, sparse, text)
+        return self._ask(
+            lambda: hybrid.search_rows(
+                self._connection, self.name, self.shape, vector, words, top_k=top_k, condition=filter, rrf_k=rrf_k
+            )
         )
 
     def stop_waiting(self) -> None:

@@ -2,8 +2,8 @@
 
 `MilvusClient.upsert` walks every string character by character and turns every vector into a Python list: 90 us a row
 of 1,024 dimensions and 500 tokens. A packed `repeated float` of protocol buffers is a tag, a length and the floats in
-little-endian order, which is what a float32 array is in memory, so its bytes go in as they are: 1 us a row. The message
-is the same, byte for byte; a test compares the two.
+little-endian order, which is what a float32 array is in memory, so its bytes go in as they are: 1 us a row. So do those
+of a sparse vector, whose form is the same everywhere. The message is the same, byte for byte; a test compares the two.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,26 @@ import pyarrow as pa
 
 from tasks.milvus.rows import Vectors
 from tasks.milvus.sdk import DataType, milvus_pb2, schema_pb2
-from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, VECTOR_FIELD
+from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, SPARSE_FIELD, VECTOR_FIELD
 
 _DATA_TAG = b"\x0a"
 """Field 1, length-delimited: `FloatArray.data` in schema.proto, packed as proto3 packs."""
 
 
 def upsert_request(collection: str, rows: pa.Table, vectors: Vectors) -> Any:
-    """An `UpsertRequest` for `rows` (columns id, content, metadata) and `vectors` (float32, one a row)."""
+    """An `UpsertRequest` for `rows` and `vectors` (float32, one a row).
+
+    `rows` has the columns id, content and metadata, and `sparse` where the collection takes it.
+    """
     request = milvus_pb2.UpsertRequest(collection_name=collection, num_rows=rows.num_rows)
     _add_strings(request, ID_FIELD, rows["id"].to_pylist())
     _add_strings(request, CONTENT_FIELD, rows["content"].to_pylist())
     request.fields_data.append(_vector_field(vectors))
     metadata = request.fields_data.add(field_name=METADATA_FIELD, type=DataType.JSON)
     metadata.scalars.json_data.data.extend(rows["metadata"].cast(pa.binary()).to_pylist())
+    if SPARSE_FIELD in rows.column_names:
+        sparse = request.fields_data.add(field_name=SPARSE_FIELD, type=DataType.SPARSE_FLOAT_VECTOR)
+        sparse.vectors.sparse_float_vector.contents.extend(rows[SPARSE_FIELD].to_pylist())
     return request
 
 

@@ -1,17 +1,19 @@
 """Rows out of the collection. Every read is strongly consistent: it sees all that was acknowledged before it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from tasks.errors import ConfigurationError
+from tasks.milvus.columns import NOTHING
 from tasks.milvus.connection import Connection
 from tasks.milvus.faults import Refused
 from tasks.milvus.rows import Hit, StoredRow, Vectors
-from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, VECTOR_FIELD, CollectionShape
+from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, SPARSE_FIELD, VECTOR_FIELD, CollectionShape
 from tasks.milvus.writer import id_filter
-from tasks.records import JsonValue
+from tasks.records import JsonValue, sparse_bytes
 
 MAX_CALL_ROWS = 1_000
 """Rows a query: with vectors and full contents some 12 MB."""
@@ -35,21 +37,30 @@ def query_ids(connection: Connection, name: str, ids: Sequence[str], fields: Seq
     return list(rows)
 
 
-def fetch_rows(connection: Connection, name: str, ids: Sequence[str], *, with_vectors: bool) -> list[StoredRow]:
+def fetch_rows(
+    connection: Connection, name: str, shape: CollectionShape, ids: Sequence[str], *, with_vectors: bool
+) -> list[StoredRow]:
     """The rows of `ids` that are there, in the order of `ids`."""
     fields = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD] + [VECTOR_FIELD] * with_vectors
+    fields += [SPARSE_FIELD] * (with_vectors and shape.hybrid == "sparse")
     found = {row[ID_FIELD]: row for row in query_ids(connection, name, ids, fields)}
     return [_stored_row(found[row_id]) for row_id in dict.fromkeys(ids) if row_id in found]
 
 
 def _stored_row(row: dict[str, Any]) -> StoredRow:
-    vector = row.get(VECTOR_FIELD)
+    vector, sparse = row.get(VECTOR_FIELD), row.get(SPARSE_FIELD)
     return StoredRow(
         id=row[ID_FIELD],
         content=row[CONTENT_FIELD],
         metadata=_metadata(row),
         vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+        sparse=None if sparse is None else _sparse(sparse),
     )
+
+
+def _sparse(entries: Mapping[int, float]) -> bytes:
+    sent = sparse_bytes(list(entries), list(entries.values()))
+    return b"" if sent == NOTHING else sent
 
 
 def _metadata(row: Mapping[str, Any]) -> Mapping[str, JsonValue] | None:
@@ -114,33 +125,51 @@ def search_rows(
         CollectionError: Milvus cannot be reached, or refuses.
         ValueError: `vector` is none to search by: of another shape, all zeros, or not finite.
     """
-    if vector.shape != (shape.dimensions,) or not np.isfinite(vector).all() or not vector.any():
-        message = f"a query vector has {shape.dimensions} finite numbers, not all zero; got shape {vector.shape}"
-        raise ValueError(message)
+    query = query_vector(vector, shape)
     client, timeout_s = connection.client, connection.timeout_s
-    # A graph search looks at no more than `ef` rows, which a server wants to be at least top_k.
-    tuning = {"ef": max(64, 2 * top_k)} if shape.index == "HNSW" else {}
-    try:
+    with filter_blamed(condition):
         answers = connection.call(
             "searching",
             lambda: client.search(
                 name,
-                data=[np.ascontiguousarray(vector, dtype=np.float32)],
+                data=[query],
                 anns_field=VECTOR_FIELD,
                 filter=condition,
                 limit=top_k,
                 output_fields=[CONTENT_FIELD, METADATA_FIELD],
-                search_params={"metric_type": shape.metric, "params": tuning},
+                search_params=search_params(shape, top_k),
                 consistency_level="Strong",
                 timeout=timeout_s,
             ),
         )
-    except Refused as error:
-        if condition:
-            message = f"the filter {condition!r} was not understood: {error}"
-            raise ConfigurationError(message) from error
-        raise
     return [
         Hit(hit[ID_FIELD], float(hit["distance"]), hit["entity"][CONTENT_FIELD], _metadata(hit["entity"]) or {})
         for hit in answers[0]
     ]
+
+
+def query_vector(vector: Vectors, shape: CollectionShape) -> Vectors:
+    """`vector` as it is sent. Raises `ValueError` when it is none to search by."""
+    if vector.shape != (shape.dimensions,) or not np.isfinite(vector).all() or not vector.any():
+        message = f"a query vector has {shape.dimensions} finite numbers, not all zero; got shape {vector.shape}"
+        raise ValueError(message)
+    return np.ascontiguousarray(vector, dtype=np.float32)
+
+
+def search_params(shape: CollectionShape, rows: int) -> dict[str, Any]:
+    """How the index of `embedding` is asked for its best `rows`."""
+    # A graph search looks at no more than `ef` rows, which a server wants to be at least those asked for.
+    tuning = {"ef": max(64, 2 * rows)} if shape.index == "HNSW" else {}
+    return {"metric_type": shape.metric, "params": tuning}
+
+
+@contextmanager
+def filter_blamed(condition: str) -> Iterator[None]:
+    """A search that Milvus refuses although it can be searched: it is the filter, if there is one."""
+    try:
+        yield
+    except Refused as error:
+        if not condition:
+            raise
+        message = f"the filter {condition!r} was not understood: {error}"
+        raise ConfigurationError(message) from error

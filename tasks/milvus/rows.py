@@ -6,8 +6,9 @@ check here, so that what went into the one also fits the other.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import Rejected
-from tasks.milvus.shape import METADATA_MAX_BYTES, CollectionShape
-from tasks.records import JsonValue
+from tasks.milvus.shape import METADATA_MAX_BYTES, SPARSE_FIELD, CollectionShape
+from tasks.records import SPARSE_PAIR, JsonValue
+
+SPARSE_INDEX_END = 2**32 - 1
+"""Milvus's highest index of a sparse vector is one less."""
 
 Vectors = npt.NDArray[np.float32]
 
@@ -27,7 +31,10 @@ _LONG_NUMBER = re.compile(r"\d{19}")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A row that a search found. `score` is in the collection's metric: for COSINE, 1 is the same direction."""
+    """A row that a search found.
+
+    `score` is in the collection's metric (for COSINE, 1 is the same direction), of a hybrid search the fused one.
+    """
 
     id: str
     score: float
@@ -40,20 +47,22 @@ class StoredRow:
     """A row as the collection holds it, by whomever it was written.
 
     `metadata` is None where the collection holds no JSON object. `vector`: float32, shape (dimensions,), or None where
-    it was not asked for.
+    it was not asked for; so is `sparse`, also where rows bring none.
     """
 
     id: str
     content: str
     metadata: Mapping[str, JsonValue] | None
     vector: Vectors | None = None
+    sparse: bytes | None = None
 
 
 def check_rows(rows: pa.Table, vectors: Vectors, shape: CollectionShape) -> list[tuple[int, Rejected]]:
     """The rows that must not be sent, by row number (ascending, each at most once) with the reason.
 
-    `rows` has the columns id, content and metadata (a JSON string); `vectors`: float32, shape (len(rows), dimensions).
-    Of rows with the same id the first is kept.
+    `rows` has the columns id, content and metadata (a JSON string), and sparse where the shape has it from rows;
+    `vectors`: float32, shape (len(rows), dimensions). Of rows with the same id the first is kept. A sparse vector may
+    be without entries: the row is found by its dense one.
 
     Raises:
         ValueError: there is not one vector a row.
@@ -62,22 +71,14 @@ def check_rows(rows: pa.Table, vectors: Vectors, shape: CollectionShape) -> list
         message = f"expected one vector a row ({rows.num_rows} rows), got an array of shape {vectors.shape}"
         raise ValueError(message)
     found: dict[int, Rejected] = {}
-    for number, reason in _wrong_vectors(vectors, shape):
-        found.setdefault(number, reason)
-    content = rows["content"].combine_chunks()
-    sizes = pc.fill_null(pc.binary_length(content), -1).to_numpy()
-    for number in np.flatnonzero((sizes < 0) | (sizes > shape.content_max_bytes)).tolist():
-        found.setdefault(number, _wrong_content(int(sizes[number]), shape))
-    seen: set[str] = set()
-    for number, row_id in enumerate(rows["id"].to_pylist()):
-        refusal = _wrong_id(row_id, seen)
-        seen.add(row_id)
-        if refusal is not None:
-            found.setdefault(number, refusal)
-    for number, metadata in enumerate(rows["metadata"].to_pylist()):
-        refusal = _wrong_metadata(metadata)
-        if refusal is not None:
-            found.setdefault(number, refusal)
+    for number, refusal in chain(
+        _wrong_vectors(vectors, shape),
+        _wrong_sparse(rows[SPARSE_FIELD]) if shape.hybrid == "sparse" else (),
+        _wrong_contents(rows["content"], shape),
+        _wrong_ids(rows["id"]),
+        _wrong_metadata(rows["metadata"]),
+    ):
+        found.setdefault(number, refusal)
     return sorted(found.items())
 
 
@@ -107,6 +108,32 @@ def _wrong_vector(vector: Vectors) -> Rejected:
     return Rejected(what, reason=reason, remedy="embed the text again; if it recurs, report the text to the provider")
 
 
+_WRONG_SPARSE = Rejected(
+    "the sparse vector is none: its indices must ascend below 2**32 - 1 and its values be positive numbers",
+    reason="sparse_malformed",
+    remedy="embed the text again; if it recurs, report the text to the provider",
+)
+
+
+def _wrong_sparse(column: pa.ChunkedArray) -> Iterator[tuple[int, Rejected]]:
+    sizes = pc.fill_null(pc.binary_length(column), -1).to_numpy()
+    partial = (sizes < 0) | (sizes % SPARSE_PAIR.itemsize != 0)
+    whole = pc.if_else(pa.array(partial), pa.scalar(b"", column.type), column)
+    entries = np.frombuffer(b"".join(whole.to_pylist()), SPARSE_PAIR)
+    row = np.repeat(np.arange(len(sizes)), np.where(partial, 0, sizes // SPARSE_PAIR.itemsize))
+    index, value = entries["index"], entries["value"]
+    bad = ~(np.isfinite(value) & (value > 0)) | (index >= SPARSE_INDEX_END)
+    bad[1:] |= (row[1:] == row[:-1]) & (index[1:] <= index[:-1])
+    for number in sorted({*np.flatnonzero(partial).tolist(), *row[bad].tolist()}):
+        yield number, _WRONG_SPARSE
+
+
+def _wrong_contents(column: pa.ChunkedArray, shape: CollectionShape) -> Iterator[tuple[int, Rejected]]:
+    sizes = pc.fill_null(pc.binary_length(column), -1).to_numpy()
+    for number in np.flatnonzero((sizes < 0) | (sizes > shape.content_max_bytes)).tolist():
+        yield number, _wrong_content(int(sizes[number]), shape)
+
+
 def _wrong_content(size: int, shape: CollectionShape) -> Rejected:
     if size < 0:
         return Rejected("the content is missing", reason="content_missing", remedy="chunk the document again")
@@ -115,6 +142,15 @@ def _wrong_content(size: int, shape: CollectionShape) -> Rejected:
         reason="content_too_long",
         remedy="lower chunking.max_tokens so that chunks fit, or use a collection with a longer content field",
     )
+
+
+def _wrong_ids(column: pa.ChunkedArray) -> Iterator[tuple[int, Rejected]]:
+    seen: set[str] = set()
+    for number, row_id in enumerate(column.to_pylist()):
+        refusal = _wrong_id(row_id, seen)
+        seen.add(row_id)
+        if refusal is not None:
+            yield number, refusal
 
 
 def _wrong_id(row_id: str | None, seen: set[str]) -> Rejected | None:
@@ -134,7 +170,14 @@ def _wrong_id(row_id: str | None, seen: set[str]) -> Rejected | None:
     return None
 
 
-def _wrong_metadata(metadata: str | None) -> Rejected | None:
+def _wrong_metadata(column: pa.ChunkedArray) -> Iterator[tuple[int, Rejected]]:
+    for number, metadata in enumerate(column.to_pylist()):
+        refusal = _wrong_json(metadata)
+        if refusal is not None:
+            yield number, refusal
+
+
+def _wrong_json(metadata: str | None) -> Rejected | None:
     remedy = "correct the metadata columns of the record, or leave them out"
     if metadata is None:
         return Rejected("the metadata is missing", reason="metadata_missing", remedy="chunk the document again")

@@ -10,7 +10,7 @@ import os
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it once, when it is first imported
 
 import grpc
-from pymilvus import DataType, MilvusClient
+from pymilvus import DataType, Function, FunctionType, MilvusClient
 from pymilvus.client.connection_manager import ConnectionConfig
 from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc, schema_pb2
@@ -18,6 +18,8 @@ from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc, schema_pb2
 __all__ = [
     "ConnectionConfig",
     "DataType",
+    "Function",
+    "FunctionType",
     "MilvusClient",
     "MilvusException",
     "grpc",

@@ -2,33 +2,38 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from tasks.errors import ConfigurationError
+from tasks.milvus.analyzers import Analyzer
 
 IndexParam: TypeAlias = tuple[str, "int | float | str | bool"]
 Metric = Literal["COSINE", "IP", "L2"]
+Hybrid = Literal["none", "sparse", "bm25"]
 
 ID_FIELD = "id"
 CONTENT_FIELD = "content"
 VECTOR_FIELD = "embedding"
 METADATA_FIELD = "metadata"
+SPARSE_FIELD = "sparse"
 
 ID_MAX_BYTES = 64
 METADATA_MAX_BYTES = 65_536
 """A Milvus server's limit for one JSON value. Source: `common.JSON.maxLength` of its configuration."""
 
+SPARSE_INDEX = "SPARSE_INVERTED_INDEX"
 NAME_MAX_CHARACTERS = 255
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionShape:
-    """The collection's fields and index.
+    """The collection's fields and indexes.
 
     `dimensions` is the length of `embedding`; `content_max_bytes` the length of `content` in UTF-8 bytes;
-    `index_params` are the index's own, as sorted pairs so that a shape can be hashed.
+    `index_params` are the index's own, as pairs so that a shape can be hashed. `hybrid` adds the field `sparse`: with
+    "sparse" the rows bring it, with "bm25" Milvus makes it from the words of `content`, as `analyzer` cuts them.
     """
 
     dimensions: int = 1024
@@ -36,11 +41,17 @@ class CollectionShape:
     metric: Metric = "COSINE"
     index: str = "HNSW"
     index_params: tuple[IndexParam, ...] = (("M", 16), ("efConstruction", 256))
+    hybrid: Hybrid = "none"
+    analyzer: Analyzer = "standard"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldShape:
-    """One field as Milvus tells it: `kind` names its data type; `size` is its dimension or `max_length`, if any."""
+    """One field as Milvus tells it.
+
+    `kind` names its data type; `size` is its dimension or `max_length`, if any; `analyzer` is what cuts it into words,
+    "" if nothing does; `made` says that Milvus fills it from other fields.
+    """
 
     name: str
     kind: str
@@ -48,27 +59,51 @@ class FieldShape:
     primary: bool = False
     auto_id: bool = False
     optional: bool = False
+    analyzer: str = ""
+    made: bool = False
 
     def __str__(self) -> str:
         size = "" if self.size is None else f"({self.size})"
-        return f"{self.kind}{size}" + " primary key" * self.primary + " with automatic ids" * self.auto_id
+        text = f"{self.kind}{size}" + " primary key" * self.primary + " with automatic ids" * self.auto_id
+        text += f" with the analyzer {self.analyzer}" if self.analyzer else ""
+        return text + " made by Milvus" * self.made
+
+
+@dataclass(frozen=True, slots=True)
+class IndexShape:
+    """The index of one field; of an existing one, `params` are those that Milvus tells."""
+
+    field: str
+    kind: str
+    metric: str = ""
+    params: tuple[IndexParam, ...] = ()
 
 
 def wanted_fields(shape: CollectionShape) -> tuple[FieldShape, ...]:
-    """The four fields of a collection of this shape, in schema order."""
-    return (
+    """The fields of a collection of this shape, in schema order: the first four, and what hybrid search adds."""
+    bm25 = shape.hybrid == "bm25"
+    fields = (
         FieldShape(ID_FIELD, "VARCHAR", ID_MAX_BYTES, primary=True),
-        FieldShape(CONTENT_FIELD, "VARCHAR", shape.content_max_bytes),
+        FieldShape(CONTENT_FIELD, "VARCHAR", shape.content_max_bytes, analyzer=shape.analyzer if bm25 else ""),
         FieldShape(VECTOR_FIELD, "FLOAT_VECTOR", shape.dimensions),
         FieldShape(METADATA_FIELD, "JSON"),
     )
+    return fields if shape.hybrid == "none" else (*fields, FieldShape(SPARSE_FIELD, "SPARSE_FLOAT_VECTOR", made=bm25))
 
 
-def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], metric: str | None) -> list[str]:
-    """What stands between an existing collection and `shape`, one line a field; empty when rows fit.
+def wanted_indexes(shape: CollectionShape) -> tuple[IndexShape, ...]:
+    """The indexes of a collection of this shape, that of `embedding` first."""
+    dense = IndexShape(VECTOR_FIELD, shape.index, shape.metric, shape.index_params)
+    if shape.hybrid == "none":
+        return (dense,)
+    return dense, IndexShape(SPARSE_FIELD, SPARSE_INDEX, "BM25" if shape.hybrid == "bm25" else "IP")
 
-    A further field counts only if rows must fill it. `metric` is the vector index's, None where there is no index yet.
-    The kind of index is not compared: it changes how fast a row is found, not which rows fit.
+
+def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], indexes: Mapping[str, IndexShape]) -> list[str]:
+    """What stands between an existing collection and `shape`, one line a field or index; empty when it fits.
+
+    A further field counts only if rows must fill it, and an analyzer only if BM25 needs it: without either, a search by
+    the dense vectors alone works there too. `indexes`, by field, may lack some: they are then still to be made.
     """
     found: Mapping[str, FieldShape] = {field.name: field for field in fields}
     lines = []
@@ -76,17 +111,35 @@ def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], metric: 
         came = found.get(wanted.name)
         if came is None:
             lines.append(f"{wanted.name}: expected {wanted}, there is no such field")
-        elif str(came) != str(wanted):
+            continue
+        told = came if wanted.analyzer or shape.hybrid == "bm25" else replace(came, analyzer="")
+        if str(told) != str(wanted):
             lines.append(f"{wanted.name}: expected {wanted}, found {came}")
     ours = {wanted.name for wanted in wanted_fields(shape)}
     lines += [
         f"{field.name}: found {field}, which every row would have to fill"
         for field in fields
-        if field.name not in ours and not field.optional
+        if field.name not in ours and not field.optional and not field.made
     ]
-    if metric is not None and metric.upper() != shape.metric:
-        lines.append(f"metric: expected {shape.metric}, found {metric}")
+    for index in wanted_indexes(shape):
+        if index.field in indexes:
+            lines += _index_differences(index, indexes[index.field])
     return lines
+
+
+def _index_differences(wanted: IndexShape, found: IndexShape) -> list[str]:
+    of = "" if wanted.field == VECTOR_FIELD else f" of {wanted.field}"
+    lines = []
+    if found.metric.upper() != wanted.metric:
+        lines.append(f"metric{of}: expected {wanted.metric}, found {found.metric or 'none'}")
+    if found.kind.upper() != wanted.kind:
+        return [*lines, f"index{of}: expected {wanted.kind}, found {found.kind}"]
+    told = dict(found.params)
+    return lines + [
+        f"index{of}: expected {name} = {value}, found {told[name]}"
+        for name, value in wanted.params
+        if name in told and str(told[name]) != str(value)
+    ]
 
 
 def check_name(name: str) -> None:

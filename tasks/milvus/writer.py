@@ -29,7 +29,7 @@ _ESCAPED = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"})
 def upsert_calls(rows: pa.Table, vectors: Vectors) -> Iterator[tuple[int, int]]:
     """The row ranges [start, end) to send one call each, in order; together they are all rows."""
     sizes = np.full(rows.num_rows, vectors.shape[1] * vectors.itemsize, np.int64)
-    for name in ("id", "content", "metadata"):
+    for name in {"id", "content", "metadata", "sparse"}.intersection(rows.column_names):
         sizes += pc.fill_null(pc.binary_length(rows[name]), 0).to_numpy()
     return ranges_within(sizes, max_rows=MAX_CALL_ROWS, max_bytes=MAX_CALL_BYTES)
 

@@ -1,14 +1,17 @@
 """Packing by hand makes the message that the client library makes."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.milvus import writer
+from tasks.milvus import CollectionShape, writer
+from tasks.milvus.columns import sent_columns
 from tasks.milvus.messages import upsert_request
 from tasks.milvus.rows import Vectors
 from tasks.milvus.sdk import DataType
+from tasks.records import sparse_bytes
 from tests.milvus.samples import make_rows
 
 
@@ -26,6 +29,29 @@ def test_the_message_is_the_client_librarys_byte_for_byte(dimensions: int) -> No
     rows = [{**row, "embedding": vector} for row, vector in zip(table.to_pylist(), vectors, strict=True)]
     theirs = Prepare.row_upsert_param("some_name", rows, "", fields)
     ours = upsert_request("some_name", table, vectors)
+    assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
+
+
+def test_sparse_vectors_are_the_client_librarys_byte_for_byte() -> None:
+    from pymilvus.client.prepare import Prepare
+
+    table, vectors = make_rows(range(4))
+    entries = [{0: 1.0}, {7: 0.1, 300: 2.5, 2**32 - 2: 1e-30}, {5: 3.0}, {n: n / 7 + 1 for n in range(0, 4000, 3)}]
+    sparse = [sparse_bytes(list(row), list(row.values())) for row in entries]
+    fields = [
+        {"name": "id", "type": DataType.VARCHAR, "params": {"max_length": 64}, "is_primary": True},
+        {"name": "content", "type": DataType.VARCHAR, "params": {"max_length": 8192}},
+        {"name": "embedding", "type": DataType.FLOAT_VECTOR, "params": {"dim": 8}},
+        {"name": "metadata", "type": DataType.JSON},
+        {"name": "sparse", "type": DataType.SPARSE_FLOAT_VECTOR},
+    ]
+    rows = [
+        {**row, "embedding": vector, "sparse": words}
+        for row, vector, words in zip(table.to_pylist(), vectors, entries, strict=True)
+    ]
+    theirs = Prepare.row_upsert_param("some_name", rows, "", fields)
+    sent = sent_columns(table.append_column("sparse", pa.array(sparse, pa.binary())), CollectionShape(hybrid="sparse"))
+    ours = upsert_request("some_name", sent, vectors)
     assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 
 

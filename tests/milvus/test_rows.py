@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.milvus import CollectionShape, check_rows
 from tasks.milvus.rows import Vectors
+from tasks.records import SPARSE_PAIR, sparse_bytes
 from tests.milvus.samples import SHAPE, Rows, make_rows, row_id
 
 TEXTS = pa.schema([(name, pa.string()) for name in ("id", "content", "metadata")])
@@ -156,3 +157,27 @@ def test_vectors_that_do_not_match_the_rows_are_a_mistake_of_the_caller() -> Non
     table, vectors = make_rows(range(3))
     with pytest.raises(ValueError, match="one vector a row"):
         check_rows(table, vectors[:2], SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("sparse", "reason"),
+    [
+        (b"", None),
+        (sparse_bytes([5, 1], [1.0, 0.5]), None),
+        (sparse_bytes([2**32 - 2], [1.0]), None),
+        (sparse_bytes([2**32 - 1], [1.0]), "sparse_malformed"),
+        (sparse_bytes([1], [1.0])[:-1], "sparse_malformed"),
+        (sparse_bytes([1], [1.0]) * 2, "sparse_malformed"),
+        (sparse_bytes([2], [1.0]) + sparse_bytes([1], [1.0]), "sparse_malformed"),
+        (np.array([(1, -1.0)], SPARSE_PAIR).tobytes(), "sparse_malformed"),
+        (np.array([(1, np.nan)], SPARSE_PAIR).tobytes(), "sparse_malformed"),
+        (np.array([(1, np.inf)], SPARSE_PAIR).tobytes(), "sparse_malformed"),
+        (None, "sparse_malformed"),
+    ],
+)
+def test_a_sparse_vector_is_refused_unless_milvus_can_search_it(sparse: bytes | None, reason: str | None) -> None:
+    table, vectors = make_rows(range(3))
+    good = sparse_bytes([1, 9], [1.0, 2.0])
+    table = table.append_column("sparse", pa.array([good, sparse, good], pa.binary()))
+    shape = CollectionShape(dimensions=8, hybrid="sparse")
+    assert reasons((table, vectors), shape) == ([(1, reason)] if reason else [])

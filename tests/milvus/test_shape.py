@@ -1,19 +1,26 @@
 """Names and shapes, compared without a connection."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigurationError
 from tasks.milvus import CollectionShape
-from tasks.milvus.shape import FieldShape, check_name, differences, wanted_fields
+from tasks.milvus.shape import FieldShape, IndexShape, check_name, differences, wanted_fields, wanted_indexes
 
 SHAPE = CollectionShape()
 
 
+def indexes_of(shape: CollectionShape) -> dict[str, IndexShape]:
+    return {index.field: index for index in wanted_indexes(shape)}
+
+
 def test_a_collection_of_the_same_shape_has_no_differences() -> None:
-    assert differences(SHAPE, wanted_fields(SHAPE), "COSINE") == []
-    assert differences(SHAPE, wanted_fields(SHAPE), None) == []
+    for shape in (SHAPE, CollectionShape(hybrid="sparse"), CollectionShape(hybrid="bm25", analyzer="chinese")):
+        assert differences(shape, wanted_fields(shape), indexes_of(shape)) == []
+        assert differences(shape, wanted_fields(shape), {}) == []
 
 
 def test_every_differing_field_is_told_with_what_was_expected_and_found() -> None:
@@ -24,7 +31,7 @@ def test_every_differing_field_is_told_with_what_was_expected_and_found() -> Non
         FieldShape("metadata", "JSON"),
         FieldShape("note", "VARCHAR", 10, optional=True),
     )
-    assert differences(SHAPE, found, "IP") == [
+    assert differences(SHAPE, found, {"embedding": replace(indexes_of(SHAPE)["embedding"], metric="IP")}) == [
         "id: expected VARCHAR(64) primary key, found INT64 primary key with automatic ids",
         "content: expected VARCHAR(8192), found VARCHAR(65535)",
         "embedding: expected FLOAT_VECTOR(1024), there is no such field",

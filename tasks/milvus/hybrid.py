@@ -1,0 +1,118 @@
+"""Searching by meaning and by words at once, the two rankings fused by reciprocal ranks.
+
+Milvus can fuse them itself, with the same scores, but orders equal ones as it likes: a row that is first by its words
+and unknown to the dense ranking has the very score of the one that is first by meaning alone. That is how a rare token
+is found, so here the better by words comes first.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import ConfigurationError
+from tasks.milvus.connection import Connection
+from tasks.milvus.reader import fetch_rows, filter_blamed, query_vector, search_params
+from tasks.milvus.rows import Hit, Vectors
+from tasks.milvus.shape import ID_FIELD, SPARSE_FIELD, VECTOR_FIELD, CollectionShape
+from tasks.records import SPARSE_PAIR
+
+RANKED_ROWS = 100
+"""Rows that each ranking brings at least: with fewer, a row that is 30th by meaning and first by its words would lose
+what meaning says for it."""
+
+LEAST_SHARE_OF_BEST = 0.25
+"""What shares fewer of the query's words, by their weight, than this part of what the best row shares is not ranked by
+words. Else a question for a rare token, "what is E4711", ranks whatever also has "what" and "is", and those of them
+that are near by meaning then have two ranks and pass the one row that has the token."""
+
+Words = str | dict[int, float]
+
+
+def words_of(shape: CollectionShape, sparse: bytes | None, text: str) -> Words:
+    """What the query's words are to a collection of this shape; empty if it has none.
+
+    Raises:
+        ConfigurationError: the shape knows no words.
+        ValueError: what the shape needs was not given.
+    """
+    if shape.hybrid == "none":
+        message = "milvus.hybrid = none: this collection has no words to search; make it with milvus.hybrid = bm25"
+        raise ConfigurationError(message)
+    if shape.hybrid == "bm25":
+        return text.strip()
+    if sparse is None:
+        message = "a hybrid search of this collection needs the query's sparse vector"
+        raise ValueError(message)
+    return dict(np.frombuffer(sparse, SPARSE_PAIR).tolist())
+
+
+def search_rows(
+    connection: Connection,
+    name: str,
+    shape: CollectionShape,
+    vector: Vectors,
+    words: Words,
+    *,
+    top_k: int,
+    condition: str,
+    rrf_k: int,
+) -> list[Hit]:
+    """At most `top_k` rows for which `condition` holds, by both rankings fused; of equals the better by words first.
+
+    Raises:
+        ConfigurationError: Milvus cannot make sense of `condition`.
+        CollectionError: Milvus cannot be reached, or refuses.
+        ValueError: `vector` is none to search by.
+    """
+    rows = max(top_k, RANKED_ROWS)
+    dense = {
+        "data": [query_vector(vector, shape)],
+        "anns_field": VECTOR_FIELD,
+        "search_params": search_params(shape, rows),
+    }
+    metric = "BM25" if shape.hybrid == "bm25" else "IP"
+    by_words = {"data": [words], "anns_field": SPARSE_FIELD, "search_params": {"metric_type": metric, "params": {}}}
+    client, timeout_s = connection.client, connection.timeout_s
+
+    def ranking(route: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with filter_blamed(condition):
+            answers = connection.call(
+                "searching",
+                lambda: client.search(
+                    name,
+                    **route,
+                    filter=condition,
+                    limit=rows,
+                    output_fields=[ID_FIELD],
+                    consistency_level="Strong",
+                    timeout=timeout_s,
+                ),
+            )
+        return list(answers[0])
+
+    by_words_ids = _sharing_enough(ranking(by_words)) if words else []
+    scores = fused([by_words_ids, [hit[ID_FIELD] for hit in ranking(dense)]], rrf_k)
+    best = sorted(scores, key=lambda row_id: -scores[row_id])[:top_k]
+    stored = fetch_rows(connection, name, shape, best, with_vectors=False) if best else []
+    return [Hit(row.id, scores[row.id], row.content, row.metadata or {}) for row in stored]
+
+
+def _sharing_enough(hits: Sequence[Mapping[str, Any]]) -> list[str]:
+    weights = [abs(hit["distance"]) for hit in hits]  # Milvus Lite gives BM25's with the sign turned
+    return [
+        hit[ID_FIELD] for hit, weight in zip(hits, weights, strict=True) if weight >= LEAST_SHARE_OF_BEST * weights[0]
+    ]
+
+
+def fused(rankings: Sequence[Sequence[str]], rrf_k: int) -> dict[str, float]:
+    """What reciprocal rank fusion gives each id of `rankings`, in the order in which they first have it.
+
+    >>> fused([["a", "b"], ["b"]], 60) == {"a": 1 / 61, "b": 1 / 62 + 1 / 61}
+    True
+    """
+    scores: dict[str, float] = {}
+    for ranking in rankings:
+        for rank, row_id in enumerate(ranking, start=1):
+            scores[row_id] = scores.get(row_id, 0.0) + 1 / (rrf_k + rank)
+    return scores
