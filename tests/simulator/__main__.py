@@ -1,8 +1,12 @@
-"""The simulator as a process: its base URL is the first line on standard output.
+"""The simulator as a process: its base URL is the first line on standard output, and every root it has follows.
 
     python -m tests.simulator --rps 30 --tps 20000 --growth 10 --latency 0.15 --jitter 0.05
     python -m tests.simulator --any-key --fault internal_error:share=0.02 --fault reset:every=50
     python -m tests.simulator --settings '{"models": [...], "poison_share": 0.01}'
+    python -m tests.simulator --settings '{"iflytek": {"error_body": "message"}, "openai": {"flavour": "tei"}}'
+
+Roots, one a line with its name: compatible (embeddings), native (embeddings and rerank), rerank (compatible), iflytek
+(embeddings and rerank), openai (a server that speaks OpenAI's API, with rerank), tei (that server's other rerank).
 
 It ends on SIGINT or SIGTERM, after --max-seconds, or when the process that started it is gone.
 """
@@ -109,7 +113,10 @@ async def run(settings: SimulatorSettings, max_seconds: float) -> None:
         loop.add_signal_handler(number, over.set)
     parent, ends_at = os.getppid(), loop.time() + max_seconds
     async with serving(settings) as simulator:
-        print(simulator.base_url, flush=True)
+        print(simulator.base_url)
+        for name, url in simulator.roots.items():
+            print(f"{name:<11}{url}")
+        sys.stdout.flush()
         while os.getppid() == parent and (left := ends_at - loop.time()) > 0 and not over.is_set():
             try:
                 await asyncio.wait_for(over.wait(), min(_PARENT_POLL_S, left))

@@ -64,6 +64,9 @@ ERRORS: dict[Reason, ErrorText] = {
         "InvalidParameter",
         _PARAMETER + "dimension for embedding {model} is invalid, its value should be in {allowed}",
     ),
+    Reason.FIXED_DIMENSIONS: ErrorText(  # no model here has such a refusal
+        400, "InvalidParameter", _PARAMETER + "dimension for embedding {model} is invalid"
+    ),
     Reason.ENCODING_FORMAT: ErrorText(  # wording not public
         400, "InvalidParameter", _PARAMETER + "Value error, encoding_format is invalid, only float is supported."
     ),

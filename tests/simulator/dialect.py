@@ -31,6 +31,17 @@ class Voice(Protocol):
     def error_in_200(self, request_id: str) -> bytes: ...
 
 
+class Endpoint(Protocol):
+    """What the server asks of whatever is at a path."""
+
+    @property
+    def routes(self) -> tuple[str, ...]: ...
+
+    async def answer(self, request: Request) -> Response: ...
+
+    def refusal(self, refused: Refused) -> Response: ...
+
+
 class Dialect(ABC, Generic[JobT]):
     """One endpoint. A subclass reads requests (`read`) and writes sound answers (`body`)."""
 

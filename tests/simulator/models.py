@@ -105,7 +105,9 @@ class RerankModel(BaseModel):
     endpoints: tuple[Endpoint, ...] = ("compatible", "native")
     documents_per_request: int = 500
     tokens_per_text: int = 4000
-    """Of the query and of each document; the rest is cut off without a word."""
+    """Of the query and of each document."""
+    over_long: Literal["cut", "refuse"] = "cut"
+    """Cut off what is too much, without a word; or refuse a query and a document that are too much together."""
     tokens_per_request: int = UNLIMITED
     """The query's tokens, once for each document, and those of the documents."""
     end_tokens: int = 0

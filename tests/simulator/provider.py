@@ -200,7 +200,7 @@ class Provider:
             self.books.fault(fault)
         await self._take_time()
         if isinstance(fault, Reason):
-            raise Refused(fault, **{"method": "POST", "given": 0, "what": "as planned.", **job.details})
+            raise Refused(fault, **{"method": "POST", "given": 99_999, "what": "as planned.", **job.details})
         return fault
 
     def bill(self, job: Job, fault: Fault | None) -> None:

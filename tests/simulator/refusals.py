@@ -23,6 +23,7 @@ class Reason(StrEnum):
     NOT_TEXTS = "not_texts"
     BATCH_SIZE = "batch_size"
     DIMENSION = "dimension"
+    FIXED_DIMENSIONS = "fixed_dimensions"
     ENCODING_FORMAT = "encoding_format"
     PARAMETER = "parameter"
     LENGTH = "length"

@@ -77,8 +77,11 @@ def ranking_job(
     # What the real server makes of a blank text is not known; the strict reading is simulated.
     if not all(text.strip() for text in (query, *documents)):
         raise Refused(Reason.LENGTH, limit=model.tokens_per_request, given=0)
-    read = [read_of(text, model.tokens_per_text) for text in (query, *documents)]
+    cuts = model.over_long == "cut"
+    read = [read_of(text, model.tokens_per_text) if cuts else text for text in (query, *documents)]
     asked, *held = (bpe_tokens(text) + model.end_tokens for text in read)
+    if not cuts and asked + max(held) > model.tokens_per_text:
+        raise Refused(Reason.LENGTH, limit=model.tokens_per_text, given=asked + max(held))
     tokens = asked * len(held) + sum(held)
     if tokens > model.tokens_per_request:
         raise Refused(Reason.LENGTH, limit=model.tokens_per_request, given=tokens)

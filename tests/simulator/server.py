@@ -11,11 +11,11 @@ Beside the provider's endpoints it answers `GET /__books__` (`?texts=1` with eve
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
-from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -24,14 +24,29 @@ from tests.simulator.books import Books
 from tests.simulator.clock import Clock
 from tests.simulator.compatible import CompatibleEmbeddings
 from tests.simulator.dashscope_rerank import CompatibleRerank, NativeRerank
-from tests.simulator.dialect import Dialect
+from tests.simulator.dialect import Endpoint
 from tests.simulator.iflytek import IflytekEmbeddings, IflytekRerank
 from tests.simulator.native import NativeEmbeddings
+from tests.simulator.openai_rerank import OpenAiRerank, TeiRerank
+from tests.simulator.openai_style import OpenAiEmbeddings, OpenAiModels
 from tests.simulator.provider import Provider
 from tests.simulator.refusals import Reason, Refused
 from tests.simulator.settings import SimulatorSettings
 from tests.simulator.tokens import qwen_encoding
 from tests.simulator.wire import STREAM_LIMIT_BYTES, ProtocolError, Request, Response, read_request, send
+
+_ENDPOINTS: tuple[Callable[[Provider], Endpoint], ...] = (
+    CompatibleEmbeddings,
+    NativeEmbeddings,
+    CompatibleRerank,
+    NativeRerank,
+    IflytekEmbeddings,
+    IflytekRerank,
+    OpenAiEmbeddings,
+    OpenAiModels,
+    OpenAiRerank,
+    TeiRerank,
+)
 
 
 class Simulator:
@@ -39,13 +54,9 @@ class Simulator:
 
     def __init__(self, settings: SimulatorSettings | None = None, clock: Clock | None = None) -> None:
         self._provider = Provider(settings or SimulatorSettings(), clock)
-        self._compatible = CompatibleEmbeddings(self._provider)
-        dialects: list[Dialect[Any]] = [
-            self._compatible,
-            *(kind(self._provider) for kind in (NativeEmbeddings, CompatibleRerank, NativeRerank)),
-            *(kind(self._provider) for kind in (IflytekEmbeddings, IflytekRerank)),
-        ]
-        self._dialects = {route: dialect for dialect in dialects for route in dialect.routes}
+        self._endpoints: dict[str, Endpoint] = {
+            route: endpoint for kind in _ENDPOINTS for endpoint in (kind(self._provider),) for route in endpoint.routes
+        }
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._answering = 0
@@ -90,6 +101,23 @@ class Simulator:
     def iflytek_url(self) -> str:
         """The root of iFlytek's API: `http://127.0.0.1:PORT/iflytek/v1`."""
         return f"{self.root_url}/iflytek/v1"
+
+    @property
+    def openai_url(self) -> str:
+        """The root of the server that speaks OpenAI's API: `http://127.0.0.1:PORT/openai/v1`. TEI's rerank is one up."""
+        return f"{self.root_url}/openai/v1"
+
+    @property
+    def roots(self) -> dict[str, str]:
+        """What a client of each API is configured with."""
+        return {
+            "compatible": self.base_url,
+            "native": self.native_url,
+            "rerank": self.rerank_url,
+            "iflytek": self.iflytek_url,
+            "openai": self.openai_url,
+            "tei": f"{self.root_url}/openai",
+        }
 
     def change(self, patch: Mapping[str, object]) -> None:
         """Other settings from the next request on, as `SimulatorSettings.patched`."""
@@ -136,17 +164,17 @@ class Simulator:
             request = await read_request(reader, writer, self.settings.max_body_bytes)
         except ProtocolError as error:
             reason = Reason.TOO_LARGE if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else Reason.BAD_BODY
-            await send(reader, writer, self._compatible.refusal(Refused(reason)), None, compress=False)
+            await send(reader, writer, self._nearest("/v1").refusal(Refused(reason)), None, compress=False)
             return False
         if request is None:
             return False
-        dialect = self._dialects.get(request.path)
-        if dialect is None:
+        endpoint = self._endpoints.get(request.path)
+        if endpoint is None:
             return await send(reader, writer, self._control(request), request, compress=False)
         self._answering += 1
         try:
             self.books.arrived(self._provider.clock.now(), self._answering, request.path)
-            response = await dialect.answer(request)
+            response = await endpoint.answer(request)
             return await send(reader, writer, response, request, compress=self.settings.gzip)
         finally:
             self._answering -= 1
@@ -164,7 +192,11 @@ class Simulator:
                 self.reset()
                 return _json({"reset": True})
             case _:
-                return self._compatible.refusal(Refused(Reason.BAD_ROUTE))
+                return self._nearest(request.path).refusal(Refused(Reason.BAD_ROUTE))
+
+    def _nearest(self, path: str) -> Endpoint:
+        """The endpoint whose words fit a path that does not exist: the one that shares most of it."""
+        return self._endpoints[max(self._endpoints, key=lambda route: len(os.path.commonpath((route, f"/{path}"))))]
 
     def _changed(self, body: bytes) -> Response:
         """The settings after `body` was merged into them, or 400 with what is wrong with it."""

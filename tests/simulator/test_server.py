@@ -19,6 +19,7 @@ from tests.simulator.__main__ import parsed
 from tests.simulator.clock import SetClock
 from tests.simulator.faults import Damage, FaultRule
 from tests.simulator.limits import Limits
+from tests.simulator.raw import post
 from tests.simulator.server import Simulator, serving
 from tests.simulator.settings import API_KEY, Latency, SimulatorSettings
 
@@ -90,6 +91,34 @@ def test_a_malformed_request_is_answered(simulator: Simulator, sent: bytes, stat
         assert connection.recv(100).split()[1] == status
 
 
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/compatible-mode/v1/embed", ["error", "id", "request_id"]),
+        ("/api/v1/services/embeddings", ["code", "message", "request_id"]),
+        ("/compatible-api/v1/rerank", ["error", "id", "request_id"]),
+        ("/openai/v1/score", ["error"]),
+    ],
+)
+def test_an_unknown_path_is_refused_in_the_words_of_its_neighbours(
+    simulator: Simulator, path: str, shape: list[str]
+) -> None:
+    reply = post(simulator.root_url + path, {})
+    assert isinstance(reply.body, dict)
+    assert (reply.status, sorted(reply.body)) == (404, shape)
+
+
+def test_groups_of_settings_are_merged_and_the_books_count_by_path(simulator: Simulator) -> None:
+    simulator.change({"iflytek": {"texts_per_request": 4}})
+    simulator.change({"iflytek": {"limits": {"requests_per_second": 5}}, "openai": {"flavour": "tei"}})
+    settings = simulator.settings
+    assert (settings.iflytek.texts_per_request, settings.iflytek.limits.requests_per_second) == (4, 5)
+    assert (settings.openai.flavour, settings.openai.usage) == ("tei", "counted")
+    embed(simulator.base_url)
+    post(f"{simulator.iflytek_url}/embeddings", {})
+    assert simulator.books.routes == {"/v1/embeddings": 1, "/iflytek/v1/embeddings": 1}
+
+
 async def test_concurrent_requests_are_answered_concurrently() -> None:
     clock = SetClock()
     async with (
@@ -132,6 +161,16 @@ def test_the_process_prints_its_address_first_and_ends_on_a_signal() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         base_url = process.stdout.readline().strip()
+        root_url = base_url.removesuffix("/v1")
+        roots = dict(process.stdout.readline().split() for _ in range(6))
+        assert roots == {
+            "compatible": base_url,
+            "native": f"{root_url}/api/v1",
+            "rerank": f"{root_url}/compatible-api/v1",
+            "iflytek": f"{root_url}/iflytek/v1",
+            "openai": f"{root_url}/openai/v1",
+            "tei": f"{root_url}/openai",
+        }
         embed(base_url)
         settings = fetch(base_url.removesuffix("/v1") + "/__settings__")
         process.send_signal(signal.SIGTERM)
