@@ -6,6 +6,6 @@ This room knows text, headings and pages; it must not know files, models, prices
 from tasks.chunking.chunks import chunk_document
 from tasks.chunking.options import ChunkOptions
 from tasks.chunking.splitter import Span, split
-from tasks.chunking.tokenizer import Tokenizer
+from tasks.chunking.tokenizer import Tokenizer, tokenizer_identity
 
-__all__ = ["ChunkOptions", "Span", "Tokenizer", "chunk_document", "split"]
+__all__ = ["ChunkOptions", "Span", "Tokenizer", "chunk_document", "split", "tokenizer_identity"]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.chunking import Tokenizer
-from tasks.chunking import tokenizer as module
+from tasks.chunking import byte_pairs as module
+from tasks.chunking.byte_pairs import BytePairTokenizer
 from tasks.errors import ConfigurationError
 
 
@@ -42,6 +43,7 @@ def test_white_space_on_which_tiktoken_overflows_its_stack_is_counted(tokenizer:
 
 def test_a_long_text_counts_as_if_it_had_never_been_parted(tokenizer: Tokenizer) -> None:
     text = "The quick brown fox, 狐狸, jumps over 12 lazy dogs.\n" * 10_000
+    assert isinstance(tokenizer, BytePairTokenizer)
     assert tokenizer.count(text) == len(tokenizer._encoding.encode_ordinary(text))
 
 
@@ -66,17 +68,17 @@ def test_a_tokenizer_is_read_once_a_process() -> None:
 
 
 def test_an_unknown_tokenizer_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match="no tokenizer 'gpt'; known: qwen"):
+    with pytest.raises(ConfigurationError, match="no tokenizer 'gpt'; known: bytes, qwen, or the path"):
         Tokenizer.load("gpt")
 
 
 def test_altered_ranks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(module._RANKS, "altered", module._Ranks(file="qwen.tiktoken", sha256="0" * 64, pattern=""))
+    monkeypatch.setitem(module.BYTE_PAIRS, "altered", module._Ranks(file="qwen.tiktoken", sha256="0" * 64, pattern=""))
     with pytest.raises(ConfigurationError, match=r"expected SHA-256 0000.*found b2b1.*reinstall"):
         Tokenizer.load("altered")
 
 
 def test_missing_ranks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(module._RANKS, "missing", module._Ranks(file="nowhere.tiktoken", sha256="", pattern=""))
+    monkeypatch.setitem(module.BYTE_PAIRS, "missing", module._Ranks(file="nowhere.tiktoken", sha256="", pattern=""))
     with pytest.raises(ConfigurationError, match=r"data/nowhere\.tiktoken, cannot be read .*reinstall"):
         Tokenizer.load("missing")
