@@ -34,6 +34,10 @@ _SENTENCE_ENDS = regex.compile(
 _MARKS_BEFORE = regex.compile(r"^(?:[\s#>*+|\-]+|\d{1,3}[.)、]\s*)+")
 _MARKS_AFTER = regex.compile(r"[\s|*#]+$")
 
+_LINE_END_IN_CJK = regex.compile(
+    r"(?<=[\u3000-\u9fff\uff00-\uffef])[ \t]*\r?\n[ \t]*(?=[\u3000-\u9fff\uff00-\uffef])"
+)
+
 _LEAST_SIZE = 5.0
 _MOST_SIZE = 40.0
 
@@ -86,6 +90,15 @@ def terms(text: str, *, function_words: bool = True) -> list[Term]:
             if function_words or word not in _FUNCTION_WORDS:
                 found.append(Term(_stem(word), start, end))
     return found
+
+
+def one_line(text: str) -> str:
+    r"""`text` on one line: white space becomes a space, and the end of a line within Chinese nothing.
+
+    >>> one_line("先看水位，\n再开闸门。\n\nThen wait.")
+    '先看水位，再开闸门。 Then wait.'
+    """
+    return " ".join(_LINE_END_IN_CJK.sub("", text).split())
 
 
 def squeezed(text: str) -> str:
