@@ -7,15 +7,17 @@ worker, and so loses nothing else.
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
 from tasks.documents import DocumentOptions, read_documents
 from tasks.parts import Part, PartOrigin, PartWriter
-from tasks.records import Document, Reject, SourceFile
+from tasks.records import Chunk, Document, Reject, SourceFile
 from tasks.workers import Channel, WorkerLost, WorkerPool
 
 _MAX_RESTARTS_PER_FILE = 3
 _CHUNKING = "chunking "
+_CHUNKS_PER_UNIT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +113,25 @@ def chunk_job(work: tuple[ChunkSettings, ChunkJob], channel: Channel[Part]) -> N
             if isinstance(outcome, Reject):
                 parts.add_reject(outcome)
                 continue
-            channel.at(f"{file.path}\0{_CHUNKING}{outcome.source}")
+            chunks = chunk_document(outcome, tokenizer, settings.chunking)
             try:
-                chunks = list(chunk_document(outcome, tokenizer, settings.chunking))
+                parts.add_document(
+                    file, outcome, _announced(chunks, f"{file.path}\0{_CHUNKING}{outcome.source}", channel)
+                )
             except MemoryError:
                 parts.add_reject(_too_large(outcome))
-            else:
-                parts.add_document(file, outcome, chunks)
         parts.end_file(file)
     parts.flush()
+
+
+def _announced(chunks: Iterator[Chunk], unit: str, channel: Channel[Part]) -> Iterator[Chunk]:
+    """The chunks, with a deadline for every so many of them: a long document may take its time, but may not hang."""
+    while True:
+        channel.at(unit)
+        some = list(islice(chunks, _CHUNKS_PER_UNIT))
+        yield from some
+        if len(some) < _CHUNKS_PER_UNIT:
+            return
 
 
 def _outcomes(

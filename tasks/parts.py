@@ -4,8 +4,9 @@ Joins `documents` (file hashes) and `lake` (where parts are written). Runs in th
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -78,60 +79,68 @@ class PartWriter:
         self._files_done = 0
         self._flushed_at = time.monotonic()
         self._record_file_hash = ("", "")
-        self._held: tuple[SourceFile, Document, list[Chunk]] | None = None
+        self._held: dict[str, object] | None = None
         self._full = False  # no other document may join the last piece of a long one
 
-    def add_document(self, file: SourceFile, document: Document, chunks: list[Chunk]) -> None:
-        """Take a document with all its chunks; it is put away when the next one comes, or its file ends.
+    def add_document(self, file: SourceFile, document: Document, chunks: Iterable[Chunk]) -> None:
+        """Take a document with all its chunks; it has its row when the next one comes, or its file ends.
 
-        Until then rejects of its pages can still come.
+        Until then rejects of its pages can still come. Of a document that is longer than a part, each full part is
+        handed over while `chunks` are still being made; should making them fail, none of the document counts as taken,
+        and whoever takes the parts in has rows to delete.
         """
         self._put_away()
         self._flush_if_due()
-        self._held = (file, document, chunks)
-
-    def _put_away(self) -> None:
-        """Queue the document that is held, with the rejects that came for it; all parts but its last are written."""
-        if self._held is None:
-            return
-        file, document, chunks = self._held
-        self._held = None
-        own = self._file_rejects.pop(document.source, [])
         clash = sorted(METADATA_KEYS.intersection(document.extra))
         if clash:
-            chunks = []
-            own.append(_clash(document.source, clash))
-        elif not chunks:
-            own.append(_blank(document.source))
-        first = self._append(chunks)
-        self._rejects += own
-        self._documents.append(
-            self._row(file, document.source, document.document_hash)
-            | {
-                "status": "live" if chunks else "rejected",
-                "part_first": first,
-                "part_last": self._number,
-                "chunks": len(chunks),
-                "tokens": sum(c.tokens for c in chunks),
-                "rejects": len(own),
-            }
-        )
-        self._full = self._full or len(chunks) > self._origin.part_chunks
+            self.add_reject(_clash(document.source, clash))
+            chunks = ()
+        making = iter(chunks)
+        head = list(islice(making, self._origin.part_chunks + 1))
+        if not head and not clash:
+            self.add_reject(_blank(document.source))
+        first, count, tokens = self._append(head, making)
+        self._held = self._row(file, document.source, document.document_hash) | {
+            "status": "live" if count else "rejected",
+            "part_first": first,
+            "chunks": count,
+            "tokens": tokens,
+        }
 
-    def _append(self, chunks: list[Chunk]) -> int:
-        """Queue a document's chunks; the number of the part in which they begin.
+    def _put_away(self) -> None:
+        """Queue the row of the document that is held, with the rejects that came for it."""
+        if self._held is None:
+            return
+        row, self._held = self._held, None
+        own = self._file_rejects.pop(str(row["source"]), [])
+        self._rejects += own
+        self._documents.append(row | {"part_last": self._number, "rejects": len(own)})
+
+    def _append(self, head: list[Chunk], rest: Iterator[Chunk]) -> tuple[int, int, int]:
+        """Queue a document's chunks: the number of the part in which they begin, how many they are, and their tokens.
 
         A part holds whole documents, or a piece of a single one that is longer than a part. So a part that the manifest
         does not name belongs to documents that were never finished, and to no others.
         """
-        if len(self._chunks) + len(chunks) > self._origin.part_chunks:
+        most = self._origin.part_chunks
+        if len(self._chunks) + len(head) > most:
             self.flush()
-        first = self._number
-        for start in range(0, len(chunks), self._origin.part_chunks):
-            if start:
-                self.flush()
-            self._chunks += chunks[start : start + self._origin.part_chunks]
-        return first
+        first, before = self._number, len(self._chunks)
+        count = tokens = 0
+        making = chain(head, rest)
+        try:
+            while piece := list(islice(making, most)):
+                if count:
+                    self.flush()
+                    before = 0
+                self._chunks += piece
+                count += len(piece)
+                tokens += sum(chunk.tokens for chunk in piece)
+        except MemoryError:
+            del self._chunks[before:]
+            raise
+        self._full = self._full or count > most
+        return first, count, tokens
 
     def add_reject(self, reject: Reject) -> None:
         """Keep a reject until it is known whether its document comes too, or has just come."""

@@ -43,8 +43,11 @@ class Versions:
         return None if before is None or before["status"] == "leaving" else before
 
     def is_doubted(self, source: str) -> bool:
-        """Whether an interrupted run may have written over rows of the document."""
-        return source in self._doubted
+        """Whether rows of the document may have been written over: by an interrupted run, or by this one.
+
+        Parts of a long document are loaded while its end is still being cut, and that may fail.
+        """
+        return source in self._doubted or bool(self._new_ids.get(source))
 
     def changed_positions(self, rows: pa.Table) -> npt.NDArray[np.int64]:
         """Positions of the rows that the collection does not surely hold just as they are.
@@ -71,8 +74,10 @@ class Versions:
         before = self._previous.get(source)
         old = set(self.row_hashes(before)) if before is not None else set()
         doubted = self._doubted.get(source, frozenset())
-        stays = old if self.kept_version(source) is not None else set()
-        return (old | doubted) - (stays if document["status"] == "rejected" else new), new
+        if document["status"] == "rejected":
+            stays = old if self.kept_version(source) is not None else set()
+            return (old | doubted | new) - stays, set()
+        return (old | doubted) - new, new
 
     def row_hashes(self, document: ManifestRow) -> dict[str, bytes]:
         """Row hash by id of the rows that a manifest row stands for."""

@@ -1,6 +1,9 @@
 """Parts: what is handed over together, and which rejects belong to which document."""
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
 from tasks.lake import ChunkParts
@@ -73,6 +76,42 @@ def test_a_part_holds_whole_documents_or_a_piece_of_one(tmp_path: Path) -> None:
     for source, row in ended.items():
         rows = parts.read(1, row["part_first"], row["part_last"], columns=["id"], sources=[source])
         assert rows.num_rows == row["chunks"]
+
+
+def test_parts_of_a_long_document_are_handed_over_while_its_end_is_being_cut(tmp_path: Path) -> None:
+    writer, handed = written(tmp_path, part_chunks=4)
+    seen: list[int] = []
+
+    def cutting() -> Iterator[Chunk]:
+        for chunk in cut(document):
+            seen.append(len(handed))
+            yield chunk
+
+    document = document_named("a.md", 60)
+    writer.add_document(file_named("a.md"), document, cutting())
+    assert max(number - 4 * (parts + 1) for number, parts in enumerate(seen, start=1)) <= 4
+    assert handed[-1].documents.num_rows == 0
+
+
+def test_a_document_that_cannot_be_cut_to_its_end_leaves_nothing_for_later_parts(tmp_path: Path) -> None:
+    writer, handed = written(tmp_path, part_chunks=4)
+
+    def failing() -> Iterator[Chunk]:
+        yield from cut(document_named("long.md", 60))[:9]
+        raise MemoryError
+
+    before, after = document_named("a.md", 3), document_named("z.md", 3)
+    writer.add_document(file_named("a.md"), before, iter(cut(before)))
+    writer.end_file(file_named("a.md"))
+    with pytest.raises(MemoryError):
+        writer.add_document(file_named("long.md"), document_named("long.md", 60), failing())
+    writer.end_file(file_named("long.md"))
+    writer.add_document(file_named("z.md"), after, iter(cut(after)))
+    writer.end_file(file_named("z.md"))
+    writer.flush()
+    (row,) = [row for part in handed for row in part.documents.to_pylist() if row["source"] == after.source]
+    parts = ChunkParts(tmp_path)
+    assert parts.read(1, row["part_first"], row["part_last"])["source"].to_pylist() == [after.source] * row["chunks"]
 
 
 def test_the_last_part_says_that_every_file_is_done(tmp_path: Path) -> None:
