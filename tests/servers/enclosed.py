@@ -2,8 +2,9 @@
 
 Milvus 2.3 listens on all addresses whatever its configuration says. Here that is the loopback device of a network
 namespace, which nothing outside reaches, where its ports can clash with nobody's. This process stands between: its
-listening socket was made before it left for the namespace and stays what it was. It ends with whoever started it, and
-the program ends with it, however either of them dies; so killing this process is killing the server.
+listening socket was made before it left for the namespace and stays what it was. It ends when its standard input does,
+and so with whoever holds the other end; the program ends with it, however it dies. Killing this process is killing the
+server.
 
 Standard output: "port N" at once, "ready" when the program's health page says so.
 """
@@ -19,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,8 +34,19 @@ _BUFFER_BYTES = 1 << 20
 
 
 def end_with_parent() -> None:
-    """Have this process killed when the one that started it dies."""
+    """Have this process killed when the thread that started it ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_input() -> None:
+    """End this process when its standard input does; unlike `end_with_parent`, it may have been started by any thread."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def enter_own_network() -> None:
@@ -108,13 +121,18 @@ def main() -> None:
     parser.add_argument("--health", required=True, help="URL of a page that says OK, inside")
     parser.add_argument("program", nargs="+")
     arguments = parser.parse_args()
-    end_with_parent()
     listening = socket.create_server(("127.0.0.1", arguments.port))
     try:
         enter_own_network()
     except OSError as error:
         sys.exit(str(error))
-    program = subprocess.Popen(arguments.program, stdout=sys.stderr, preexec_fn=end_with_parent)  # noqa: PLW1509
+    program = subprocess.Popen(
+        arguments.program,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        preexec_fn=end_with_parent,  # noqa: PLW1509
+    )
+    end_with_input()
     print("port", listening.getsockname()[1], flush=True)
     sys.exit(asyncio.run(_serve(listening, arguments.inner_port, arguments.health, program)))
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +41,7 @@ class MilvusServer:
         self._folder = folder
         self._write_configuration()
         self._port = 0
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.start()
         self.wait_until_ready()
 
@@ -71,7 +70,8 @@ class MilvusServer:
         with (self._folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
                 [*command, "--", str(self._program), "run", "standalone"],
-                cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                cwd=self._folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                bufsize=0,  # `select` sees no line that lies in a buffer
             )  # fmt: skip
         self._port = int(self._said("port").split()[1])
 
@@ -83,9 +83,7 @@ class MilvusServer:
         """End it as a power cut would: nothing is flushed, nobody is told."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
+            self._process.communicate()
             self._process = None
 
     def close(self) -> None:
@@ -121,9 +119,8 @@ class MilvusServer:
         """The next line of its output, which must begin with `word`."""
         assert self._process is not None
         assert self._process.stdout is not None
-        deadline = time.monotonic() + _READY_WITHIN_S
-        readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-        line = self._process.stdout.readline() if readable else ""
+        readable, _, _ = select.select([self._process.stdout], [], [], _READY_WITHIN_S)
+        line = self._process.stdout.readline().decode() if readable else ""
         if not line.startswith(word):
             self.kill()
             log = (self._folder / "server.log").read_text(errors="replace")[-2000:]
