@@ -12,7 +12,7 @@ from tasks.embedding.rerank_contest import Room, contest
 from tasks.embedding.rerank_dialects import Question, decode, dialect_of, in_order, prove_ranking
 from tasks.embedding.rerank_fitting import Count, Fitted, fit
 from tasks.embedding.rerank_refusals import KEY_SETTING, rerank_rules
-from tasks.embedding.translate import is_refusal
+from tasks.embedding.translate import UNEXPLAINED, is_refusal
 from tasks.errors import ConfigurationError, TextsRefused
 
 
@@ -123,9 +123,12 @@ class HttpReranker:
 
     def _yield_to(self, refused: TextsRefused, bill: _Bill) -> None:
         """Ask for less the next time. Raises `refused` if there is nothing left to yield."""
+        too_much = {"text_too_long", "request_too_large"}
+        if not self._spec.documents_per_request:
+            too_much.add(UNEXPLAINED)  # a limit that nobody has published may be refused without a word
         if refused.reason == "text_too_long" and self._dialect.cutting and not self._server_cuts:
             self._server_cuts = True
-        elif refused.reason in {"text_too_long", "request_too_large"} and bill.last_size > 2:
+        elif refused.reason in too_much and bill.last_size > 2:
             self._room = replace(self._room, documents=max(2, bill.last_size // 2))
         else:
             raise refused

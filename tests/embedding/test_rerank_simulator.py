@@ -19,6 +19,12 @@ from tests.simulator.tokens import bpe_tokens
 QUERY = "How is an order refunded?"
 WORDS = "order refund open press house letter week gate mill 退款 订单 sluice water rises".split()
 MODELS = [("qwen3-rerank", "compatible"), ("qwen3-rerank", "native"), ("gte-rerank-v2", "native")]
+# What each kind of server is called in the settings: provider, model, and its root below the simulator's.
+OTHERS = {
+    "iflytek": ("iflytek", "s7c31fe02", "/iflytek/v1"),
+    "vllm": ("openai", "BAAI/bge-reranker-v2-m3", "/openai/v1"),
+    "tei": ("openai", "BAAI/bge-reranker-v2-m3", "/openai"),
+}
 
 
 def passages(count: int, words: int = 20) -> list[str]:
@@ -31,6 +37,13 @@ def reranker_of(simulator: Simulator, model: str = "", api: str = "compatible", 
     url = rerank_url(spec, embedding_base_url=simulator.base_url)
     given = {"base_url": url, "api_key": API_KEY, "count": bpe_tokens, "timeout_s": 1.0, **options}
     return make_reranker(spec, **given)  # type: ignore[arg-type]
+
+
+def other_of(simulator: Simulator, kind: str, **options: object) -> Reranker:
+    provider, model, root = OTHERS[kind]
+    spec = find_reranker(provider, model)
+    given = {"base_url": rerank_url(spec, base_url=simulator.root_url + root), "timeout_s": 1.0, **options}
+    return make_reranker(spec, api_key=API_KEY if provider == "iflytek" else "", **given)  # type: ignore[arg-type]
 
 
 async def reranked(reranker: Reranker, documents: list[str], top_n: int = 5) -> Reranking:
@@ -137,6 +150,91 @@ async def test_every_fault_is_what_it_is_and_the_next_try_may_succeed(
         await reranker.rerank(QUERY, passages(5), top_n=3)
     assert type(caught.value) is kind
     assert (await reranked(reranker, passages(5), 3)).ranked == expected(passages(5), 3)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("shuffled", [False, True])
+async def test_servers_of_every_kind_rank_alike(simulator: Simulator, kind: str, shuffled: bool) -> None:
+    simulator.change({"shuffled": shuffled, "openai": {"returned_documents": "always"}})
+    answer = await reranked(other_of(simulator, kind), passages(20))
+    assert answer.ranked == expected(passages(20), 5)
+    assert answer.billed_tokens == (0 if kind == "tei" else simulator.books.rerank.tokens_billed)
+    assert answer.notices == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "flavour", "limits"),
+    [
+        ("iflytek", "vllm", {"iflytek": {"documents_per_request": 32}}),  # refused without a word
+        ("tei", "tei", {}),
+        ("tei", "tei", {"openai": {"tei_validation_status": 422}}),
+        ("vllm", "openai", {}),
+        ("vllm", "fastapi", {}),
+    ],
+)
+async def test_a_limit_that_nobody_has_published_is_learnt(
+    simulator: Simulator, kind: str, flavour: str, limits: dict[str, dict[str, object]]
+) -> None:
+    simulator.change({"openai": {"flavour": flavour, "texts_per_request": 32}})
+    simulator.change(limits)
+    documents = passages(100)
+    answer = await reranked(other_of(simulator, kind), documents)
+    assert answer.ranked == expected(documents, 5)
+    assert "asked again for less" in answer.notices[0]
+
+
+async def test_a_server_of_ones_own_is_asked_to_cut_what_its_model_cannot_read(simulator: Simulator) -> None:
+    simulator.change({"openai": {"flavour": "tei", "tokens_per_text": 200}})
+    documents = ["water " * 500, "An order is refunded."]
+    answer = await reranked(other_of(simulator, "tei"), documents)
+    assert [one.index for one in answer.ranked] == [1, 0]
+    assert "must have less than 200 tokens" in answer.notices[0]
+    assert answer.notices[1].startswith("the server was asked to cut")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Reason.LIMIT_REQUESTS, Throttled),
+        (Reason.WRONG_KEY, ProviderStopped),
+        (Reason.INTERNAL_ERROR, ProviderUnavailable),
+        (Reason.MODEL_UNAVAILABLE, ProviderUnavailable),
+        (Damage.RESET, AnswerLost),
+        (Damage.TRUNCATED, AnswerUnproven),
+        (Damage.MISSING_ITEM, AnswerUnproven),
+        (Damage.DOUBLED_INDEX, AnswerUnproven),
+        (Damage.NAN_VECTOR, AnswerUnproven),
+    ],
+)
+async def test_servers_of_every_kind_fail_alike(
+    simulator: Simulator, kind: str, fault: Fault, error: type[MillraceError]
+) -> None:
+    simulator.change({"faults": [rule.model_dump() for rule in scripted(fault)]})
+    reranker = other_of(simulator, kind)
+    with pytest.raises(MillraceError) as caught:
+        await reranker.rerank(QUERY, passages(5), top_n=3)
+    assert type(caught.value) is error
+    assert (await reranked(reranker, passages(5), 3)).ranked == expected(passages(5), 3)
+
+
+async def test_teis_rerank_is_not_below_v1_and_the_message_says_so(simulator: Simulator) -> None:
+    simulator.change({"openai": {"flavour": "tei"}})
+    with pytest.raises(ProviderStopped, match="TEI has it below its host's own root"):
+        await reranked(other_of(simulator, "vllm"), passages(3))
+
+
+async def test_a_model_that_a_server_has_not_is_named(simulator: Simulator) -> None:
+    spec = find_reranker("openai", "no-such")
+    reranker = make_reranker(spec, base_url=rerank_url(spec, base_url=f"{simulator.root_url}/openai/v1"))
+    with pytest.raises(ProviderStopped, match=r"`no-such` does not exist.*check rerank\.model"):
+        await reranked(reranker, passages(3))
+
+
+async def test_an_empty_wallet_stops_where_it_is_one(simulator: Simulator) -> None:
+    simulator.change({"openai": {"flavour": "openai", "wallet_empty": True}})
+    with pytest.raises(ProviderStopped, match="pay the bill"):
+        await reranked(other_of(simulator, "vllm"), passages(3))
 
 
 async def test_a_wrong_key_stops_with_the_setting_that_names_it(simulator: Simulator) -> None:
