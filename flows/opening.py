@@ -3,12 +3,14 @@
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.settings import Settings
+from flows.embedding_model import Model as Model  # noqa: PLC0414 - others open it from here, as all the rest
+from flows.embedding_model import open_model as open_model  # noqa: PLC0414
+from flows.embedding_model import query_space as query_space  # noqa: PLC0414
 from tasks.chunk import ChunkSettings
-from tasks.chunking import ChunkOptions, Tokenizer
+from tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
 from tasks.documents import DocumentOptions
 from tasks.embedding import (
     Budget,
@@ -16,15 +18,12 @@ from tasks.embedding import (
     EmbeddingClient,
     Event,
     LearnedLimits,
-    ModelSpec,
     Pacer,
     Reranker,
     RerankSpec,
     Tally,
     VectorSink,
-    choose_dimensions,
-    embedding_space,
-    find_model,
+    check_offer,
     find_reranker,
     make_client,
     make_reranker,
@@ -34,50 +33,12 @@ from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from tasks.lake import Checkpoint, Lake, Lease, hold, make_folder, pass_by
 from tasks.milvus import Collection, CollectionShape, is_lite, one_spelling, without_credentials
 from tasks.parts import PART_CHUNKS, PartOrigin
-from tasks.records import EmbeddingSpace
 from tasks.scan import fingerprint_of
 
 READING_VERSION = 1
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
 
 _KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}
-_IN_FLIGHT = 128  # never needed at the published limits and an answer within four seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The model of the settings: its figures, with the limits of the settings in place of the catalogue's."""
-
-    spec: ModelSpec
-    space: EmbeddingSpace
-    max_in_flight: int
-
-
-def open_model(settings: Settings) -> Model:
-    """The model that the settings name. Raises `ConfigurationError` when it cannot do what they ask."""
-    embedding, limits = settings.embedding, settings.limits
-    spec = find_model(embedding.provider, embedding.model, base_url=embedding.base_url)
-    dimensions = choose_dimensions(spec, embedding.dimensions or None)
-    spec = replace(
-        spec,
-        texts_per_request=limits.texts_per_request or spec.texts_per_request,
-        tokens_per_request=limits.tokens_per_request or spec.tokens_per_request,
-        requests_per_second=limits.requests_per_second or spec.requests_per_second,
-        tokens_per_second=limits.tokens_per_second or spec.tokens_per_second,
-        requests_per_minute=limits.requests_per_minute or spec.requests_per_minute,
-        tokens_per_minute=limits.tokens_per_minute or spec.tokens_per_minute,
-    )
-    longest = settings.chunking.max_tokens + spec.end_mark_tokens
-    if spec.tokens_per_text and longest > spec.tokens_per_text:
-        raise ConfigurationError(
-            f"chunking.max_tokens = {settings.chunking.max_tokens}: {spec.name} takes "
-            f"{spec.tokens_per_text - spec.end_mark_tokens} tokens a text at most"
-        )
-    return Model(
-        spec=spec,
-        space=embedding_space(spec, embedding.base_url, dimensions),
-        max_in_flight=limits.max_in_flight or _IN_FLIGHT,
-    )
 
 
 def check_environment(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> str:
@@ -103,14 +64,28 @@ def api_key_of(
     return api_key
 
 
-def open_client(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> EmbeddingClient:
-    """A client of the model's provider. Raises `ConfigurationError` when the key is not in the environment."""
+def open_client(
+    settings: Settings, model: Model, environment: Mapping[str, str] = os.environ, *, query: bool = False
+) -> EmbeddingClient:
+    """A client of the model's provider, for documents or for queries.
+
+    Raises `ConfigurationError` when the key is not in the environment, or queries are to be asked with what the model
+    has not.
+    """
+    embedding, space = settings.embedding, query_space(settings, model) if query else model.space
+    section = "search" if query else "embedding"
+    check_offer(model.spec, api=embedding.api, text_type=space.text_type, instruct=space.instruct, section=section)
     return make_client(
         model.spec,
-        base_url=settings.embedding.base_url,
+        base_url=embedding.base_url,
         api_key=check_environment(settings, model, environment),
-        dimensions=model.space.dimensions,
-        timeout_s=settings.embedding.timeout_s,
+        dimensions=space.dimensions,
+        api=embedding.api,
+        text_type=space.text_type,
+        instruct=space.instruct,
+        sparse=space.sparse,
+        ask_dimensions=embedding.ask_dimensions,
+        timeout_s=embedding.timeout_s,
         max_connections=model.max_in_flight,
     )
 
@@ -326,8 +301,9 @@ def chunk_settings(
 
 def fingerprint(settings: Settings, model: Model) -> str:
     """What shapes the rows of a document: reading, chunking and the embedding space, and nothing else."""
+    tokenizer = tokenizer_identity(model.spec.tokenizer)
     return fingerprint_of(
-        READING_VERSION, document_options(settings), chunk_options(settings), model.spec.tokenizer, model.space.name
+        READING_VERSION, document_options(settings), chunk_options(settings), tokenizer, model.space.name
     )
 
 

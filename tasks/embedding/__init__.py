@@ -12,6 +12,7 @@ from tasks.embedding.clock import Clock, LoopClock
 from tasks.embedding.dispatcher import Dispatcher
 from tasks.embedding.estimate import Estimate, Estimator
 from tasks.embedding.learned import LearnedLimits
+from tasks.embedding.offers import check_offer
 from tasks.embedding.pacing import Pacer
 from tasks.embedding.packing import pack_requests
 from tasks.embedding.patience import Patience
@@ -42,6 +43,7 @@ __all__ = [
     "TextItem",
     "VectorSink",
     "Vectors",
+    "check_offer",
     "choose_dimensions",
     "cost_cny",
     "embedding_space",

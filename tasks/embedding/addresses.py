@@ -33,7 +33,7 @@ def endpoint_url(spec: ModelSpec, base_url: str) -> str:
     may have its API elsewhere. Raises ConfigurationError for anything else.
     """
     if not base_url:
-        if not spec.base_url:
+        if spec.provider == "openai":
             message = (
                 f"provider {spec.provider} needs embedding.base_url: where its API is, such as http://HOST:8000/v1"
             )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tasks.embedding.addresses import endpoint_url, native_url
 from tasks.embedding.catalogue import ModelSpec, choose_dimensions
+from tasks.embedding.offers import check_offer
 from tasks.errors import ConfigurationError, ProviderUnavailable, ResponseUnproven, TextsRefused, Transient
 
 Vectors = npt.NDArray[np.float32]
@@ -84,25 +85,12 @@ def make_client(
     of dimensions, or something the model or this API of it has not.
     """
     chosen = choose_dimensions(spec, dimensions)
-    native = spec.provider == "dashscope" and api == "native"
-    if api == "native" and not native:
-        message = f'embedding.api = "native" is DashScope\'s; provider {spec.provider} has only "compatible"'
-        raise ConfigurationError(message)
-    if sparse and not native and spec.provider != "local":
-        message = (
-            f"{spec.name} of provider {spec.provider} gives no sparse vectors over this API; use DashScope's with "
-            'embedding.api = "native", or milvus.hybrid = "bm25" or "none"'
-        )
-        raise ConfigurationError(message)
-    if instruct and spec.provider in {"local", "dashscope"} and not native:
-        why = "the native API does: embedding.api" if spec.provider == "dashscope" else "use another provider for that"
-        message = f"provider {spec.provider} takes no instructions here ({why}); leave instruct empty"
-        raise ConfigurationError(message)
+    check_offer(spec, api=api, text_type=text_type, instruct=instruct, sparse=sparse)
     if spec.provider == "local":
         from tasks.embedding.local import LocalClient
 
         return LocalClient(dimensions=chosen, sparse=sparse)
-    if native:
+    if api == "native":
         from tasks.embedding.native import NativeClient
 
         return NativeClient(

@@ -12,13 +12,15 @@ from tasks.embedding.compatible import asks_dimensions, require_key
 from tasks.embedding.endpoint import Endpoint
 from tasks.embedding.proof import decode, prove_native
 from tasks.embedding.translate import is_refusal
-from tasks.errors import ConfigurationError
 
 PATH = "/services/embeddings/text-embedding/text-embedding"
 
 
 class NativeClient:
-    """Embeddings of one model with one key; implements `EmbeddingClient`. `root_url` as `native_url` gives it."""
+    """Embeddings of one model with one key; implements `EmbeddingClient`.
+
+    `root_url` is as `native_url` gives it; what the model can be asked for, `check_offer` has judged.
+    """
 
     def __init__(
         self,
@@ -36,7 +38,6 @@ class NativeClient:
     ) -> None:
         asked = f"{spec.name} at {root_url}"
         require_key(asked, api_key)
-        check_native(spec, text_type=text_type, instruct=instruct, sparse=sparse)
         self._dimensions = dimensions
         self._sparse = sparse
         parameters: dict[str, object] = {"text_type": text_type}
@@ -72,16 +73,3 @@ class NativeClient:
 
     def __repr__(self) -> str:
         return f"NativeClient({self._endpoint.asked}, dimensions={self._dimensions}, api_key=***)"
-
-
-def check_native(spec: ModelSpec, *, text_type: str, instruct: str, sparse: bool, section: str = "embedding") -> None:
-    """Raise ConfigurationError for what the model's native API does not take; `section` is where it is set."""
-    if instruct and text_type != "query":
-        message = f'{section}.instruct needs {section}.text_type = "query"; documents take no instruction'
-        raise ConfigurationError(message)
-    if instruct and not spec.instruct:
-        message = f"{section}.instruct is set, but {spec.name} takes no instructions; use text-embedding-v4"
-        raise ConfigurationError(message)
-    if sparse and not spec.sparse:
-        message = f"{spec.name} gives no sparse vectors; use text-embedding-v4 or v3, or milvus.hybrid = bm25 or none"
-        raise ConfigurationError(message)
