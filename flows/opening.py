@@ -27,6 +27,7 @@ from tasks.embedding import (
     find_reranker,
     make_client,
     make_reranker,
+    probe,
     rerank_url,
 )
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
@@ -90,6 +91,19 @@ def open_client(
     )
 
 
+async def try_provider(settings: Settings, model: Model) -> None:
+    """Ask a provider whose models no catalogue can know for one vector, before a collection is made for it.
+
+    Raises `ConfigurationError` or `ProviderStopped` when key, model or dimensions are wrong.
+    """
+    if model.spec.provider in {"openai", "iflytek"}:
+        client = open_client(settings, model)
+        try:
+            await probe(client)
+        finally:
+            await client.close()
+
+
 def find_rerank_spec(settings: Settings) -> RerankSpec | None:
     """The reranker of the settings; None where reranking is off.
 
@@ -114,7 +128,12 @@ def open_reranker(settings: Settings, environment: Mapping[str, str] = os.enviro
         return None
     rerank, embedding = settings.rerank, settings.embedding
     beside = spec.provider == embedding.provider
-    url = rerank_url(spec, base_url=rerank.base_url, embedding_base_url=embedding.base_url if beside else "")
+    url = rerank_url(
+        spec,
+        base_url=rerank.base_url,
+        embedding_base_url=embedding.base_url if beside else "",
+        region=embedding.region if beside else "",
+    )
     variable = rerank.api_key_env or (embedding.api_key_env if beside else "")
     setting = "rerank.api_key_env" if rerank.api_key_env or not beside else "embedding.api_key_env"
     return make_reranker(

@@ -167,6 +167,8 @@ class Pipeline:
             self._chunk_stage = self._open_chunk_stage(found)
             stack.callback(self._chunk_stage.close)
             self._chunk_stage.start()  # they read nothing yet, but starting takes as long as opening the collection
+            if not self._documents_with_rows:
+                await opening.try_provider(self._settings, model)
             self._collection = collection = await opened(stack, self._open_collection)
             store = await opened(stack, partial(lake.vectors, model.space))
             _tell_of_damage(store)
@@ -323,6 +325,8 @@ class Pipeline:
         unsettled = {part for part, _ in doubt.parts}.difference(doubt.settled_parts(settled))
         if not unsettled and (found.jobs or doubt.parts):
             lake.settle_jobs()
+        if not unsettled and (found.jobs or found.removed.num_rows):
+            lake.compact_chunks(part_rows=self.part_chunks)
         lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read())) - unsettled))
 
 

@@ -42,6 +42,7 @@ class Plan:
     rejects: Counter[str] = field(default_factory=Counter)
     milvus_bytes: int = 0
     estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `plan --json` prints."""
@@ -64,7 +65,7 @@ class Plan:
         if self.rejects:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.rejects.most_common())
             lines.append(f"rejects    {self.rejects.total():,}: {reasons}")
-        return lines
+        return lines + [f"note       {note}" for note in self.notes]
 
 
 def make_plan(settings: Settings, sources: Sequence[Path]) -> Plan:
@@ -80,7 +81,7 @@ class _Planner:
         self._estimator = Estimator(self._model.spec)
         self._seen_keys: set[bytes] = set()
         self._finished: set[str] = set()
-        self._plan = Plan(settings.milvus.collection, self._model.spec.name)
+        self._plan = Plan(settings.milvus.collection, self._model.spec.name, notes=self._model.notes)
 
     async def run(self) -> Plan:
         settings, model, plan = self._settings, self._model, self._plan

@@ -68,7 +68,7 @@ class LeftCounts:
 class RunReport:
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
-    `left` is None while it is not known: before the sources have been compared with the manifest.
+    `notes` are what the user should know of the model. `left` is None while it is not known: before the sources have been compared with the manifest.
     """
 
     run: str
@@ -84,6 +84,7 @@ class RunReport:
     seconds: float = 0.0
     outcome: Outcome = "running"
     error: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -115,6 +116,7 @@ class RunReport:
             )
         if self.rejects:
             lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")
+        lines += [f"note       {note}" for note in self.notes]
         return lines + self._lines_of_left()
 
     def _lines_of_left(self) -> list[str]:

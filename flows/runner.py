@@ -74,7 +74,12 @@ async def ingest(
         Lake.open(Path(settings.lake.path), settings.milvus.collection, checkpoint=checkpoint) as lake,
         opening.hold_collection(settings),
     ):
-        report = RunReport(run=new_run_id(), collection=settings.milvus.collection, model=model.spec.name)
+        report = RunReport(
+            run=new_run_id(),
+            collection=settings.milvus.collection,
+            model=model.spec.name,
+            notes=list(model.notes),
+        )
         record = _Record(lake, settings, report, command)
         progress = Progress()
         pipeline = Pipeline(
