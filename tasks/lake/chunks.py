@@ -5,7 +5,7 @@ never sent, and a part that the manifest does not name was left by an interrupte
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,11 +37,19 @@ class PartName(NamedTuple):
     number: int
 
 
+class PartMissing(LakeError):
+    """A part that the manifest names, or named a moment ago, is not there."""
+
+
 class ChunkParts:
     """The chunk parts in `folder`. Needs no lease for writing: worker processes write the parts of their own job."""
 
-    def __init__(self, folder: Path, *, checkpoint: Checkpoint = pass_by) -> None:
+    def __init__(
+        self, folder: Path, *, places: Callable[[], pa.Table] | None = None, checkpoint: Checkpoint = pass_by
+    ) -> None:
+        """`places` gives the manifest as it is now: a reader may hold one from before a compaction."""
         self._folder = folder
+        self._places = places
         self._checkpoint = checkpoint
 
     def path(self, part: PartName) -> Path:
@@ -74,16 +82,25 @@ class ChunkParts:
             first: Its first part to read.
             last: Its last part to read.
             columns: Which columns, in this order; all of `CHUNK_SCHEMA` when None.
-            sources: Only rows of these documents, when given.
+            sources: Only rows of these documents, when given. Should their parts be gone, they are read where the
+                manifest has them now.
 
         Raises:
             LakeError: A part is missing or damaged; the message names it.
         """
         names = list(columns) if columns is not None else CHUNK_SCHEMA.names
-        wanted = pa.array(sources, pa.string()) if sources is not None else None
-        tables = [self._read_one(PartName(job, number), names, wanted) for number in range(first, last + 1)]
-        schema = pa.schema([CHUNK_SCHEMA.field(name) for name in names])
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        wanted = None if sources is None else pa.array(sources, pa.string())
+        nothing = pa.schema([CHUNK_SCHEMA.field(name) for name in names]).empty_table()
+        try:
+            parts = [self._read_one(PartName(job, number), names, wanted) for number in range(first, last + 1)]
+        except PartMissing:
+            if wanted is None or self._places is None:
+                raise
+            now = _places_of(wanted, self._places())
+            if any(place[0] == job for place in now):
+                raise
+            parts = [self.read(*place, columns=names, sources=some) for place, some in sorted(now.items())]
+        return pa.concat_tables([nothing, *parts])
 
     def all(self) -> list[PartName]:
         """Every part in the folder, by job and number."""
@@ -149,12 +166,21 @@ class ChunkParts:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read(columns=read).select(read)
         except FileNotFoundError as error:
-            raise LakeError(f"{path} is missing, though the manifest names it. {_REMEDY}") from error
+            raise PartMissing(f"{path} is missing, though the manifest names it. {_REMEDY}") from error
         except UNREADABLE as error:
             raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {_REMEDY}") from error
         if wanted is not None:
             table = table.filter(pc.is_in(table["source"], value_set=wanted)).select(names)
         return table.cast(pa.schema([CHUNK_SCHEMA.field(name) for name in names]))
+
+
+def _places_of(sources: pa.Array, manifest: pa.Table) -> dict[tuple[int, int, int], list[str]]:
+    """Those of `sources` that have rows, by job, first and last part."""
+    live = manifest.filter(pc.and_(pc.greater(manifest["chunks"], 0), pc.is_in(manifest["source"], sources)))
+    places: dict[tuple[int, int, int], list[str]] = {}
+    for row in live.select(["job", "part_first", "part_last", "source"]).to_pylist():
+        places.setdefault((row["job"], row["part_first"], row["part_last"]), []).append(row["source"])
+    return places
 
 
 def _distinct_ranges(manifest: pa.Table) -> np.ndarray:

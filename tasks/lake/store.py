@@ -10,6 +10,7 @@ from typing import Self
 from tasks.errors import LakeError
 from tasks.lake import evaluations
 from tasks.lake.bills import Bills
+from tasks.lake.chunk_compaction import LEAST, gathered, light_parts
 from tasks.lake.chunks import ChunkParts
 from tasks.lake.evaluations import Evaluations
 from tasks.lake.lease import Lease, hold
@@ -50,8 +51,8 @@ class Lake:
         self._next_job = 0
         self._claimed = 0
         self._checkpoint = checkpoint
-        self.chunks = ChunkParts(self.chunks_dir, checkpoint=_named("chunks", checkpoint))
         self.manifest = Manifest(self.collection_dir, checkpoint=_named("manifest", checkpoint))
+        self.chunks = ChunkParts(self.chunks_dir, places=self.manifest.read, checkpoint=_named("chunks", checkpoint))
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = Runs(self.collection_dir)
         self.evaluations = Evaluations(self.collection_dir)
@@ -172,6 +173,30 @@ class Lake:
         first_unused = self.next_job(0)
         _save_jobs(self._jobs_path, _Jobs(next=max(first_unused, self._claimed), settled=first_unused))
         self._checkpoint("jobs: settled")
+
+    def compact_chunks(self, *, part_rows: int, least: int = LEAST) -> int:
+        """How many chunk parts with few live rows were brought together in new ones; fewer than `least` are left.
+
+        For the end of a run, when no row of any job is in doubt and the deltas of the manifest are folded. The old
+        parts are then dangling.
+
+        Args:
+            part_rows: So many rows a part may have; few are less than half of that.
+            least: So many such parts are worth the writing.
+
+        Raises:
+            LakeError: The lake was opened read-only, or the disk refuses.
+        """
+        light = light_parts(self.manifest.read(), part_rows=part_rows)
+        if len(light) < least:
+            return 0
+        job = self.next_job()
+        # Rows of the new parts are in the collection, and owned where they were, so they are never in doubt.
+        self.settle_jobs()
+        moved = gathered(self.chunks, light, job=job, part_rows=part_rows)
+        self.manifest.commit(moved, f"job-{job}")
+        self.manifest.fold()
+        return len(light)
 
     def close(self) -> None:
         """Give the lease back, and the job numbers that were claimed and not used."""

@@ -4,8 +4,9 @@
 the numbers of each batch when it is acknowledged, then compacts and closes; `append-sparse` does so in a space with sparse
 vectors. `writer.py read VECTORS FIRST COUNT` reads them
 and prints COUNT. `writer.py ledger COLLECTION STEP` commits to the
-manifest and the rejects and folds them. Either kills itself with SIGKILL at the first checkpoint called STEP ("" for none),
-the latter when it folds the manifest.
+manifest and the rejects and folds them. `writer.py chunks LAKE STEP` makes twelve documents of five rows, each in a part of its own,
+prints their numbers and compacts. Each kills itself with SIGKILL at the first checkpoint called STEP ("" for none), the last two when
+they fold the manifest and when they compact.
 """
 
 import asyncio
@@ -18,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import LakeError
-from tasks.lake import Manifest, Rejects, VectorStore, compaction, part_maker, vectors
+from tasks.lake import Lake, Manifest, Rejects, VectorStore, compaction, part_maker, vectors
 from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, EmbeddingSpace, Reject, reject_table
+from tests.lake.edited import EditedLake
 from tests.lake.numbered import Texts
 
 
@@ -78,6 +80,18 @@ def ledger(collection: Path, step: str) -> None:
     manifest.fold()
 
 
+def chunks(root: Path, step: str) -> None:
+    kill = KillAt(step, armed=False)
+    with Lake.open(root, "docs", checkpoint=kill) as lake:
+        edited = EditedLake(lake, 100, lambda _: 5)
+        for number in range(12):
+            edited.run([number], compact=False)
+        lake._claimed = lake._next_job  # as when the run before ended
+        os.write(1, (" ".join(map(str, edited.versions)) + "\n").encode())
+        kill.armed = True
+        edited.settle()
+
+
 if __name__ == "__main__":
     vectors.SEAL_ROWS = 300
     part_maker._MANY = 4
@@ -88,6 +102,8 @@ if __name__ == "__main__":
             asyncio.run(append(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sparse=sparse))
         elif sys.argv[1] == "read":
             read(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+        elif sys.argv[1] == "chunks":
+            chunks(Path(sys.argv[2]), sys.argv[3])
         else:
             ledger(Path(sys.argv[2]), sys.argv[3])
     except LakeError as error:
