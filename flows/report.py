@@ -68,7 +68,8 @@ class LeftCounts:
 class RunReport:
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
-    `notes` are what the user should know of the model. `left` is None while it is not known: before the sources have been compared with the manifest.
+    `notes` are what the user should know of the model. `left` is None while it is not known: before the sources have
+    been compared with the manifest.
     """
 
     run: str
