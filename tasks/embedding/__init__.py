@@ -11,6 +11,7 @@ from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, 
 from tasks.embedding.clock import Clock, LoopClock
 from tasks.embedding.dispatcher import Dispatcher
 from tasks.embedding.estimate import Estimate, Estimator
+from tasks.embedding.latency import BOUNDS_S, Latencies
 from tasks.embedding.learned import LearnedLimits
 from tasks.embedding.offers import check_offer
 from tasks.embedding.pacing import Pacer
@@ -21,6 +22,7 @@ from tasks.embedding.rerank import Ranked, Reranker, Reranking, make_reranker
 from tasks.embedding.rerank_catalogue import RerankSpec, find_reranker, rerank_url
 
 __all__ = [
+    "BOUNDS_S",
     "Activity",
     "Budget",
     "Clock",
@@ -30,6 +32,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Event",
+    "Latencies",
     "LearnedLimits",
     "LoopClock",
     "ModelSpec",

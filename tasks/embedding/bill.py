@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from tasks.embedding.client import AnswerLost, AnswerUnproven
+from tasks.embedding.latency import Latencies
 from tasks.errors import BudgetReached, Throttled, ThrottledLimit, Transient
 
 _UNKNOWN_DRIFT = Fraction(11, 10)  # held for the first requests, until an answer has shown how the provider counts
@@ -19,7 +20,7 @@ class Tally:
 
     `tokens_counted` of the texts that were bought, by our tokenizer, and `tokens_of_bought` by the provider's answers
     with their vectors; `tokens_billed` by all answers, those that could not be used among them; `tokens_in_doubt` of
-    requests whose answer was lost: billed perhaps.
+    requests whose answer was lost: billed perhaps. `latencies` are those of answers with vectors.
     """
 
     requests_sent: int = 0
@@ -34,6 +35,7 @@ class Tally:
     tokens_billed: int = 0
     tokens_in_doubt: int = 0
     price_cny_per_1k_tokens: float = 0.0
+    latencies: Latencies = field(default_factory=Latencies)
 
     def charge(self, failure: Transient, tokens: int) -> int:
         """Count a failed try of a request of `tokens` counted tokens; the tokens that it cost, or may have cost."""

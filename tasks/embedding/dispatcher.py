@@ -133,6 +133,11 @@ class Dispatcher:
         held_up = "slots" if self._waits_for_slot else self._pacer.waiting_for
         return Activity(self._backlog.texts_waiting, len(self._in_flight), len(self._backing_off), held_up)
 
+    @property
+    def ceilings(self) -> tuple[float, float]:
+        """Requests and tokens that may go a second now, with what was learned of the limits; infinite without one."""
+        return self._pacer.rates
+
     # Sending
 
     async def _send_requests(self) -> None:
@@ -193,7 +198,9 @@ class Dispatcher:
         else:
             self._budget.settle(held, answer.billed_tokens, counted=request.tokens)
             self._pacer.answered(sent_at=sent_at)
-            self._slots.took(self._clock.now() - sent_at)
+            took_s = self._clock.now() - sent_at
+            self._slots.took(took_s)
+            self.tally.latencies.took(took_s)
             await self._keep(request, answer)
 
     async def _keep(self, request: Request, answer: EmbeddingResponse) -> None:

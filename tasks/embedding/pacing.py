@@ -144,6 +144,12 @@ class Pacer:
         return requests, tokens
 
     @property
+    def rates(self) -> tuple[float, float]:
+        """Requests and tokens a second, as they are in use now; infinite without a limit."""
+        now = self._clock.now()
+        return self._requests.ceiling.rate(now), self._tokens.ceiling.rate(now)
+
+    @property
     def learned(self) -> LearnedLimits:
         """What the provider's refusals taught, for the next run."""
         return LearnedLimits(
