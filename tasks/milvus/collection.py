@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from tasks.errors import CollectionError, CollectionMissing
 from tasks.milvus.address import is_lite, one_spelling
 from tasks.milvus.columns import sent_columns
 from tasks.milvus.faults import NotLoaded
+from tasks.milvus.flight import MAX_IN_FLIGHT, acknowledged
 from tasks.milvus.patience import patiently
 from tasks.milvus.rows import Hit, StoredRow, Vectors
 from tasks.milvus.shape import CollectionShape, check_name
@@ -44,6 +46,7 @@ class Collection:
         self._wait_s = 0.0 if connection.is_lite else wait_s
         self._checkpoint = checkpoint
         self._stop_waiting = threading.Event()
+        self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="milvus")
         self.name = name
         self.shape = shape
         self.is_lite = connection.is_lite
@@ -115,9 +118,15 @@ class Collection:
         from tasks.milvus import writer
 
         rows = sent_columns(rows, self.shape)
-        for start, end in writer.upsert_calls(rows, vectors):
+
+        def send(start: int, end: int) -> int:
             part = rows.slice(start, end - start)
-            self._ask(partial(writer.upsert_call, self._connection, self.name, part, vectors[start:end]))
+            return self._ask(lambda: writer.upsert_call(self._connection, self.name, part, vectors[start:end]))
+
+        # Milvus Lite takes one call after the other anyway.
+        at_once = 1 if self.is_lite else MAX_IN_FLIGHT
+        calls = (partial(send, start, end) for start, end in writer.upsert_calls(rows, vectors))
+        for _ in acknowledged(calls, self._threads, at_once=at_once):
             self._checkpoint("upserted")
         return int(rows.num_rows)
 
@@ -216,6 +225,7 @@ class Collection:
 
     def close(self) -> None:
         """Let go of the server, or of the Milvus Lite path so that another process can open it."""
+        self._threads.shutdown()
         self._connection.close()
 
     def __enter__(self) -> Self:
