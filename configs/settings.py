@@ -117,8 +117,15 @@ class MilvusSettings(Section):
     timeout_s: Annotated[float, Field(gt=0)]
     content_max_bytes: Annotated[int, Field(ge=64, le=65535)]
     metric: Literal["COSINE", "IP", "L2"]
+    index: Literal["HNSW", "IVF_FLAT", "DISKANN", "AUTOINDEX", "FLAT"]
     hnsw_m: Annotated[int, Field(ge=2, le=2048)]
     hnsw_ef_construction: Annotated[int, Field(ge=1)]
+    hnsw_ef: Annotated[int, Field(ge=0, le=32768)]
+    ivf_nlist: Annotated[int, Field(ge=1, le=65536)]
+    ivf_nprobe: Annotated[int, Field(ge=0, le=65536)]
+    diskann_search_list: Annotated[int, Field(ge=0, le=65535)]
+    scalar_fields: tuple[str, ...]
+    partition_key: str
     hybrid: Literal["none", "sparse", "bm25"]
     analyzer: Literal["standard", "english", "chinese"]
 

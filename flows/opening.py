@@ -32,7 +32,15 @@ from tasks.embedding import (
 )
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from tasks.lake import Checkpoint, Lake, Lease, hold, make_folder, pass_by
-from tasks.milvus import Collection, CollectionShape, is_lite, one_spelling, without_credentials
+from tasks.milvus import (
+    Collection,
+    CollectionShape,
+    IndexParam,
+    is_lite,
+    one_spelling,
+    scalar_fields,
+    without_credentials,
+)
 from tasks.parts import PART_CHUNKS, PartOrigin
 from tasks.scan import fingerprint_of
 
@@ -165,13 +173,35 @@ def open_collection(
             dimensions=model.space.dimensions,
             content_max_bytes=milvus.content_max_bytes,
             metric=milvus.metric,
-            index_params=(("M", milvus.hnsw_m), ("efConstruction", milvus.hnsw_ef_construction)),
+            index=milvus.index,
+            index_params=_index_params(settings),
+            search_params=_search_params(settings),
             hybrid=milvus.hybrid,
             analyzer=milvus.analyzer,
+            scalar_fields=scalar_fields(milvus.scalar_fields, partition_key=milvus.partition_key),
+            partition_key=milvus.partition_key,
         ),
         create=create,
         checkpoint=checkpoint,
     )
+
+
+def _index_params(settings: Settings) -> tuple[IndexParam, ...]:
+    milvus = settings.milvus
+    if milvus.index == "HNSW":
+        return (("M", milvus.hnsw_m), ("efConstruction", milvus.hnsw_ef_construction))
+    return (("nlist", milvus.ivf_nlist),) if milvus.index == "IVF_FLAT" else ()
+
+
+def _search_params(settings: Settings) -> tuple[IndexParam, ...]:
+    """What the settings say of searching the index; 0 leaves it to the number of rows asked for."""
+    milvus = settings.milvus
+    name, value = {
+        "HNSW": ("ef", milvus.hnsw_ef),
+        "IVF_FLAT": ("nprobe", milvus.ivf_nprobe),
+        "DISKANN": ("search_list", milvus.diskann_search_list),
+    }.get(milvus.index, ("", 0))
+    return ((name, value),) if value else ()
 
 
 def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:

@@ -6,16 +6,19 @@ Importing it is cheap: pymilvus itself is imported by the first `Collection.open
 
 from tasks.milvus.address import is_lite, one_spelling, without_credentials
 from tasks.milvus.collection import Collection
+from tasks.milvus.promoted import scalar_fields
 from tasks.milvus.rows import Hit, StoredRow, check_rows
-from tasks.milvus.shape import CollectionShape
+from tasks.milvus.shape import CollectionShape, IndexParam
 
 __all__ = [
     "Collection",
     "CollectionShape",
     "Hit",
+    "IndexParam",
     "StoredRow",
     "check_rows",
     "is_lite",
     "one_spelling",
+    "scalar_fields",
     "without_credentials",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
-from tasks.errors import CollectionError, CollectionMissing
+from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from tasks.milvus.address import is_lite, one_spelling
 from tasks.milvus.columns import sent_columns
 from tasks.milvus.faults import NotLoaded
@@ -38,14 +38,16 @@ class Collection:
         name: str,
         shape: CollectionShape,
         *,
+        nullable: frozenset[str],
         wait_s: float,
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Wrap what `open` has connected and checked."""
+        """Wrap what `open` has connected and checked; `nullable` names the fields that take null."""
         self._connection = connection
         self._wait_s = 0.0 if connection.is_lite else wait_s
         self._checkpoint = checkpoint
         self._stop_waiting = threading.Event()
+        self._nullable = nullable
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="milvus")
         self.name = name
         self.shape = shape
@@ -89,11 +91,12 @@ class Collection:
             raise CollectionMissing(message)
         connection = Connection(uri=uri, token=token, timeout_s=timeout_s)
         try:
-            schema.ensure(connection, name, shape, create=create)
-        except CollectionError:
+            fields = schema.ensure(connection, name, shape, create=create)
+        except (CollectionError, ConfigurationError):
             connection.close()
             raise
-        return cls(connection, name, shape, wait_s=wait_s, checkpoint=checkpoint)
+        nullable = frozenset(field.name for field in fields.values() if field.optional)
+        return cls(connection, name, shape, nullable=nullable, wait_s=wait_s, checkpoint=checkpoint)
 
     @staticmethod
     def drop(*, uri: str, name: str, token: str = "", timeout_s: float = 30.0) -> None:
@@ -117,7 +120,7 @@ class Collection:
         """
         from tasks.milvus import writer
 
-        rows = sent_columns(rows, self.shape)
+        rows = sent_columns(rows, self.shape, self._nullable)
 
         def send(start: int, end: int) -> int:
             part = rows.slice(start, end - start)

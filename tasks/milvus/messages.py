@@ -16,6 +16,14 @@ from tasks.milvus.rows import Vectors
 from tasks.milvus.sdk import DataType, milvus_pb2, schema_pb2
 from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, SPARSE_FIELD, VECTOR_FIELD
 
+_OWN_COLUMNS = frozenset([ID_FIELD, CONTENT_FIELD, METADATA_FIELD, SPARSE_FIELD])
+_SCALARS = {
+    pa.int64(): (DataType.INT64, "long_data"),
+    pa.float64(): (DataType.DOUBLE, "double_data"),
+    pa.bool_(): (DataType.BOOL, "bool_data"),
+    pa.string(): (DataType.VARCHAR, "string_data"),
+}
+
 _DATA_TAG = b"\x0a"
 """Field 1, length-delimited: `FloatArray.data` in schema.proto, packed as proto3 packs."""
 
@@ -23,7 +31,8 @@ _DATA_TAG = b"\x0a"
 def upsert_request(collection: str, rows: pa.Table, vectors: Vectors) -> Any:
     """An `UpsertRequest` for `rows` and `vectors` (float32, one a row).
 
-    `rows` has the columns id, content and metadata, and `sparse` where the collection takes it.
+    `rows` has the columns id, content and metadata, sparse where the collection takes it, and a column for each
+    further field.
     """
     request = milvus_pb2.UpsertRequest(collection_name=collection, num_rows=rows.num_rows)
     _add_strings(request, ID_FIELD, rows["id"].to_pylist())
@@ -34,12 +43,24 @@ def upsert_request(collection: str, rows: pa.Table, vectors: Vectors) -> Any:
     if SPARSE_FIELD in rows.column_names:
         sparse = request.fields_data.add(field_name=SPARSE_FIELD, type=DataType.SPARSE_FLOAT_VECTOR)
         sparse.vectors.sparse_float_vector.contents.extend(rows[SPARSE_FIELD].to_pylist())
+    for field in rows.schema:
+        if field.name not in _OWN_COLUMNS:
+            _add_scalars(request, field, rows[field.name])
     return request
 
 
 def _add_strings(request: Any, name: str, values: Sequence[str]) -> None:
     field = request.fields_data.add(field_name=name, type=DataType.VARCHAR)
     field.scalars.string_data.data.extend(values)
+
+
+def _add_scalars(request: Any, field: pa.Field, column: pa.ChunkedArray) -> None:
+    """A nullable field is sent as which of its values there are, and those."""
+    kind, array = _SCALARS[field.type]
+    sent = request.fields_data.add(field_name=field.name, type=kind)
+    getattr(sent.scalars, array).data.extend(column.drop_null().to_pylist())
+    if field.nullable:
+        sent.valid_data.extend(column.is_valid().to_pylist())
 
 
 def _vector_field(vectors: Vectors) -> Any:

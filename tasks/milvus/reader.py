@@ -12,6 +12,7 @@ from tasks.milvus.connection import Connection
 from tasks.milvus.faults import Refused
 from tasks.milvus.rows import Hit, StoredRow, Vectors
 from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, SPARSE_FIELD, VECTOR_FIELD, CollectionShape
+from tasks.milvus.tuning import search_tuning
 from tasks.milvus.writer import id_filter
 from tasks.records import JsonValue, sparse_bytes
 
@@ -158,9 +159,7 @@ def query_vector(vector: Vectors, shape: CollectionShape) -> Vectors:
 
 def search_params(shape: CollectionShape, rows: int) -> dict[str, Any]:
     """How the index of `embedding` is asked for its best `rows`."""
-    # A graph search looks at no more than `ef` rows, which a server wants to be at least those asked for.
-    tuning = {"ef": max(64, 2 * rows)} if shape.index == "HNSW" else {}
-    return {"metric_type": shape.metric, "params": tuning}
+    return {"metric_type": shape.metric, "params": dict(search_tuning(shape, rows))}
 
 
 @contextmanager

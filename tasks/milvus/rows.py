@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import Rejected
+from tasks.milvus.promoted import wrong_scalar
 from tasks.milvus.shape import METADATA_MAX_BYTES, SPARSE_FIELD, CollectionShape
 from tasks.records import SPARSE_PAIR, JsonValue
 
@@ -76,7 +77,7 @@ def check_rows(rows: pa.Table, vectors: Vectors, shape: CollectionShape) -> list
         _wrong_sparse(rows[SPARSE_FIELD]) if shape.hybrid == "sparse" else (),
         _wrong_contents(rows["content"], shape),
         _wrong_ids(rows["id"]),
-        _wrong_metadata(rows["metadata"]),
+        _wrong_metadata(rows["metadata"], shape),
     ):
         found.setdefault(number, refusal)
     return sorted(found.items())
@@ -170,9 +171,11 @@ def _wrong_id(row_id: str | None, seen: set[str]) -> Rejected | None:
     return None
 
 
-def _wrong_metadata(column: pa.ChunkedArray) -> Iterator[tuple[int, Rejected]]:
+def _wrong_metadata(column: pa.ChunkedArray, shape: CollectionShape) -> Iterator[tuple[int, Rejected]]:
     for number, metadata in enumerate(column.to_pylist()):
         refusal = _wrong_json(metadata)
+        if refusal is None and shape.scalar_fields:
+            refusal = wrong_scalar(orjson.loads(metadata), shape.scalar_fields)
         if refusal is not None:
             yield number, refusal
 

@@ -2,35 +2,34 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from tasks.milvus.analyzers import PARAMS, analyzer_name, check_analyzer
 from tasks.milvus.connection import Connection
+from tasks.milvus.faults import Refused
 from tasks.milvus.sdk import DataType, Function, FunctionType, MilvusClient
 from tasks.milvus.shape import (
     CONTENT_FIELD,
     VECTOR_FIELD,
     CollectionShape,
     FieldShape,
-    Hybrid,
     IndexShape,
     differences,
     wanted_fields,
     wanted_indexes,
 )
+from tasks.milvus.tuning import LITE_INDEXES
 
 BUILD_TIMEOUT_S = 600.0
 """For what takes a server minutes when the collection is large: building the index, and loading."""
 
-_NEEDED_VERSIONS: Mapping[Hybrid, tuple[int, int]] = {"none": (0, 0), "sparse": (2, 4), "bm25": (2, 5)}
-"""The first Milvus with sparse vectors, and with BM25. An older one makes the collection, and says nothing."""
-
 _SERVER_VERSION = re.compile(r"v?(\d+)\.(\d+)")
 
 
-def ensure(connection: Connection, name: str, shape: CollectionShape, *, create: bool) -> None:
-    """Leaves the collection there, of this shape, indexed and loaded; whatever of it is missing is made.
+def ensure(connection: Connection, name: str, shape: CollectionShape, *, create: bool) -> Mapping[str, FieldShape]:
+    """The fields of the collection, which is then there, of this shape, indexed and loaded; what is missing is made.
 
     Raises:
         CollectionError: it has another shape.
@@ -39,8 +38,7 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
     """
     timeout_s = connection.timeout_s
     client = connection.client
-    if shape.hybrid == "bm25":
-        check_analyzer(shape.analyzer, is_lite=connection.is_lite)
+    _check_lite(connection, shape)
     if not connection.call("looking for the collection", lambda: client.has_collection(name, timeout=timeout_s)):
         if not create:
             message = f"{connection.where} has no collection {name!r}: run `millrace ingest` first"
@@ -60,8 +58,10 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
         raise CollectionError(message)
     for index in wanted_indexes(shape):
         if index.field not in indexes:
-            _create_index(connection, name, index)
+            make = _create_index if index.metric else _create_scalar_index
+            make(connection, name, index)
     load(connection, name)
+    return {field.name: field for field in fields}
 
 
 def drop(connection: Connection, name: str) -> None:
@@ -77,22 +77,48 @@ def load(connection: Connection, name: str) -> None:
     connection.call("loading the collection", lambda: client.load_collection(name, timeout=timeout_s))
 
 
+def _check_lite(connection: Connection, shape: CollectionShape) -> None:
+    if shape.hybrid == "bm25":
+        check_analyzer(shape.analyzer, is_lite=connection.is_lite)
+    if connection.is_lite and shape.index not in LITE_INDEXES:
+        message = (
+            f"milvus.index = {shape.index}: Milvus Lite has no such index, only {', '.join(sorted(LITE_INDEXES))}; set "
+            f"one of them, or use a Milvus server"
+        )
+        raise ConfigurationError(message)
+
+
 def _check_version(connection: Connection, shape: CollectionShape) -> None:
-    if shape.hybrid == "none" or connection.is_lite:
+    """Raise `ConfigurationError` for what an old server would take without a word, and then do otherwise."""
+    needs = _needs(shape)
+    if not needs or connection.is_lite:
         return
     told = connection.call(
         "asking for the server's version", lambda: connection.client.get_server_version(timeout=connection.timeout_s)
     )
     version = _SERVER_VERSION.match(str(told))
-    needed = _NEEDED_VERSIONS[shape.hybrid]
-    # Others than Milvus itself, as Zilliz Cloud, tell their own version in words of their own; they have both.
-    if version and (int(version[1]), int(version[2])) < needed:
-        what = "sparse vectors" if shape.hybrid == "sparse" else "BM25"
-        message = (
-            f"milvus.hybrid = {shape.hybrid}: {connection.where} is Milvus {told}, and {what} came with "
-            f"{needed[0]}.{needed[1]}; use a newer server, or set milvus.hybrid = none"
-        )
-        raise ConfigurationError(message)
+    for setting, what, needed in needs:
+        # Others than Milvus itself, as Zilliz Cloud, tell their own version in words of their own; they have it all.
+        if version and (int(version[1]), int(version[2])) < needed:
+            message = (
+                f"{setting}: {connection.where} is Milvus {told}, and {what} came with {needed[0]}.{needed[1]}; use a "
+                f"newer server, or leave {setting.partition(' ')[0]} as it is by default"
+            )
+            raise ConfigurationError(message)
+
+
+def _needs(shape: CollectionShape) -> list[tuple[str, str, tuple[int, int]]]:
+    """What of the shape needs which Milvus: the setting, what it is, and the first version that has it."""
+    needs = []
+    if shape.hybrid == "sparse":
+        needs.append(("milvus.hybrid = sparse", "sparse vectors", (2, 4)))
+    if shape.hybrid == "bm25":
+        needs.append(("milvus.hybrid = bm25", "BM25", (2, 5)))
+    if shape.partition_key:
+        # 2.3 puts upserted rows into partitions by another field, and a filter on the key then does not find them.
+        # Source: milvus pull request 30772, and seen with 2.3.5.
+        needs.append((f"milvus.partition_key = {shape.partition_key}", "upserting by partition key", (2, 4)))
+    return needs
 
 
 def _create(client: Any, name: str, shape: CollectionShape, timeout_s: float) -> None:
@@ -103,6 +129,10 @@ def _create(client: Any, name: str, shape: CollectionShape, timeout_s: float) ->
             params = {"dim" if field.name == VECTOR_FIELD else "max_length": field.size}
         if field.analyzer:
             params |= {"enable_analyzer": True, "analyzer_params": PARAMS[shape.analyzer]}
+        if field.optional:
+            params["nullable"] = True  # which a server older than 2.5 passes over; the field is then told as it is
+        if field.parts:
+            params["is_partition_key"] = True
         schema.add_field(field.name, DataType[field.kind], is_primary=field.primary, **params)
         if field.made:
             schema.add_function(Function(field.name, FunctionType.BM25, [CONTENT_FIELD], [field.name]))
@@ -110,21 +140,31 @@ def _create(client: Any, name: str, shape: CollectionShape, timeout_s: float) ->
 
 
 def _create_index(connection: Connection, name: str, wanted: IndexShape) -> None:
-    params: dict[str, Any] = dict(wanted.params)
-    if connection.is_lite and params:
-        params = {"params": params}  # the spelling of older clients, and the only one that Milvus Lite reads
+    own = dict(wanted.params)
+    # Milvus Lite reads them only in the spelling of older clients.
+    params: dict[str, Any] = {"params": own} if connection.is_lite and own else {**own}
     index = MilvusClient.prepare_index_params()
-    index.add_index(
-        wanted.field, index_name=wanted.field, index_type=wanted.kind, metric_type=wanted.metric, params=params
-    )
+    if wanted.metric:
+        params["metric_type"] = wanted.metric
+    index.add_index(wanted.field, wanted.kind, wanted.field, params=params)
     client, timeout_s = connection.client, max(connection.timeout_s, BUILD_TIMEOUT_S)
     connection.call("creating the index", lambda: client.create_index(name, index, timeout=timeout_s))
+
+
+def _create_scalar_index(connection: Connection, name: str, wanted: IndexShape) -> None:
+    """The index of a promoted field, or what an older server has for its type, or none: filters work without one."""
+    for kind in (wanted.kind, "") if not connection.is_lite else (wanted.kind,):
+        try:
+            _create_index(connection, name, replace(wanted, kind=kind))
+        except Refused:
+            continue
+        return
 
 
 def _indexes(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
     """The indexes that are there, by field."""
     found = {}
-    for index_name in client.list_indexes(name):
+    for index_name in client.list_indexes(name, timeout=timeout_s):
         told = client.describe_index(name, index_name, timeout=timeout_s)
         params = {**told, **told.get("params", {})}  # a server tells them in the spelling they were given in
         known = sorted((key, value) for key, value in params.items() if isinstance(value, str | int | float))
@@ -152,4 +192,5 @@ def _field_shape(field: dict[str, Any]) -> FieldShape:
         optional=bool(field.get("nullable", False)) or field.get("default_value") is not None,
         analyzer=analyzer_name(params.get("analyzer_params", "{}")) if analyzed else "",
         made=bool(field.get("is_function_output", False)),
+        parts=bool(field.get("is_partition_key", False)),
     )

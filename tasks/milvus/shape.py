@@ -7,10 +7,12 @@ from typing import Literal, TypeAlias
 
 from tasks.errors import ConfigurationError
 from tasks.milvus.analyzers import Analyzer
+from tasks.milvus.promoted import ScalarField
 
 IndexParam: TypeAlias = tuple[str, "int | float | str | bool"]
 Metric = Literal["COSINE", "IP", "L2"]
 Hybrid = Literal["none", "sparse", "bm25"]
+Index = Literal["HNSW", "IVF_FLAT", "DISKANN", "AUTOINDEX", "FLAT"]
 
 ID_FIELD = "id"
 CONTENT_FIELD = "content"
@@ -23,6 +25,7 @@ METADATA_MAX_BYTES = 65_536
 """A Milvus server's limit for one JSON value. Source: `common.JSON.maxLength` of its configuration."""
 
 SPARSE_INDEX = "SPARSE_INVERTED_INDEX"
+SCALAR_INDEX = "INVERTED"
 NAME_MAX_CHARACTERS = 255
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -32,17 +35,22 @@ class CollectionShape:
     """The collection's fields and indexes.
 
     `dimensions` is the length of `embedding`; `content_max_bytes` the length of `content` in UTF-8 bytes;
-    `index_params` are the index's own, as pairs so that a shape can be hashed. `hybrid` adds the field `sparse`: with
-    "sparse" the rows bring it, with "bm25" Milvus makes it from the words of `content`, as `analyzer` cuts them.
+    `index_params` are the index's own, and `search_params` those of searching it that do not follow from how many rows
+    are asked for; as pairs, so that a shape can be hashed. `hybrid` adds the field `sparse`: with "sparse" the rows
+    bring it, with "bm25" Milvus makes it from the words of `content`, as `analyzer` cuts them. `partition_key` names
+    the one of `scalar_fields` that parts the rows, "" for none.
     """
 
     dimensions: int = 1024
     content_max_bytes: int = 8192
     metric: Metric = "COSINE"
-    index: str = "HNSW"
+    index: Index = "HNSW"
     index_params: tuple[IndexParam, ...] = (("M", 16), ("efConstruction", 256))
+    search_params: tuple[IndexParam, ...] = ()
     hybrid: Hybrid = "none"
     analyzer: Analyzer = "standard"
+    scalar_fields: tuple[ScalarField, ...] = ()
+    partition_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class FieldShape:
     """One field as Milvus tells it.
 
     `kind` names its data type; `size` is its dimension or `max_length`, if any; `analyzer` is what cuts it into words,
-    "" if nothing does; `made` says that Milvus fills it from other fields.
+    "" if nothing does; `made` says that Milvus fills it from other fields, `parts` that it is the partition key.
     """
 
     name: str
@@ -61,12 +69,13 @@ class FieldShape:
     optional: bool = False
     analyzer: str = ""
     made: bool = False
+    parts: bool = False
 
     def __str__(self) -> str:
         size = "" if self.size is None else f"({self.size})"
         text = f"{self.kind}{size}" + " primary key" * self.primary + " with automatic ids" * self.auto_id
         text += f" with the analyzer {self.analyzer}" if self.analyzer else ""
-        return text + " made by Milvus" * self.made
+        return text + " made by Milvus" * self.made + " partition key" * self.parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +89,37 @@ class IndexShape:
 
 
 def wanted_fields(shape: CollectionShape) -> tuple[FieldShape, ...]:
-    """The fields of a collection of this shape, in schema order: the first four, and what hybrid search adds."""
+    """The fields of a collection of this shape, in schema order: the four, that of hybrid search, promoted ones."""
     bm25 = shape.hybrid == "bm25"
-    fields = (
+    fields = [
         FieldShape(ID_FIELD, "VARCHAR", ID_MAX_BYTES, primary=True),
         FieldShape(CONTENT_FIELD, "VARCHAR", shape.content_max_bytes, analyzer=shape.analyzer if bm25 else ""),
         FieldShape(VECTOR_FIELD, "FLOAT_VECTOR", shape.dimensions),
         FieldShape(METADATA_FIELD, "JSON"),
-    )
-    return fields if shape.hybrid == "none" else (*fields, FieldShape(SPARSE_FIELD, "SPARSE_FLOAT_VECTOR", made=bm25))
+    ]
+    if shape.hybrid != "none":
+        fields.append(FieldShape(SPARSE_FIELD, "SPARSE_FLOAT_VECTOR", made=bm25))
+    for scalar in shape.scalar_fields:
+        # A server refuses a partition key that may be null.
+        parts = scalar.name == shape.partition_key
+        fields.append(FieldShape(scalar.name, scalar.kind, scalar.size, optional=not parts, parts=parts))
+    return tuple(fields)
 
 
 def wanted_indexes(shape: CollectionShape) -> tuple[IndexShape, ...]:
     """The indexes of a collection of this shape, that of `embedding` first."""
-    dense = IndexShape(VECTOR_FIELD, shape.index, shape.metric, shape.index_params)
-    if shape.hybrid == "none":
-        return (dense,)
-    return dense, IndexShape(SPARSE_FIELD, SPARSE_INDEX, "BM25" if shape.hybrid == "bm25" else "IP")
+    indexes = [IndexShape(VECTOR_FIELD, shape.index, shape.metric, shape.index_params)]
+    if shape.hybrid != "none":
+        indexes.append(IndexShape(SPARSE_FIELD, SPARSE_INDEX, "BM25" if shape.hybrid == "bm25" else "IP"))
+    return *indexes, *(IndexShape(scalar.name, SCALAR_INDEX) for scalar in shape.scalar_fields)
 
 
 def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], indexes: Mapping[str, IndexShape]) -> list[str]:
     """What stands between an existing collection and `shape`, one line a field or index; empty when it fits.
 
     A further field counts only if rows must fill it, and an analyzer only if BM25 needs it: without either, a search by
-    the dense vectors alone works there too. `indexes`, by field, may lack some: they are then still to be made.
+    the dense vectors alone works there too. `indexes`, by field, may lack some: they are then still to be made. Those
+    of promoted fields are not compared, for an older server chooses them by itself.
     """
     found: Mapping[str, FieldShape] = {field.name: field for field in fields}
     lines = []
@@ -122,7 +138,7 @@ def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], indexes:
         if field.name not in ours and not field.optional and not field.made
     ]
     for index in wanted_indexes(shape):
-        if index.field in indexes:
+        if index.metric and index.field in indexes:
             lines += _index_differences(index, indexes[index.field])
     return lines
 

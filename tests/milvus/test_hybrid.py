@@ -13,6 +13,7 @@ import pytest
 from tasks.errors import CollectionError, ConfigurationError
 from tasks.milvus import Collection, CollectionShape, check_rows
 from tasks.milvus.hybrid import RANKED_ROWS, fused
+from tasks.milvus.promoted import scalar_fields
 from tasks.milvus.rows import Vectors
 from tasks.milvus.shape import Hybrid
 from tasks.records import sparse_bytes
@@ -256,15 +257,26 @@ def test_the_dictionary_tells_nothing_on_standard_error(
 
 
 @pytest.mark.server
-@pytest.mark.parametrize(("shape", "needed"), [(SPARSE, "2.4"), (BM25, "2.5")], ids=["sparse", "bm25"])
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        (SPARSE, r"milvus\.hybrid = sparse: .* came with 2\.4"),
+        (BM25, r"milvus\.hybrid = bm25: .* came with 2\.5"),
+        (
+            replace(SHAPE, scalar_fields=scalar_fields(["lang:varchar(8)"]), partition_key="lang"),
+            r"milvus\.partition_key = lang: .* came with 2\.4",
+        ),
+    ],
+    ids=["sparse", "bm25", "partition key"],
+)
 def test_a_server_that_is_too_old_for_it_is_told_before_anything_is_made(
-    server_uri: str, shape: CollectionShape, needed: str
+    server_uri: str, shape: CollectionShape, told: str
 ) -> None:
     from pymilvus import MilvusClient
 
     client = MilvusClient(server_uri)
     if not str(client.get_server_version()).startswith("v2.3"):
         pytest.skip("this server is not too old")
-    with pytest.raises(ConfigurationError, match=rf"milvus\.hybrid = {shape.hybrid}: .* came with {needed}"):
+    with pytest.raises(ConfigurationError, match=told):
         Collection.open(uri=server_uri, name="never_made", shape=shape)
     assert not client.has_collection("never_made")
