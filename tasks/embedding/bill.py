@@ -62,8 +62,11 @@ class Tally:
 
     @property
     def drift(self) -> float:
-        """How much more the provider counts than we do for the same texts, as a share of our count; 0 before any."""
-        return self.tokens_of_bought / self.tokens_counted - 1.0 if self.tokens_counted else 0.0
+        """How much more the provider counts than we do for the same texts, as a share of our count.
+
+        0 before any, and where nothing is billed.
+        """
+        return self.tokens_of_bought / self.tokens_counted - 1.0 if self.tokens_of_bought else 0.0
 
     @property
     def cost_cny(self) -> float:
