@@ -21,6 +21,7 @@ from tasks.lake.runs import RunRecord, Runs, new_run_id
 from tasks.lake.segments import Recovery
 from tasks.lake.space import SpaceSummary
 from tasks.lake.store import Lake
+from tasks.lake.timelines import Timeline, Timelines
 from tasks.lake.vectors import VectorStore
 from tasks.lake.writing import Checkpoint, make_folder, pass_by
 
@@ -42,6 +43,8 @@ __all__ = [
     "RunRecord",
     "Runs",
     "SpaceSummary",
+    "Timeline",
+    "Timelines",
     "VectorStore",
     "hold",
     "make_folder",

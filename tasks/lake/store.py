@@ -19,6 +19,7 @@ from tasks.lake.manifest import Manifest
 from tasks.lake.rejects import Rejects
 from tasks.lake.runs import Runs
 from tasks.lake.space import SpaceFolder, SpaceSummary, described_in, summarize
+from tasks.lake.timelines import Timelines
 from tasks.lake.vectors import VectorStore
 from tasks.lake.writing import Checkpoint, disk_errors, make_folder, pass_by, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace
@@ -55,6 +56,7 @@ class Lake:
         self.chunks = ChunkParts(self.chunks_dir, places=self.manifest.read, checkpoint=_named("chunks", checkpoint))
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = Runs(self.collection_dir)
+        self.timelines = Timelines(self.collection_dir)
         self.evaluations = Evaluations(self.collection_dir)
         self.bills = Bills(path / "bills")
         self.limits = Limits(path / "limits.json")
