@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from tests.benchmarks.row import Row, table
 
-NAMES = ("standing_still", "throughput", "under_limits")
+NAMES = ("standing_still", "throughput", "under_limits", "milvus_writes")
 
 
 def main(names: list[str]) -> None:
