@@ -25,16 +25,17 @@ async def buying(
     store: VectorSink,
     *,
     run: str,
+    query: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Dispatcher]:
-    """What buys vectors for `store` in `run`, closed at the end of the block.
+    """What buys vectors of documents, or of queries, for `store` in `run`, closed at the end of the block.
 
     Raises `ConfigurationError` when the key or the account's shared limit is missing.
     """
     account = f"{endpoint_url(model.spec, settings.embedding.base_url)} {model.spec.name}"
     pacer = opening.open_pacer(model, LearnedLimits.from_values(lake.limits.read(account)))
     async with contextlib.AsyncExitStack() as stack:
-        client = opening.open_client(settings, model)
+        client = opening.open_client(settings, model, query=query)
         stack.push_async_callback(client.close)
         if settings.limits.shared_as:
             opening.check_prefect(settings)

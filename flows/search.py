@@ -1,131 +1,271 @@
-"""A query into the collection: embed it, retrieve, show where each passage is from."""
+"""A query into the collection: embed it, retrieve, rerank, and tell where each passage is from.
+
+For other programs too:
+
+    from flows.search import search
+
+    for hit in search("how is the sluice opened", config=Path("millrace.toml")).hits:
+        print(hit.score, hit.source, hit.page_start, hit.content)
+"""
 
 import asyncio
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import pyarrow.compute as pc
-
-from configs.settings import Settings
+from configs.settings import Settings, load_settings
 from flows import opening
-from tasks.embedding import EmbeddingClient, Vectors
-from tasks.errors import CollectionMissing, LakeError, RunStopped, Transient
+from flows.retrieval import (
+    RERANK,
+    QueryVector,
+    RankedHit,
+    check_query,
+    embed_query,
+    open_indexed,
+    pairing_of,
+    rerank,
+    retrieval_score_kind,
+    retrieve,
+)
+from tasks.embedding import Reranker
+from tasks.errors import ConfigurationError, LakeError, MillraceError
 from tasks.lake import Lake
-from tasks.milvus import Collection, Hit
+from tasks.milvus import Hit
 from tasks.records import JsonValue
-
-_SHOWN_CHARACTERS = 320
-_LINE_END_IN_CHINESE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])[ \t]*\r?\n[ \t]*(?=[\u3000-\u9fff\uff00-\uffef])")
-_RETRY_AFTER_S = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The passages nearest to `query`, the best first. `note` says what the search cannot do, or what does not fit."""
+class SearchHit:
+    """A passage that was found.
+
+    `score` is what it is ordered by (`SearchResult.score_kind`): the reranker's, or `retrieval_score`, which is
+    Milvus's. Scores of different queries are not comparable, unless they are cosines. `page_start` and `page_end` are
+    None for documents without pages. `metadata` is the row's, whole.
+    """
+
+    id: str
+    score: float
+    retrieval_score: float
+    rerank_score: float | None
+    source: str
+    title: str
+    page_start: int | None
+    page_end: int | None
+    heading_path: tuple[str, ...]
+    content: str
+    metadata: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The passages that answer `query`, the best first.
+
+    `score_kind` is "rerank" or what Milvus's scores are: "cosine", "ip", "l2" (the less the better) or "fused".
+    `retrieval_score_kind` is the latter in any case. `notes` are what the search cannot do, and what does not fit.
+    """
 
     query: str
-    hits: tuple[Hit, ...]
-    note: str
+    hits: tuple[SearchHit, ...]
+    reranked: bool
+    score_kind: str
+    retrieval_score_kind: str
+    notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `search --json` prints."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The passages for people: score, file, page, heading, then the text."""
-        lines = [self.note, ""] if self.note else []
-        if not self.hits:
-            return [*lines, "nothing found"]
-        for place, hit in enumerate(self.hits, start=1):
-            lines += [f"{place}. {_where(hit.metadata)}  (score {hit.score:.3f})", _passage(hit.content), ""]
-        return lines[:-1]
+        """The passages for people, without colours."""
+        from flows.showing import plain_lines
+
+        return plain_lines(self)
 
 
-def search_collection(settings: Settings, query: str, expression: str) -> Found:
-    """The `search.top_n` best of the `search.top_k` rows nearest to `query`, among those that `expression` admits."""
+def search(
+    query: str,
+    *,
+    config: Path | None = None,
+    overrides: Iterable[str] = (),
+    settings: Settings | None = None,
+    top_k: int | None = None,
+    top_n: int | None = None,
+    filter: str = "",  # noqa: A002 - Milvus's own word for it
+    rerank: bool = True,
+) -> SearchResult:
+    """The `top_n` best of the `top_k` passages nearest to `query`, among those that `filter` admits.
+
+    In a program that runs an event loop this call holds the loop up while it lasts; `asearch` does not.
+
+    Args:
+        query: What is looked for, in the language of the documents or another one that the model knows.
+        config: A file of settings, as of `--config`.
+        overrides: Settings like "milvus.collection=handbook", as of `--set`.
+        settings: In place of `config`, settings that have been loaded; `overrides` apply to them too.
+        top_k: Rows asked of Milvus; None is `search.top_k`.
+        top_n: Passages wanted; None is `search.top_n`.
+        filter: A Milvus expression, e.g. `metadata["page_start"] <= 3`.
+        rerank: False leaves the passages in the order of retrieval, whatever `[rerank]` says.
+
+    Raises:
+        ConfigurationError: Settings, query or filter cannot be right, or the query cannot be compared with the index.
+        CollectionError: Milvus cannot be reached, or has no such collection.
+        RunStopped: The query could not be embedded. A reranker that fails raises nothing; see `notes`.
+    """
+    chosen = _settings(config, overrides, settings)
+    ask = partial(_searched, _with_bounds(chosen, top_k, top_n), query, filter, reranking=rerank)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(ask())
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="search") as thread:  # one loop in a thread is the most
+        return thread.submit(lambda: asyncio.run(ask())).result()
+
+
+async def asearch(
+    query: str,
+    *,
+    config: Path | None = None,
+    overrides: Iterable[str] = (),
+    settings: Settings | None = None,
+    top_k: int | None = None,
+    top_n: int | None = None,
+    filter: str = "",  # noqa: A002
+    rerank: bool = True,
+) -> SearchResult:
+    """As `search`, in a thread of its own: other tasks of the event loop go on meanwhile.
+
+    A task that is cancelled stops waiting for it; the search itself comes to its end.
+    """
+    return await asyncio.to_thread(
+        search,
+        query,
+        config=config,
+        overrides=overrides,
+        settings=settings,
+        top_k=top_k,
+        top_n=top_n,
+        filter=filter,
+        rerank=rerank,
+    )
+
+
+def _settings(config: Path | None, overrides: Iterable[str], settings: Settings | None) -> Settings:
+    if settings is None:
+        return load_settings(config, overrides)
+    if config is not None:
+        raise ConfigurationError("search() takes settings, or the file to load them from (config), not both")
+    return settings.with_overrides(overrides)
+
+
+def _with_bounds(settings: Settings, top_k: int | None, top_n: int | None) -> Settings:
+    """The settings with these bounds in place of their own; no more passages than rows."""
+    given = [f"search.{name}={value}" for name, value in (("top_k", top_k), ("top_n", top_n)) if value is not None]
+    search = settings.with_overrides(given).search
+    if top_k is None:
+        return settings.with_overrides([*given, f"search.top_k={max(search.top_k, search.top_n)}"])
+    return settings.with_overrides([*given, f"search.top_n={min(search.top_k, search.top_n)}"])
+
+
+async def _searched(settings: Settings, query: str, expression: str, *, reranking: bool) -> SearchResult:
     model = opening.open_model(settings)
-    with _open_collection(settings, model) as collection:
-        vector = asyncio.run(_embed_query(settings, model, query))
-        hits = collection.search(vector, top_k=settings.search.top_k, filter=expression)
-    return Found(query, tuple(hits[: settings.search.top_n]), _note(settings, model))
-
-
-def _open_collection(settings: Settings, model: opening.Model) -> Collection:
+    check_query(query, model)
+    notes = _notes(settings, model)
+    reranker = opening.open_reranker(settings) if reranking else None
     try:
-        return opening.open_collection(settings, model, create=False)
-    except CollectionMissing as missing:
-        documents = _documents_with_rows(settings)
-        if not documents:
-            raise
-        raise opening.gone_collection(settings, documents) from missing
+        with open_indexed(settings, model) as collection:
+            vector = await _query_vector(settings, model, query)
+            hits = retrieve(settings, collection, query, vector, top_k=settings.search.top_k, expression=expression)
+            if not hits:
+                notes.append(_nothing(settings, collection.count(), expression))
+        ordered = await _reordered(reranker, query, hits, settings.search.top_n, notes)
+    finally:
+        if reranker is not None:
+            await reranker.close()
+    kind = retrieval_score_kind(settings)
+    shown = ordered if ordered is not None else [RankedHit(hit) for hit in hits[: settings.search.top_n]]
+    return SearchResult(
+        query=query,
+        hits=tuple(_typed(ranked) for ranked in shown),
+        reranked=ordered is not None,
+        score_kind=kind if ordered is None else RERANK,
+        retrieval_score_kind=kind,
+        notes=tuple(notes),
+    )
 
 
-def _documents_with_rows(settings: Settings) -> int:
-    """How many documents the lake knows to have rows; 0 where it cannot say."""
+async def _query_vector(settings: Settings, model: opening.Model, query: str) -> QueryVector:
+    client = opening.open_client(settings, model, query=True)
     try:
-        manifest = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True).manifest.read()
-    except LakeError:
-        return 0
-    return pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0
-
-
-async def _embed_query(settings: Settings, model: opening.Model, query: str) -> Vectors:
-    """The query's vector; somebody is waiting, so a provider in trouble is asked a few times and no more."""
-    client = opening.open_client(settings, model)
-    try:
-        for wait_s in _RETRY_AFTER_S:
-            try:
-                return await _one_vector(client, query)
-            except Transient as trouble:
-                await asyncio.sleep(trouble.retry_after_s or wait_s)
-        return await _one_vector(client, query)
-    except Transient as trouble:
-        raise RunStopped(f"the query could not be embedded: {trouble}") from trouble
+        return await embed_query(client, query)
     finally:
         await client.close()
 
 
-async def _one_vector(client: EmbeddingClient, query: str) -> Vectors:
-    vector: Vectors = (await client.embed([query])).vectors[0]
-    return vector
+async def _reordered(
+    reranker: Reranker | None, query: str, hits: list[Hit], top_n: int, notes: list[str]
+) -> list[RankedHit] | None:
+    """The hits as the reranker orders them; None where there is none, or it fails, which is noted."""
+    if reranker is None or not hits:
+        return None
+    try:
+        answer = await rerank(reranker, query, hits, top_n=top_n)
+    except MillraceError as failure:  # the passages are found all the same
+        notes.append(f"warning: the reranker failed, so the passages are in the order of retrieval: {failure}")
+        return None
+    notes += answer.notices
+    return answer.hits
 
 
-def _note(settings: Settings, model: opening.Model) -> str:
-    """What the user should know of how this query and the index go together."""
+def _notes(settings: Settings, model: opening.Model) -> list[str]:
+    """What the user should know of how this query and the index go together.
+
+    Raises ConfigurationError when they do not at all.
+    """
+    notes = []
     try:
         lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
-        spaces = set(lake.manifest.read()["space"].to_pylist())
+        pairing = pairing_of(settings, lake, opening.query_space(settings, model))
     except LakeError as error:  # the answer is from the collection, and as good as ever
-        return f"warning: {error}"
-    foreign = sorted(spaces - {model.space.name})
-    if foreign:
-        return (
-            f"warning: the query is embedded in {model.space.name}, but documents of this collection are in "
-            f"{', '.join(foreign)}; scores between the two mean nothing. "
-            "Set [embedding] as it was when they were ingested"
-        )
+        notes.append(f"warning: {error}")
+    else:
+        if pairing.refusal:
+            raise ConfigurationError(pairing.refusal)
+        notes += [f"warning: {warning}" for warning in pairing.warnings]
     if model.spec.provider == "local":
-        return "provider local: passages are matched by their words, not by their meaning"
-    return ""
+        notes.append("provider local: passages are matched by their words, not by their meaning")
+    return notes
 
 
-def _where(metadata: Mapping[str, JsonValue]) -> str:
-    """File, page and heading of a passage, in one line; the file relative to the current folder when it lies below."""
-    source = str(metadata.get("source", "?"))
-    path = Path(source)
-    parts = [str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else source]
-    first, last = metadata.get("page_start"), metadata.get("page_end")
-    if first is not None:
-        parts.append(f"page {first}" if first == last else f"pages {first}-{last}")
+def _nothing(settings: Settings, rows: int, expression: str) -> str:
+    """Why nothing was found."""
+    if not rows:
+        return f"the collection {settings.milvus.collection} has no rows; run `millrace ingest` first"
+    if expression:
+        return f"none of the {rows:,} rows of {settings.milvus.collection} fulfils the filter {expression}"
+    return f"Milvus found none of the {rows:,} rows of {settings.milvus.collection}"
+
+
+def _typed(ranked: RankedHit) -> SearchHit:
+    hit, metadata = ranked.hit, ranked.hit.metadata
     headings = metadata.get("heading_path")
-    if isinstance(headings, list) and headings:
-        parts.append(" > ".join(str(heading) for heading in headings))
-    return ", ".join(parts)
+    return SearchHit(
+        id=hit.id,
+        score=hit.score if ranked.rerank_score is None else ranked.rerank_score,
+        retrieval_score=hit.score,
+        rerank_score=ranked.rerank_score,
+        source=str(metadata.get("source") or ""),
+        title=str(metadata.get("title") or ""),
+        page_start=_page(metadata.get("page_start")),
+        page_end=_page(metadata.get("page_end")),
+        heading_path=tuple(str(heading) for heading in headings) if isinstance(headings, list) else (),
+        content=hit.content,
+        metadata=metadata,
+    )
 
 
-def _passage(content: str) -> str:
-    text = " ".join(_LINE_END_IN_CHINESE.sub("", content).split())
-    shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS].rstrip() + " ..."
-    return f"   {shown}"
+def _page(value: JsonValue) -> int | None:
+    """A page's number; None where the row, written by somebody else perhaps, has none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

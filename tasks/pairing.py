@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tasks.records import EmbeddingSpace
 
@@ -60,10 +61,15 @@ def _described(space: EmbeddingSpace) -> str:
     return f"{space.model}, {space.dimensions} dimensions{more}"
 
 
+def _host(endpoint: str) -> str:
+    """The host of an endpoint's URL, of which the APIs of one provider are several; a provider's name itself."""
+    return urlsplit(endpoint).netloc or endpoint
+
+
 def _unwise(query: EmbeddingSpace, index: EmbeddingSpace) -> list[str]:
     """What is not as it should be between two spaces whose vectors can be compared."""
     warnings = []
-    if query.endpoint != index.endpoint:
+    if _host(query.endpoint) != _host(index.endpoint):
         warnings.append(
             f"the index was made at {index.endpoint}, and the query is embedded at {query.endpoint}: both call their "
             f"model {query.model}, and scores mean something only if it is the same one"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.repair import repair
-from flows.search import search_collection
+from flows.search import search
 from flows.status import lake_status
 from flows.verify import verify
 from tasks.errors import CollectionError, LakeError
@@ -99,7 +99,7 @@ def test_only_the_lost_texts_of_a_damaged_vector_part_are_bought(site: Site) -> 
     report = verify(site.settings(), [site.corpus], as_json=True)
     assert report.counts == {"damaged_file": 1, "lacking_vector": lost}
     assert site.ingest().exit_code == 0
-    assert search_collection(site.settings(), "the miller", "").hits
+    assert search("the miller", settings=site.settings()).hits
     asked = books.texts_bought - bought  # the query
     report = repair(site.settings(), [site.corpus], as_json=True)
     assert report.agree
@@ -122,9 +122,9 @@ def test_a_damaged_manifest_is_made_again_from_the_sources(site: Site, harm: Har
     status = lake_status(site.settings())
     assert str(manifest) in status.problems[0]
     assert status.runs
-    searched = search_collection(site.settings(), "the miller", "")
+    searched = search("the miller", settings=site.settings())
     assert searched.hits
-    assert str(manifest) in searched.note
+    assert str(manifest) in searched.notes[0]
     report = verify(site.settings(), [site.corpus], as_json=True)
     assert found(report, "damaged_file") == {str(manifest)}
     with pytest.raises(LakeError, match="verify --repair SOURCE"):
@@ -170,7 +170,7 @@ def test_a_deleted_collection_is_told_by_every_command_and_nothing_is_made_in_it
         assert "millrace rebuild" in report.error
         assert str(path) in report.error
     with pytest.raises(CollectionError, match="millrace rebuild"):
-        search_collection(site.settings(), "the miller", "")
+        search("the miller", settings=site.settings())
     assert not path.exists()
     assert site.simulator.books.requests == sent
     assert lake_status(site.settings()).chunks == len(before)
@@ -188,9 +188,9 @@ def test_a_lake_of_a_newer_version_is_named_and_searches_go_on(site: Site) -> No
     ):
         with pytest.raises(LakeError, match="newer version"):
             act()
-    found_rows = search_collection(site.settings(), "the miller", "")
+    found_rows = search("the miller", settings=site.settings())
     assert found_rows.hits
-    assert "newer version" in found_rows.note
+    assert "newer version" in found_rows.notes[0]
     assert untouched(site) == lake
 
 

@@ -55,6 +55,11 @@ def test_what_can_be_compared_and_should_not_is_warned_of(
     assert word in found.warnings[0]
 
 
+def test_two_apis_of_one_host_are_one_endpoint() -> None:
+    native = replace(NATIVE, endpoint="http://gateway:80/api/v1")
+    assert pairing(replace(QUERY, endpoint="http://gateway:80/compatible-mode/v1"), native) == Pairing()
+
+
 def test_documents_that_do_not_fit_among_others_that_do_are_counted() -> None:
     found = pairing(QUERY, NATIVE, replace(NATIVE, dimensions=512))
     assert not found.refusal

@@ -1,0 +1,217 @@
+"""Chunks of the lake, each asked for by a sentence of its own text: what is asked, what is right, what it means."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flows.asking import Answer, Ranking
+from flows.evaluation import BROKEN, SOUND, Asked, EvaluationReport, First, Judged, Kind, Measures, measured
+from flows.exams import Ranks
+from flows.retrieval import QueryVector
+from tasks.lake import PartName
+from tasks.milvus import Collection, Hit
+from tasks.owned import OwnedRows, Stores, Vectors
+from tasks.sampling import Sample
+from tasks.standing_out import LEAST_LEAD, lead_of, leads
+from tasks.wording import one_line, own_sentences, squeezed
+
+_SAME_DIRECTION = 0.999
+_CLEARLY_NEAR = 2 * LEAST_LEAD
+
+
+class SelfExam:
+    """Chunks of the lake, each asked for by a sentence of its own text."""
+
+    kind: Kind = "self"
+
+    def __init__(self, sample: Sample) -> None:
+        """Choose the sentences; chunks without one are counted in `skipped`."""
+        sentences = own_sentences(sample.rows["content"].to_pylist())
+        there = [i for i, sentence in enumerate(sentences) if sentence.text]
+        self._rows = sample.rows.take(pa.array(there, pa.int64()))
+        self._chunks = sample.chunks
+        self._drawn = sample.rows.num_rows
+        self._wanted = [squeezed(sentences[i].text) for i in there]
+        self.texts: Sequence[str] = [one_line(sentences[i].text) for i in there]
+        self.skipped: Mapping[str, int] = Counter(sentence.lack for sentence in sentences if sentence.lack)
+        self._ids: list[str] = self._rows["id"].to_pylist()
+        self._paths: list[str] = self._rows["path"].to_pylist()
+        self._own: npt.NDArray[np.float64] = np.full(len(there), np.nan)
+        self._lead: npt.NDArray[np.float64] = np.full(len(there), np.nan)
+        self._state: dict[int, str] = {}
+        self._elsewhere: list[float] = []
+        self._folder = f"vectors/{self._rows['space'][0].as_py()}" if there else ""
+
+    def judge(self, number: int, hits: Sequence[Hit]) -> tuple[int | None, ...]:
+        """A hit is right when the sentence stands in its content; the same text elsewhere is as good."""
+        return tuple(0 if self._wanted[number] in squeezed(hit.content) else None for hit in hits)
+
+    def judged(self, number: int, ranking: Ranking) -> Judged:
+        """One item is expected."""
+        return Judged(ranking.found)
+
+    def look_at_rows(
+        self, collection: Collection, stores: Stores, vectors: Mapping[int, QueryVector], answers: Sequence[Answer]
+    ) -> None:
+        """How near each question is to its own row, and whether that row is as the lake has it."""
+        numbers = sorted(vectors)
+        if not numbers:
+            return
+        questions = np.stack([vectors[number].dense for number in numbers])
+        rows = self._fetched(collection, [self._ids[number] for number in numbers], questions.shape[1])
+        self._own[numbers], self._lead[numbers] = leads(questions, rows)
+        kept = self._kept(stores, questions.shape[1])[numbers]
+        for place, number in enumerate(numbers):
+            self._state[number] = _state(rows[place], kept[place])
+        self._look_at_wrong_firsts(collection, answers, dict(zip(numbers, questions, strict=True)), rows)
+
+    def asked(self, answer: Answer, ranks: Ranks, first: First | None) -> Asked:
+        """The chunk, its place among the hits, and how its row looks."""
+        number = answer.number
+        metadata = json.loads(self._rows["metadata"][number].as_py())
+        lead, state = float(self._lead[number]), self._state.get(number, "")
+        final = ranks[0] if ranks[1] is None else ranks[1]
+        return Asked(
+            question=self.texts[number],
+            source=self._rows["source"][number].as_py(),
+            page=metadata["page_start"],
+            chunk_number=metadata["chunk_number"],
+            id=self._ids[number],
+            retrieved_rank=ranks[0],
+            reranked_rank=ranks[1],
+            first=first if final != 1 else None,
+            own_similarity=_finite(float(self._own[number])),
+            lead=_finite(lead),
+            row=state,
+            suspicious=state == "differs_from_lake" or (ranks[0] != 1 and lead < LEAST_LEAD),
+        )
+
+    def by_source(
+        self, answers: Sequence[Answer], ks: Sequence[int]
+    ) -> tuple[tuple[str, Measures, Measures | None], ...]:
+        """By file; of equals the one with more questions is worse."""
+        of_file: dict[str, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            of_file[self._paths[answer.number]].append(answer)
+        measures = [
+            (
+                path,
+                measured([Judged(answer.retrieved.found) for answer in group], ks, with_ndcg=False),
+                measured([Judged(a.reranked.found) for a in group if a.reranked is not None], ks, with_ndcg=False)
+                if group[0].reranked is not None
+                else None,
+            )
+            for path, group in of_file.items()
+        ]
+        return tuple(sorted(measures, key=lambda m: ((m[2] or m[1]).hit_at_1, -m[1].questions, m[0])))
+
+    def basis(self, asked: int, seed: int) -> str:
+        """What was asked, in words."""
+        files = len(set(self._paths))
+        if self._drawn == self._chunks:
+            return f"{asked:,} chunks, each by a sentence of its own: all {self._chunks:,} of {files:,} files"
+        return f"{asked:,} of {self._chunks:,} chunks of {files:,} files, each by a sentence of its own, seed {seed}"
+
+    def verdict(self, report: EvaluationReport) -> str:
+        """What the share of first hits means, and what is to be done."""
+        measures = report.final
+        missed = measures.questions - round(measures.hit_at_1 * measures.questions)
+        if report.retrieved.hit_at_1 < BROKEN:
+            return (
+                f"broken: {measures.hit_at_1:.1%} of the chunks are found by their own words. {self._what_is_broken()}"
+            )
+        share = f"{measures.hit_at_1:.1%} of the chunks come first for a sentence of their own"
+        words = (
+            f"sound: {share}" if measures.hit_at_1 >= SOUND else f"{missed:,} of {measures.questions:,} missed: {share}"
+        )
+        suspicious = len(report.suspicious)
+        if suspicious:
+            which = (
+                "one vector does not look like its"
+                if suspicious == 1
+                else f"{suspicious:,} vectors do not look like their"
+            )
+            words += f". But {which} text, as when it was made from another text or by another model. {self._remedy()}"
+        elif measures.hit_at_1 < SOUND:
+            words += (
+                ". Their rows do look like their texts, so vectors sit where they belong, and other passages are nearer"
+            )
+        return words
+
+    def _what_is_broken(self) -> str:
+        words = "The vectors do not belong to the texts of their rows"
+        if self._elsewhere and float(np.median(self._elsewhere)) >= _CLEARLY_NEAR:
+            words += (
+                ": for each question some row is as near as a right one would be, but holds another text, as when "
+                "vectors are shifted against their rows"
+            )
+        else:
+            words += (
+                ", or queries are embedded otherwise than documents were (another model, prefix or text_type): no row "
+                "is near to the questions"
+            )
+        return f"{words}. {self._remedy()}"
+
+    def _remedy(self) -> str:
+        states = Counter(self._state.values())
+        if states["differs_from_lake"]:
+            return (
+                f"{states['differs_from_lake']:,} of the {states.total():,} rows have another vector than the lake: "
+                "`millrace verify --repair` puts that right and buys nothing"
+            )
+        return (
+            "The lake has the same vectors, so `verify` finds no fault. Compare [embedding] with that of the ingest; "
+            f"if it is the same, move {self._folder} of the lake aside and buy them again: `millrace verify --repair`"
+        )
+
+    def _fetched(self, collection: Collection, ids: Sequence[str], dimensions: int) -> Vectors:
+        """The rows' vectors as the collection has them; not a number where it does not."""
+        vectors = np.full((len(ids), dimensions), np.nan, np.float32)
+        places = {row_id: place for place, row_id in enumerate(ids)}
+        for row in collection.fetch(ids, with_vectors=True):
+            if row.vector is not None and row.vector.shape == (dimensions,):
+                vectors[places[row.id]] = row.vector
+        return vectors
+
+    def _kept(self, stores: Stores, dimensions: int) -> Vectors:
+        """The rows' vectors as the lake has them; not a number where it does not."""
+        kept = np.full((self._rows.num_rows, dimensions), np.nan, np.float32)
+        spaces = np.array(self._rows["space"].to_pylist())
+        for space in np.unique(spaces).tolist():
+            places = np.flatnonzero(spaces == space)
+            read = stores.read(OwnedRows(PartName(0, 0), space, self._rows.take(pa.array(places))))
+            if read.vectors.shape[1] == dimensions:
+                kept[places[read.there]] = read.vectors[read.there]
+        return kept
+
+    def _look_at_wrong_firsts(
+        self, collection: Collection, answers: Sequence[Answer], questions: Mapping[int, Vectors], rows: Vectors
+    ) -> None:
+        """How near the rows are that came first in the place of others."""
+        wrong = [a for a in answers if a.retrieved.first is not None and a.retrieved.found[0] is None]
+        ids = list(dict.fromkeys(a.retrieved.first.hit.id for a in wrong if a.retrieved.first is not None))
+        dimensions = rows.shape[1]
+        fetched = dict(zip(ids, self._fetched(collection, ids, dimensions), strict=True))
+        for answer in wrong:
+            assert answer.retrieved.first is not None
+            lead = lead_of(questions[answer.number], fetched[answer.retrieved.first.hit.id], rows)
+            if np.isfinite(lead):
+                self._elsewhere.append(lead)
+
+
+def _state(row: Vectors, kept: Vectors) -> str:
+    """How the collection's vector of a row and the lake's agree."""
+    if not np.isfinite(row).all():
+        return "not_in_collection"
+    if not np.isfinite(kept).all():
+        return "not_in_lake"
+    cosine = float(row @ kept) / max(float(np.linalg.norm(row) * np.linalg.norm(kept)), 1e-12)
+    return "as_in_lake" if cosine >= _SAME_DIRECTION else "differs_from_lake"
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
