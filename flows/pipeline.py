@@ -7,6 +7,7 @@ by job and part numbers only, so that a flow can wrap each call as a task.
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -176,6 +177,8 @@ class Pipeline:
             self._dispatcher = dispatcher
             self._progress.tally, self._progress.spec = dispatcher.tally, model.spec
             self._progress.activity = lambda: dispatcher.activity
+            self._progress.ceilings = lambda: dispatcher.ceilings
+            self._progress.readers = self._chunk_stage.workers
             stack.callback(self._note_bill)
             stack.push_async_callback(dispatcher.close)
             self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
@@ -235,17 +238,23 @@ class Pipeline:
 
     async def _chunk(self, job: int) -> int:
         """Read and cut one job; the number of its parts."""
-        files_done = 0
+        progress, files_done, began = self._progress, 0, time.monotonic()
 
         async def receive(part: Part) -> None:
-            nonlocal files_done
+            nonlocal files_done, began
+            progress.findings.read(part, time.monotonic() - began)
             name = f"{part.job}-{part.number}"
             self._parts[name] = part
-            self._progress.chunks_cut += part.chunks
-            self._progress.files_cut += part.files_done - files_done
+            progress.chunks_cut += part.chunks
+            progress.files_cut += part.files_done - files_done
             files_done = part.files_done
-            await self._conveyor.put(name)
+            progress.readers_waiting += 1
+            try:
+                await self._conveyor.put(name)
+            finally:
+                progress.readers_waiting -= 1
             self._checkpoint("part: cut")
+            began = time.monotonic()  # the worker has waited
 
         return await self._chunk_stage.run(self._jobs[job], receive)
 
@@ -258,7 +267,7 @@ class Pipeline:
 
     async def _load(self, name: str) -> int:
         """Bring one embedded part into the collection; how many rows were upserted."""
-        part, embedded = self._parts.pop(name), self._embedded.pop(name)
+        part, embedded, began = self._parts.pop(name), self._embedded.pop(name), time.monotonic()
 
         def load() -> Loaded:
             loaded = self._load_stage.run(part, embedded.refused)
@@ -266,6 +275,7 @@ class Pipeline:
             return loaded
 
         loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
+        self._progress.findings.loaded(part, time.monotonic() - began)
         self._departures.note_spoiled(part)
         await self._watcher.moved(self._progress)
         return loaded.upserted

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Protocol
 
+from flows.findings import Findings
 from tasks.embedding import Activity, ModelSpec, Tally
 
 _PLAIN_EVERY_S = 10.0
@@ -39,6 +40,10 @@ class Progress:
     tally: Tally | None = None
     spec: ModelSpec | None = None
     activity: Callable[[], Activity] | None = None
+    ceilings: Callable[[], tuple[float, float]] | None = None  # requests and tokens a second
+    readers: int = 0
+    readers_waiting: int = 0  # for room for the part that they have cut
+    findings: Findings = field(default_factory=Findings)
     _started: float = field(default_factory=time.monotonic)
     _samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
 
