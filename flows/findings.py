@@ -1,108 +1,161 @@
-"""What a run finds out about its documents on the way: what came of each format, and where reading took long.
+"""What `verify` found and what `--repair` did about it: as one object, as JSON and as lines for people."""
 
-Both are bounded, however many documents there are.
-"""
-
-import heapq
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from typing import Literal
 
-from tasks.documents import FORMATS
-from tasks.parts import Part
-from tasks.records import JsonValue
+Kind = Literal[
+    "missing_row",
+    "altered_content",
+    "altered_metadata",
+    "altered_vector",
+    "altered_sparse",
+    "doubled_row",
+    "unowned_row",
+    "lacking_vector",
+    "damaged_file",
+    "missing_collection",
+    "new_file",
+    "changed_file",
+    "gone_file",
+    "other_settings",
+]
 
-_SLOWEST = 20
-_FORMATS = 40
-OTHERS = "others"
+_REPAIR = "millrace verify --repair"
+_INGEST = "millrace ingest SOURCE..."
+_WHAT: dict[Kind, tuple[str, str]] = {
+    "missing_row": ("rows that are not in the collection", _REPAIR),
+    "altered_content": ("rows with another content than the lake's", _REPAIR),
+    "altered_metadata": ("rows with other metadata than the lake's", _REPAIR),
+    "altered_vector": ("rows with another vector than the lake's", _REPAIR),
+    "altered_sparse": ("rows with another sparse vector than the lake's", _REPAIR),
+    "doubled_row": ("ids that several rows have", _REPAIR),
+    "unowned_row": ("rows that no document owns", _REPAIR),
+    "lacking_vector": ("texts whose vector the lake lacks", f"{_REPAIR} buys them"),
+    "damaged_file": ("damaged files in the lake", _REPAIR),
+    "missing_collection": ("collection that is not there", "millrace rebuild"),
+    "new_file": ("files that were never read", _INGEST),
+    "changed_file": ("files that changed since they were read", _INGEST),
+    "gone_file": ("files that are gone", _INGEST),
+    "other_settings": ("files that were read under other settings", f"{_INGEST} or the settings of then"),
+}
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement. `item`: a row's id, a text's key or a path; `source`: the document; `detail`: what else."""
+
+    kind: Kind
+    item: str
+    source: str = ""
+    detail: str = ""
 
 
 @dataclass(slots=True)
-class FormatCounts:
-    """The documents of one format: those that are in, those of which some pages or rows are missing, and the rejected.
+class Repairs:
+    """What a repair did, in the order of the steps. `notes` are for people: what it left, and why."""
 
-    `reading_s` is about what their reading took: a part's time is shared out by size among its documents.
+    files_set_aside: list[str] = field(default_factory=list)
+    vectors_saved: int = 0
+    documents_read_again: int = 0
+    texts_bought: int = 0
+    requests: int = 0
+    tokens: int = 0
+    cost_cny: float = 0.0
+    rows_upserted: Counter[str] = field(default_factory=Counter)
+    rows_deleted: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """What was done, for people."""
+        done = [f"set aside  {path}.damaged" for path in self.files_set_aside]
+        if self.vectors_saved:
+            done.append(f"saved      {self.vectors_saved:,} vectors of damaged parts")
+        if self.documents_read_again:
+            done.append(f"read again {self.documents_read_again:,} documents")
+        if self.texts_bought or self.requests:
+            done.append(
+                f"bought     {self.texts_bought:,} texts in {self.requests:,} requests, {self.tokens:,} tokens; "
+                f"¥{self.cost_cny:.4f}"
+            )
+        if self.rows_upserted:
+            faults = ", ".join(f"{count:,} {fault}" for fault, count in self.rows_upserted.most_common())
+            done.append(f"upserted   {self.rows_upserted.total():,} rows: {faults}")
+        if self.rows_deleted:
+            done.append(f"deleted    {self.rows_deleted:,} rows that no document owned")
+        return (done or ["nothing had to be repaired"]) + self.notes
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was compared and what does not agree; after a repair, what still does not.
+
+    `findings` holds all of them, or of each kind the first few, as `keep` says; `counts` counts all.
     """
 
-    whole: int = 0
-    partly: int = 0
-    rejected: int = 0
-    chunks: int = 0
-    tokens: int = 0
-    size_bytes: int = 0
-    reading_s: float = 0.0
+    collection: str
+    keep: int | None = None
+    documents: int = 0
+    rows: int = 0
+    rows_in_collection: int = 0
+    files: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    repaired: Repairs | None = None
+    seconds: float = 0.0
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding, and keep it if there is room."""
+        self.counts[finding.kind] += 1
+        if self.keep is None or self.counts[finding.kind] <= self.keep:
+            self.findings.append(finding)
+
+    @property
+    def agree(self) -> bool:
+        """Whether sources, lake and collection say the same."""
+        return not self.counts
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if all agree."""
+        return 0 if self.agree else 1
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `verify --json` prints."""
+        values = asdict(self) | {"counts": dict(self.counts)}  # asdict makes nonsense of a Counter
+        if self.repaired is not None:
+            values["repaired"]["rows_upserted"] = dict(self.repaired.rows_upserted)
+        del values["keep"]
+        return {"agree": self.agree, **values}
+
+    def lines(self) -> list[str]:
+        """The table for people: what was done, what was compared, and what does not agree, the first of each kind."""
+        lines = [*self.repaired.lines(), ""] if self.repaired is not None else []
+        lines.append(
+            f"compared   {self.documents:,} documents and {self.rows:,} rows of the lake, "
+            f"{self.rows_in_collection:,} rows of collection {self.collection}, {self.files:,} lake files"
+        )
+        lines += [f"note       {note}" for note in self.notes]
+        if self.agree:
+            return [*lines, "all agree"]
+        width = max(len(f"{count:,}") for count in self.counts.values())
+        for kind, (what, remedy) in _WHAT.items():
+            if not self.counts[kind]:
+                continue
+            lines += ["", f"{self.counts[kind]:>{width},}  {what:<42} {remedy}"]
+            shown = [finding for finding in self.findings if finding.kind == kind][:_SHOWN]
+            lines += [f"{'':{width}}    {_told(finding)}" for finding in shown]
+            more = self.counts[kind] - len(shown)
+            if more:
+                lines.append(f"{'':{width}}    and {more:,} more; --json lists all")
+        return lines
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Reading:
-    """A part that took long to be read and cut: `largest` is the largest of its `documents` documents."""
-
-    seconds: float
-    largest: str
-    documents: int
-    chunks: int
-    size_bytes: int
+KEPT_FOR_PEOPLE = _SHOWN
 
 
-@dataclass(slots=True)
-class Findings:
-    """Filled by the pipeline, a part at a time. `reading_s` is the sum over all readers, `loading_s` of all loads."""
-
-    formats: dict[str, FormatCounts] = field(default_factory=dict)
-    reading_s: float = 0.0
-    loading_s: float = 0.0
-    _slowest: list[Reading] = field(default_factory=list)
-    _unfinished_s: dict[int, tuple[float, int]] = field(default_factory=dict)  # by job: seconds, chunks
-
-    def read(self, part: Part, seconds: float) -> None:
-        """A part was read and cut in `seconds`; those of a document that goes on in the next part count there."""
-        self.reading_s += seconds
-        before_s, before_chunks = self._unfinished_s.pop(part.job, (0.0, 0))
-        seconds, chunks = seconds + before_s, part.chunks + before_chunks
-        rows = part.documents.select(["path", "source", "size_bytes"]).to_pylist()
-        if not rows:
-            self._unfinished_s[part.job] = seconds, chunks
-            return
-        size_bytes = sum(row["size_bytes"] for row in rows)
-        for row in rows:
-            share = row["size_bytes"] / size_bytes if size_bytes else 1 / len(rows)
-            self._of(row["path"]).reading_s += seconds * share
-        largest = max(rows, key=lambda row: row["size_bytes"])["source"]
-        heapq.heappush(self._slowest, Reading(seconds, largest, len(rows), chunks, size_bytes))
-        if len(self._slowest) > _SLOWEST:
-            heapq.heappop(self._slowest)
-
-    def loaded(self, part: Part, seconds: float) -> None:
-        """A part is in the collection, and what ended in it in the manifest."""
-        self.loading_s += seconds
-        for row in part.documents.select(["path", "status", "rejects", "chunks", "tokens", "size_bytes"]).to_pylist():
-            counts = self._of(row["path"])
-            if row["status"] != "live":
-                counts.rejected += 1
-            elif row["rejects"]:
-                counts.partly += 1
-            else:
-                counts.whole += 1
-            counts.chunks += row["chunks"]
-            counts.tokens += row["tokens"]
-            counts.size_bytes += row["size_bytes"]
-
-    def as_values(self) -> Mapping[str, JsonValue]:
-        """Plain values, for a file: formats by name, the slowest readings first."""
-        return {
-            "formats": {name: _rounded(asdict(counts)) for name, counts in sorted(self.formats.items())},
-            "slowest": [_rounded(asdict(reading)) for reading in sorted(self._slowest, reverse=True)],
-            "reading_s": round(self.reading_s, 3),
-            "loading_s": round(self.loading_s, 3),
-        }
-
-    def _of(self, path: str) -> FormatCounts:
-        suffix = PurePosixPath(path).suffix.lower()
-        name = FORMATS.get(suffix, suffix.lstrip(".") or "text")
-        if name not in self.formats and len(self.formats) >= _FORMATS:
-            name = OTHERS
-        return self.formats.setdefault(name, FormatCounts())
-
-
-def _rounded(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
+def _told(finding: Finding) -> str:
+    told = "  ".join(part for part in (finding.item, finding.source) if part)
+    return finding.detail if finding.detail.startswith(finding.item) else f"{told}  {finding.detail}".rstrip()

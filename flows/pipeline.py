@@ -242,7 +242,7 @@ class Pipeline:
 
         async def receive(part: Part) -> None:
             nonlocal files_done, began
-            progress.findings.read(part, time.monotonic() - began)
+            progress.observations.read(part, time.monotonic() - began)
             name = f"{part.job}-{part.number}"
             self._parts[name] = part
             progress.chunks_cut += part.chunks
@@ -275,7 +275,7 @@ class Pipeline:
             return loaded
 
         loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
-        self._progress.findings.loaded(part, time.monotonic() - began)
+        self._progress.observations.loaded(part, time.monotonic() - began)
         self._departures.note_spoiled(part)
         await self._watcher.moved(self._progress)
         return loaded.upserted

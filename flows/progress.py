@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Protocol
 
-from flows.findings import Findings
+from flows.observations import Observations
 from tasks.embedding import Activity, ModelSpec, Tally
 
 _PLAIN_EVERY_S = 10.0
@@ -43,7 +43,7 @@ class Progress:
     ceilings: Callable[[], tuple[float, float]] | None = None  # requests and tokens a second
     readers: int = 0
     readers_waiting: int = 0  # for room for the part that they have cut
-    findings: Findings = field(default_factory=Findings)
+    observations: Observations = field(default_factory=Observations)
     _started: float = field(default_factory=time.monotonic)
     _samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
 
