@@ -15,6 +15,7 @@ from tasks.embedding.dispatcher import Dispatcher
 from tasks.embedding.pacing import Pacer
 from tasks.embedding.purchases import Event, Outcome, TextItem
 from tasks.errors import MillraceError
+from tasks.records import sparse_bytes
 
 DIMENSIONS = 4
 
@@ -34,6 +35,10 @@ def vector_of(text: str) -> Vectors:
     return np.frombuffer(hashlib.sha256(text.encode()).digest()[:DIMENSIONS], np.uint8).astype(np.float32) + 1.0
 
 
+def sparse_of(text: str) -> bytes:
+    return sparse_bytes([len(text)], [1.0])
+
+
 @dataclass
 class FakeClient:
     """Answers after `latency_s`, or raises what `behaviour` says; bills `tokens_per_text` a text."""
@@ -41,6 +46,7 @@ class FakeClient:
     behaviour: Behaviour = lambda texts, number: None
     latency_s: float = 0.1
     tokens_per_text: int = 10
+    sparse: bool = False
     requests: list[tuple[float, list[str]]] = field(default_factory=list)
     answered: int = 0
     most_at_once: int = 0
@@ -59,7 +65,8 @@ class FakeClient:
             raise failure
         self.answered += 1
         vectors = np.stack([vector_of(text) for text in texts])
-        return EmbeddingResponse(vectors, self.tokens_per_text * len(texts), f"request-{len(self.requests)}")
+        sparse = tuple(sparse_of(text) for text in texts) if self.sparse else None
+        return EmbeddingResponse(vectors, self.tokens_per_text * len(texts), f"request-{len(self.requests)}", sparse)
 
     async def close(self) -> None:
         pass
@@ -71,6 +78,7 @@ class FakeSink:
 
     fsync_s: float = 0.01
     rows: dict[bytes, tuple[list[float], int]] = field(default_factory=dict)
+    sparse: dict[bytes, bytes] = field(default_factory=dict)
     error: Exception | None = None
 
     async def append(
@@ -83,6 +91,8 @@ class FakeSink:
         for key, vector, billed in zip(keys, vectors, tokens, strict=True):
             assert key not in self.rows, "bought twice"
             self.rows[key] = (vector.tolist(), billed)
+        if sparse is not None:
+            self.sparse |= zip(keys, sparse, strict=True)
 
     def holds(self, texts: Sequence[TextItem]) -> bool:
         """Whether exactly these texts are in, each with its own vector."""

@@ -108,3 +108,56 @@ def test_a_host_that_only_looks_like_the_provider_is_not_official() -> None:
     assert official_endpoint("")
     assert not official_endpoint("https://dashscope.aliyuncs.com.example.org/v1")
     assert not official_endpoint("https://example.org/dashscope.aliyuncs.com/v1")
+
+
+@pytest.mark.parametrize(
+    ("model", "length"),
+    [
+        ("Qwen/Qwen3-Embedding-0.6B", 1024),
+        ("Qwen3-Embedding-0.6B", 1024),
+        ("qwen3-embedding:0.6b", 1024),
+        ("dengcao/Qwen3-Embedding-0.6B:Q8_0", 1024),
+        ("Qwen/Qwen3-Embedding-4B", 2560),
+        ("qwen3-embedding:8b-fp16", 4096),
+        ("BAAI/bge-m3", 1024),
+        ("bge-base-en-v1.5", 768),
+        ("bge-small-zh-v1.5", 512),
+        ("nomic-embed-text", 768),
+        ("text-embedding-3-large", 3072),
+    ],
+)
+def test_a_servers_model_is_known_by_its_usual_names_and_asked_for_by_the_one_given(model: str, length: int) -> None:
+    spec = find_model("openai", model)
+    assert (spec.name, spec.default_dimensions, choose_dimensions(spec, None)) == (model, length, length)
+
+
+def test_qwen3_embedding_is_counted_by_its_own_tokenizer_and_shortened_on_demand() -> None:
+    spec = find_model("openai", "Qwen/Qwen3-Embedding-0.6B")
+    assert (spec.tokenizer, spec.end_mark_tokens, spec.tokens_per_text) == ("qwen", 1, 32768)
+    assert [choose_dimensions(spec, length) for length in (32, 1000, 1024)] == [32, 1000, 1024]
+    for length in (31, 1025):
+        with pytest.raises(ConfigurationError, match="choose 32 to 1024"):
+            choose_dimensions(spec, length)
+
+
+def test_a_model_of_one_length_has_no_other() -> None:
+    with pytest.raises(ConfigurationError, match="bge-m3 does not offer; choose one of: 1024"):
+        choose_dimensions(find_model("openai", "bge-m3"), 512)
+
+
+def test_an_unknown_model_has_the_length_that_is_said_and_bounds_that_fit_all() -> None:
+    spec = find_model("openai", "mine", dimensions=77)
+    assert (spec.default_dimensions, choose_dimensions(spec, 77)) == (77, 77)
+    assert (spec.tokenizer, spec.texts_per_request, spec.tokens_per_text) == ("bytes", 32, 0)
+    assert (spec.price_cny_per_1k_tokens, spec.priced) == (0.0, True)
+
+
+@pytest.mark.parametrize("provider", ["openai", "iflytek"])
+def test_where_any_name_will_do_one_must_be_given(provider: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"embedding\.model is empty"):
+        find_model(provider, "")
+
+
+def test_prices_of_openai_are_known_and_those_of_a_service_are_not() -> None:
+    assert find_model("openai", "text-embedding-3-small").price_cny_per_1k_tokens == pytest.approx(0.02 * 7.3 / 1000)
+    assert not find_model("iflytek", "s1").priced

@@ -16,7 +16,7 @@ from tasks.errors import (
     RunStopped,
     TextsRefused,
 )
-from tests.embedding.fakes import Scene, item, items
+from tests.embedding.fakes import Scene, item, items, sparse_of
 from tests.embedding.virtual_time import now, run
 
 PRICE = 0.0005
@@ -32,6 +32,15 @@ def test_every_text_gets_its_own_vector_and_its_share_of_the_bill() -> None:
     assert scene.sink.holds(texts)
     assert {billed for _, billed in scene.sink.rows.values()} == {10}
     assert (scene.tally.texts_bought, scene.tally.tokens_counted, scene.tally.tokens_billed) == (95, 950, 950)
+
+
+def test_sparse_vectors_become_durable_with_their_texts() -> None:
+    scene = Scene()
+    scene.client.sparse = True
+    texts = [item("t" * length) for length in range(1, 25)]
+    run(scene.buy(texts))
+    assert scene.sink.holds(texts)
+    assert scene.sink.sparse == {one.key: sparse_of(one.text) for one in texts}
 
 
 def test_requests_are_packed_full_across_callers() -> None:

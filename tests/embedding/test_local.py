@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tasks.embedding import local
 from tasks.embedding.catalogue import find_model
 from tasks.embedding.client import make_client
-from tasks.embedding.local import lexical_vectors
+from tasks.embedding.local import features, lexical_vectors, sparse_vectors
 from tasks.errors import TextsRefused
+from tasks.records import SPARSE_PAIR
 
 PASSAGES = {
     "backups": "Every backup is verified once a week: a random file is restored and its checksum compared.",
@@ -133,6 +134,41 @@ async def test_a_blank_text_is_refused() -> None:
     with pytest.raises(TextsRefused):
         await client.embed(["fine", " \n"])
     await client.close()
+
+
+GOLDEN_SPARSE_DIGEST = "3025d7744d48bcc3"
+"""As `GOLDEN_DIGEST`."""
+
+
+def test_the_sparse_vector_of_a_text_never_changes() -> None:
+    (sparse,) = sparse_vectors([GOLDEN])
+    pairs = np.frombuffer(sparse, SPARSE_PAIR)
+    rounded = [(int(index), round(float(value), 4)) for index, value in pairs]
+    assert hashlib.sha256(repr(rounded).encode()).hexdigest()[:16] == GOLDEN_SPARSE_DIGEST
+
+
+def test_a_sparse_vector_holds_each_feature_of_its_text_and_has_length_one() -> None:
+    text = "Order XJ-48213, 轴承 bearing"
+    (sparse,) = sparse_vectors([text])
+    pairs = np.frombuffer(sparse, SPARSE_PAIR)
+    assert len(pairs) == len(features(text))
+    assert (np.diff(pairs["index"].astype(np.int64)) > 0).all()
+    assert np.linalg.norm(pairs["value"]) == pytest.approx(1.0)
+
+
+@given(st.text().filter(lambda text: text.strip()))
+def test_every_text_that_is_not_blank_has_a_sparse_vector(text: str) -> None:
+    (sparse,) = sparse_vectors([text])
+    assert len(sparse) > 0
+
+
+async def test_sparse_vectors_come_with_the_dense_ones_when_asked_for() -> None:
+    texts = list(PASSAGES.values())
+    client = make_client(find_model("local", ""), sparse=True)
+    answer = await client.embed(texts)
+    await client.close()
+    assert np.array_equal(answer.vectors, lexical_vectors(texts, 1024))
+    assert answer.sparse == sparse_vectors(texts)
 
 
 def test_examples() -> None:

@@ -132,6 +132,8 @@ def test_an_error_in_a_200_is_seen_and_an_answer_is_not_taken_for_one() -> None:
     assert is_refusal({"error": {"message": "x"}})
     assert not is_refusal({"data": [], "code": "", "message": ""})
     assert not is_refusal({"data": [], "error": None})
+    assert is_refusal({"code": "InternalError", "message": "x", "output": None, "usage": None})
+    assert not is_refusal({"output": {"embeddings": []}, "code": "", "message": "", "request_id": "r"})
 
 
 def test_an_error_in_a_200_that_nobody_knows_is_no_answer() -> None:
