@@ -162,6 +162,14 @@ class SearchSettings(Section):
     rrf_k: Annotated[int, Field(ge=1, le=16384)]
 
 
+class MetricsSettings(Section):
+    """Where a scraper finds the metrics of a run."""
+
+    port: Annotated[int, Field(ge=0, le=65535)]
+    host: Name
+    textfile_dir: str
+
+
 class Settings(Section):
     """Every setting, by section."""
 
@@ -175,6 +183,7 @@ class Settings(Section):
     documents: DocumentSettings
     search: SearchSettings
     rerank: RerankSettings
+    metrics: MetricsSettings
 
     def with_overrides(self, overrides: Iterable[str]) -> "Settings":
         """The same settings with `section.key=value` applied on top."""
