@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.settings import Settings
-from flows import opening
+from flows import opening, timeline
 from flows.pipeline import Pipeline
 from flows.progress import Progress, shown
 from flows.report import RunReport
@@ -17,6 +17,8 @@ from flows.stopping import Interrupt, interruptible
 from flows.watching import Watcher
 from tasks.errors import BudgetReached, ConfigurationError, LakeError, RunStopped
 from tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, pass_by
+
+_LOOKED_BACK = 100  # runs, for the last that finished
 
 
 def ingest_here(
@@ -87,7 +89,7 @@ async def ingest(
         )
         prepare(pipeline)
         cancelled = False
-        with record.kept(), shown(progress, quiet=quiet):
+        async with _told(record, lake, settings, report, progress, command=command, quiet=quiet):
             try:
                 if interrupt is not None:
                     interrupt.watch()
@@ -110,6 +112,31 @@ async def ingest(
         if cancelled:  # by somebody else, who waits for it
             raise asyncio.CancelledError(report.error)
         return report
+
+
+@contextlib.asynccontextmanager
+async def _told(
+    record: "_Record",
+    lake: Lake,
+    settings: Settings,
+    report: RunReport,
+    progress: Progress,
+    *,
+    command: str,
+    quiet: bool,
+) -> AsyncIterator[None]:
+    """Let everyone know how the run goes while the block goes on: the terminal, the lake, and who scrapes metrics."""
+    async with contextlib.AsyncExitStack() as stack:
+        recorder = await stack.enter_async_context(timeline.kept(lake, report, progress, command=command))
+        if settings.metrics.port or settings.metrics.textfile_dir:
+            from flows.metrics import RunMetrics, exported, last_success
+
+            metrics = RunMetrics(
+                report, progress, recorder, command=command, last_success=last_success(lake.runs.newest(_LOOKED_BACK))
+            )
+            await stack.enter_async_context(exported(settings.metrics, metrics))
+        with record.kept(), shown(progress, quiet=quiet):
+            yield
 
 
 class _Record:
