@@ -113,7 +113,9 @@ class MilvusSettings(Section):
 
     uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$")]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
+    database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
     token_env: Name
+    tls_ca: str
     timeout_s: Annotated[float, Field(gt=0)]
     content_max_bytes: Annotated[int, Field(ge=64, le=65535)]
     metric: Literal["COSINE", "IP", "L2"]

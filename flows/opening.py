@@ -39,6 +39,7 @@ from tasks.milvus import (
     is_lite,
     one_spelling,
     scalar_fields,
+    with_database,
     without_credentials,
 )
 from tasks.parts import PART_CHUNKS, PartOrigin
@@ -165,9 +166,10 @@ def open_collection(
     """The collection of the settings, in the shape that they and the model ask for."""
     milvus = settings.milvus
     return Collection.open(
-        uri=milvus.uri,
+        uri=_milvus_uri(settings),
         name=milvus.collection,
-        token=environment.get(milvus.token_env, ""),
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
         timeout_s=milvus.timeout_s,
         shape=CollectionShape(
             dimensions=model.space.dimensions,
@@ -207,13 +209,26 @@ def _search_params(settings: Settings) -> tuple[IndexParam, ...]:
 def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
     """Drop the collection of the settings, whatever its shape."""
     milvus = settings.milvus
-    token = environment.get(milvus.token_env, "")
-    Collection.drop(uri=milvus.uri, name=milvus.collection, token=token, timeout_s=milvus.timeout_s)
+    Collection.drop(
+        uri=_milvus_uri(settings),
+        name=milvus.collection,
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+    )
+
+
+def _milvus_uri(settings: Settings) -> str:
+    return with_database(settings.milvus.uri, settings.milvus.database)
+
+
+def _milvus_token(settings: Settings, environment: Mapping[str, str]) -> str:
+    return environment.get(settings.milvus.token_env, "").strip()
 
 
 def shown_uri(settings: Settings) -> str:
     """Where Milvus is, without what it may carry of credentials."""
-    return without_credentials(settings.milvus.uri)
+    return without_credentials(_milvus_uri(settings))
 
 
 def existing_lake(settings: Settings) -> Lake:
@@ -299,7 +314,7 @@ def hold_collection(settings: Settings, environment: Mapping[str, str] = os.envi
         LeaseHeld: Another living process has it.
         LakeError: The lease cannot be written.
     """
-    uri, name = settings.milvus.uri, settings.milvus.collection
+    uri, name = _milvus_uri(settings), settings.milvus.collection
     spelling = one_spelling(uri)
     if is_lite(uri):
         path = Path(f"{spelling}.{name}.lease")

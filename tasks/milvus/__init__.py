@@ -4,7 +4,7 @@ This room alone names pymilvus and milvus-lite; it knows rows and vectors, not d
 Importing it is cheap: pymilvus itself is imported by the first `Collection.open`.
 """
 
-from tasks.milvus.address import is_lite, one_spelling, without_credentials
+from tasks.milvus.address import is_lite, one_spelling, with_database, without_credentials
 from tasks.milvus.collection import Collection
 from tasks.milvus.promoted import scalar_fields
 from tasks.milvus.rows import Hit, StoredRow, check_rows
@@ -20,5 +20,6 @@ __all__ = [
     "is_lite",
     "one_spelling",
     "scalar_fields",
+    "with_database",
     "without_credentials",
 ]

@@ -41,6 +41,28 @@ def one_spelling(uri: str) -> str:
     return f"{scheme}://{authority.lower()}/{database.rstrip('/')}"
 
 
+def with_database(uri: str, database: str) -> str:
+    """`uri` with `database` as its path, where it names one; "" leaves it as it is.
+
+    >>> with_database("http://milvus.example:19530", "sales")
+    'http://milvus.example:19530/sales'
+
+    Raises:
+        ConfigurationError: `uri` is that of Milvus Lite, which has no databases, or names another one.
+    """
+    if not database:
+        return uri
+    if is_lite(uri):
+        message = f"milvus.database = {database}: Milvus Lite has no databases; leave it empty, or use a Milvus server"
+        raise ConfigurationError(message)
+    scheme, _, rest = uri.partition("://")
+    authority, _, path = rest.partition("/")
+    if path.strip("/") not in ("", database):
+        message = f"milvus.database = {database}, and milvus.uri names another: {without_credentials(uri)}"
+        raise ConfigurationError(message)
+    return f"{scheme}://{authority}/{database}"
+
+
 def without_credentials(uri: str) -> str:
     """`uri` without the user and password it may carry, fit to be shown."""
     scheme, mark, rest = uri.rpartition("://")

@@ -60,6 +60,7 @@ class Collection:
         uri: str,
         name: str,
         token: str = "",
+        tls_ca: str = "",
         timeout_s: float = 30.0,
         wait_s: float = 180.0,
         shape: CollectionShape | None = None,
@@ -69,12 +70,14 @@ class Collection:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
         `uri`: a path that ends in `.db` for Milvus Lite, else `http://`, `https://` or `tcp://` and a server, with the
-        database as its path if it is not the default one. `token`: an API key, or `user:password`. `timeout_s` bounds
-        each call. Opening fails within about 10 seconds if nobody answers; only later calls wait `wait_s` seconds.
-        `checkpoint` is told each call that changed rows and was acknowledged: "upserted" or "deleted".
+        database as its path if it is not the default one. `token`: an API key, or `user:password`. `tls_ca`: a PEM
+        file with the authorities to trust in place of the usual ones, for `https://`. `timeout_s` bounds each call.
+        Opening fails within about 10 seconds if nobody answers; only later calls wait `wait_s` seconds. `checkpoint` is
+        told each call that changed rows and was acknowledged: "upserted" or "deleted".
 
         Raises:
-            ConfigurationError: the URI or the name is none.
+            ConfigurationError: the URI or the name is none, `tls_ca` cannot be read, or this Milvus cannot do what
+                `shape` asks for.
             CollectionError: Milvus cannot be opened or reached, or the collection has another shape (told field by
                 field).
             CollectionMissing: it is missing and `create` is false; nothing was made.
@@ -89,7 +92,7 @@ class Collection:
                 f"Milvus Lite has nothing at {one_spelling(uri)}: run `millrace ingest` first, or correct milvus.uri"
             )
             raise CollectionMissing(message)
-        connection = Connection(uri=uri, token=token, timeout_s=timeout_s)
+        connection = Connection(uri=uri, token=token, tls_ca=tls_ca, timeout_s=timeout_s)
         try:
             fields = schema.ensure(connection, name, shape, create=create)
         except (CollectionError, ConfigurationError):
@@ -99,13 +102,13 @@ class Collection:
         return cls(connection, name, shape, nullable=nullable, wait_s=wait_s, checkpoint=checkpoint)
 
     @staticmethod
-    def drop(*, uri: str, name: str, token: str = "", timeout_s: float = 30.0) -> None:
+    def drop(*, uri: str, name: str, token: str = "", tls_ca: str = "", timeout_s: float = 30.0) -> None:
         """Leaves no collection `name`, whatever its shape; one that is not there is no error. Raises as `open` does."""
         from tasks.milvus import schema
         from tasks.milvus.connection import Connection
 
         check_name(name)
-        connection = Connection(uri=uri, token=token, timeout_s=timeout_s)
+        connection = Connection(uri=uri, token=token, tls_ca=tls_ca, timeout_s=timeout_s)
         try:
             schema.drop(connection, name)
         finally:

@@ -6,12 +6,13 @@ everything else goes through `MilvusClient`.
 
 import base64
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.errors import CollectionError
+from tasks.errors import CollectionError, ConfigurationError
 from tasks.milvus import lite
 from tasks.milvus.address import is_lite, without_credentials
-from tasks.milvus.faults import from_rpc, from_status
+from tasks.milvus.faults import CredentialsRefused, ServerAway, from_rpc, from_status
 from tasks.milvus.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
 
 T = TypeVar("T")
@@ -33,19 +34,24 @@ _LITE_OPTIONS: Mapping[str, int] = {
 class Connection:
     """A client of one Milvus, and the way each call to it is made: with a time-out, its failures translated."""
 
-    def __init__(self, *, uri: str, token: str, timeout_s: float) -> None:
+    def __init__(self, *, uri: str, token: str, timeout_s: float, tls_ca: str = "") -> None:
         """Connect to a Milvus Lite path (`*.db`) or a server's URI; answers, or fails, within `CONNECT_TIMEOUT_S`.
 
+        `tls_ca` is a PEM file with the authorities to trust in place of the usual ones, for https:// only.
+
         Raises:
-            ConfigurationError: `uri` is neither a path that ends in `.db` nor http://, https:// or tcp://.
+            ConfigurationError: `uri` is neither a path that ends in `.db` nor http://, https:// or tcp://; or `tls_ca`
+                cannot be read, or is of no use for it.
             CollectionError: the path cannot be opened, or the server does not answer or does not let us in.
         """
         self.is_lite = is_lite(uri)
+        authorities = _authorities(uri, tls_ca)
         self.where = f"Milvus Lite at {uri}" if self.is_lite else f"the Milvus server at {without_credentials(uri)}"
         self.timeout_s = timeout_s
         self._lite = lite.acquire(uri) if self.is_lite else None
         address = ConnectionConfig.from_uri(self._lite.uri if self._lite else uri, token=token)
         options = dict(_LITE_OPTIONS if self.is_lite else _SERVER_OPTIONS)
+        secure = bool(address.get_handler_kwargs().get("secure"))
         try:
             self.client: Any = self.call(
                 "connecting",
@@ -55,14 +61,19 @@ class Connection:
                     db_name=address.db_name,
                     timeout=min(timeout_s, CONNECT_TIMEOUT_S),
                     dedicated=True,
+                    server_pem_path=tls_ca,  # what pymilvus calls the authorities
                     grpc_options=options,
                 ),
             )
-        except CollectionError:
+        except CollectionError as error:
             self._release_lite()
+            if secure and isinstance(error, ServerAway):  # a certificate that is not trusted looks just like it
+                message = f"{error}; see also that its certificate is for this host, by an authority in milvus.tls_ca"
+                raise ServerAway(message) from error
             raise
-        if address.get_handler_kwargs().get("secure"):
-            self._channel = grpc.secure_channel(address.address, grpc.ssl_channel_credentials(), list(options.items()))
+        if secure:
+            credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
+            self._channel = grpc.secure_channel(address.address, credentials, list(options.items()))
         else:
             self._channel = grpc.insecure_channel(address.address, list(options.items()))
         self._upsert = milvus_pb2_grpc.MilvusServiceStub(self._channel).Upsert
@@ -81,11 +92,14 @@ class Connection:
         except MilvusException as error:
             # pymilvus hides the transport's word in the cause; `raise e from e` there makes some their own cause.
             if isinstance(error.__cause__, grpc.RpcError):
-                raise from_rpc(error.__cause__, doing=doing, where=self.where) from error
-            code = error.code if isinstance(error.code, int) else -1
-            raise from_status(code, error.message, retriable=error.retriable, doing=doing, where=self.where) from error
+                told = from_rpc(error.__cause__, doing=doing, where=self.where)
+            else:
+                code = error.code if isinstance(error.code, int) else -1
+                told = from_status(code, error.message, retriable=error.retriable, doing=doing, where=self.where)
+            raise told from (None if isinstance(told, CredentialsRefused) else error)
         except grpc.RpcError as error:
-            raise from_rpc(error, doing=doing, where=self.where) from error
+            told = from_rpc(error, doing=doing, where=self.where)
+            raise told from (None if isinstance(told, CredentialsRefused) else error)
 
     def upsert(self, request: Any) -> int:
         """How many rows of an `UpsertRequest` the server says it has taken.
@@ -111,3 +125,16 @@ class Connection:
         if self._lite is not None:
             self._lite.release()
             self._lite = None
+
+
+def _authorities(uri: str, tls_ca: str) -> bytes | None:
+    if not tls_ca:
+        return None
+    if not uri.lower().startswith("https://"):
+        message = f"milvus.tls_ca is for a server at https://, and milvus.uri is {without_credentials(uri)}"
+        raise ConfigurationError(message)
+    try:
+        return Path(tls_ca).read_bytes()
+    except OSError as error:
+        message = f"milvus.tls_ca: {tls_ca} cannot be read: {error.strerror or error}"
+        raise ConfigurationError(message) from error

@@ -33,6 +33,10 @@ class NotLoaded(CollectionError):
     """The collection is there, but released: loading brings it back."""
 
 
+class CredentialsRefused(CollectionError):
+    """The server does not let us in. Its own words, which may repeat the credentials, are not passed on."""
+
+
 class Refused(CollectionError):
     """The server understood the request and refuses it, e.g. for a filter that does not parse."""
 
@@ -66,12 +70,12 @@ def from_status(code: int, reason: str, *, retriable: bool, doing: str, where: s
     return Refused(f"{where} refused while {doing}: {reason} (code {code})")
 
 
-def _credentials_refused(doing: str, where: str) -> CollectionError:
+def _credentials_refused(doing: str, where: str) -> CredentialsRefused:
     message = (
         f"{where} does not accept the credentials, seen while {doing}; see that the environment variable named by "
         f"milvus.token_env holds a valid token, or user:password"
     )
-    return CollectionError(message)
+    return CredentialsRefused(message)
 
 
 def _not_milvus(doing: str, where: str, detail: str) -> CollectionError:
