@@ -45,8 +45,8 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
             raise CollectionMissing(message)
         _check_version(connection, shape)
         connection.call("creating the collection", lambda: _create(client, name, shape, timeout_s))
-    fields = connection.call("describing the collection", lambda: _fields(client, name, timeout_s))
-    indexes = connection.call("reading the indexes", lambda: _indexes(client, name, timeout_s))
+    fields = connection.call("describing the collection", lambda: fields_of(client, name, timeout_s))
+    indexes = connection.call("reading the indexes", lambda: indexes_of(client, name, timeout_s))
     different = differences(shape, fields, indexes)
     if different:
         message = (
@@ -161,7 +161,7 @@ def _create_scalar_index(connection: Connection, name: str, wanted: IndexShape) 
         return
 
 
-def _indexes(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
+def indexes_of(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
     """The indexes that are there, by field."""
     found = {}
     for index_name in client.list_indexes(name, timeout=timeout_s):
@@ -174,7 +174,7 @@ def _indexes(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
     return found
 
 
-def _fields(client: Any, name: str, timeout_s: float) -> tuple[FieldShape, ...]:
+def fields_of(client: Any, name: str, timeout_s: float) -> tuple[FieldShape, ...]:
     described = client.describe_collection(name, timeout=timeout_s)
     return tuple(_field_shape(field) for field in described["fields"])
 
