@@ -32,7 +32,7 @@ async def buying(
 
     Raises `ConfigurationError` when the key or the account's shared limit is missing.
     """
-    account = f"{endpoint_url(model.spec, settings.embedding.base_url)} {model.spec.name}"
+    account = account_of(settings, model)
     pacer = opening.open_pacer(model, LearnedLimits.from_values(lake.limits.read(account)))
     async with contextlib.AsyncExitStack() as stack:
         client = opening.open_client(settings, model, query=query)
@@ -47,6 +47,11 @@ async def buying(
         await stack.enter_async_context(ledger.kept())
         stack.push_async_callback(dispatcher.close)
         yield dispatcher
+
+
+def account_of(settings: Settings, model: Model) -> str:
+    """What the account and model are called in the lake's list of learned limits."""
+    return f"{endpoint_url(model.spec, settings.embedding.base_url)} {model.spec.name}"
 
 
 class _Ledger:
