@@ -18,7 +18,7 @@ from flows import opening
 from flows.buying import buying
 from flows.retrieval import QueryVector, RankedHit, rerank, retrieve
 from tasks.chunking import Tokenizer
-from tasks.embedding import Budget, Reranker, RerankSpec, cost_cny
+from tasks.embedding import Budget, Event, Reranker, RerankSpec, cost_cny
 from tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
 from tasks.lake import Bill, Lake, PartName, VectorStore
 from tasks.milvus import Collection, Hit
@@ -84,10 +84,18 @@ class QuestionProgress:
 
     questions: int
     done: int = 0
+    embedding: bool = False
+    trouble: str = ""
 
     def lines(self) -> list[str]:
-        """The state in one line."""
-        return [f"questions {self.done:,} of {self.questions:,} answered" if self.done else "questions are embedded"]
+        """The state in one line; while they are embedded, what the provider last failed with."""
+        if self.embedding:
+            return [f"{self.questions:,} questions are embedded" + (f" · {self.trouble}" if self.trouble else "")]
+        return [f"questions {self.done:,} of {self.questions:,} answered"]
+
+    def note(self, event: Event) -> None:
+        """Remember what went wrong."""
+        self.trouble = event.message
 
 
 @dataclass(slots=True)
@@ -148,7 +156,11 @@ class Asker:
         with self._writable_lake() as lake:
             store = lake.vectors(self.space)
             try:
-                async with buying(self.settings, self.model, lake, store, run=self.run, query=True) as dispatcher:
+                self.progress.embedding = True
+                buyer = buying(
+                    self.settings, self.model, lake, store, run=self.run, query=True, on_event=self.progress.note
+                )
+                async with buyer as dispatcher:
                     rows = OwnedRows(PartName(0, 0), self.space.name, table)
                     try:
                         bought = await buy_texts([rows], store, dispatcher, end_mark=0)
@@ -156,6 +168,7 @@ class Asker:
                         self.spent.tokens = dispatcher.tally.tokens_billed
                         self.spent.cost_cny = dispatcher.tally.cost_cny
             finally:
+                self.progress.embedding = False
                 store.close()
         return self._refusals(bought.refused)
 

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from configs.settings import Settings
 from flows import opening
 from flows.asking import Answer, Asker
-from flows.evaluation import EvaluationReport, First, History, measured
+from flows.evaluation import EvaluationReport, First
 from flows.exams import Exam, QuestionExam
+from flows.measures import History, measured
 from flows.progress import shown
 from flows.retrieval import QueryVector, RankedHit, check_query, open_indexed, pairing_of
 from flows.self_exam import SelfExam
@@ -121,8 +122,11 @@ class _Evaluation:
         manifest = lake.manifest.read()
         self._check_pairing(lake)
         exam = self._exam(lake, manifest)
-        for text in exam.texts:
-            check_query(text, self._model)
+        for number, text in enumerate(exam.texts):
+            try:
+                check_query(text, self._model)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{exam.label(number)}: {error}") from error
         asker = self._asker(exam.texts, manifest)
         with open_indexed(settings, self._model) as collection:
             rows = collection.count()

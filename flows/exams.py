@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from flows.asking import Answer, Ranking
-from flows.evaluation import Asked, EvaluationReport, First, Judged, Kind, Measures
+from flows.evaluation import Asked, EvaluationReport, First
+from flows.measures import Judged, Kind, Measures
 from flows.retrieval import QueryVector
 from tasks.milvus import Collection, Hit
 from tasks.owned import Stores
@@ -22,6 +23,10 @@ class Exam(Protocol):
     kind: Kind
     texts: Sequence[str]
     skipped: Mapping[str, int]
+
+    def label(self, number: int) -> str:
+        """What question `number` is called in messages."""
+        ...
 
     def judge(self, number: int, hits: Sequence[Hit]) -> tuple[int | None, ...]:
         """For each hit of question `number`, which of the expected items it is."""
@@ -67,6 +72,10 @@ class QuestionExam:
         self.texts: Sequence[str] = [question.text for question in questions]
         self.skipped: Mapping[str, int] = {}
         self._deepest = deepest
+
+    def label(self, number: int) -> str:
+        """Where it stands in its file."""
+        return f"line {self.questions[number].line}"
 
     def judge(self, number: int, hits: Sequence[Hit]) -> tuple[int | None, ...]:
         """A hit is right when it is of an expected source."""

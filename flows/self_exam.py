@@ -9,14 +9,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flows.asking import Answer, Ranking
-from flows.evaluation import BROKEN, SOUND, Asked, EvaluationReport, First, Judged, Kind, Measures, measured
+from flows.evaluation import BROKEN, SOUND, Asked, EvaluationReport, First
 from flows.exams import Ranks
+from flows.measures import Judged, Kind, Measures, measured
 from flows.retrieval import QueryVector
 from tasks.lake import PartName
 from tasks.milvus import Collection, Hit
 from tasks.owned import OwnedRows, Stores, Vectors
 from tasks.sampling import Sample
-from tasks.standing_out import LEAST_LEAD, lead_of, leads
+from tasks.standing_out import LEAST_LEAD, lead_of, standing_of
 from tasks.wording import one_line, own_sentences, squeezed
 
 _SAME_DIRECTION = 0.999
@@ -42,9 +43,14 @@ class SelfExam:
         self._paths: list[str] = self._rows["path"].to_pylist()
         self._own: npt.NDArray[np.float64] = np.full(len(there), np.nan)
         self._lead: npt.NDArray[np.float64] = np.full(len(there), np.nan)
+        self._stands_out: npt.NDArray[np.bool_] = np.ones(len(there), np.bool_)
         self._state: dict[int, str] = {}
         self._elsewhere: list[float] = []
         self._folder = f"vectors/{self._rows['space'][0].as_py()}" if there else ""
+
+    def label(self, number: int) -> str:
+        """The chunk that it is a sentence of."""
+        return f"chunk {self._ids[number]}"
 
     def judge(self, number: int, hits: Sequence[Hit]) -> tuple[int | None, ...]:
         """A hit is right when the sentence stands in its content; the same text elsewhere is as good."""
@@ -63,7 +69,9 @@ class SelfExam:
             return
         questions = np.stack([vectors[number].dense for number in numbers])
         rows = self._fetched(collection, [self._ids[number] for number in numbers], questions.shape[1])
-        self._own[numbers], self._lead[numbers] = leads(questions, rows)
+        standing = standing_of(questions, rows)
+        self._own[numbers], self._lead[numbers] = standing.cosine, standing.lead
+        self._stands_out[numbers] = standing.stands_out
         kept = self._kept(stores, questions.shape[1])[numbers]
         for place, number in enumerate(numbers):
             self._state[number] = _state(rows[place], kept[place])
@@ -87,7 +95,7 @@ class SelfExam:
             own_similarity=_finite(float(self._own[number])),
             lead=_finite(lead),
             row=state,
-            suspicious=state == "differs_from_lake" or (ranks[0] != 1 and lead < LEAST_LEAD),
+            suspicious=state == "differs_from_lake" or not self._stands_out[number],
         )
 
     def by_source(
@@ -118,28 +126,25 @@ class SelfExam:
 
     def verdict(self, report: EvaluationReport) -> str:
         """What the share of first hits means, and what is to be done."""
-        measures = report.final
-        missed = measures.questions - round(measures.hit_at_1 * measures.questions)
-        if report.retrieved.hit_at_1 < BROKEN:
-            return (
-                f"broken: {measures.hit_at_1:.1%} of the chunks are found by their own words. {self._what_is_broken()}"
-            )
-        share = f"{measures.hit_at_1:.1%} of the chunks come first for a sentence of their own"
-        words = (
-            f"sound: {share}" if measures.hit_at_1 >= SOUND else f"{missed:,} of {measures.questions:,} missed: {share}"
-        )
-        suspicious = len(report.suspicious)
+        retrieved, final = report.retrieved.hit_at_1, report.final.hit_at_1
+        suspicious, asked = len(report.suspicious), len(report.asked)
+        share = f"{final:.1%} of the chunks come first for a sentence of their own"
+        if retrieved < BROKEN:
+            healed = "" if report.reranked is None else f", {final:.1%} after reranking"
+            words = f"broken: {retrieved:.1%} of the chunks are found by their own words{healed}"
+            return f"{words}. {self._what_is_broken()}"
+        if suspicious > asked / 2:  # what joins or reranks the rankings knows the words, and hides it
+            return f"broken, though {share}: {suspicious:,} of {asked:,} vectors are far off. {self._what_is_broken()}"
+        missed = report.final.questions - round(final * report.final.questions)
+        words = f"sound: {share}" if final >= SOUND else f"{missed:,} of {report.final.questions:,} missed: {share}"
         if suspicious:
-            which = (
-                "one vector does not look like its"
-                if suspicious == 1
-                else f"{suspicious:,} vectors do not look like their"
+            which = "one vector does" if suspicious == 1 else f"{suspicious:,} vectors do"
+            return (
+                f"{words}. But {which} not look like the text of the row, as if made from another text or by another "
+                f"model. {self._remedy()}"
             )
-            words += f". But {which} text, as when it was made from another text or by another model. {self._remedy()}"
-        elif measures.hit_at_1 < SOUND:
-            words += (
-                ". Their rows do look like their texts, so vectors sit where they belong, and other passages are nearer"
-            )
+        if final < SOUND:
+            words += ". Their rows look like their texts: vectors sit where they belong, and other passages are nearer"
         return words
 
     def _what_is_broken(self) -> str:

@@ -34,9 +34,7 @@ _SENTENCE_ENDS = regex.compile(
 _MARKS_BEFORE = regex.compile(r"^(?:[\s#>*+|\-]+|\d{1,3}[.)、]\s*)+")
 _MARKS_AFTER = regex.compile(r"[\s|*#]+$")
 
-_LINE_END_IN_CJK = regex.compile(
-    r"(?<=[\u3000-\u9fff\uff00-\uffef])[ \t]*\r?\n[ \t]*(?=[\u3000-\u9fff\uff00-\uffef])"
-)
+_LINE_END_IN_CJK = regex.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])[ \t]*\r?\n[ \t]*(?=[\u3000-\u9fff\uff00-\uffef])")
 
 _LEAST_SIZE = 5.0
 _MOST_SIZE = 40.0

@@ -175,6 +175,7 @@ def indexes_of(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape
 
 
 def fields_of(client: Any, name: str, timeout_s: float) -> tuple[FieldShape, ...]:
+    """The fields of the collection, in its order."""
     described = client.describe_collection(name, timeout=timeout_s)
     return tuple(_field_shape(field) for field in described["fields"])
 

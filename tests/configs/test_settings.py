@@ -103,7 +103,11 @@ def test_settings_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["milvus.uri=http://root:Milvus1@db:19530", "embedding.base_url=https://u:Milvus1@h/v1", "rerank.base_url=https://u:Milvus1@h/v1"],
+    [
+        "milvus.uri=http://root:Milvus1@db:19530",
+        "embedding.base_url=https://u:Milvus1@h/v1",
+        "rerank.base_url=https://u:Milvus1@h/v1",
+    ],
 )
 def test_a_password_in_an_address_is_refused_and_not_repeated(override: str) -> None:
     """Settings are written into run records, where no secret may be."""
@@ -114,4 +118,6 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(override: str) -> 
 
 
 def test_a_path_of_milvus_lite_may_hold_any_character() -> None:
-    assert load_settings(overrides=["milvus.uri=/data/a@b/milvus.db"], environment={}).milvus.uri == "/data/a@b/milvus.db"
+    assert (
+        load_settings(overrides=["milvus.uri=/data/a@b/milvus.db"], environment={}).milvus.uri == "/data/a@b/milvus.db"
+    )

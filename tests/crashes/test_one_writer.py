@@ -58,7 +58,7 @@ def test_a_collection_is_one_under_every_spelling_of_its_address(site: Site, min
     mine, theirs = (uri.format(folder=site.folder) for uri in (mine, theirs))
     environment = {"XDG_STATE_HOME": str(site.folder / "state")}
     with hold_collection(settings_of(site, mine), environment):
-        with pytest.raises(LeaseHeld, match=f"process {os.getpid()} on ") as held:
+        with pytest.raises(LeaseHeld, match=f"process {os.getpid()} on "):
             hold_collection(settings_of(site, theirs), environment)
         hold_collection(settings_of(site, theirs, "another"), environment).release()
     hold_collection(settings_of(site, theirs), environment).release()

@@ -121,7 +121,7 @@ def test_a_row_of_another_model_is_named_among_the_suspicious(sample: Site) -> N
     assert suspicious.own_similarity is not None
     assert suspicious.own_similarity < 0.15
     assert suspicious.first is not None
-    assert "one vector does not look like its text" in report.verdict
+    assert "one vector does not look like the text of the row" in report.verdict
     assert suspicious.question in "\n".join(report.lines()) or len(suspicious.question) > 160
 
 
@@ -228,6 +228,21 @@ def test_a_provider_in_trouble_is_waited_for(office: Site) -> None:
     office.simulator.change({"faults": [FaultRule(fault=Reason.INTERNAL_ERROR, every=2)]})
     report = asked(office, rerank=False)
     assert report.retrieved.questions == 10
+
+
+def test_words_that_hide_broken_vectors_do_not_hide_them_from_the_verdict(site: Site) -> None:
+    """A hybrid index finds its chunks by their words, whatever its dense vectors are."""
+    site.overrides = ("milvus.hybrid=bm25", "embedding.api=native")
+    for number in range(30):
+        site.write(f"{number}.md", f"# {number}\n\n" + english(4, seed=number))
+    site.ingest()
+    report = asked(site)
+    assert report.reranked is not None
+    assert report.reranked.hit_at_1 >= 0.95
+    assert len(report.suspicious) > 15
+    assert report.verdict.startswith("broken, though")
+    spaces = {summary.space.text_type for summary in Lake.open(site.lake, "documents", read_only=True).spaces()}
+    assert spaces == {"document", "query"}
 
 
 # Written questions

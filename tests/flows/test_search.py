@@ -153,6 +153,19 @@ def test_a_reranker_in_trouble_is_asked_again(office: Site) -> None:
     assert office.simulator.books.faults.total() == 1
 
 
+def test_a_hybrid_search_says_that_its_scores_are_fused(site: Site) -> None:
+    """The simulated dense vectors know nothing, so only words can bring the passage first."""
+    for number in range(30):
+        site.write(f"{number}.md", f"# {number}\n\n" + english(4, seed=number))
+    site.write("pump.md", "# Pump\n\nThe pump shows fault E-4711 when the intake is clogged.\n")
+    site.overrides = ("milvus.hybrid=bm25", "rerank.provider=none")
+    assert site.ingest().exit_code == 0
+    found = search("E-4711", settings=site.settings(), top_n=3)
+    assert "pump.md" in names(found)[:2]
+    assert (found.score_kind, found.reranked) == ("fused", False)
+    assert "(fused 0.0" in found.lines()[0]
+
+
 # Does the query fit the index?
 
 

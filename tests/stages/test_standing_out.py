@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.standing_out import LEAST_LEAD, lead_of, leads
+from tasks.standing_out import LEAST_LEAD, lead_of, standing_of
 
 ROWS, DIMENSIONS = 60, 256
 
@@ -15,15 +15,15 @@ def questions_and_rows() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_own_rows_stand_out() -> None:
-    own, lead = leads(*questions_and_rows())
-    assert 0.4 < own.min() <= own.max() < 0.8
-    assert lead.min() > 2 * LEAST_LEAD
+    standing = standing_of(*questions_and_rows())
+    assert 0.4 < standing.cosine.min() <= standing.cosine.max() < 0.8
+    assert standing.lead.min() > 2 * LEAST_LEAD
+    assert standing.stands_out.all()
 
 
 def test_rows_of_others_do_not() -> None:
     questions, rows = questions_and_rows()
-    _, lead = leads(questions, np.roll(rows, 1, axis=0))
-    assert np.quantile(lead, 0.95) < LEAST_LEAD
+    assert standing_of(questions, np.roll(rows, 1, axis=0)).stands_out.mean() < 0.05
     assert lead_of(questions[3], rows[3], rows) > 2 * LEAST_LEAD
     assert lead_of(questions[3], rows[4], rows) < LEAST_LEAD
 
@@ -31,21 +31,31 @@ def test_rows_of_others_do_not() -> None:
 def test_one_alien_row_is_told_from_the_others() -> None:
     questions, rows = questions_and_rows()
     rows[17] = np.random.default_rng(1).normal(size=DIMENSIONS)
-    _, lead = leads(questions, rows)
-    assert lead.argmin() == 17
-    assert lead[17] < LEAST_LEAD < np.delete(lead, 17).min()
+    assert np.flatnonzero(~standing_of(questions, rows).stands_out).tolist() == [17]
 
 
 def test_a_row_that_is_not_there_has_no_similarity_and_hides_no_other() -> None:
     questions, rows = questions_and_rows()
     rows[5] = np.nan
-    own, lead = leads(questions, rows)
-    assert np.isnan([own[5], lead[5]]).all()
-    assert np.isfinite(np.delete(lead, 5)).all()
+    standing = standing_of(questions, rows)
+    assert np.isnan([standing.cosine[5], standing.lead[5]]).all()
+    assert np.isfinite(np.delete(standing.lead, 5)).all()
+    assert standing.stands_out.all()
 
 
 def test_too_few_rows_tell_nothing() -> None:
     questions, rows = questions_and_rows()
-    own, lead = leads(questions[:4], rows[:4])
-    assert np.isfinite(own).all()
-    assert np.isnan(lead).all()
+    for few in (1, 4):
+        standing = standing_of(questions[:few], rows[:few])
+        assert np.isfinite(standing.cosine).all()
+        assert np.isnan(standing.lead).all()
+        assert standing.stands_out.all()
+
+
+def test_of_many_rows_a_thousand_are_compared_and_the_answer_is_the_same() -> None:
+    chance = np.random.default_rng(2)
+    rows = chance.normal(size=(2_500, 16)).astype(np.float32)
+    standing = standing_of(rows, rows)
+    assert np.allclose(standing.cosine, 1.0)
+    assert standing.stands_out.all()
+    assert standing.lead.min() > 2.5
