@@ -25,7 +25,7 @@ def started(site: Site, *more: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        print(process.communicate()[1])  # shown where the test fails
         until(lambda: not processes_of(site.folder), "processes are left behind")
 
 
