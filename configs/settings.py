@@ -150,6 +150,7 @@ class DocumentSettings(Section):
     title_column: Name
     metadata_columns: tuple[str, ...]
     timeout_s: Annotated[float, Field(gt=0)]
+    pdf_engine: Literal["pypdf", "pdfium"]
     max_memory_mb: Annotated[int, Field(ge=512)]
     workers: CountOrCatalogue
 

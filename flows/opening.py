@@ -45,7 +45,7 @@ from tasks.milvus import (
 from tasks.parts import PART_CHUNKS, PartOrigin
 from tasks.scan import fingerprint_of
 
-READING_VERSION = 1
+READING_VERSION = 2
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
 
 _KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}
@@ -339,6 +339,7 @@ def document_options(settings: Settings) -> DocumentOptions:
         id_column=documents.id_column,
         title_column=documents.title_column,
         metadata_columns=documents.metadata_columns,
+        pdf_engine=documents.pdf_engine,
     )
 
 

@@ -61,7 +61,7 @@ class Document:
 
     `text` holds no lone surrogates, so it always encodes as UTF-8. `pages` and `headings` are ordered by `start`;
     `pages` is empty where the format has none. `document_hash` is the SHA-256 (hex) of the bytes it was made from: the
-    file, or the record. `extra` are the metadata columns of a record.
+    file, or the record. `extra` are the metadata columns of a record. `blank_pages` counts pages that hold nothing.
     """
 
     source: str
@@ -71,6 +71,7 @@ class Document:
     pages: tuple[Page, ...] = ()
     headings: tuple[Heading, ...] = ()
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
+    blank_pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)

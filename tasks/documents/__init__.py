@@ -8,6 +8,16 @@ The room knows formats and encodings. It does not know chunks, models, the lake 
 
 from tasks.documents.formats import FORMATS
 from tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
+from tasks.documents.pdf_engine import PdfEngine
 from tasks.documents.reading import DocumentOptions, read_documents
 
-__all__ = ["DEFAULT_INCLUDE", "FORMATS", "LEFTOVERS", "DocumentOptions", "file_hash", "list_files", "read_documents"]
+__all__ = [
+    "DEFAULT_INCLUDE",
+    "FORMATS",
+    "LEFTOVERS",
+    "DocumentOptions",
+    "PdfEngine",
+    "file_hash",
+    "list_files",
+    "read_documents",
+]

@@ -7,12 +7,16 @@ from tasks.records import Heading, Page, Reject
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """Text, and what the format says about it; `title` is "" where the format names none."""
+    """Text, and what the format says about it; `title` is "" where the format names none.
+
+    `blank_pages` counts pages on which there is nothing.
+    """
 
     text: str
     title: str = ""
     headings: tuple[Heading, ...] = ()
     pages: tuple[Page, ...] = ()
+    blank_pages: int = 0
 
 
 def given_up(name: str, item: str, cause: str, remedy: str) -> Reject:

@@ -35,7 +35,7 @@ def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters
     if not letters:
         if image_pixels:
             return PageVerdict("page_scanned", "The page holds images and no text.")
-        return PageVerdict("page_empty", "The page holds neither text nor images.")
+        return PageVerdict("page_empty", "The page holds drawings, but neither text nor images.")
     for reason, what, pattern, share in (
         ("page_glyph_codes", "glyph codes such as (cid:12) or /G21", _GLYPH_CODE, 0.3),
         ("page_replacement_characters", "replacement characters (U+FFFD)", _REPLACEMENT, 0.2),

@@ -1,234 +1,182 @@
-"""PDF to text, page by page, through pypdf.
+"""PDF to text, page by page, whichever engine reads it.
 
-Each page's text layer is judged (`page_judgement`) and taken or rejected by itself; whatever pypdf raises over one
-page, object or outline costs that page, object or outline. Pages are joined by a blank line; hyphens at the ends of
-lines stay.
+Each page's text layer is judged (`page_judgement`) and taken or rejected by itself. Pages are joined by a blank line;
+hyphens at the ends of lines stay. What a font leaves unreadable on a page that is readable otherwise stands as one
+U+FFFD. A page on which nothing is drawn is blank: it holds nothing that could be lost, so it is counted and not
+rejected.
 
-**Characters.** Fonts draw some characters through others that look the same, which no search would match: Kangxi and
-CJK radicals (U+2E80 to U+2FDF) become the ideographs they stand for, and the Latin ligatures (U+FB00 to U+FB06) their
-letters. Surrogate pairs are joined, control characters other than line breaks and tabs removed, and what a font leaves
-unreadable on a page that is readable otherwise stands as one U+FFFD.
-
-**Space.** pypdf keeps every object it has resolved; contents and fonts are let go every `_PAGES_BEFORE_RELEASE` pages,
-so memory follows the file's size and not the number of its pages.
+A file is read in one go (`read_pdf`), or in ranges of pages, perhaps by several processes, that `join_pages` makes one
+document of; both give the same.
 """
 
-import io
-import logging
 import re
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import pypdf
-from pypdf.errors import PdfStreamError, PyPdfError
-from pypdf.generic import NameObject, StreamObject
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tasks.documents.extraction import Extraction, given_up
 from tasks.documents.page_judgement import judge_page
-from tasks.documents.pdf_fonts import dictionary, mend_fonts, show_word_gaps
-from tasks.documents.pdf_images import image_pixels, is_unreadable, page_area
-from tasks.documents.pdf_outline import OutlineEntry, outline_of, placed_headings, title_of
-from tasks.documents.pdf_text import PDF_FAULTS, joined_surrogates, searchable
+from tasks.documents.pdf_engine import MEND_FILE, OpenPdf, OutlineEntry, PageDamaged, PdfEngine, open_pdf
+from tasks.documents.pdf_outline import placed_headings, title_of
+from tasks.documents.pdf_text import one_line, searchable
 from tasks.errors import Rejected
 from tasks.records import Page, Reject
 
 _PAGES_BEFORE_RELEASE = 20
 _HEADER_SEARCH_BYTES = 1 << 16
-_CATALOG = re.compile(rb"\b(\d{1,8})\s+(\d{1,5})\s+obj\b[^>]{0,500}?/Type\s*/Catalog\b")
-_INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
-
-_MEND_FILE = "Open it in a PDF viewer and print or save it anew (or run `qpdf in.pdf out.pdf`), then retry."
 _ADD_TEXT_LAYER = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
 _UNKNOWN_RUN = re.compile("\ufffd+")
 
-# pypdf tells of each fault that it works around; what matters here becomes a Reject.
-logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
-warnings.filterwarnings("ignore", module=r"(?:pypdf|cryptography)\b")
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a file says of itself: the title in its document information ("" without one), and its bookmarks."""
+
+    named_title: str = ""
+    entries: tuple[OutlineEntry, ...] = ()
 
 
-@dataclass(slots=True)
-class _Pages:
-    """The pages taken so far, and those refused."""
+@dataclass(frozen=True, slots=True)
+class PagesRead:
+    """A range of pages: the number and text of each that was taken, why others were not, and how many are blank.
 
-    texts: list[str] = field(default_factory=list)
-    pages: list[Page] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    length: int = 0
+    The range that holds the last page has the outline, and perhaps a reject for it.
+    """
 
-    def take(self, number: int, text: str) -> None:
-        start = self.length + (2 if self.pages else 0)
-        self.texts.append(text)
-        self.length = start + len(text)
-        self.pages.append(Page(number, start, self.length))
+    taken: tuple[tuple[int, str], ...]
+    rejects: tuple[Reject, ...]
+    blank: int
+    outline: Outline | None = None
 
 
 def read_pdf(
-    data: bytes, name: str, *, min_page_characters: int, skip: Mapping[str, str], at: Callable[[str], None]
+    data: bytes,
+    name: str,
+    *,
+    engine: PdfEngine,
+    min_page_characters: int,
+    skip: Mapping[str, str],
+    at: Callable[[str], None],
 ) -> Iterator[Extraction | Reject]:
     """The document's text with its pages, then a Reject for each page (or the outline) that could not be taken.
 
     Raises:
-        Rejected: nothing of it can be taken: "not_a_pdf", "encrypted", "damaged", "no_text_layer", "timeout".
+        Rejected: nothing of it can be taken: "not_a_pdf", "encrypted", "damaged", "no_text_layer", "blank", "timeout".
     """
-    reader = _opened(data)
-    pages = _readable_pages(reader)
-    taken = _Pages()
-    for number, page in enumerate(pages, start=1):
-        item = f"page {number}"
-        if item in skip:
-            taken.rejects.append(given_up(name, item, skip[item], _MEND_FILE))
-            continue
-        at(item)
-        text = _page_text(page, name, item, min_page_characters)
-        if isinstance(text, Reject):
-            taken.rejects.append(text)
-        else:
-            taken.take(number, text)
-        if number % _PAGES_BEFORE_RELEASE == 0:
-            _let_go(reader)
-    if not taken.pages:
-        raise _nothing_usable(taken.rejects)
-    text = "\n\n".join(taken.texts)
-    entries: list[OutlineEntry] = []
-    if "outline" in skip:
-        taken.rejects.append(given_up(name, "outline", skip["outline"], _MEND_FILE))
-    else:
-        at("outline")
-        entries = outline_of(reader)
-    headings = placed_headings(entries, text, taken.pages)
-    yield Extraction(text, title=title_of(reader, entries), headings=headings, pages=tuple(taken.pages))
-    yield from taken.rejects
+    pdf = opened(data, engine)
+    numbers = range(1, pdf.page_count + 1)
+    read = read_pages(pdf, numbers, name, min_page_characters=min_page_characters, skip=skip, at=at)
+    yield from join_pages([read], name, skip=skip, at=at)
 
 
-def _opened(data: bytes) -> pypdf.PdfReader:
+def opened(data: bytes, engine: PdfEngine) -> OpenPdf:
+    """The file, open.
+
+    Raises:
+        Rejected: "not_a_pdf", "encrypted" or "damaged".
+    """
     if b"%PDF-" not in data[:_HEADER_SEARCH_BYTES]:
         raise Rejected(
             f"The file is no PDF: it begins with {data[:16]!r}.",
             reason="not_a_pdf",
             remedy="Give it the suffix of what it is, or fetch it again: servers send error pages under any name.",
         )
-    try:
-        reader = _reader_of(data)
-        locked = reader.is_encrypted and not reader.decrypt("")
-    except PDF_FAULTS as fault:
-        raise _damaged(fault) from fault
-    if locked:
-        raise Rejected(
-            "The file is encrypted and does not open with an empty password.",
-            reason="encrypted",
-            remedy="Save a copy without the password (for instance `qpdf --decrypt --password=... in.pdf out.pdf`).",
-        )
-    return reader
+    return open_pdf(data, engine)
 
 
-def _reader_of(data: bytes) -> pypdf.PdfReader:
-    """A reader; of whatever objects there are when the end of the file, with its table of objects, is missing."""
-    try:
-        return pypdf.PdfReader(io.BytesIO(data))
-    except PyPdfError:
-        catalog = _CATALOG.search(data)
-        root = b"trailer\n<< /Root %s %s R >>\n" % (catalog[1], catalog[2]) if catalog is not None else b""
-        # With an end that points nowhere, pypdf looks for the objects themselves.
-        return pypdf.PdfReader(io.BytesIO(b"%s\n%sstartxref\n0\n%%%%EOF\n" % (data, root)))
+def read_pages(
+    pdf: OpenPdf,
+    numbers: range,
+    name: str,
+    *,
+    min_page_characters: int,
+    skip: Mapping[str, str],
+    at: Callable[[str], None],
+) -> PagesRead:
+    """The pages of these numbers, from 1, and the outline after the last page of the file."""
+    taken: list[tuple[int, str]] = []
+    rejects: list[Reject] = []
+    blank = 0
+    for read, number in enumerate(numbers, start=1):
+        item = f"page {number}"
+        if item in skip:
+            rejects.append(given_up(name, item, skip[item], MEND_FILE))
+            continue
+        at(item)
+        text = _page_text(pdf, number, name, min_page_characters)
+        if isinstance(text, Reject):
+            rejects.append(text)
+        elif text is None:
+            blank += 1
+        else:
+            taken.append((number, text))
+        if read % _PAGES_BEFORE_RELEASE == 0:
+            pdf.let_go()
+    outline = None
+    if numbers and numbers[-1] == pdf.page_count:
+        outline = Outline()
+        if "outline" in skip:
+            rejects.append(given_up(name, "outline", skip["outline"], MEND_FILE))
+        else:
+            at("outline")
+            outline = Outline(one_line(pdf.named_title()), tuple(pdf.outline()))
+    return PagesRead(tuple(taken), tuple(rejects), blank, outline)
 
 
-def _damaged(fault: Exception) -> Rejected:
-    return Rejected(f"The PDF cannot be read: {_said(fault)}.", reason="damaged", remedy=_MEND_FILE)
-
-
-def _said(fault: BaseException) -> str:
-    """What an exception of pypdf says, in one line."""
-    words = " ".join(str(fault).split())[:200].rstrip(".")
-    return f"{type(fault).__name__}: {words}" if words else type(fault).__name__
-
-
-def _readable_pages(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Exception]:
-    """The pages in order; in the place of one that cannot be reached, why.
+def join_pages(
+    ranges: Sequence[PagesRead], name: str, *, skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Extraction | Reject]:
+    """What `read_pdf` gives, from the ranges of all pages in order.
 
     Raises:
-        Rejected: there is no page.
+        Rejected: there is no page with text among them.
     """
+    rejects = [reject for part in ranges for reject in part.rejects]
+    blank = sum(part.blank for part in ranges)
+    pages: list[Page] = []
+    end = -2
+    for number, text in (page for part in ranges for page in part.taken):
+        pages.append(Page(number, end + 2, end + 2 + len(text)))
+        end = pages[-1].end
+    if not pages:
+        raise _nothing_usable([r for r in rejects if r.item != "outline"], blank)
+    text = "\n\n".join(text for part in ranges for _, text in part.taken)
+    outline = next((part.outline for part in ranges if part.outline is not None), Outline())
+    if "outline" not in skip:
+        at("outline")
+    elif not any(reject.item == "outline" for reject in rejects):  # it hung here, and not while it was read
+        rejects.append(given_up(name, "outline", skip["outline"], MEND_FILE))
+        outline = replace(outline, entries=())
+    headings = placed_headings(outline.entries, text, pages)
+    title = title_of(outline.named_title, outline.entries)
+    yield Extraction(text, title=title, headings=headings, pages=tuple(pages), blank_pages=blank)
+    yield from rejects
+
+
+def _page_text(pdf: OpenPdf, number: int, name: str, min_characters: int) -> str | Reject | None:
+    """The page's text, cleaned and stripped, or why it has none; None when it is blank."""
+    item = f"page {number}"
     try:
-        count = len(reader.pages)
-        pages = _each_page(reader, count)
-    except PDF_FAULTS as fault:
-        found = list(_pages_of_tree(reader))
-        if all(isinstance(page, Exception) for page in found):
-            raise _damaged(fault) from fault
-        return iter(found)
-    if not count:
-        raise Rejected("The PDF has no pages.", reason="damaged", remedy=_MEND_FILE)
-    return pages
-
-
-def _each_page(reader: pypdf.PdfReader, count: int) -> Iterator[pypdf.PageObject | Exception]:
-    for index in range(count):
-        try:
-            yield reader.pages[index]
-        except PDF_FAULTS as fault:
-            yield fault
-
-
-def _pages_of_tree(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Exception]:
-    """What can be reached of a page tree that pypdf refuses as a whole: cyclic, too deep, or with a broken branch."""
-    seen: set[int] = set()
-    try:
-        stack: list[tuple[Any, dict[str, Any]]] = [(reader.root_object.get("/Pages"), {})]
-    except PDF_FAULTS as fault:
-        yield fault
-        return
-    while stack:
-        reference, inherited = stack.pop()
-        try:
-            node = dictionary(reference)
-            if id(node) in seen or not node:
-                continue
-            seen.add(id(node))
-            inherited = inherited | {key: node[key] for key in _INHERITED if key in node}
-            kids = node.get("/Kids")
-            if kids is not None:
-                stack.extend((kid, inherited) for kid in reversed(kids.get_object()))
-                continue
-            page = pypdf.PageObject(reader, reference)
-            page.update({NameObject(key): value for key, value in (inherited | dict(node)).items()})
-        except PDF_FAULTS as fault:
-            yield fault
-        else:
-            yield page
-
-
-def _page_text(page: pypdf.PageObject | Exception, name: str, item: str, min_characters: int) -> str | Reject:
-    """The page's text, cleaned and stripped, or why it has none."""
-    try:
-        if isinstance(page, Exception):
-            raise page
-        mend_fonts(page)
-        raw = joined_surrogates(page.extract_text(visitor_operand_before=show_word_gaps))
-        sparse = sum(map(len, raw.split())) < min_characters
-        pixels, area = (image_pixels(page), page_area(page)) if sparse else (0, 0.0)
-        if not raw and not pixels and is_unreadable(page):
-            raise PdfStreamError("the page's content cannot be decompressed")
-    except PDF_FAULTS as fault:
-        return Reject("read", name, item, "page_damaged", f"The page cannot be read: {_said(fault)}.", _MEND_FILE)
+        page = pdf.page(number, min_characters=min_characters)
+    except PageDamaged as fault:
+        return Reject("read", name, item, "page_damaged", f"The page cannot be read: {fault}.", MEND_FILE)
     except MemoryError:
-        return Reject("read", name, item, "memory", "The page needs more memory than it may have.", _MEND_FILE)
-    verdict = judge_page(raw, image_pixels=pixels, page_area=area, min_characters=min_characters)
+        return Reject("read", name, item, "memory", "The page needs more memory than it may have.", MEND_FILE)
+    if page.is_bare:
+        return None
+    verdict = judge_page(page.text, image_pixels=page.image_pixels, page_area=page.area, min_characters=min_characters)
     if verdict is not None:
         return Reject("read", name, item, verdict.reason, verdict.message, _ADD_TEXT_LAYER)
-    return _UNKNOWN_RUN.sub("\ufffd", searchable(raw)).strip()
+    return _UNKNOWN_RUN.sub("\ufffd", searchable(page.text)).strip()
 
 
-def _let_go(reader: pypdf.PdfReader) -> None:
-    """Forget the contents of pages and fonts that pypdf keeps; what they are reached by is small and stays."""
-    kept = reader.resolved_objects
-    for key in [k for k, v in kept.items() if isinstance(v, StreamObject) and v.get("/Type") != "/ObjStm"]:
-        del kept[key]
-
-
-def _nothing_usable(rejects: list[Reject]) -> Rejected:
+def _nothing_usable(rejects: list[Reject], blank: int) -> Rejected:
+    if not rejects:
+        return Rejected(
+            f"All {blank} pages are blank: nothing is drawn on them.",
+            reason="blank",
+            remedy="Nothing to do unless text was expected; then look at the file.",
+        )
     seen = Counter(r.reason for r in rejects)
     first = rejects[0]
     if set(seen) <= {first.reason} & {"timeout", "reader_died", "memory", "page_damaged"}:

@@ -196,14 +196,14 @@ def _codes(contents: Any, page: pypdf.PageObject) -> set[int]:
         stream = ContentStream(stream, page.pdf, "bytes")
     codes: set[int] = set()
     for operands, operator in stream.operations:
-        if operator in _SHOWING:
-            for shown in _strings(operands):
-                codes.update(high << 8 | low for high, low in zip(shown[0::2], shown[1::2], strict=False))
+        for shown in shown_strings(operands, operator):
+            codes.update(high << 8 | low for high, low in zip(shown[0::2], shown[1::2], strict=False))
     return codes
 
 
-def _strings(operands: list[Any]) -> Iterator[bytes]:
-    for operand in operands:
+def shown_strings(operands: list[Any], operator: bytes) -> Iterator[bytes]:
+    """The strings that an operation shows, of a content stream that was parsed as bytes; none unless it shows text."""
+    for operand in operands if operator in _SHOWING else ():
         for part in operand if isinstance(operand, list) else (operand,):
             if isinstance(part, bytes):
                 yield part

@@ -1,17 +1,12 @@
 """The bookmarks and the title of a PDF file: its headings, placed where the text says them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pypdf
-from pypdf.generic import Destination
-
-from tasks.documents.pdf_text import PDF_FAULTS, joined_surrogates, searchable
+from tasks.documents.pdf_engine import OutlineEntry
 from tasks.records import Heading, Page
 
-_MAX_TITLE_CHARACTERS = 300
 _STOPGAP_TITLES = re.compile(
     r"(?:untitled|title|unknown|none|null|document\d*|(?:front )?cover|(?:table of )?contents|slide 1|presentation\d*"
     r"|目录|封面|无标题|无题|(?:microsoft )?(?:word|powerpoint|excel)(?: presentation| document)?|powerpoint 演示文稿)"
@@ -24,53 +19,12 @@ _PROGRAM = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OutlineEntry:
-    """A bookmark: its level from 1, and the number of the page it leads to."""
-
-    level: int
-    title: str
-    page: int
-
-
-def outline_of(reader: pypdf.PdfReader) -> list[OutlineEntry]:
-    """The bookmarks that lead to a page, in their order; none when the outline cannot be read."""
-    try:
-        nested = reader.outline
-    except PDF_FAULTS:
-        return []
-    entries: list[OutlineEntry] = []
-    stack: list[Iterator[Any]] = [iter(nested)]
-    while stack:
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
-        elif isinstance(entry, list):
-            stack.append(iter(entry))
-        elif isinstance(entry, Destination) and (found := _entry(reader, entry, min(len(stack), 9))) is not None:
-            entries.append(found)
-    return entries
-
-
-def _entry(reader: pypdf.PdfReader, destination: Destination, level: int) -> OutlineEntry | None:
-    try:
-        index = reader.get_destination_page_number(destination)
-        title = _one_line(str(destination.title or ""))
-    except PDF_FAULTS:
-        return None
-    return OutlineEntry(level, title, index + 1) if index is not None and title else None
-
-
-def _one_line(title: str) -> str:
-    return " ".join(searchable(joined_surrogates(title)).split())[:_MAX_TITLE_CHARACTERS]
-
-
-def placed_headings(entries: list[OutlineEntry], text: str, pages: list[Page]) -> tuple[Heading, ...]:
+def placed_headings(entries: Sequence[OutlineEntry], text: str, pages: Sequence[Page]) -> tuple[Heading, ...]:
     """The bookmarks as headings, at the line of their page that says the title, else at the page's start.
 
     A bookmark of a page that was not taken stands at the next page that was.
     """
-    searchable: dict[int, _PageIndex] = {}
+    indices: dict[int, _PageIndex] = {}
     headings: list[Heading] = []
     numbers = [p.number for p in pages]
     for entry in entries:
@@ -80,7 +34,7 @@ def placed_headings(entries: list[OutlineEntry], text: str, pages: list[Page]) -
         page = pages[following]
         start = None
         if page.number == entry.page:
-            index = searchable.setdefault(page.number, _PageIndex.of(text, page))
+            index = indices.setdefault(page.number, _PageIndex.of(text, page))
             start = index.line_of(entry.title)
         if start is None:
             same_page = [h.start for h in headings[-1:] if page.start <= h.start < page.end]
@@ -120,13 +74,8 @@ class _PageIndex:
         return fallback
 
 
-def title_of(reader: pypdf.PdfReader, entries: list[OutlineEntry]) -> str:
-    """The title in the document information unless it is a stopgap; else the bookmark that holds all others; or ""."""
-    try:
-        information = reader.metadata
-        named = _one_line(str(information.title or "")) if information is not None else ""
-    except PDF_FAULTS:
-        named = ""
+def title_of(named: str, entries: Sequence[OutlineEntry]) -> str:
+    """The title that the document information names unless it is a stopgap; else the bookmark that holds all others."""
     top = [entry.title for entry in entries if entry.level == 1]
     for title in (_PROGRAM.sub("", named), top[0] if len(top) == 1 < len(entries) else ""):
         is_stopgap = _STOPGAP_TITLES.fullmatch(title) is not None

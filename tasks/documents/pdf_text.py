@@ -1,21 +1,14 @@
-"""What the readers of PDF pages and outlines share: the faults of the library, and the repair of its characters."""
+"""What the readers of PDF pages and outlines share: the repair of characters.
 
-import re
-import struct
-import unicodedata
-import zlib
-
-from pypdf.errors import DependencyError, PyPdfError
-
-PDF_FAULTS = (
-    PyPdfError, DependencyError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError,
-    RuntimeError, OSError, StopIteration, struct.error, zlib.error, re.error,
-)  # fmt: skip
-"""What pypdf raises over damaged files: "broken PDF files might cause other Exceptions" (pypdf/errors.py), and do.
-
-`RuntimeError` holds RecursionError and NotImplementedError. MemoryError is not among them.
+Fonts draw some characters through others that look the same, which no search would match: Kangxi and CJK radicals
+(U+2E80 to U+2FDF) become the ideographs they stand for, and the Latin ligatures (U+FB00 to U+FB06) their letters.
+Surrogate pairs are joined, and control characters other than line breaks and tabs removed.
 """
 
+import re
+import unicodedata
+
+_MAX_TITLE_CHARACTERS = 300
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REMOVED = dict.fromkeys([*range(9), 11, *range(14, 32), 127, 0xFFFE, 0xFFFF])
 _SAME_LOOKS = {
@@ -36,3 +29,8 @@ def joined_surrogates(text: str) -> str:
 def searchable(text: str) -> str:
     """The text without control characters, and with the characters that people type for those that look the same."""
     return text.translate(_REMOVED).translate(_SAME_LOOKS)
+
+
+def one_line(title: str) -> str:
+    """A title as one line of at most 300 characters."""
+    return " ".join(searchable(joined_surrogates(title)).split())[:_MAX_TITLE_CHARACTERS]

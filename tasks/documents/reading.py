@@ -11,6 +11,7 @@ from tasks.documents.codec_names import cookie
 from tasks.documents.encoding import decode
 from tasks.documents.extraction import Extraction, given_up
 from tasks.documents.formats import Format, format_of
+from tasks.documents.pdf_engine import PdfEngine, require_engine
 from tasks.errors import Rejected
 from tasks.records import Document, Reject, SourceFile
 
@@ -23,7 +24,10 @@ class DocumentOptions:
 
     `encoding` forces the encoding of text formats (None: detect). The columns are those of record files; only the
     `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer than
-    `min_page_characters` characters, white space aside.
+    `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
+
+    Raises:
+        ConfigurationError: the engine's library is not installed.
     """
 
     encoding: str | None = None
@@ -32,6 +36,10 @@ class DocumentOptions:
     title_column: str = "title"
     metadata_columns: tuple[str, ...] = ()
     min_page_characters: int = 20
+    pdf_engine: PdfEngine = "pypdf"
+
+    def __post_init__(self) -> None:
+        require_engine(self.pdf_engine)
 
 
 def _unwatched(item: str) -> None:
@@ -91,7 +99,8 @@ def _read(
     if form == "pdf":
         from tasks.documents.pdf import read_pdf
 
-        for item in read_pdf(data, file.name, min_page_characters=options.min_page_characters, skip=skip, at=at):
+        minimum = options.min_page_characters
+        for item in read_pdf(data, file.name, engine=options.pdf_engine, min_page_characters=minimum, skip=skip, at=at):
             yield item if isinstance(item, Reject) else _document(file, item, digest)
         return
     if data.startswith(b"%PDF-"):
@@ -140,6 +149,7 @@ def _document(file: SourceFile, extraction: Extraction, digest: str) -> Document
         document_hash=digest,
         pages=extraction.pages,
         headings=extraction.headings,
+        blank_pages=extraction.blank_pages,
     )
 
 

@@ -9,11 +9,15 @@ HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /Win
 
 @dataclass
 class PdfFile:
-    """A PDF file under construction; every page has the fonts and images in `fonts` and `images`."""
+    """A PDF file under construction; every page has the same fonts, images and forms.
+
+    Forms may draw each other, and themselves.
+    """
 
     pages: list[bytes] = field(default_factory=list)
     fonts: dict[str, bytes] = field(default_factory=lambda: {"F1": HELVETICA})
     images: dict[str, tuple[int, int]] = field(default_factory=dict)
+    forms: dict[str, bytes] = field(default_factory=dict)
     info: bytes = b""
     bookmarks: Sequence[tuple[str, int]] = ()
     """Titles, and the page number from 1 that each leads to."""
@@ -45,7 +49,11 @@ class PdfFile:
             head = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8"
             objects.append(_stream(row * height, head % (width, height)))
             images.append(b"/%s %d 0 R" % (name.encode(), len(objects)))
-        return b"<< /Font << %s >> /XObject << %s >> >>" % (fonts, b" ".join(images))
+        forms = [b"/%s %d 0 R" % (name.encode(), len(objects) + i) for i, name in enumerate(self.forms, start=1)]
+        resources = b"<< /Font << %s >> /XObject << %s >> >>" % (fonts, b" ".join([*images, *forms]))
+        head = b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources %s" % resources
+        objects += [_stream(content, head) for content in self.forms.values()]
+        return resources
 
     def _page(self, objects: list[bytes], number: int, content: bytes, resources: bytes) -> int:
         if number in self.broken_pages:
