@@ -3,6 +3,7 @@
 Law 7 is judged here, over both, before anything is deleted.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from configs.settings import Settings
 from flows import opening
 from tasks.parts import Part
+from tasks.records import MANIFEST_SCHEMA, ManifestRow
 from tasks.recover import Doubt
 from tasks.scan import Scan, is_below, refuse_rash_removal
 
@@ -24,22 +26,22 @@ class Departures:
         self._sources = sources
         self._found = found
         self._doubt = doubt
-        self._spoiled: set[str] = set()
+        self._half_read: dict[str, ManifestRow] = {}  # by path
 
     @property
     def scope(self) -> list[str]:
         """The sources, as documents call them."""
         return [opening.document_name(self._settings, source) for source in self._sources]
 
-    def note_spoiled(self, part: Part) -> None:
-        """Remember files that could not be read as a whole: documents known from them are kept."""
-        self._spoiled |= _spoiled_paths(part)
+    def note_half_read(self, part: Part) -> None:
+        """Remember files of which not every document is known: those known from them are kept."""
+        self._half_read |= part.half_read()
 
     def lost(self, finished: set[str]) -> set[str]:
         """Sources in doubt that this run looked for and did not find: their rows must go."""
         doubted = self._doubt.rows
         scope = self.scope
-        unread = [*sorted(self._spoiled), *(reject.source for reject in self._found.rejects)]
+        unread = [*sorted(self._half_read), *(reject.source for reject in self._found.rejects)]
         kept = set(self._found.kept["source"].to_pylist()) if doubted else set()
         return {
             source
@@ -55,9 +57,31 @@ class Departures:
         previous = self._found.previous
         there = pc.or_(
             pc.is_in(previous["source"], value_set=pa.array(sorted(finished), pa.string())),
-            pc.is_in(previous["path"], value_set=pa.array(sorted(self._spoiled), pa.string())),
+            pc.is_in(previous["path"], value_set=pa.array(sorted(self._half_read), pa.string())),
         )
         return pa.concat_tables([self._found.removed, previous.filter(pc.invert(there))])
+
+    def kept(self, finished: set[str]) -> pa.Table:
+        """Manifest rows of documents that were not read, and stay because their file could not be read whole.
+
+        They carry the time and hash of the file as it is now, so that it is read again when it changes.
+        """
+        previous = self._found.previous
+        stay = [
+            row | {key: self._half_read[row["path"]][key] for key in ("size_bytes", "mtime_ns", "file_hash")}
+            for row in previous.filter(pc.greater(previous["chunks"], 0)).to_pylist()
+            if row["path"] in self._half_read and row["source"] not in finished and row["status"] != "leaving"
+        ]
+        return pa.Table.from_pylist(stay, schema=MANIFEST_SCHEMA)
+
+    def notes(self, kept: pa.Table) -> list[str]:
+        """What the user should know of the documents that `kept` gives."""
+        counts = Counter(kept["path"].to_pylist())
+        return [
+            f"{path}: {count:,} of its known records were not among the rows that could be read; they stay as they "
+            "were until the rejected rows are mended or taken out"
+            for path, count in sorted(counts.items())
+        ]
 
     def refuse_before_reading(self) -> None:
         """Raise `SourceError` when what is known to be gone before anything is read is already too much."""
@@ -96,14 +120,4 @@ def _not_in_files(sources: set[str], found: Scan) -> set[str]:
         source
         for source in sources
         if source not in files and not any(source[:i] in files for i, c in enumerate(source) if c == "#")
-    }
-
-
-def _spoiled_paths(part: Part) -> set[str]:
-    """Files that could not be read as a whole: documents known from them are kept, not taken for removed."""
-    whole = set(part.rejects.filter(pc.equal(part.rejects["item"], ""))["source"].to_pylist())
-    return {
-        row["path"]
-        for row in part.documents.to_pylist()
-        if row["status"] == "rejected" and row["source"] in whole and row["path"].endswith(row["source"])
     }

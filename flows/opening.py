@@ -37,6 +37,7 @@ from tasks.milvus import (
     CollectionShape,
     IndexParam,
     is_lite,
+    may_hold,
     one_spelling,
     scalar_fields,
     with_database,
@@ -244,16 +245,17 @@ def existing_lake(settings: Settings) -> Lake:
 
 
 def collection_is_gone(settings: Settings) -> bool:
-    """Whether Milvus Lite has nothing at its path; a server is not asked."""
+    """Whether Milvus Lite has no such collection at its path; a server is not asked."""
     uri = settings.milvus.uri
-    return is_lite(uri) and not Path(one_spelling(uri)).exists()
+    return is_lite(uri) and not may_hold(uri, settings.milvus.collection)
 
 
-def gone_collection(settings: Settings, documents: int) -> CollectionMissing:
-    """What to tell when the lake knows rows of `documents` documents, and Milvus has no such collection."""
+def gone_collection(settings: Settings, documents: int, *, emptied: bool = False) -> CollectionMissing:
+    """What to tell when the lake knows rows of `documents` documents, and Milvus has no such collection, or no row."""
     milvus = settings.milvus
+    lacking = "there is no row in" if emptied else "there is no"
     return CollectionMissing(
-        f"there is no collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
+        f"{lacking} collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
         f"{documents:,} documents that have rows in it. `millrace rebuild` makes it again from the lake, without "
         "buying anything; if it was moved, correct milvus.uri"
     )

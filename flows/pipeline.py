@@ -32,6 +32,7 @@ from tasks.errors import CollectionMissing, RunStopped
 from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
 from tasks.load import Loaded, LoadStage
 from tasks.milvus import Collection as MilvusCollection
+from tasks.milvus import is_lite
 from tasks.parts import PART_CHUNKS, Part
 from tasks.records import reject_table
 from tasks.recover import Doubt, rows_in_doubt
@@ -104,6 +105,8 @@ class Pipeline:
                     lost = self._departures.lost(load_stage.finished)
                     await to_the_end(partial(self._remove, doubt, lost, load_stage))
                     settled |= load_stage.finished | lost
+            elif self._documents_with_rows and not is_lite(self._settings.milvus.uri):
+                await to_the_end(lambda: self._open_collection().close())  # that nothing is to be done is to be true
             await to_the_end(partial(self._settle, found, doubt, settled))
         finally:
             self._note_left()
@@ -121,7 +124,7 @@ class Pipeline:
     def _scan(self, doubt: Doubt) -> Scan:
         sources = self._settings.sources
         manifest = self._lake.manifest.read()
-        self._documents_with_rows = with_rows(manifest)
+        self._documents_with_rows = with_rows(manifest.filter(pc.not_equal(manifest["status"], "leaving")))
         found = scan(
             self._sources,
             manifest,
@@ -194,14 +197,20 @@ class Pipeline:
             await to_the_end(store.compact)
 
     def _open_collection(self) -> MilvusCollection:
-        """The collection, made when it is new; one that is gone is not made with a part of its rows."""
-        create = not self._documents_with_rows
+        """The collection, made when it is new; one that is gone or emptied is not filled with a part of its rows."""
+        documents = self._documents_with_rows
         try:
-            return opening.open_collection(
-                self._settings, self._model, create=create, checkpoint=self._named("collection")
+            collection = opening.open_collection(
+                self._settings, self._model, create=not documents, checkpoint=self._named("collection")
             )
         except CollectionMissing as missing:
-            raise opening.gone_collection(self._settings, self._documents_with_rows) from missing
+            raise opening.gone_collection(self._settings, documents) from missing
+        with contextlib.ExitStack() as closing:
+            closing.callback(collection.close)
+            if documents and not self._again and not collection.count():
+                raise opening.gone_collection(self._settings, documents, emptied=True)
+            closing.pop_all()
+        return collection
 
     def _buying(self, store: VectorStore) -> contextlib.AbstractAsyncContextManager[Dispatcher]:
         return buying(
@@ -276,7 +285,7 @@ class Pipeline:
 
         loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
         self._progress.observations.loaded(part, time.monotonic() - began)
-        self._departures.note_spoiled(part)
+        self._departures.note_half_read(part)
         await self._watcher.moved(self._progress)
         return loaded.upserted
 
@@ -317,6 +326,10 @@ class Pipeline:
         self._departures.refuse(gone, lost)
         self._report.documents.removed = with_rows(gone)
         self._report.chunks.deleted += stage.remove(gone, {source: doubt.rows[source] for source in lost})
+        kept = self._departures.kept(stage.finished)
+        if kept.num_rows:
+            self._lake.manifest.commit(kept, f"{self._report.run}-kept")
+            self._report.notes += self._departures.notes(kept)
 
     def _settle(self, found: Scan, doubt: Doubt, settled: set[str]) -> None:
         """What comes after the last row: new times of untouched files, rejects of the listing, and tidying up."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Settings
@@ -81,6 +82,7 @@ class _Planner:
         self._estimator = Estimator(self._model.spec)
         self._seen_keys: set[bytes] = set()
         self._finished: set[str] = set()
+        self._half_read: set[str] = set()
         self._plan = Plan(settings.milvus.collection, self._model.spec.name, notes=self._model.notes)
 
     async def run(self) -> Plan:
@@ -164,6 +166,7 @@ class _Planner:
             stale, _ = versions.settle(document)
             chunks.deleted += len(stale)
             self._finished.add(document["source"])
+        self._half_read.update(part.half_read())
         self._plan.rejects.update(part.rejects["reason"].to_pylist())
 
     def _count_kept(self, found: Scan) -> None:
@@ -176,11 +179,11 @@ class _Planner:
             chunks.total += rows
 
     def _count_gone(self, found: Scan, versions: Versions) -> None:
-        for table, spare in ((found.removed, set()), (found.previous, self._finished)):
-            for document in table.to_pylist():
-                if document["chunks"] and document["source"] not in spare:
-                    self._plan.documents.removed += 1
-                    self._plan.chunks.deleted += len(versions.row_hashes(document))
+        for document in pa.concat_tables([found.removed, found.previous]).to_pylist():
+            stays = document["source"] in self._finished or document["path"] in self._half_read
+            if document["chunks"] and not stays:
+                self._plan.documents.removed += 1
+                self._plan.chunks.deleted += len(versions.row_hashes(document))
 
 
 def _duration(seconds: float) -> str:

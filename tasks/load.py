@@ -19,8 +19,8 @@ from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
 from tasks.milvus import Collection, check_rows
 from tasks.owned import with_sparse
 from tasks.parts import Part
-from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, Reject, Stage, reject_table
-from tasks.versions import ManifestRow, Versions
+from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, ManifestRow, Reject, Stage, reject_table
+from tasks.versions import Versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tasks.records import (
     METADATA_KEYS,
     Chunk,
     Document,
+    ManifestRow,
     Reject,
     SourceFile,
     chunk_table,
@@ -60,6 +61,23 @@ class Part:
     def name(self) -> PartName:
         """What the part is called in the lake."""
         return PartName(self.job, self.number)
+
+    def half_read(self) -> dict[str, ManifestRow]:
+        """Files of which not every document is known, by path, each with its own manifest row.
+
+        They could not be read as a whole, or a row of theirs tells no id. A document that was known from such a file
+        and is not among those that were read may be the very one that could not be: it is not to be taken for removed.
+        """
+        untold = {
+            reject["source"]
+            for reject in self.rejects.to_pylist()
+            if not reject["item"] or (reject["item"].startswith("row ") and reject["reason"] != "duplicate_id")
+        }
+        return {
+            row["path"]: row
+            for row in self.documents.to_pylist()
+            if row["status"] == "rejected" and row["source"] in untold and row["path"].endswith(row["source"])
+        }
 
 
 class PartWriter:

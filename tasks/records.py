@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -265,6 +265,9 @@ if `chunks` > 0, stay), "leaving" (its rows are being deleted; seen only when th
 tombstone in a delta). Its chunks are the rows of its `source` in the parts
 `part_first` to `part_last` of `job`; `rejects` counts its rejected pages, rows and chunks.
 """
+
+ManifestRow = dict[str, Any]
+"""One row of `MANIFEST_SCHEMA`."""
 
 REJECT_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("stage", "source", "item", "reason", "message", "remedy")]

@@ -193,10 +193,24 @@ def _known_files(scope: pa.Table, fingerprint: str, doubted: pa.Array) -> pa.Tab
         }
     )
     grouped = per_document.group_by("path").aggregate(
-        [("known_size_bytes", "max"), ("known_mtime_ns", "max"), ("file_hash", "max"), ("usable", "min")]
+        [
+            ("known_size_bytes", "max"),
+            ("known_mtime_ns", "max"),
+            ("file_hash", "min"),
+            ("file_hash", "max"),
+            ("usable", "min"),
+        ]
     )
-    names = [name.removesuffix("_max").removesuffix("_min") for name in grouped.column_names]
-    return grouped.rename_columns(names)
+    one_version = pc.equal(grouped["file_hash_min"], grouped["file_hash_max"])
+    return pa.table(
+        {
+            "path": grouped["path"],
+            "known_size_bytes": grouped["known_size_bytes_max"],
+            "known_mtime_ns": grouped["known_mtime_ns_max"],
+            "file_hash": grouped["file_hash_max"],
+            "usable": pc.and_(grouped["usable_min"], one_version),
+        }
+    )
 
 
 def _under(paths: pa.ChunkedArray, folders: Sequence[str]) -> pa.ChunkedArray:

@@ -5,16 +5,13 @@ Used by the load stage, which acts on it, and by the plan, which only counts.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.lake import ChunkParts
-
-ManifestRow = dict[str, Any]
-"""One row of `MANIFEST_SCHEMA`."""
+from tasks.records import ManifestRow
 
 
 class Versions:

@@ -1,8 +1,9 @@
 """Record files: JSON Lines, CSV, TSV and Parquet, one document a row.
 
 Rows are streamed, so memory does not grow with the file; what it does keep is 8 bytes' worth of each id, to find ids
-that come twice. A row that cannot be taken is a Reject of item "row N" (from 1, a header not counted); a file none of
-whose rows has the text column is one Reject.
+that come twice. A row that cannot be taken is a Reject of item "row N" (from 1, a header not counted), under the name
+of its document where its id can be told, else under that of the file; a file none of whose rows has the text column is
+one Reject.
 """
 
 import datetime as dt
@@ -94,7 +95,21 @@ def _result(
             raise row
         return _document(row, number, file, options, seen)
     except Rejected as refused:
-        return Reject("read", file.name, f"row {number}", refused.reason, str(refused), refused.remedy)
+        source = _name_of_refused(row, number, file, options, seen)
+        return Reject("read", source, f"row {number}", refused.reason, str(refused), refused.remedy)
+
+
+def _name_of_refused(
+    row: Row | Rejected, number: int, file: SourceFile, options: "DocumentOptions", seen: set[int]
+) -> str:
+    """The document that a refused row was to be, whose earlier version then stays; the file where that is not known."""
+    if isinstance(row, Rejected):
+        return file.name
+    try:
+        key = _id_of(row, number, options)
+        return file.name if _short(key) in seen else f"{file.name}#{key}"
+    except (Rejected, UnicodeEncodeError):
+        return file.name
 
 
 def _document(row: Row, number: int, file: SourceFile, options: "DocumentOptions", seen: set[int]) -> Document:
@@ -115,7 +130,7 @@ def _document(row: Row, number: int, file: SourceFile, options: "DocumentOptions
         raise Rejected(
             "A value holds bytes that are no text (or half a character).", reason="bad_unicode", remedy=WRITE_ROW_AGAIN
         ) from error
-    fingerprint = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    fingerprint = _short(key)
     if fingerprint in seen:
         raise Rejected(
             f"The id {key!r} occurs before.", reason="duplicate_id", remedy="Make the ids of a file's rows unique."
@@ -128,6 +143,10 @@ def _document(row: Row, number: int, file: SourceFile, options: "DocumentOptions
         document_hash=hashlib.sha256(canonical).hexdigest(),
         extra=extra,
     )
+
+
+def _short(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
 def _text_of(row: Row, options: "DocumentOptions") -> str:

@@ -6,6 +6,7 @@ Importing it is cheap: pymilvus itself is imported by the first `Collection.open
 
 from tasks.milvus.address import is_lite, one_spelling, with_database, without_credentials
 from tasks.milvus.collection import Collection
+from tasks.milvus.lite import may_hold
 from tasks.milvus.promoted import scalar_fields
 from tasks.milvus.rows import Hit, StoredRow, check_rows
 from tasks.milvus.shape import CollectionShape, IndexParam
@@ -18,6 +19,7 @@ __all__ = [
     "StoredRow",
     "check_rows",
     "is_lite",
+    "may_hold",
     "one_spelling",
     "scalar_fields",
     "with_database",

@@ -28,7 +28,7 @@ def is_lite(uri: str) -> bool:
 def one_spelling(uri: str) -> str:
     """The same string for the spellings of one address: a path made absolute, a server without its credentials.
 
-    >>> one_spelling("http://root:secret@Milvus.example:19530/") == one_spelling("http://milvus.example:19530")
+    >>> one_spelling("HTTP://root:secret@Milvus.example:19530/") == one_spelling("http://milvus.example:19530")
     True
 
     Raises:
@@ -38,7 +38,7 @@ def one_spelling(uri: str) -> str:
         return str(Path(uri).expanduser().resolve())
     scheme, _, rest = without_credentials(uri).partition("://")
     authority, _, database = rest.partition("/")
-    return f"{scheme}://{authority.lower()}/{database.rstrip('/')}"
+    return f"{scheme.lower()}://{authority.lower()}/{database.rstrip('/')}"
 
 
 def with_database(uri: str, database: str) -> str:

@@ -59,6 +59,14 @@ def test_a_documents_hash_changes_with_what_is_used_of_its_row_and_nothing_else(
     assert len({hash_of(), hash_of(text="b"), hash_of(title="u"), hash_of(used=2), hash_of(id="2")}) == 5
 
 
+def test_a_bad_row_goes_by_the_name_of_its_document_where_that_is_known(read: Read) -> None:
+    rows = [{"id": "a", "text": "x"}, {"id": "b", "text": ""}, {"id": "a", "text": ""}]
+    found = read("a.jsonl", lines(*rows) + '{"id": "\\ud800", "text": ""}\n{\n')
+    assert [f.source for f in found] == ["a.jsonl#a", "a.jsonl#b", "a.jsonl", "a.jsonl", "a.jsonl"]
+    [_, refused, *_] = read("b.jsonl", '{"text": "x"}\n{"text": ""}\n')
+    assert refused.source == "b.jsonl#2"
+
+
 def test_a_bad_line_costs_itself_alone(read: Read) -> None:
     good = json.dumps({"text": "good"}).encode()
     bad = [

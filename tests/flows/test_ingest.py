@@ -6,6 +6,8 @@ from collections import Counter
 
 import pytest
 
+from flows import opening
+from flows.plan import make_plan
 from tasks.errors import ConfigurationError
 from tests.flows.prose import chinese, english
 from tests.flows.site import ROOT, Site
@@ -129,6 +131,80 @@ def test_records_come_and_go_one_by_one(site: Site) -> None:
     rows = site.check()
     assert {str(row.metadata["source"]).partition("#")[2] for row in rows.values()} == set(map(str, range(1, 22)))
     assert {row.metadata["kind"] for row in rows.values()} == {"log"}
+
+
+def test_a_collection_that_was_dropped_is_told_also_when_nothing_is_to_be_done(site: Site) -> None:
+    site.write("a.txt", english(20))
+    site.ingest()
+    opening.drop_collection(site.settings())
+    report = site.ingest()
+    assert report.exit_code == 1
+    assert "no collection documents" in report.error
+    assert "millrace rebuild" in report.error
+
+
+def test_a_collection_that_was_emptied_is_not_filled_with_the_news_alone(site: Site) -> None:
+    site.write("a.txt", english(20))
+    site.ingest()
+    settings = site.settings()
+    with opening.open_collection(settings, opening.open_model(settings), create=False) as collection:
+        collection.delete(sorted(site.rows()))
+    site.write("b.txt", english(20, seed=2))
+    report = site.ingest()
+    assert report.exit_code == 1
+    assert "no row in collection documents" in report.error
+    assert report.requests.sent == 0
+
+
+def record(name: str, text: str = "") -> str:
+    return json.dumps({"id": name, "text": text or english(6, seed=int(name))}) + "\n"
+
+
+def records_of(site: Site) -> set[str]:
+    return {str(row.metadata["source"]).partition("#")[2] for row in site.rows().values()}
+
+
+def test_a_record_that_breaks_keeps_its_rows_until_it_is_mended_or_taken_out(site: Site) -> None:
+    names = [str(number) for number in range(6)]
+    good = "".join(map(record, names))
+    path = site.write("log.jsonl", good)
+    site.ingest()
+    before = site.rows()
+    broken = record("0") + record("1", " ") + record("2")[:-9] + "\n" + record("4") + record("5", "Another text.")
+    path.write_text(broken)  # 1 is blank, 2 no JSON, 3 not there, 5 another
+    assert make_plan(site.settings(), [site.corpus]).documents.removed == 0
+    report = site.ingest()
+    counts = report.documents
+    assert (counts.removed, counts.changed, counts.unchanged, counts.rejected, report.exit_code) == (0, 1, 2, 2, 3)
+    assert {(r["source"].rpartition("/")[2], r["item"], r["reason"]) for r in site.rejects()} == {
+        ("log.jsonl#1", "row 2", "missing_text"),
+        ("log.jsonl", "row 3", "malformed_row"),
+    }
+    assert [note for note in report.notes if "2 of its known records" in note]  # 2 and 3: either may be the broken one
+    rows = site.rows()
+    assert records_of(site) == set(names)
+    of_five = {row.id for row in before.values() if str(row.metadata["source"]).endswith("#5")}
+    assert before.keys() - rows.keys() == of_five
+    again = site.ingest()
+    assert (again.documents.unchanged, again.documents.rejected, again.documents.removed) == (5, 2, 0)
+    path.write_text(good)
+    assert site.ingest("sources.max_removed_share=0").exit_code == 0
+    assert site.check().keys() == before.keys()
+    path.write_text(broken.replace(record("2")[:-9] + "\n", ""))
+    site.ingest("sources.max_removed_share=0.5")
+    assert records_of(site) == {"0", "1", "4", "5"}
+
+
+def test_a_record_file_that_was_broken_and_is_as_before_is_read_again(site: Site) -> None:
+    good = record("1") + record("2", "The first text.") + record("3")
+    path = site.write("log.jsonl", good)
+    site.ingest()
+    before = site.rows()
+    path.write_text(record("1") + record("2", "The other text.") + record("3")[:-2] + " \n")  # as long as before
+    site.ingest()
+    path.write_text(good)
+    assert site.ingest().exit_code == 0
+    assert site.check().keys() == before.keys()
 
 
 def test_a_text_the_provider_refuses_is_rejected_alone(site: Site) -> None:

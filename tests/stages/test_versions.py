@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tasks.lake import ChunkParts
-from tasks.records import MANIFEST_SCHEMA, Chunk, chunk_id, chunk_table
-from tasks.versions import ManifestRow, Versions
+from tasks.records import MANIFEST_SCHEMA, Chunk, ManifestRow, chunk_id, chunk_table
+from tasks.versions import Versions
 
 
 def chunk(text: str) -> Chunk:
