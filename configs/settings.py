@@ -173,6 +173,12 @@ class MetricsSettings(Section):
     textfile_dir: str
 
 
+class ReportSettings(Section):
+    """Where the reports of runs are seen."""
+
+    url: BaseUrl
+
+
 class Settings(Section):
     """Every setting, by section."""
 
@@ -187,6 +193,7 @@ class Settings(Section):
     search: SearchSettings
     rerank: RerankSettings
     metrics: MetricsSettings
+    reports: ReportSettings
 
     def with_overrides(self, overrides: Iterable[str]) -> "Settings":
         """The same settings with `section.key=value` applied on top."""

@@ -280,6 +280,31 @@ def serve(
 
 
 @millrace.command()
+@click.argument("run", required=False, default="")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there.")
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@_common
+def report(
+    run: str, out: Path | None, config: Path | None, overrides: tuple[str, ...], *, open_it: bool, as_json: bool
+) -> None:
+    """Write the page of RUN, or of the last one: what it cost, what was slow, what failed, what to change.
+
+    One HTML file that needs nothing else. Without --out it lies in the lake; its path is printed. RUN is an id as
+    `millrace status --json` shows it, or enough of its beginning.
+
+    \b
+      millrace report --open
+      millrace report 20261120T0210 --out monday.html
+    """
+    from flows.run_report import show, write_report
+
+    written = write_report(_settings(config, overrides), run, out=out)
+    _print_result(written.as_json(), written.lines(), as_json=as_json)
+    if open_it:
+        show(written)
+
+
+@millrace.command()
 @_common
 def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Show the last runs, what the lake holds, and how many rejects there are.

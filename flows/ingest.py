@@ -92,7 +92,7 @@ async def _in_turn(
                 quiet=quiet,
                 interrupt=interrupt,
                 prepare=_as_tasks,
-                watcher=RunPages(settings.milvus.collection),
+                watcher=RunPages(settings),
             )
         except LeaseHeld as held:
             if asyncio.get_running_loop().time() >= waiting_until:

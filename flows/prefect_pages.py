@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Iterator
 from uuid import UUID
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -19,6 +18,7 @@ import httpx  # the HTTP client of Prefect's own, whose errors it passes on
 import pyarrow as pa
 from prefect import runtime
 from prefect.artifacts import (
+    acreate_link_artifact,
     acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
@@ -27,9 +27,13 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
+from configs.settings import Settings
 from flows.progress import Progress
 from flows.report import RunReport
+from flows.run_page.story import story
+from flows.run_report import WrittenReport, write_report
 from flows.watching import ToDo
+from tasks.errors import MillraceError
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +44,11 @@ _KEY_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 
 class RunPages:
-    """The pages of the flow run that this is called in; implements `Watcher`.
+    """The pages of the flow run that this is called in; implements `Watcher`."""
 
-    `report_path` gives, for a run, the file that holds its report.
-    """
-
-    def __init__(self, collection: str, *, report_path: Callable[[str], Path | None] = lambda _: None) -> None:
-        self._slug = "".join(c if c in _KEY_CHARACTERS else "-" for c in collection.lower())
-        self._report_path = report_path
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._slug = "".join(c if c in _KEY_CHARACTERS else "-" for c in settings.milvus.collection.lower())
         self._artifact: UUID | None = None
         self._newest: Progress | None = None
         self._moving: asyncio.Task[None] | None = None
@@ -97,9 +98,19 @@ class RunPages:
             await aupdate_progress_artifact(self._artifact, progress=percent, description=words)
 
     async def _summarise(self, report: RunReport) -> None:
-        path = self._report_path(report.run)
+        told = summary(report)
+        try:
+            written = await asyncio.to_thread(write_report, self._settings, report.run)
+        except MillraceError as error:  # a full disk, most likely
+            _log.warning("the report of the run is not written: %s", error)
+        else:
+            address = self._settings.reports.url
+            link = f"{address.rstrip('/')}/{written.path.name}" if address else ""
+            told = f"{told}\n{story(written.facts)}\n{_where(written, link)}"
+            if link:
+                await acreate_link_artifact(link, link_text="The run's report", key=f"report-{self._slug}")
         await acreate_markdown_artifact(
-            summary(report, path), key=f"summary-{self._slug}", description=f"Run {report.run} into {self._slug}"
+            told, key=f"summary-{self._slug}", description=f"Run {report.run} into {self._slug}"
         )
 
     async def _table(self, rejects: pa.Table) -> None:
@@ -112,8 +123,17 @@ class RunPages:
         )
 
 
-def summary(report: RunReport, report_path: Path | None = None) -> str:
-    """The report of a run in Markdown."""
+def _where(written: WrittenReport, link: str) -> str:
+    if link:
+        return f"\n[The whole report, with pictures]({link})"
+    return (
+        f"\nThe whole report, with pictures: `{written.path}` on the machine that ran this, or anywhere with the lake: "
+        f"`millrace report {written.run} --open`"
+    )
+
+
+def summary(report: RunReport) -> str:
+    """The counts of a run in Markdown."""
     d, c, r, t = report.documents, report.chunks, report.requests, report.tokens
     lines = [
         f"## {report.outcome}: `{report.collection}`",
@@ -136,8 +156,6 @@ def summary(report: RunReport, report_path: Path | None = None) -> str:
     ]
     if report.left is not None and report.left.files:
         lines.append(f"| left | {report.left.files:,} files; the next run goes on from there |")
-    if report_path is not None:
-        lines += ["", f"The whole report: `{report_path}`"]
     return "\n".join(lines)
 
 

@@ -87,7 +87,7 @@ async def opened(stack: contextlib.AsyncExitStack, open_it: Callable[[], Closabl
 
     def open_and_register() -> ClosableT:
         thing = open_it()
-        stack.callback(thing.close)
+        stack.push_async_callback(to_the_end, thing.close)  # Milvus Lite makes its index then, for a while
         return thing
 
     return await to_the_end(open_and_register)

@@ -17,6 +17,7 @@ from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.parts import Damage
 from tasks.lake.rejects import Rejects
+from tasks.lake.reports import Reports
 from tasks.lake.runs import RunRecord, Runs, new_run_id
 from tasks.lake.segments import Recovery
 from tasks.lake.space import SpaceSummary
@@ -40,6 +41,7 @@ __all__ = [
     "PartName",
     "Recovery",
     "Rejects",
+    "Reports",
     "RunRecord",
     "Runs",
     "SpaceSummary",

@@ -17,6 +17,7 @@ from tasks.lake.lease import Lease, hold
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.rejects import Rejects
+from tasks.lake.reports import Reports
 from tasks.lake.runs import Runs
 from tasks.lake.space import SpaceFolder, SpaceSummary, described_in, summarize
 from tasks.lake.timelines import Timelines
@@ -57,6 +58,7 @@ class Lake:
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = Runs(self.collection_dir)
         self.timelines = Timelines(self.collection_dir)
+        self.reports = Reports(self.collection_dir)
         self.evaluations = Evaluations(self.collection_dir)
         self.bills = Bills(path / "bills")
         self.limits = Limits(path / "limits.json")
