@@ -149,7 +149,7 @@ def test_a_run_that_is_not_there_and_a_file_that_cannot_be_written_are_refused_i
     run = site.ingest().run
     with pytest.raises(ConfigurationError, match=f"there is no run 2031 in .*documents; the newest are: {run}"):
         write_report(site.settings(), "2031")
-    with pytest.raises(ConfigurationError, match="--out .*x.html cannot be written: No such file or directory"):
+    with pytest.raises(ConfigurationError, match=r"--out .*x\.html cannot be written: No such file or directory"):
         write_report(site.settings(), out=site.folder / "no" / "x.html")
 
 
