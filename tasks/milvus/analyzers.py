@@ -66,7 +66,7 @@ def check_analyzer(analyzer: Analyzer, *, is_lite: bool) -> None:
     except ImportError as error:
         message = (
             "milvus.analyzer = chinese: Milvus Lite cuts Chinese into words with the package jieba, which is not "
-            "installed; `pip install jieba`, or use a Milvus server, which has its own"
+            'installed; `pip install "millrace[jieba]"`, or use a Milvus server, which has its own'
         )
         raise ConfigurationError(message) from error
     # Only now: importing it sets its level, and gives it a handler on standard error, where it tells of its dictionary.

@@ -66,7 +66,7 @@ def _headings(draw: st.DrawFn, text: str) -> list[Heading]:
     return [Heading(draw(st.integers(1, 4)), "title", start) for start in sorted(starts)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data(), _TEXTS, _options())
 def test_every_splitting_obeys_the_laws(data: st.DataObject, text: str, options: ChunkOptions) -> None:
     tokenizer = Tokenizer.load()
@@ -74,7 +74,7 @@ def test_every_splitting_obeys_the_laws(data: st.DataObject, text: str, options:
     assert_lawful(text, spans, tokenizer, options)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_TEXTS, _options())
 def test_the_same_text_is_always_split_the_same_way(text: str, options: ChunkOptions) -> None:
     tokenizer = Tokenizer.load()

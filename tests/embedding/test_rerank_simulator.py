@@ -35,14 +35,14 @@ def passages(count: int, words: int = 20) -> list[str]:
 def reranker_of(simulator: Simulator, model: str = "", api: str = "compatible", **options: object) -> Reranker:
     spec = find_reranker("dashscope", model, api=api)
     url = rerank_url(spec, embedding_base_url=simulator.base_url)
-    given = {"base_url": url, "api_key": API_KEY, "count": bpe_tokens, "timeout_s": 1.0, **options}
+    given = {"base_url": url, "api_key": API_KEY, "count": bpe_tokens, "timeout_s": 20.0, **options}
     return make_reranker(spec, **given)  # type: ignore[arg-type]
 
 
 def other_of(simulator: Simulator, kind: str, **options: object) -> Reranker:
     provider, model, root = OTHERS[kind]
     spec = find_reranker(provider, model)
-    given = {"base_url": rerank_url(spec, base_url=simulator.root_url + root), "timeout_s": 1.0, **options}
+    given = {"base_url": rerank_url(spec, base_url=simulator.root_url + root), "timeout_s": 20.0, **options}
     return make_reranker(spec, api_key=API_KEY if provider == "iflytek" else "", **given)  # type: ignore[arg-type]
 
 
@@ -145,7 +145,7 @@ async def test_every_fault_is_what_it_is_and_the_next_try_may_succeed(
     simulator: Simulator, api: str, fault: Fault, kind: type[MillraceError]
 ) -> None:
     simulator.change({"faults": [rule.model_dump() for rule in scripted(fault)]})
-    reranker = reranker_of(simulator, "", api)
+    reranker = reranker_of(simulator, "", api, timeout_s=1.0 if fault is Damage.HANG else 20.0)
     with pytest.raises(MillraceError) as caught:
         await reranker.rerank(QUERY, passages(5), top_n=3)
     assert type(caught.value) is kind

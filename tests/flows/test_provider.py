@@ -12,7 +12,7 @@ FAULTS = (
     *(Reason.HTML_502, Damage.RESET, Damage.HANG, Damage.TRUNCATED, Damage.MISSING_ITEM, Damage.DOUBLED_INDEX),
     *(Damage.WRONG_DIMENSION, Damage.NAN_VECTOR),
 )
-SMALL_CHUNKS = ("chunking.max_tokens=64", "embedding.timeout_s=1")
+SMALL_CHUNKS = ("chunking.max_tokens=64", "embedding.timeout_s=5")  # longer than a busy machine takes to answer
 
 
 def fill(site: Site, documents: int) -> None:

@@ -94,7 +94,7 @@ def test_a_damaged_part_is_not_compacted_away(open_store: OpenStore, texts: Text
     texts.assert_holds(store, [*range(256), *range(1_000, 1_100), *range(2_000, 2_010)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_altered_part_gives_a_wrong_vector(
     data: st.DataObject, texts: Texts, tmp_path_factory: pytest.TempPathFactory

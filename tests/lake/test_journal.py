@@ -64,7 +64,7 @@ def test_a_tail_of_the_right_length_and_no_content_is_dropped(journal: tuple[byt
     assert read_journal(path, SCHEMA).batches == [batch(1), batch(2)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_no_altered_byte_ever_passes_for_a_vector(
     data: st.DataObject, journal: tuple[bytes, list[int]], tmp_path_factory: pytest.TempPathFactory

@@ -36,7 +36,7 @@ COMMITS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(commits=COMMITS)
 def test_the_manifest_is_what_was_committed_last_for_each_source(
     commits: list[dict[str, str] | str], tmp_path_factory: pytest.TempPathFactory

@@ -243,7 +243,7 @@ def test_chinese_on_lite_without_its_dictionary_says_what_to_install(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jieba", None)
-    with pytest.raises(ConfigurationError, match="pip install jieba"):
+    with pytest.raises(ConfigurationError, match=r"pip install .millrace\[jieba\]"):
         Collection.open(uri=f"{tmp_path}/x.db", name="rows", shape=replace(BM25, analyzer="chinese"))
 
 

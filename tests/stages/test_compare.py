@@ -34,7 +34,7 @@ def census(rows: Counter[str]) -> Census:
     return Census(ServerRows(rows))  # type: ignore[arg-type] # the part of a Collection that a census needs
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.integers(0, 400), st.integers(1, 3)), st.sets(st.integers(0, 400)))
 def test_a_census_tells_doubled_rows_and_strangers(rows: dict[int, int], owned: set[int]) -> None:
     taken = census(Counter({f"{number:064x}": count for number, count in rows.items()}))

@@ -67,7 +67,7 @@ def test_a_sentence_without_end_is_asked_for_by_its_beginning() -> None:
     assert in_chinese.text == "水车" * 40
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12))
 def test_a_chosen_sentence_stands_in_its_passage_and_in_no_other(seeds: list[int]) -> None:
     passages = [english(4, seed) if seed % 2 else chinese(4, seed) for seed in seeds]
