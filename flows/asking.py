@@ -93,6 +93,10 @@ class QuestionProgress:
             return [f"{self.questions:,} questions are embedded" + (f" · {self.trouble}" if self.trouble else "")]
         return [f"questions {self.done:,} of {self.questions:,} answered"]
 
+    def figures(self) -> dict[str, float]:
+        """Counts so far."""
+        return {"questions": self.questions, "questions_answered": self.done}
+
     def note(self, event: Event) -> None:
         """Remember what went wrong."""
         self.trouble = event.message

@@ -5,37 +5,20 @@ Results go to standard output, progress and logs to standard error.
 Whatever a command needs is imported when it runs, so that `--help` answers at once.
 """
 
-import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import NoReturn
 
 import click
 
+from flows import cli_search
+from flows.logs import structured
+from flows.terminal import common, complain, fail, log_format, print_result, say, settings_of, usage_of
 from tasks.errors import BudgetReached, ConfigurationError, MillraceError
 
-if TYPE_CHECKING:
-    from configs.settings import Settings
-
 EXIT_OK, EXIT_STOPPED, EXIT_USAGE, EXIT_REJECTS, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
-
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
-
-
-def _common(command: CommandT) -> CommandT:
-    """The options that every command takes."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
-        click.option(
-            "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable."
-        ),
-        click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,7 +35,7 @@ def millrace() -> None:
 @millrace.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 @click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
-@_common
+@common
 def ingest(
     sources: tuple[Path, ...], max_cny: float | None, config: Path | None, overrides: tuple[str, ...], *, as_json: bool
 ) -> None:
@@ -65,26 +48,27 @@ def ingest(
     """
     if max_cny is not None:
         overrides = (*overrides, f"budget.max_cny={max_cny}")
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     if os.environ.get("PREFECT_API_URL"):
         from flows.ingest import ingest_under_prefect as run_ingest
     else:
         from flows.runner import ingest_here as run_ingest
 
-        _say(
-            "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
-            as_json=as_json,
-        )
+        if not structured():
+            say(
+                "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
+                as_json=as_json,
+            )
     report = run_ingest(settings, [source.absolute() for source in sources], quiet=as_json)
-    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    print_result(report.as_json(), report.lines(), as_json=as_json)
     if report.error:
-        click.echo(f"millrace: {report.error}", err=True)
+        complain(report.error)
     sys.exit(report.exit_code)
 
 
 @millrace.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
-@_common
+@common
 def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Say what `ingest` would do and cost, without one network call.
 
@@ -93,14 +77,14 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
     """
     from flows.plan import make_plan
 
-    made = make_plan(_settings(config, overrides), [source.absolute() for source in sources])
-    _print_result(made.as_json(), made.lines(), as_json=as_json)
+    made = make_plan(settings_of(config, overrides), [source.absolute() for source in sources])
+    print_result(made.as_json(), made.lines(), as_json=as_json)
 
 
 @millrace.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
 @click.option("--repair", is_flag=True, help="Heal what does not agree from the lake; buy only what the lake lacks.")
-@_common
+@common
 def verify(
     sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, repair: bool, as_json: bool
 ) -> None:
@@ -114,21 +98,21 @@ def verify(
       millrace verify docs/ --repair
       millrace verify --json
     """
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     paths = [source.absolute() for source in sources]
     if repair:
         from flows.repair import repair as look
     else:
         from flows.verify import verify as look
     report = look(settings, paths, as_json=as_json)
-    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    print_result(report.as_json(), report.lines(), as_json=as_json)
     sys.exit(report.exit_code)
 
 
 @millrace.command()
 @click.option("--into", default="", metavar="COLLECTION", help="Another collection: a new one, or an empty one.")
 @click.option("--drop", is_flag=True, help="Drop the collection first; searches find nothing until it is back.")
-@_common
+@common
 def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop: bool, as_json: bool) -> None:
     """Make the collection again from the lake, without one API call.
 
@@ -142,107 +126,10 @@ def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop:
     """
     from flows.rebuild import rebuild as rebuild_collection
 
-    report = rebuild_collection(_settings(config, overrides), into=into, drop=drop, quiet=as_json)
-    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    report = rebuild_collection(settings_of(config, overrides), into=into, drop=drop, quiet=as_json)
+    print_result(report.as_json(), report.lines(), as_json=as_json)
     if report.error:
-        click.echo(f"millrace: {report.error}", err=True)
-    sys.exit(report.exit_code)
-
-
-@millrace.command()
-@click.argument("query")
-@click.option("--filter", "expression", default="", metavar="EXPRESSION", help="A Milvus filter on `metadata`.")
-@click.option("--top-k", type=int, metavar="N", help="Rows asked of Milvus; search.top_k.")
-@click.option("--top-n", type=int, metavar="N", help="Passages shown; search.top_n.")
-@click.option("--no-rerank", is_flag=True, help="Leave the passages in the order of retrieval.")
-@_common
-def search(
-    query: str,
-    *,
-    expression: str,
-    top_k: int | None,
-    top_n: int | None,
-    no_rerank: bool,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Show the passages that answer QUERY, with file, page and heading: retrieved, then reranked.
-
-    \b
-      millrace search "where is the spare handle kept"
-      millrace search "水斗板的含水率" --filter 'metadata["page_start"] <= 3'
-      millrace search "how is the sluice opened" --top-k 50 --top-n 10
-    """
-    from flows.search import search as search_collection
-
-    found = search_collection(
-        query,
-        settings=_settings(config, overrides),
-        top_k=top_k,
-        top_n=top_n,
-        filter=expression,
-        rerank=not no_rerank,
-    )
-    if sys.stdout.isatty() and not as_json:
-        from flows.showing import print_coloured
-
-        print_coloured(found)
-    else:
-        _print_result(found.as_json(), found.lines(), as_json=as_json)
-
-
-@millrace.command("eval")
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Chunks to ask for; 200.")
-@click.option("--seed", type=int, metavar="N", help="Draws another sample; 0.")
-@click.option(
-    "--questions",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Ask these instead: JSON Lines, see the README.",
-)
-@click.option("--k", "ks", default="1,5,10,20", show_default=True, metavar="K,...", help="Depths to measure recall at.")
-@click.option("--no-rerank", is_flag=True, help="Measure retrieval alone.")
-@click.option(
-    "--min-self-hit", type=click.FloatRange(0, 1), metavar="SHARE", help="Exit 1 when fewer chunks come first."
-)
-@click.option("--history", is_flag=True, help="Show the evaluations so far, and ask nothing.")
-@_common
-def evaluate(
-    *,
-    sample: int | None,
-    seed: int | None,
-    questions: Path | None,
-    ks: str,
-    no_rerank: bool,
-    min_self_hit: float | None,
-    history: bool,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Prove the index: ask for chunks by a sentence of their own text, and see whether they come first.
-
-    Or ask the questions of a file and see whether the expected sources come.
-
-    \b
-      millrace eval
-      millrace eval --sample 1000 --seed 7 --min-self-hit 0.9
-      millrace eval --questions questions.jsonl --k 1,5
-      millrace eval --history
-    """
-    from flows import evaluate as evaluating
-
-    settings = _settings(config, overrides)
-    if history:
-        past = evaluating.history(settings)
-        _print_result(past.as_json(), past.lines(), as_json=as_json)
-        return
-    options = evaluating.options_of(
-        sample=sample, seed=seed, questions=questions, ks=ks, rerank=not no_rerank, min_self_hit=min_self_hit
-    )
-    report = evaluating.evaluate(settings, options, say=lambda line: click.echo(line, err=True), quiet=as_json)
-    _print_result(report.as_json(), report.lines(), as_json=as_json)
+        complain(report.error)
     sys.exit(report.exit_code)
 
 
@@ -254,6 +141,7 @@ def evaluate(
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML; read by each run.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable.")
+@log_format
 def serve(
     sources: tuple[Path, ...], cron: str, verify_cron: str, config: Path | None, overrides: tuple[str, ...]
 ) -> None:
@@ -270,7 +158,7 @@ def serve(
             "millrace serve needs a Prefect server: start one with `prefect server start`, and set PREFECT_API_URL to "
             "the address that it prints, ending in /api"
         )
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     for override in overrides:  # the runs are processes of their own, and inherit the environment
         key, _, value = override.partition("=")
         os.environ["MILLRACE_" + key.strip().upper().replace(".", "__")] = value
@@ -283,7 +171,7 @@ def serve(
 @click.argument("run", required=False, default="")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there.")
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
-@_common
+@common
 def report(
     run: str, out: Path | None, config: Path | None, overrides: tuple[str, ...], *, open_it: bool, as_json: bool
 ) -> None:
@@ -298,14 +186,14 @@ def report(
     """
     from flows.run_report import show, write_report
 
-    written = write_report(_settings(config, overrides), run, out=out)
-    _print_result(written.as_json(), written.lines(), as_json=as_json)
+    written = write_report(settings_of(config, overrides), run, out=out)
+    print_result(written.as_json(), written.lines(), as_json=as_json)
     if open_it:
         show(written)
 
 
 @millrace.command()
-@_common
+@common
 def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Show the last runs, what the lake holds, and how many rejects there are.
 
@@ -314,13 +202,13 @@ def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) ->
     """
     from flows.status import lake_status
 
-    shown = lake_status(_settings(config, overrides))
-    _print_result(shown.as_json(), shown.lines(), as_json=as_json)
+    shown = lake_status(settings_of(config, overrides))
+    print_result(shown.as_json(), shown.lines(), as_json=as_json)
     sys.exit(shown.exit_code)
 
 
 @millrace.group(invoke_without_command=True)
-@_common
+@common
 @click.pass_context
 def rejects(context: click.Context, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """The items that were not taken, and why; `millrace rejects` alone lists them.
@@ -334,7 +222,7 @@ def rejects(context: click.Context, config: Path | None, overrides: tuple[str, .
 
 @rejects.command("list")
 @click.option("--reason", default="", metavar="REASON", help="Only the rejects with this reason.")
-@_common
+@common
 def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = "", *, as_json: bool) -> None:
     """List the rejected items with their reason and what to do.
 
@@ -344,13 +232,13 @@ def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = 
     """
     from flows.status import outstanding_rejects
 
-    shown = outstanding_rejects(_settings(config, overrides), reason=reason)
-    _print_result(shown.as_json(), shown.lines(), as_json=as_json)
+    shown = outstanding_rejects(settings_of(config, overrides), reason=reason)
+    print_result(shown.as_json(), shown.lines(), as_json=as_json)
 
 
 @rejects.command("retry")
 @click.option("--reason", default="", metavar="REASON", help="Only the rejects with this reason.")
-@_common
+@common
 def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Try the rejected items again; what now works leaves the list.
 
@@ -362,11 +250,15 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     """
     from flows.retry import retry_rejects
 
-    report = retry_rejects(_settings(config, overrides), reason=reason, quiet=as_json)
-    _print_result(report.as_json(), report.lines(), as_json=as_json)
+    report = retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json)
+    print_result(report.as_json(), report.lines(), as_json=as_json)
     if report.error:
-        click.echo(f"millrace: {report.error}", err=True)
+        complain(report.error)
     sys.exit(report.exit_code)
+
+
+millrace.add_command(cli_search.search)
+millrace.add_command(cli_search.evaluate)
 
 
 def main() -> NoReturn:
@@ -378,49 +270,19 @@ def main() -> NoReturn:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.UsageError as error:
-        _fail(error.format_message(), EXIT_USAGE, as_json=as_json, hint=_usage(error))
+        fail(error.format_message(), EXIT_USAGE, as_json=as_json, hint=usage_of(error))
     except ConfigurationError as error:
-        _fail(str(error), EXIT_USAGE, as_json=as_json)
+        fail(str(error), EXIT_USAGE, as_json=as_json)
     except BudgetReached as error:
-        _fail(str(error), EXIT_BUDGET, as_json=as_json)
+        fail(str(error), EXIT_BUDGET, as_json=as_json)
     except MillraceError as error:
-        _fail(str(error), EXIT_STOPPED, as_json=as_json)
+        fail(str(error), EXIT_STOPPED, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", EXIT_INTERRUPTED, as_json=as_json)
+        fail("interrupted", EXIT_INTERRUPTED, as_json=as_json)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
         sys.stdout = None
         sys.exit(EXIT_STOPPED)
     sys.exit(EXIT_OK)
-
-
-def _settings(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
-    from configs.settings import load_settings
-
-    return load_settings(config, overrides)
-
-
-def _print_result(result: dict[str, object], lines: list[str], *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
-    else:
-        for line in lines:
-            click.echo(line)
-
-
-def _fail(message: str, code: int, *, as_json: bool, hint: str = "") -> NoReturn:
-    click.echo(f"millrace: {message}{hint}", err=True)
-    if as_json:
-        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
-    sys.exit(code)
-
-
-def _usage(error: click.UsageError) -> str:
-    return f"\n{error.ctx.get_usage()}\nTry: {error.ctx.command_path} --help" if error.ctx else ""
-
-
-def _say(line: str, *, as_json: bool) -> None:
-    if not as_json:
-        click.echo(line, err=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from prefect.states import Completed, Failed
 
 from configs.settings import Settings
 from flows import runner
+from flows.logs import log_as_asked
 from flows.parameters import IngestParameters
 from flows.pipeline import Pipeline
 from flows.prefect_pages import RunPages
@@ -59,8 +60,7 @@ async def ingest(parameters: IngestParameters) -> Any:
     Returns:
         A final state with the run's report: Failed when the run was stopped by an error or the budget.
     """
-    for room in ("flows", "tasks"):
-        logging.getLogger(room).setLevel(logging.INFO)
+    log_as_asked()
     command = _command.get()
     settings = command.settings if command else parameters.settings()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.

@@ -1,7 +1,6 @@
 """The Prefect flow `verify`: sources, lake and collection compared, or healed, on a schedule."""
 
 import asyncio
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.states import Completed, Failed
 
+from flows.logs import log_as_asked
 from flows.parameters import VerifyParameters
 from flows.repair import repair
 from flows.verify import verify as compare
@@ -25,8 +25,7 @@ async def verify(parameters: VerifyParameters) -> Any:
 
     With `repair`, what does not agree is healed from the lake first, and only what is left counts.
     """
-    for room in ("flows", "tasks"):
-        logging.getLogger(room).setLevel(logging.INFO)
+    log_as_asked()
     settings = parameters.settings()
     report = await asyncio.to_thread(
         repair if parameters.repair else compare, settings, _paths(parameters.sources), as_json=False

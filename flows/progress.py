@@ -1,6 +1,7 @@
 """What a person sees while a run goes on: a few live lines on a terminal, one plain line now and then elsewhere."""
 
 import contextlib
+import logging
 import sys
 import time
 from collections import deque
@@ -9,8 +10,11 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Protocol
 
+from flows.logs import structured
 from flows.observations import Observations
 from tasks.embedding import Activity, ModelSpec, Tally
+
+_log = logging.getLogger(__name__)
 
 _PLAIN_EVERY_S = 10.0
 _LIVE_EVERY_S = 0.25
@@ -70,6 +74,24 @@ class Progress:
             lines += self._trouble_line(self.tally)
         return lines
 
+    def figures(self) -> dict[str, float]:
+        """Counts since the beginning, under names of their own."""
+        tally = self.tally or Tally()
+        return {
+            "files": self.files,
+            "files_read": self.files_cut,
+            "documents": self.documents,
+            "chunks_cut": self.chunks_cut,
+            "chunks_embedded": self.chunks_embedded,
+            "chunks_loaded": self.chunks_loaded,
+            "requests": tally.requests_sent,
+            "requests_throttled": tally.requests_throttled,
+            "requests_retried": tally.requests_retried,
+            "tokens_counted": tally.tokens_counted,
+            "tokens_billed": tally.tokens_billed,
+            "cost_cny": tally.cost_cny,
+        }
+
     def _provider_line(self, tally: Tally, requests_s: float, tokens_s: float, share: float | None) -> str:
         spec = self.spec
         fields = [
@@ -124,6 +146,10 @@ class RowProgress:
     done: int = 0
     _started: float = field(default_factory=time.monotonic)
 
+    def figures(self) -> dict[str, float]:
+        """Counts so far."""
+        return {"rows": self.rows, "rows_done": self.done}
+
     def lines(self) -> list[str]:
         """The state in one line."""
         seconds = max(time.monotonic() - self._started, 1e-9)
@@ -139,15 +165,21 @@ class Shown(Protocol):
     def lines(self) -> list[str]:
         """The state for people."""
 
+    def figures(self) -> dict[str, float]:
+        """The state for programs."""
+
 
 @contextlib.contextmanager
 def shown(progress: Shown, *, quiet: bool) -> Iterator[None]:
     """Show `progress` on standard error until the block ends: live on a terminal, in plain lines elsewhere."""
-    if quiet:
+    if structured():
+        display = _logged
+    elif quiet:
         yield
         return
+    else:
+        display = _live if sys.stderr.isatty() else _plain
     stop = Event()
-    display = _live if sys.stderr.isatty() else _plain
     thread = Thread(target=display, args=(progress, stop), name="progress", daemon=True)
     thread.start()
     try:
@@ -171,6 +203,11 @@ def _live(progress: Shown, stop: Event) -> None:
 def _plain(progress: Shown, stop: Event) -> None:
     while not stop.wait(_PLAIN_EVERY_S):
         print(" | ".join(progress.lines()), file=sys.stderr, flush=True)  # noqa: T201 - the terminal is this module's
+
+
+def _logged(progress: Shown, stop: Event) -> None:
+    while not stop.wait(_PLAIN_EVERY_S):
+        _log.info("%s", " | ".join(progress.lines()), extra={"fields": {"event": "progress", **progress.figures()}})
 
 
 def _of_limit(rate: float, limit: float) -> str:

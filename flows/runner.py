@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from configs.settings import Settings
 from flows import opening, timeline
+from flows.logs import name_run
 from flows.pipeline import Pipeline
 from flows.progress import Progress, shown
 from flows.report import RunReport
@@ -17,6 +19,8 @@ from flows.stopping import Interrupt, interruptible
 from flows.watching import Watcher
 from tasks.errors import BudgetReached, ConfigurationError, LakeError, RunStopped
 from tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, pass_by
+
+_log = logging.getLogger(__name__)
 
 _LOOKED_BACK = 100  # runs, for the last that finished
 
@@ -89,6 +93,8 @@ async def ingest(
         )
         prepare(pipeline)
         cancelled = False
+        name_run(report.run, report.collection)
+        _log.info("run %s of %s begins", report.run, command, extra={"fields": {"event": "begin", "command": command}})
         async with _told(record, lake, settings, report, progress, command=command, quiet=quiet):
             try:
                 if interrupt is not None:
@@ -107,11 +113,19 @@ async def ingest(
                     f"interrupted{_left(report)}; what was paid for is kept, and the same command goes on from here"
                 )
                 cancelled = interrupt is None
+        _log_end(report)
         if watcher is not None:
             await watcher.ended(report, lake.rejects.outstanding())
         if cancelled:  # by somebody else, who waits for it
             raise asyncio.CancelledError(report.error)
         return report
+
+
+def _log_end(report: RunReport) -> None:
+    told = "; ".join(" ".join(line.split()) for line in report.lines())
+    level = logging.ERROR if report.outcome == "stopped" else logging.INFO
+    fields = {"event": "end", "exit_code": report.exit_code, **report.as_json()}
+    _log.log(level, "%s: %s", report.outcome, report.error or told, extra={"fields": fields})
 
 
 @contextlib.asynccontextmanager
