@@ -29,6 +29,12 @@ def test_rows_come_back_byte_for_byte(collection: Collection) -> None:
     assert collection.fetch(ids[:1])[0].vector is None
 
 
+def test_ids_are_listed_as_soon_as_their_rows_are_acknowledged(collection: Collection) -> None:
+    table, vectors = make_rows(range(50))
+    collection.upsert(table, vectors)
+    assert sorted(row_id for batch in collection.ids() for row_id in batch) == sorted(table["id"].to_pylist())
+
+
 def test_upserting_twice_leaves_each_row_once(collection: Collection) -> None:
     for _ in range(2):
         collection.upsert(*make_rows(range(30)))
