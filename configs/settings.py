@@ -113,6 +113,7 @@ class MilvusSettings(Section):
 
     uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$")]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
+    alias: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$")]
     database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
     token_env: Name
     tls_ca: str
@@ -201,6 +202,10 @@ class Settings(Section):
         for assignment in overrides:
             _assign(values, assignment, origin=f"--set {assignment}")
         return _validated(values)
+
+    def with_values(self, values: Mapping[str, Mapping[str, object]]) -> "Settings":
+        """The same settings with these values, by section and key, in place of theirs."""
+        return _validated({name: section | values.get(name, {}) for name, section in self.model_dump().items()})
 
 
 def load_settings(

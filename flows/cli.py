@@ -134,6 +134,52 @@ def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop:
 
 
 @millrace.command()
+@click.option("--from", "source", default="", metavar="COLLECTION", help="Whose rows a new collection gets.")
+@click.option("--sample", type=click.IntRange(min=1), default=200, show_default=True, metavar="N", help="Rows to try.")
+@click.option("--try", "try_only", is_flag=True, help="Make and try the collection; move nothing.")
+@click.option("--back", is_flag=True, help="Let searches use what they used before.")
+@click.option("--drop-old", is_flag=True, help="Drop the collections that searches used before.")
+@common
+def switch(
+    *,
+    source: str,
+    sample: int,
+    try_only: bool,
+    back: bool,
+    drop_old: bool,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Let searches of milvus.alias use milvus.collection, once that has been tried; in one step, and back.
+
+    Another model or chunking: `ingest` into a new milvus.collection first. Other fields, index or metric: the new
+    collection is made here, from the lake. Searches with milvus.alias follow by themselves, and old collections stay
+    until --drop-old.
+
+    \b
+      millrace switch --set milvus.alias=live --set milvus.collection=documents_v2
+      millrace switch --back
+      millrace switch --drop-old
+    """
+    from flows import switch as switching
+
+    if back + drop_old + (try_only or bool(source)) > 1:
+        raise click.UsageError("--back, --drop-old, and --try or --from each go alone")
+    settings = settings_of(config, overrides)
+    if back:
+        report = switching.switch_back(settings)
+    elif drop_old:
+        report = switching.drop_old(settings)
+    else:
+        report = switching.switch(settings, source=source, sample=sample, move=not try_only, quiet=as_json)
+    print_result(report.as_json(), report.lines(), as_json=as_json)
+    if report.error:
+        complain(report.error)
+    sys.exit(report.exit_code)
+
+
+@millrace.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 @click.option("--cron", default="0 2 * * *", show_default=True, metavar="CRON", help="When to index; '' for never.")
 @click.option(

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows import opening
+from flows.aliases import through_alias
 from flows.asking import Answer, Asker
 from flows.evaluation import EvaluationReport, First
 from flows.exams import Exam, QuestionExam
@@ -96,17 +97,20 @@ def evaluate(
         BudgetReached: It would cost more than the cap.
         RunStopped: Milvus, the provider or the reranker does not answer; or there is nothing to ask by.
     """
-    return _Evaluation(settings, options).run(say, quiet=quiet)
+    return through_alias(settings, lambda chosen, notes: _Evaluation(chosen, options, notes).run(say, quiet=quiet))
 
 
 def history(settings: Settings) -> History:
-    """The evaluations of the collection so far."""
-    evaluations = opening.existing_lake(settings).evaluations.newest()
-    return History(settings.milvus.collection, tuple(evaluations))
+    """The evaluations so far of the collection that searches use."""
+
+    def read(chosen: Settings, _notes: list[str]) -> History:
+        return History(chosen.milvus.collection, tuple(opening.existing_lake(chosen).evaluations.newest()))
+
+    return through_alias(settings, read)
 
 
 class _Evaluation:
-    def __init__(self, settings: Settings, options: EvaluationOptions) -> None:
+    def __init__(self, settings: Settings, options: EvaluationOptions, notes: list[str]) -> None:
         self._settings = settings
         self._options = options
         self._model = opening.open_model(settings)
@@ -114,7 +118,7 @@ class _Evaluation:
         self._run = new_run_id()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._began = time.monotonic()
-        self._notes: list[str] = []
+        self._notes = notes
 
     def run(self, say: Callable[[str], None], *, quiet: bool) -> EvaluationReport:
         settings = self._settings

@@ -33,6 +33,7 @@ from tasks.embedding import (
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from tasks.lake import Checkpoint, Lake, Lease, hold, make_folder, pass_by
 from tasks.milvus import (
+    Aliases,
     Collection,
     CollectionShape,
     IndexParam,
@@ -213,6 +214,17 @@ def drop_collection(settings: Settings, environment: Mapping[str, str] = os.envi
     Collection.drop(
         uri=_milvus_uri(settings),
         name=milvus.collection,
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+    )
+
+
+def open_aliases(settings: Settings, environment: Mapping[str, str] = os.environ) -> Aliases:
+    """The aliases of the Milvus of the settings."""
+    milvus = settings.milvus
+    return Aliases(
+        uri=_milvus_uri(settings),
         token=_milvus_token(settings, environment),
         tls_ca=milvus.tls_ca,
         timeout_s=milvus.timeout_s,

@@ -20,7 +20,7 @@ from flows.recording import recorded
 from flows.verify import require_fitting_spaces
 from tasks.compare import Census
 from tasks.errors import CollectionError, ConfigurationError, LakeError
-from tasks.lake import Lake, new_run_id
+from tasks.lake import Checkpoint, Lake, new_run_id, pass_by
 from tasks.milvus import Collection
 from tasks.owned import OwnedRows, Stores, WithVectors, owned_rows
 from tasks.repair import ahead, delete_strangers, upsert_fit
@@ -68,14 +68,23 @@ class RebuildReport:
         return lines
 
 
-def rebuild(settings: Settings, *, into: str, drop: bool, quiet: bool) -> RebuildReport:
+def rebuild(
+    settings: Settings,
+    *,
+    into: str,
+    drop: bool,
+    quiet: bool,
+    adopt: bool = False,
+    checkpoint: Checkpoint = pass_by,
+) -> RebuildReport:
     """Bring every row that the lake knows of its collection into the collection `into`, "" for the same.
 
-    `drop` drops the lake's own collection first, and makes it again in the shape that the settings ask for.
+    `drop` drops the lake's own collection first, and makes it again in the shape that the settings ask for. With
+    `adopt` the lake knows `into` as one of its own from then on, if every row is in; `checkpoint` is told each step.
 
     Raises:
-        ConfigurationError: The lake knows no row; `into` and `drop` do not go together; or `into` is another
-            collection of this lake.
+        ConfigurationError: The lake knows no row; `into` and `drop` do not go together; `into` is another
+            collection of this lake; or an alias stands for what is to be dropped.
         LakeError: The manifest is damaged; or the collection was to be dropped, and the lake lacks some of its rows.
         CollectionError: Milvus cannot be reached, or `into` holds rows that are not of this lake.
     """
@@ -89,27 +98,70 @@ def rebuild(settings: Settings, *, into: str, drop: bool, quiet: bool) -> Rebuil
     opening.existing_lake(settings)
     run = new_run_id()
     with (
-        Lake.open(Path(settings.lake.path), settings.milvus.collection) as lake,
+        Lake.open(Path(settings.lake.path), settings.milvus.collection, checkpoint=checkpoint) as lake,
         opening.hold_collection(target),
     ):
         manifest = _manifest_with_rows(lake)
         _refuse_other_collection_of_the_lake(settings, name)
+        mark = f"{opening.shown_uri(target)} {name}"
+        if drop:
+            _refuse_to_drop_what_searches_use(target)
+        if adopt:
+            _mark_as_new(lake, target, mark)
+            checkpoint("rebuild: begun")
+        is_own = is_own or lake.switches.is_being_made(mark)
         with recorded(lake, target, "rebuild", run) as outcome:
-            report = _Rebuilding(settings, target, lake, manifest).run(drop=drop, quiet=quiet)
+            rebuilding = _Rebuilding(settings, target, lake, manifest, is_own=is_own, checkpoint=checkpoint)
+            report = rebuilding.run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.upserted, "deleted": report.deleted}
+        if adopt and not report.exit_code:
+            lake.adopt_as(name)
+            with lake.switches.hold():
+                lake.switches.finish(mark)
     return report
+
+
+def _mark_as_new(lake: Lake, target: Settings, mark: str) -> None:
+    """Note of a collection that is not there yet that all its rows will be of this lake, also when we are killed."""
+    with lake.switches.hold(), opening.open_aliases(target) as aliases:
+        if not aliases.exists(target.milvus.collection):
+            lake.switches.begin(mark)
+
+
+def _refuse_to_drop_what_searches_use(target: Settings) -> None:
+    name = target.milvus.collection
+    if opening.collection_is_gone(target):
+        return
+    with opening.open_aliases(target) as aliases:
+        names = aliases.names(name) if aliases.exists(name) else []
+    if names:
+        raise ConfigurationError(
+            f"the alias {', '.join(names)} stands for {name}, and searches through it would fail while it is dropped: "
+            f"make the new shape beside it, `millrace switch --set milvus.alias={names[0]} --set "
+            f"milvus.collection={name}_2`"
+        )
 
 
 class _Rebuilding:
     """One rebuild; the caller holds the lake and the collection."""
 
-    def __init__(self, settings: Settings, target: Settings, lake: Lake, manifest: pa.Table) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        target: Settings,
+        lake: Lake,
+        manifest: pa.Table,
+        *,
+        is_own: bool,
+        checkpoint: Checkpoint,
+    ) -> None:
         self._target = target
         self._lake = lake
         self._manifest = manifest
         self._model = opening.open_model(settings)
-        self._is_own = target.milvus.collection == settings.milvus.collection
+        self._is_own = is_own
+        self._checkpoint = checkpoint
         self._report = RebuildReport(
             settings.milvus.collection,
             target.milvus.collection,
@@ -128,7 +180,12 @@ class _Rebuilding:
                 self._require_all(stores)
                 opening.drop_collection(self._target)
             with (
-                opening.open_collection(self._target, self._model, create=True) as collection,
+                opening.open_collection(
+                    self._target,
+                    self._model,
+                    create=True,
+                    checkpoint=lambda step: self._checkpoint(f"collection: {step}"),
+                ) as collection,
                 shown(progress, quiet=quiet),
             ):
                 census = Census(collection)

@@ -12,11 +12,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 from configs.settings import Settings, load_settings
 from flows import opening
+from flows.aliases import through_alias
 from flows.retrieval import (
     RERANK,
     QueryVector,
@@ -114,14 +114,18 @@ def search(
         CollectionError: Milvus cannot be reached, or has no such collection.
         RunStopped: The query could not be embedded. A reranker that fails raises nothing; see `notes`.
     """
+
+    def ask(chosen: Settings, notes: list[str]) -> SearchResult:
+        bounded = _with_bounds(chosen, top_k, top_n)
+        return asyncio.run(_searched(bounded, query, filter, reranking=rerank, notes=notes))
+
     chosen = _settings(config, overrides, settings)
-    ask = partial(_searched, _with_bounds(chosen, top_k, top_n), query, filter, reranking=rerank)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(ask())
+        return through_alias(chosen, ask)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="search") as thread:  # one loop in a thread is the most
-        return thread.submit(lambda: asyncio.run(ask())).result()
+        return thread.submit(through_alias, chosen, ask).result()
 
 
 async def asearch(
@@ -169,10 +173,12 @@ def _with_bounds(settings: Settings, top_k: int | None, top_n: int | None) -> Se
     return settings.with_overrides([*given, f"search.top_n={min(search.top_k, search.top_n)}"])
 
 
-async def _searched(settings: Settings, query: str, expression: str, *, reranking: bool) -> SearchResult:
+async def _searched(
+    settings: Settings, query: str, expression: str, *, reranking: bool, notes: list[str]
+) -> SearchResult:
     model = opening.open_model(settings)
     check_query(query, model)
-    notes = _notes(settings, model)
+    notes += _notes(settings, model)
     reranker = opening.open_reranker(settings) if reranking else None
     try:
         with open_indexed(settings, model) as collection:

@@ -70,6 +70,10 @@ class Census:
         """How many ids nobody owns, of those noted so far."""
         return int(len(self._owned) - np.count_nonzero(self._owned))
 
+    def count_owned(self) -> int:
+        """How many of the ids noted so far are in the collection."""
+        return int(np.count_nonzero(self._owned))
+
     def strangers(self) -> Iterator[list[Stranger]]:
         """The rows that nobody owns, in batches. What has come since the census is not among them."""
         if not self.count_strangers():

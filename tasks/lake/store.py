@@ -9,6 +9,7 @@ from typing import Self
 
 from tasks.errors import LakeError
 from tasks.lake import evaluations
+from tasks.lake.adoption import adopt
 from tasks.lake.bills import Bills
 from tasks.lake.chunk_compaction import LEAST, gathered, light_parts
 from tasks.lake.chunks import ChunkParts
@@ -20,6 +21,7 @@ from tasks.lake.rejects import Rejects
 from tasks.lake.reports import Reports
 from tasks.lake.runs import Runs
 from tasks.lake.space import SpaceFolder, SpaceSummary, described_in, summarize
+from tasks.lake.switches import Switches
 from tasks.lake.timelines import Timelines
 from tasks.lake.vectors import VectorStore
 from tasks.lake.writing import Checkpoint, disk_errors, make_folder, pass_by, sweep_unfinished, write_bytes_atomically
@@ -27,7 +29,7 @@ from tasks.records import EmbeddingSpace
 
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_TAKEN = frozenset({"vectors", "bills", "limits.json", "format.json", "lease"})
+_TAKEN = frozenset({"vectors", "bills", "limits.json", "switches.json", "switches.lease", "format.json", "lease"})
 _JOBS_AT_A_TIME = 100
 
 
@@ -62,6 +64,7 @@ class Lake:
         self.evaluations = Evaluations(self.collection_dir)
         self.bills = Bills(path / "bills")
         self.limits = Limits(path / "limits.json")
+        self.switches = Switches(path / "switches.json")
 
     @classmethod
     def open(cls, path: Path, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = pass_by) -> Self:
@@ -177,6 +180,17 @@ class Lake:
         first_unused = self.next_job(0)
         _save_jobs(self._jobs_path, _Jobs(next=max(first_unused, self._claimed), settled=first_unused))
         self._checkpoint("jobs: settled")
+
+    def adopt_as(self, collection: str) -> None:
+        """Let the lake know the rows of this collection as those of `collection` too, which it has not known so far.
+
+        Raises:
+            LakeError: The lake was opened read-only, knows `collection`, or the disk refuses.
+        """
+        if self._lease is None:
+            raise LakeError(f"The lake {self.path} was opened for reading; a collection is for the one who writes.")
+        adopt(self.collection_dir, self.path / collection)
+        self._checkpoint("lake: adopted")
 
     def compact_chunks(self, *, part_rows: int, least: int = LEAST) -> int:
         """How many chunk parts with few live rows were brought together in new ones; fewer than `least` are left.

@@ -5,6 +5,7 @@ Importing it is cheap: pymilvus itself is imported by the first `Collection.open
 """
 
 from tasks.milvus.address import is_lite, one_spelling, with_database, without_credentials
+from tasks.milvus.aliases import Aliases
 from tasks.milvus.collection import Collection
 from tasks.milvus.lite import may_hold
 from tasks.milvus.promoted import scalar_fields
@@ -12,6 +13,7 @@ from tasks.milvus.rows import Hit, StoredRow, check_rows
 from tasks.milvus.shape import CollectionShape, IndexParam
 
 __all__ = [
+    "Aliases",
     "Collection",
     "CollectionShape",
     "Hit",
