@@ -152,8 +152,8 @@ def _build(settings: Settings, model: opening.Model, source: str, *, quiet: bool
     empty = Lake.open(Path(settings.lake.path), name, read_only=True).collection_dir
     if empty.is_dir():
         raise ConfigurationError(
-            f"the lake knows {name}, but no row of it, as after an ingest that failed: run `millrace ingest` with these "
-            f"settings first, or delete {empty}, or name another milvus.collection"
+            f"the lake knows {name}, but no row of it, as after an ingest that failed: run `millrace ingest` with "
+            f"these settings first, or delete {empty}, or name another milvus.collection"
         )
     origin = settings.with_overrides([f"milvus.collection={source}"])
     manifest = opening.existing_lake(origin).manifest.read()
