@@ -55,7 +55,7 @@ def through_alias(settings: Settings, ask: Callable[[Settings, list[str]], T]) -
     the alias has been moved meanwhile, the new one is asked. The connection that knows the alias stays open all the
     while, which for Milvus Lite saves opening it again.
     """
-    if not settings.milvus.alias or opening.collection_is_gone(settings):
+    if not settings.milvus.alias or opening.milvus_is_missing(settings):
         return ask(settings, [])
     alias = required_alias(settings)
     with opening.open_aliases(settings) as aliases:

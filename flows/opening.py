@@ -256,6 +256,12 @@ def existing_lake(settings: Settings) -> Lake:
     return lake
 
 
+def milvus_is_missing(settings: Settings) -> bool:
+    """Whether there is nothing at the path of Milvus Lite; a server is not asked."""
+    uri = settings.milvus.uri
+    return is_lite(uri) and not Path(one_spelling(uri)).exists()
+
+
 def collection_is_gone(settings: Settings) -> bool:
     """Whether Milvus Lite has no such collection at its path; a server is not asked."""
     uri = settings.milvus.uri

@@ -131,7 +131,7 @@ def _mark_as_new(lake: Lake, target: Settings, mark: str) -> None:
 
 def _refuse_to_drop_what_searches_use(target: Settings) -> None:
     name = target.milvus.collection
-    if opening.collection_is_gone(target):
+    if opening.milvus_is_missing(target):
         return
     with opening.open_aliases(target) as aliases:
         names = aliases.names(name) if aliases.exists(name) else []
