@@ -403,6 +403,6 @@ def document_name(settings: Settings, source: Path) -> str:
     return source.as_posix() if base is None else source.relative_to(base).as_posix()
 
 
-def reading_processes(settings: Settings, jobs: int) -> int:
-    """How many processes read: what the settings say, or one a core, and no more than there are jobs."""
-    return max(1, min(settings.documents.workers or os.cpu_count() or 1, jobs))
+def reading_processes(settings: Settings) -> int:
+    """How many processes read at most: what the settings say, or one a core."""
+    return settings.documents.workers or os.cpu_count() or 1

@@ -181,7 +181,7 @@ class Pipeline:
             self._progress.tally, self._progress.spec = dispatcher.tally, model.spec
             self._progress.activity = lambda: dispatcher.activity
             self._progress.ceilings = lambda: dispatcher.ceilings
-            self._progress.readers = self._chunk_stage.workers
+            self._progress.readers = self._chunk_stage.readers
             stack.callback(self._note_bill)
             stack.push_async_callback(dispatcher.close)
             self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
@@ -230,7 +230,8 @@ class Pipeline:
             opening.chunk_settings(
                 settings, self._model, self._lake.chunks_dir, run=self._report.run, part_chunks=self.part_chunks
             ),
-            workers=opening.reading_processes(settings, len(found.jobs)),
+            jobs=len(found.jobs),
+            workers=opening.reading_processes(settings),
             deadline_s=settings.documents.timeout_s,
             memory_mb=settings.documents.max_memory_mb,
         )
@@ -243,7 +244,7 @@ class Pipeline:
             no_more=self._dispatcher.flush,
             stop_reading=self._chunk_stage.close,
         )
-        await self._conveyor.run(sorted(self._jobs), readers=self._chunk_stage.workers)
+        await self._conveyor.run(sorted(self._jobs), readers=self._chunk_stage.readers)
 
     async def _chunk(self, job: int) -> int:
         """Read and cut one job; the number of its parts."""

@@ -121,7 +121,8 @@ class _Planner:
         parts = ChunkParts(folder)
         stage = ChunkStage(
             opening.chunk_settings(self._settings, self._model, folder, run="plan"),
-            workers=opening.reading_processes(self._settings, len(found.jobs)),
+            jobs=len(found.jobs),
+            workers=opening.reading_processes(self._settings),
             deadline_s=self._settings.documents.timeout_s,
             memory_mb=self._settings.documents.max_memory_mb,
         )
@@ -137,7 +138,7 @@ class _Planner:
                 await stage.run(job, count)
 
         try:
-            await asyncio.gather(*(read_jobs() for _ in range(stage.workers)))
+            await asyncio.gather(*(read_jobs() for _ in range(stage.readers)))
         finally:
             stage.close()
 

@@ -1,18 +1,23 @@
 """The chunk stage: files -> documents -> chunks -> parts, in processes that can be stopped.
 
-Joins `documents` and `chunking`; `tasks.parts` writes what comes out. `chunk_job` runs in a worker process;
-`ChunkStage.run` is its side in the pipeline: it starts a job again without the page or file that hung or crashed a
-worker, and so loses nothing else.
+Joins `documents` and `chunking`; `tasks.parts` writes what comes out, and `tasks.spreading` reads long PDF files.
+`chunk_job` runs in a worker process; `ChunkStage.run` is its side in the pipeline: it starts a job again without the
+page or file that hung or crashed a worker, and so loses nothing else.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
-from tasks.documents import DocumentOptions, read_documents
+from tasks.documents import DocumentOptions, join_page_ranges, long_pdf_pages, read_documents
+from tasks.errors import LakeError
+from tasks.lake import Spool
 from tasks.parts import Part, PartOrigin, PartWriter
 from tasks.records import Chunk, Document, Reject, SourceFile
+from tasks.spreading import LongPdf, RangeJob, RangeRead, range_job, read_in_ranges, spooled_ranges
 from tasks.workers import Channel, WorkerLost, WorkerPool
 
 _MAX_RESTARTS_PER_FILE = 3
@@ -22,12 +27,17 @@ _CHUNKS_PER_UNIT = 200
 
 @dataclass(frozen=True, slots=True)
 class ChunkJob:
-    """Files that one worker reads in order. `skip` names, by path, units that already hung or crashed a worker."""
+    """Files that one worker reads in order. `skip` names, by path, units that already hung or crashed a worker.
+
+    `ranges` says, by path, where the spool has what was read of a long PDF file; nowhere, if it is to be read in one
+    go all the same.
+    """
 
     number: int
     files: tuple[SourceFile, ...]
     first_part: int = 0
     skip: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,47 +50,77 @@ class ChunkSettings:
     origin: PartOrigin
 
 
-class ChunkStage:
-    """Runs jobs on a pool of reading processes."""
+_Work = tuple[ChunkSettings, ChunkJob | RangeJob]
+_Message = Part | LongPdf | RangeRead | None
 
-    def __init__(self, settings: ChunkSettings, *, workers: int, deadline_s: float, memory_mb: int) -> None:
+
+class ChunkStage:
+    """Runs jobs on a pool of reading processes, `jobs` of them in all."""
+
+    def __init__(self, settings: ChunkSettings, *, jobs: int, workers: int, deadline_s: float, memory_mb: int) -> None:
         self._settings = settings
-        self._pool: WorkerPool[tuple[ChunkSettings, ChunkJob], Part] = WorkerPool(
-            chunk_job, size=workers, deadline_s=deadline_s, memory_mb=memory_mb
+        self._spool = Spool(settings.origin.chunks_dir)
+        self._pool: WorkerPool[_Work, _Message] = WorkerPool(
+            work, size=workers, deadline_s=deadline_s, memory_mb=memory_mb
         )
+        self._jobs = jobs
 
     @property
-    def workers(self) -> int:
-        """How many jobs run at once."""
-        return self._pool.size
+    def readers(self) -> int:
+        """How many jobs run at once; only long PDF files keep more processes busy."""
+        return max(1, min(self._pool.size, self._jobs))
 
     def start(self) -> None:
         """Let the reading processes start now, before there is a job."""
-        self._pool.start()
+        self._pool.start(self.readers)
 
     async def run(self, job: ChunkJob, receive: Callable[[Part], Awaitable[None]]) -> int:
         """The number of parts the job made; each was handed to `receive`, in order."""
         parts = job.first_part
         done = 0
+        long: LongPdf | None = None
 
-        async def note(part: Part) -> None:
-            nonlocal parts, done
-            parts, done = part.number + 1, part.files_done
-            await receive(part)
+        async def note(message: _Message, base: int) -> None:
+            nonlocal parts, done, long
+            if isinstance(message, Part):
+                parts, done = message.number + 1, base + message.files_done
+                await receive(replace(message, files_done=done))
+            elif isinstance(message, LongPdf):
+                done, long = base + message.files_done, message
 
-        while True:
-            base = done
-            remaining = replace(job, files=job.files[base:], first_part=parts)
+        try:
+            while True:
+                long = None
+                remaining = replace(job, files=job.files[done:], first_part=parts)
+                try:
+                    await self._pool.run((self._settings, remaining), partial(note, base=done))
+                except WorkerLost as lost:
+                    job = _without_unit(job, lost)
+                else:
+                    if long is None:
+                        return parts - job.first_part
+                    job = await self._with_ranges(job, job.files[done], long.pages)
+        finally:
+            self._discard(job)
 
-            async def note_from_base(part: Part, base: int = base) -> None:
-                await note(replace(part, files_done=base + part.files_done))
+    async def _with_ranges(self, job: ChunkJob, file: SourceFile, pages: int) -> ChunkJob:
+        """The job, with all pages of a long file read; or with the file given up."""
+        self._discard(job)  # of the long file before this one
 
-            try:
-                await self._pool.run((self._settings, remaining), note_from_base)
-            except WorkerLost as lost:
-                job = _without_unit(job, lost)
-            else:
-                return parts - job.first_part
+        async def run(ranges: RangeJob, receive: Callable[[RangeRead | None], Awaitable[None]]) -> None:
+            async def note(message: _Message) -> None:
+                assert message is None or isinstance(message, RangeRead)
+                await receive(message)
+
+            await self._pool.run((self._settings, ranges), note)
+
+        read = await read_in_ranges(file, pages, run=run, readers=self._pool.size, spool=self._spool)
+        if read.lost:
+            return replace(job, skip={**job.skip, file.path: {"": read.lost}}, ranges={})
+        return replace(job, ranges={file.path: read.ranges})
+
+    def _discard(self, job: ChunkJob) -> None:
+        self._spool.discard(path for paths in job.ranges.values() for path in paths)
 
     def close(self) -> None:
         """Stop the reading processes at once."""
@@ -103,13 +143,28 @@ def _without_unit(job: ChunkJob, lost: WorkerLost) -> ChunkJob:
     return replace(job, skip=skip)
 
 
-def chunk_job(work: tuple[ChunkSettings, ChunkJob], channel: Channel[Part]) -> None:
-    """Read and chunk every file of a job, writing parts and sending each as soon as it is whole."""
+def work(work: _Work, channel: Channel[_Message]) -> None:
+    """What a reading process does: a job, or a range of a long file's pages."""
     settings, job = work
+    if isinstance(job, RangeJob):
+        range_job(job, settings.documents, Spool(settings.origin.chunks_dir), channel)
+    else:
+        chunk_job(settings, job, channel)
+
+
+def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]) -> None:
+    """Read and chunk every file of a job, writing parts and sending each as soon as it is whole.
+
+    It ends at a long PDF file of which the job has no ranges yet.
+    """
     parts = PartWriter(settings.origin, job=job.number, first=job.first_part, send=channel.send)
     tokenizer = Tokenizer.load(settings.tokenizer)
-    for file in job.files:
-        for outcome in _outcomes(file, settings.documents, job.skip.get(file.path, {}), channel):
+    for done, file in enumerate(job.files):
+        if pages := _pages_to_spread(file, job, settings.documents, channel):
+            parts.flush()
+            channel.send(LongPdf(done, pages))
+            return
+        for outcome in _outcomes(file, settings, job, channel):
             if isinstance(outcome, Reject):
                 parts.add_reject(outcome)
                 continue
@@ -124,6 +179,16 @@ def chunk_job(work: tuple[ChunkSettings, ChunkJob], channel: Channel[Part]) -> N
     parts.flush()
 
 
+def _pages_to_spread(file: SourceFile, job: ChunkJob, options: DocumentOptions, channel: Channel[_Message]) -> int:
+    """How many pages are to be read in ranges before this file's turn; 0 when it can be taken now."""
+    if file.path in job.ranges or file.path in job.skip:
+        return 0
+    try:
+        return long_pdf_pages(file, options, at=lambda item: channel.at(f"{file.path}\0{item}"))
+    except Exception:  # noqa: BLE001 - a bug that one file uncovers; reading it says so
+        return 0
+
+
 def _announced(chunks: Iterator[Chunk], unit: str, channel: Channel[Part]) -> Iterator[Chunk]:
     """The chunks, with a deadline for every so many of them: a long document may take its time, but may not hang."""
     while True:
@@ -135,14 +200,25 @@ def _announced(chunks: Iterator[Chunk], unit: str, channel: Channel[Part]) -> It
 
 
 def _outcomes(
-    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], channel: Channel[Part]
+    file: SourceFile, settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
 ) -> Iterator[Document | Reject]:
     """What reading a file gives; a reader's own failure is that file's reject and nobody else's."""
+    skip = job.skip.get(file.path, {})
     if "" in skip:
         yield _lost_file(file, skip[""])
         return
+
+    def at(item: str) -> None:
+        channel.at(f"{file.path}\0{item}")
+
     try:
-        yield from read_documents(file, options, skip=skip, at=lambda item: channel.at(f"{file.path}\0{item}"))
+        if ranges := job.ranges.get(file.path):
+            read = spooled_ranges(ranges, Spool(settings.origin.chunks_dir))
+            yield from join_page_ranges(file, read, skip=skip, at=at)
+        else:
+            yield from read_documents(file, settings.documents, skip=skip, at=at)
+    except LakeError:
+        raise
     except Exception as error:  # noqa: BLE001 - a bug that one file uncovers must not stop the others; it is recorded
         yield Reject(
             stage="read",

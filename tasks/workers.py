@@ -99,9 +99,9 @@ class WorkerPool(Generic[JobT, MessageT]):
         self._lock = threading.Lock()
         self._closed = False
 
-    def start(self) -> None:
-        """Let the processes start now, while the caller does something else, rather than with the first jobs."""
-        for _ in range(self.size):
+    def start(self, processes: int) -> None:
+        """Let so many processes start now, while the caller does something else, rather than with the first jobs."""
+        for _ in range(min(processes, self.size)):
             self._threads.submit(self._start_one)
 
     async def run(self, job: JobT, receive: Callable[[MessageT], Awaitable[None]]) -> None:

@@ -8,6 +8,7 @@ The room knows formats and encodings. It does not know chunks, models, the lake 
 
 from tasks.documents.formats import FORMATS
 from tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
+from tasks.documents.long_pdf import PageRange, join_page_ranges, long_pdf_pages, page_ranges, read_page_range
 from tasks.documents.pdf_engine import PdfEngine
 from tasks.documents.reading import DocumentOptions, read_documents
 
@@ -16,8 +17,13 @@ __all__ = [
     "FORMATS",
     "LEFTOVERS",
     "DocumentOptions",
+    "PageRange",
     "PdfEngine",
     "file_hash",
+    "join_page_ranges",
     "list_files",
+    "long_pdf_pages",
+    "page_ranges",
     "read_documents",
+    "read_page_range",
 ]

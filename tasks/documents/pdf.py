@@ -16,14 +16,13 @@ from dataclasses import dataclass, replace
 
 from tasks.documents.extraction import Extraction, given_up
 from tasks.documents.page_judgement import judge_page
-from tasks.documents.pdf_engine import MEND_FILE, OpenPdf, OutlineEntry, PageDamaged, PdfEngine, open_pdf
+from tasks.documents.pdf_engine import MEND_FILE, OpenPdf, OutlineEntry, PageDamaged
 from tasks.documents.pdf_outline import placed_headings, title_of
 from tasks.documents.pdf_text import one_line, searchable
 from tasks.errors import Rejected
 from tasks.records import Page, Reject
 
 _PAGES_BEFORE_RELEASE = 20
-_HEADER_SEARCH_BYTES = 1 << 16
 _ADD_TEXT_LAYER = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
 _UNKNOWN_RUN = re.compile("\ufffd+")
 
@@ -50,38 +49,16 @@ class PagesRead:
 
 
 def read_pdf(
-    data: bytes,
-    name: str,
-    *,
-    engine: PdfEngine,
-    min_page_characters: int,
-    skip: Mapping[str, str],
-    at: Callable[[str], None],
+    pdf: OpenPdf, name: str, *, min_page_characters: int, skip: Mapping[str, str], at: Callable[[str], None]
 ) -> Iterator[Extraction | Reject]:
     """The document's text with its pages, then a Reject for each page (or the outline) that could not be taken.
 
     Raises:
-        Rejected: nothing of it can be taken: "not_a_pdf", "encrypted", "damaged", "no_text_layer", "blank", "timeout".
+        Rejected: nothing of it can be taken: "damaged", "no_text_layer", "blank", "timeout".
     """
-    pdf = opened(data, engine)
     numbers = range(1, pdf.page_count + 1)
     read = read_pages(pdf, numbers, name, min_page_characters=min_page_characters, skip=skip, at=at)
     yield from join_pages([read], name, skip=skip, at=at)
-
-
-def opened(data: bytes, engine: PdfEngine) -> OpenPdf:
-    """The file, open.
-
-    Raises:
-        Rejected: "not_a_pdf", "encrypted" or "damaged".
-    """
-    if b"%PDF-" not in data[:_HEADER_SEARCH_BYTES]:
-        raise Rejected(
-            f"The file is no PDF: it begins with {data[:16]!r}.",
-            reason="not_a_pdf",
-            remedy="Give it the suffix of what it is, or fetch it again: servers send error pages under any name.",
-        )
-    return open_pdf(data, engine)
 
 
 def read_pages(

@@ -80,7 +80,7 @@ def open_pdf(data: bytes, engine: PdfEngine) -> OpenPdf:
     """The file whose content is `data`.
 
     Raises:
-        Rejected: "not_a_pdf", "encrypted" or "damaged".
+        Rejected: "encrypted" or "damaged".
     """
     return _OPENERS[engine](data)
 

@@ -9,11 +9,12 @@ pypdf can tell the one kind of font from the other.
 import ctypes
 import logging
 import re
+from itertools import compress, repeat
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from tasks.documents.pdf_engine import OpenPdf, OutlineEntry, PageDamaged, RawPage, locked
+from tasks.documents.pdf_engine import OpenPdf, OutlineEntry, PageDamaged, RawPage
 from tasks.documents.pdf_pypdf import PypdfFile
 from tasks.documents.pdf_text import joined_surrogates, one_line
 from tasks.errors import Rejected
@@ -34,10 +35,8 @@ def open_with_pdfium(data: bytes) -> OpenPdf:
     """
     try:
         document = pypdfium2.PdfDocument(data)
-    except pypdfium2.PdfiumError as error:
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise locked() from error
-        return PypdfFile(data)
+    except pypdfium2.PdfiumError:
+        return PypdfFile(data)  # which may open it even where pdfium asks for a password
     return PdfiumFile(document, data) if len(document) else PypdfFile(data)
 
 
@@ -141,8 +140,7 @@ def _text(textpage: pypdfium2.PdfTextPage) -> str:
     It would else stand as the character whose number the glyph happens to have.
     """
     handle, count = textpage.raw, textpage.count_chars()
-    is_unknown = pdfium.FPDFText_HasUnicodeMapError
-    unknown = {index for index in range(count) if is_unknown(handle, index) == 1}
+    unknown = set(compress(range(count), map(pdfium.FPDFText_HasUnicodeMapError, repeat(handle), range(count))))
     if unknown:
         code_of = pdfium.FPDFText_GetUnicode
         text = "".join("\ufffd" if i in unknown else chr(code_of(handle, i)) for i in range(count))

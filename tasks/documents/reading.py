@@ -1,8 +1,6 @@
 """One file to documents: the only door to the formats."""
 
 import hashlib
-import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,6 +8,7 @@ from pathlib import PurePosixPath
 from tasks.documents.codec_names import cookie
 from tasks.documents.encoding import decode
 from tasks.documents.extraction import Extraction, given_up
+from tasks.documents.file_bytes import bytes_of
 from tasks.documents.formats import Format, format_of
 from tasks.documents.pdf_engine import PdfEngine, require_engine
 from tasks.errors import Rejected
@@ -69,8 +68,13 @@ def read_documents(
         yield given_up(file.name, "", skip[""], "Save it anew in its own program, or split it, then retry.")
         return
     at("")
+    yield from refusals(file, _read(file, options, skip, at))
+
+
+def refusals(file: SourceFile, found: Iterator[Document | Reject]) -> Iterator[Document | Reject]:
+    """What is found in a file, and a Reject in place of an exception that says what is wrong with the file itself."""
     try:
-        yield from _read(file, options, skip, at)
+        yield from found
     except Rejected as refused:
         yield Reject("read", file.name, "", refused.reason, str(refused), refused.remedy)
     except OSError as error:
@@ -94,15 +98,11 @@ def _read(
 
         yield from read_records(file, form, options, skip=skip, at=at)
         return
-    data = _bytes_of(file.path)
-    digest = hashlib.sha256(data).hexdigest()
     if form == "pdf":
-        from tasks.documents.pdf import read_pdf
-
-        minimum = options.min_page_characters
-        for item in read_pdf(data, file.name, engine=options.pdf_engine, min_page_characters=minimum, skip=skip, at=at):
-            yield item if isinstance(item, Reject) else _document(file, item, digest)
+        yield from _read_pdf(file, options, skip, at)
         return
+    data = bytes_of(file.path)
+    digest = hashlib.sha256(data).hexdigest()
     if data.startswith(b"%PDF-"):
         raise Rejected("The file is a PDF by its content.", reason="binary", remedy="Give it the suffix .pdf.")
     if form == "html":
@@ -112,7 +112,28 @@ def _read(
     else:
         text = decode(data, forced=options.encoding, declared=cookie(data))
     del data  # a 200 MB file should not lie in memory twice while it is worked on
-    yield _document(file, _extracted(form, text), digest)
+    yield document_of(file, _extracted(form, text), digest)
+
+
+def _read_pdf(
+    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Document | Reject]:
+    digest, found = _pdf_contents(file, options, skip, at)  # the file is not held open while they are taken
+    for item in found:
+        yield item if isinstance(item, Reject) else document_of(file, item, digest)
+
+
+def _pdf_contents(
+    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
+) -> tuple[str, list[Extraction | Reject]]:
+    from tasks.documents.pdf import read_pdf
+    from tasks.documents.pdf_open import let_go, open_file
+
+    try:
+        opened, minimum = open_file(file, options.pdf_engine), options.min_page_characters
+        return opened.digest, list(read_pdf(opened.pdf, file.name, min_page_characters=minimum, skip=skip, at=at))
+    finally:
+        let_go()
 
 
 def _extracted(form: Format, text: str) -> Extraction:
@@ -135,7 +156,12 @@ def _extracted(form: Format, text: str) -> Extraction:
             return read_text(text)
 
 
-def _document(file: SourceFile, extraction: Extraction, digest: str) -> Document:
+def document_of(file: SourceFile, extraction: Extraction, digest: str) -> Document:
+    """The document of a file that is one document; `digest` is the SHA-256 (hex) of its bytes.
+
+    Raises:
+        Rejected: there is no text in it.
+    """
     if not extraction.text or extraction.text.isspace():
         raise Rejected(
             "The file holds no text besides its markup.",
@@ -151,17 +177,3 @@ def _document(file: SourceFile, extraction: Extraction, digest: str) -> Document
         headings=extraction.headings,
         blank_pages=extraction.blank_pages,
     )
-
-
-def _bytes_of(path: str) -> bytes:
-    """All bytes of a regular file, whatever may have taken its place since it was listed.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file any more.
-    """
-    # Without O_NONBLOCK, opening a pipe waits for its writer for ever.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no regular file any more")
-        return opened.read()

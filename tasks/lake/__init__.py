@@ -21,6 +21,7 @@ from tasks.lake.reports import Reports
 from tasks.lake.runs import RunRecord, Runs, new_run_id
 from tasks.lake.segments import Recovery
 from tasks.lake.space import SpaceSummary
+from tasks.lake.spool import Spool
 from tasks.lake.store import Lake
 from tasks.lake.timelines import Timeline, Timelines
 from tasks.lake.vectors import VectorStore
@@ -45,6 +46,7 @@ __all__ = [
     "RunRecord",
     "Runs",
     "SpaceSummary",
+    "Spool",
     "Timeline",
     "Timelines",
     "VectorStore",

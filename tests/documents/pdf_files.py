@@ -1,8 +1,11 @@
 """PDF files written by hand: the smallest bytes that show one behaviour each."""
 
+import textwrap
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from tests.flows.prose import chinese, english
 
 HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
 
@@ -49,8 +52,10 @@ class PdfFile:
             head = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8"
             objects.append(_stream(row * height, head % (width, height)))
             images.append(b"/%s %d 0 R" % (name.encode(), len(objects)))
-        forms = [b"/%s %d 0 R" % (name.encode(), len(objects) + i) for i, name in enumerate(self.forms, start=1)]
-        resources = b"<< /Font << %s >> /XObject << %s >> >>" % (fonts, b" ".join([*images, *forms]))
+        first = len(objects) + 2  # forms come after the resources, which they share
+        forms = [b"/%s %d 0 R" % (name.encode(), first + i) for i, name in enumerate(self.forms)]
+        objects.append(b"<< /Font << %s >> /XObject << %s >> >>" % (fonts, b" ".join([*images, *forms])))
+        resources = b"%d 0 R" % len(objects)
         head = b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources %s" % resources
         objects += [_stream(content, head) for content in self.forms.values()]
         return resources
@@ -77,6 +82,37 @@ class PdfFile:
             entry = b"<< /Title <%s> /Parent 3 0 R /Dest [%d 0 R /Fit] %s >>"
             objects.append(entry % (spelled, kids[page - 1], onward))
         return b"<< /Type /Outlines /Count %d /First %d 0 R /Last %d 0 R >>" % (len(self.bookmarks), first, last)
+
+
+def book(pages: int, *, sentences: int = 36) -> PdfFile:
+    """A book of English prose, every tenth page Chinese, with a bookmark every 25 pages; each page says its number.
+
+    Of 36 sentences a page is full. They are set as typesetting programs do: line by line, with gaps in place of spaces, and kerning inside of words.
+    """
+    fonts = {"F1": HELVETICA, "F2": composite_font(b"STSong-Light", b"UniGB-UCS2-H", b"GB1")}
+    bookmarks = [(f"Chapter {number // 25 + 1}", number) for number in range(1, pages + 1, 25)]
+    file = PdfFile(fonts=fonts, bookmarks=bookmarks, info=b"/Title (The mill)", is_compressed=True)
+    for number in range(1, pages + 1):
+        if number % 10 == 0:
+            lines = [
+                f"第{number}页",
+                *(chinese(1, seed=number * 100 + line)[:40] for line in range(min(sentences, 30))),
+            ]
+            shows = [
+                b"[%s] TJ" % b" 12 ".join(b"<%s>" % c.encode("utf-16-be").hex().encode() for c in s) for s in lines
+            ]
+            font = b"F2"
+        else:
+            chapter = [f"Chapter {number // 25 + 1}"] if number % 25 == 1 else []
+            lines = [*chapter, f"Page {number} of {pages}.", *textwrap.wrap(english(sentences, seed=number), 80)]
+            shows = [b"[%s] TJ" % b" -278 ".join(map(_kerned, line.split())) for line in lines]
+            font = b"F1"
+        file.pages.append(b"BT /%s 12 Tf 72 760 Td\n%s\nET" % (font, b"\n0 -14 Td\n".join(shows)))
+    return file
+
+
+def _kerned(word: str) -> bytes:
+    return b"20".join(b"(%s)" % word[i : i + 3].encode() for i in range(0, len(word), 3))
 
 
 def composite_font(name: bytes, encoding: bytes, ordering: bytes, extra: bytes = b"") -> bytes:

@@ -60,7 +60,7 @@ async def run(workers: WorkerPool[str, str], job: str) -> list[str]:
 
 async def test_processes_that_were_started_ahead_serve_the_first_jobs() -> None:
     async with pool() as workers:
-        workers.start()
+        workers.start(2)
         async with asyncio.timeout(60):
             while len(workers._idle) < 2:  # noqa: ASYNC110 - the pool tells nobody when a process has started
                 await asyncio.sleep(0.01)

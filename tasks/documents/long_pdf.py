@@ -1,0 +1,82 @@
+"""A long PDF file in ranges of pages, so that several processes can read it.
+
+The number of its pages alone makes a file long, and the ranges depend on nothing else: what comes of a file is the same
+however many processes read it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.documents.formats import format_of
+from tasks.documents.pdf import PagesRead, join_pages, read_pages
+from tasks.documents.pdf_open import let_go, open_file
+from tasks.documents.reading import DocumentOptions, document_of, refusals
+from tasks.errors import Rejected
+from tasks.records import Document, Reject, SourceFile
+
+LONG_PDF_PAGES = 120
+"""A file of more pages is long: the rest of it takes longer to read than a process takes to start."""
+
+_RANGE_PAGES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class PageRange:
+    """What one range of a file's pages holds; `digest` is the SHA-256 (hex) of the file as it was then."""
+
+    digest: str
+    pages: PagesRead
+
+
+def page_ranges(page_count: int) -> list[range]:
+    """The ranges of page numbers, from 1, in which a file of so many pages is read.
+
+    >>> page_ranges(90)
+    [range(1, 41), range(41, 81), range(81, 91)]
+    """
+    return [range(n, min(n + _RANGE_PAGES, page_count + 1)) for n in range(1, page_count + 1, _RANGE_PAGES)]
+
+
+def long_pdf_pages(file: SourceFile, options: DocumentOptions, *, at: Callable[[str], None]) -> int:
+    """How many pages a long PDF file has; 0 of every other file, and of one that cannot be opened.
+
+    It stays open for whoever reads it next in this process. `at` is as of `read_documents`.
+    """
+    if format_of(file.name) != "pdf":
+        return 0
+    at("")
+    try:
+        count = open_file(file, options.pdf_engine).pdf.page_count
+    except (Rejected, OSError, MemoryError):  # `read_documents` says why
+        return 0
+    return count if count > LONG_PDF_PAGES else 0
+
+
+def read_page_range(
+    file: SourceFile, options: DocumentOptions, numbers: range, *, skip: Mapping[str, str], at: Callable[[str], None]
+) -> PageRange | None:
+    """The pages of these numbers; None when the file cannot be opened any more. It stays open.
+
+    `skip` and `at` are as of `read_documents`.
+    """
+    at("")
+    try:
+        opened = open_file(file, options.pdf_engine)
+    except (Rejected, OSError, MemoryError):
+        return None
+    minimum = options.min_page_characters
+    pages = read_pages(opened.pdf, numbers, file.name, min_page_characters=minimum, skip=skip, at=at)
+    return PageRange(opened.digest, pages)
+
+
+def join_page_ranges(
+    file: SourceFile, ranges: Sequence[PageRange], *, skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Document | Reject]:
+    """What `read_documents` gives of a file, from all its ranges in order, read from the same bytes."""
+    let_go()
+
+    def joined() -> Iterator[Document | Reject]:
+        for item in join_pages([each.pages for each in ranges], file.name, skip=skip, at=at):
+            yield item if isinstance(item, Reject) else document_of(file, item, ranges[0].digest)
+
+    yield from refusals(file, joined())
