@@ -16,7 +16,7 @@ import pyarrow as pa
 from configs.settings import Settings
 from flows import opening
 from flows.buying import buying
-from flows.retrieval import QueryVector, RankedHit, rerank, retrieve
+from flows.retrieval import HASTE_S, WITHOUT_HASTE_S, QueryVector, RankedHit, rerank, retrieve
 from tasks.chunking import Tokenizer
 from tasks.embedding import Budget, Event, Reranker, RerankSpec, cost_cny
 from tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
@@ -88,10 +88,10 @@ class QuestionProgress:
     trouble: str = ""
 
     def lines(self) -> list[str]:
-        """The state in one line; while they are embedded, what the provider last failed with."""
+        """The state in one line, with what the provider last failed with."""
         if self.embedding:
-            return [f"{self.questions:,} questions are embedded" + (f" · {self.trouble}" if self.trouble else "")]
-        return [f"questions {self.done:,} of {self.questions:,} answered"]
+            return [f"{self.questions:,} questions are embedded" + self._said()]
+        return [f"questions {self.done:,} of {self.questions:,} answered" + self._said()]
 
     def figures(self) -> dict[str, float]:
         """Counts so far."""
@@ -100,6 +100,18 @@ class QuestionProgress:
     def note(self, event: Event) -> None:
         """Remember what went wrong."""
         self.trouble = event.message
+
+    def tell(self, trouble: str) -> None:
+        """Remember what went wrong, until the next question is answered."""
+        self.trouble = trouble
+
+    def answered(self) -> None:
+        """Count one more."""
+        self.done += 1
+        self.trouble = ""
+
+    def _said(self) -> str:
+        return f" · {self.trouble}" if self.trouble else ""
 
 
 @dataclass(slots=True)
@@ -172,7 +184,7 @@ class Asker:
                         self.spent.tokens = dispatcher.tally.tokens_billed
                         self.spent.cost_cny = dispatcher.tally.cost_cny
             finally:
-                self.progress.embedding = False
+                self.progress.embedding, self.progress.trouble = False, ""
                 store.close()
         return self._refusals(bought.refused)
 
@@ -213,7 +225,7 @@ class Asker:
                     reranked = _ranking(ordered, judge(number, [ranked.hit for ranked in ordered]))
                 retrieved = _ranking([RankedHit(hit) for hit in hits], judge(number, hits))
                 answers.append(Answer(number, retrieved, reranked))
-                self.progress.done += 1
+                self.progress.answered()
 
         workers = [asyncio.create_task(work()) for _ in range(_RERANKED_AT_ONCE if reranker is not None else 1)]
         try:
@@ -256,7 +268,15 @@ class Asker:
         held = budget.reserve(counted)
         billed = 0
         try:
-            answer = await rerank(reranker, self.texts[number], hits[:top_k], top_n=top_k)
+            answer = await rerank(
+                reranker,
+                self.texts[number],
+                hits[:top_k],
+                top_n=top_k,
+                # What never answered is most likely not there.
+                pauses_s=WITHOUT_HASTE_S if self.spent.rerank_requests else HASTE_S,
+                tell=self.progress.tell,
+            )
             billed = answer.billed_tokens
         except Transient as trouble:
             raise RunStopped(f"question {number + 1} could not be reranked: {trouble}") from trouble

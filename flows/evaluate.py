@@ -231,7 +231,7 @@ class _Evaluation:
             fingerprint=opening.fingerprint(self._settings, self._model),
             reranker=_name(asker.rerank_spec),
             ks=ks,
-            series=self._series(),
+            series=self._series(exam),
             basis=exam.basis(len(answers), self._options.seed),
             retrieved=measured(retrieved, ks, with_ndcg=with_ndcg),
             reranked=measured(reranked, ks, with_ndcg=with_ndcg) if asker.rerank_spec is not None else None,
@@ -249,9 +249,9 @@ class _Evaluation:
         report.seconds = round(time.monotonic() - self._began, 3)
         return report
 
-    def _series(self) -> str:
+    def _series(self, exam: Exam) -> str:
         if self._options.questions is not None:
-            return f"questions of {self._options.questions.name}"
+            return f"questions of {self._options.questions.name}, {exam.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"
 
     def _note_sizes(self, report: EvaluationReport) -> None:

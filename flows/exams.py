@@ -3,6 +3,7 @@
 An exam has the texts to ask, says which hits are right, and what the answers mean.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -23,6 +24,8 @@ class Exam(Protocol):
     kind: Kind
     texts: Sequence[str]
     skipped: Mapping[str, int]
+    digest: str
+    """Of written questions, so that measures of others are not compared with theirs; "" for sentences of a sample."""
 
     def label(self, number: int) -> str:
         """What question `number` is called in messages."""
@@ -72,6 +75,8 @@ class QuestionExam:
         self.texts: Sequence[str] = [question.text for question in questions]
         self.skipped: Mapping[str, int] = {}
         self._deepest = deepest
+        asked = [(question.text, question.sources, question.relevance) for question in questions]
+        self.digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:8]
 
     def label(self, number: int) -> str:
         """Where it stands in its file."""

@@ -19,17 +19,23 @@ from tasks.records import EmbeddingSpace
 
 T = TypeVar("T")
 
-_RETRY_AFTER_S = (0.5, 1.0, 2.0)
-_LONGEST_WAIT_S = 10.0  # somebody is waiting
+HASTE_S = (0.5, 1.0, 2.0)
+"""Pauses between tries where somebody is waiting."""
+WITHOUT_HASTE_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
+"""Pauses between tries where nobody is waiting: in all more than the minute after which a limit has room again."""
 RERANK = "rerank"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryVector:
-    """A query as its model sees it. `dense`: float32, shape (dimensions,); `sparse` where the model gives one."""
+    """A query as its model sees it. `dense`: float32, shape (dimensions,); `sparse` where the model gives one.
+
+    `billed_tokens` are what it cost just now, 0 where the lake had it.
+    """
 
     dense: Vectors
     sparse: bytes | None = None
+    billed_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ async def embed_query(client: EmbeddingClient, query: str) -> QueryVector:
         answer = await patiently(lambda: client.embed([query]))
     except Transient as trouble:
         raise RunStopped(f"the query could not be embedded: {trouble}") from trouble
-    return QueryVector(answer.vectors[0], answer.sparse[0] if answer.sparse is not None else None)
+    return QueryVector(answer.vectors[0], answer.sparse[0] if answer.sparse is not None else None, answer.billed_tokens)
 
 
 def retrieve(
@@ -112,14 +118,25 @@ def retrieve(
     )
 
 
-async def rerank(reranker: Reranker, query: str, hits: Sequence[Hit], *, top_n: int) -> Reranked:
+async def rerank(
+    reranker: Reranker,
+    query: str,
+    hits: Sequence[Hit],
+    *,
+    top_n: int,
+    pauses_s: Sequence[float] = HASTE_S,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Reranked:
     """The `top_n` best of `hits`, as the reranker sees it.
 
-    Raises as `Reranker.rerank`, Transient only after a few tries.
+    Raises as `Reranker.rerank`, Transient only after asking again after each of `pauses_s`, with a word to `tell`.
     """
     if not hits:
         return Reranked([], 0, ())
-    found = await patiently(lambda: reranker.rerank(query, [hit.content for hit in hits], top_n=min(top_n, len(hits))))
+    texts = [hit.content for hit in hits]
+    found = await patiently(
+        lambda: reranker.rerank(query, texts, top_n=min(top_n, len(hits))), pauses_s=pauses_s, tell=tell
+    )
     ordered = [RankedHit(hits[ranked.index], ranked.score) for ranked in found.ranked]
     return Reranked(ordered, found.billed_tokens, found.notices)
 
@@ -129,13 +146,22 @@ def retrieval_score_kind(settings: Settings) -> str:
     return settings.milvus.metric.lower() if settings.milvus.hybrid == "none" else "fused"
 
 
-async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """What `ask` returns, asked again a few times while it raises Transient; the last of these is raised."""
-    for wait_s in _RETRY_AFTER_S:
+async def patiently(
+    ask: Callable[[], Awaitable[T]],
+    *,
+    pauses_s: Sequence[float] = HASTE_S,
+    tell: Callable[[str], None] = lambda _: None,
+) -> T:
+    """What `ask` returns, asked again after each of `pauses_s` while it raises Transient; the last of these is raised.
+
+    A longer pause that the provider asks for is kept, up to five times the longest of `pauses_s`.
+    """
+    for pause_s in pauses_s:
         try:
             return await ask()
         except Transient as trouble:
-            await asyncio.sleep(min(trouble.retry_after_s or wait_s, _LONGEST_WAIT_S))
+            tell(str(trouble))
+            await asyncio.sleep(max(pause_s, min(trouble.retry_after_s or 0.0, 5.0 * max(pauses_s))))
     return await ask()
 
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from configs.settings import Settings, load_settings
 from flows import opening
 from flows.aliases import through_alias
+from flows.purse import Purse
 from flows.retrieval import (
     RERANK,
     QueryVector,
     RankedHit,
+    Reranked,
     check_query,
     embed_query,
     open_indexed,
@@ -64,6 +66,7 @@ class SearchResult:
 
     `score_kind` is "rerank" or what Milvus's scores are: "cosine", "ip", "l2" (the less the better) or "fused".
     `retrieval_score_kind` is the latter in any case. `notes` are what the search cannot do, and what does not fit.
+    `tokens_billed` and `cost_cny` are those of the query and of reranking, as far as the answers tell.
     """
 
     query: str
@@ -72,6 +75,8 @@ class SearchResult:
     score_kind: str
     retrieval_score_kind: str
     notes: tuple[str, ...]
+    tokens_billed: int
+    cost_cny: float
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `search --json` prints."""
@@ -112,6 +117,7 @@ def search(
     Raises:
         ConfigurationError: Settings, query or filter cannot be right, or the query cannot be compared with the index.
         CollectionError: Milvus cannot be reached, or has no such collection.
+        BudgetReached: The query alone would cost more than `budget.max_cny`.
         RunStopped: The query could not be embedded. A reranker that fails raises nothing; see `notes`.
     """
 
@@ -180,13 +186,19 @@ async def _searched(
     check_query(query, model)
     notes += _notes(settings, model)
     reranker = opening.open_reranker(settings) if reranking else None
+    purse = Purse(settings, model)
     try:
         with open_indexed(settings, model) as collection:
-            vector = await _query_vector(settings, model, query)
+            vector = await _query_vector(settings, model, query, purse)
             hits = retrieve(settings, collection, query, vector, top_k=settings.search.top_k, expression=expression)
             if not hits:
                 notes.append(_nothing(settings, collection.count(), expression))
-        ordered = await _reordered(reranker, query, hits, settings.search.top_n, notes)
+        too_dear = purse.lack_for_reranking(query, [hit.content for hit in hits]) if reranker is not None else ""
+        if too_dear:
+            notes.append(f"warning: {too_dear}")
+        answer = await _reranked(None if too_dear else reranker, query, hits, settings.search.top_n, notes)
+        ordered = answer.hits if answer is not None else None
+        purse.pay_reranking(answer.billed_tokens if answer is not None else 0)
     finally:
         if reranker is not None:
             await reranker.close()
@@ -199,20 +211,25 @@ async def _searched(
         score_kind=kind if ordered is None else RERANK,
         retrieval_score_kind=kind,
         notes=tuple(notes),
+        tokens_billed=purse.tokens,
+        cost_cny=purse.spent_cny,
     )
 
 
-async def _query_vector(settings: Settings, model: opening.Model, query: str) -> QueryVector:
+async def _query_vector(settings: Settings, model: opening.Model, query: str, purse: Purse) -> QueryVector:
+    purse.check_query(query)
     client = opening.open_client(settings, model, query=True)
     try:
-        return await embed_query(client, query)
+        vector = await embed_query(client, query)
     finally:
         await client.close()
+    purse.pay(vector.billed_tokens, model.spec.price_cny_per_1k_tokens)
+    return vector
 
 
-async def _reordered(
+async def _reranked(
     reranker: Reranker | None, query: str, hits: list[Hit], top_n: int, notes: list[str]
-) -> list[RankedHit] | None:
+) -> Reranked | None:
     """The hits as the reranker orders them; None where there is none, or it fails, which is noted."""
     if reranker is None or not hits:
         return None
@@ -222,7 +239,7 @@ async def _reordered(
         notes.append(f"warning: the reranker failed, so the passages are in the order of retrieval: {failure}")
         return None
     notes += answer.notices
-    return answer.hits
+    return answer
 
 
 def _notes(settings: Settings, model: opening.Model) -> list[str]:

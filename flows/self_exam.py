@@ -28,6 +28,7 @@ class SelfExam:
     """Chunks of the lake, each asked for by a sentence of its own text."""
 
     kind: Kind = "self"
+    digest = ""
 
     def __init__(self, sample: Sample) -> None:
         """Choose the sentences; chunks without one are counted in `skipped`."""
@@ -139,9 +140,10 @@ class SelfExam:
         words = f"sound: {share}" if final >= SOUND else f"{missed:,} of {report.final.questions:,} missed: {share}"
         if suspicious:
             which = "one vector does" if suspicious == 1 else f"{suspicious:,} vectors do"
+            doubt = "" if self._differing() else ", or of a text that the model does not understand"
             return (
                 f"{words}. But {which} not look like the text of the row, as if made from another text or by another "
-                f"model. {self._remedy()}"
+                f"model{doubt}. {self._remedy()}"
             )
         if final < SOUND:
             words += ". Their rows look like their texts: vectors sit where they belong, and other passages are nearer"
@@ -161,11 +163,13 @@ class SelfExam:
             )
         return f"{words}. {self._remedy()}"
 
+    def _differing(self) -> int:
+        return Counter(self._state.values())["differs_from_lake"]
+
     def _remedy(self) -> str:
-        states = Counter(self._state.values())
-        if states["differs_from_lake"]:
+        if differing := self._differing():
             return (
-                f"{states['differs_from_lake']:,} of the {states.total():,} rows have another vector than the lake: "
+                f"{differing:,} of the {len(self._state):,} rows have another vector than the lake: "
                 "`millrace verify --repair` puts that right and buys nothing"
             )
         return (

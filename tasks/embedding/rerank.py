@@ -40,7 +40,8 @@ class Reranker(Protocol):
     async def rerank(self, query: str, documents: Sequence[str], *, top_n: int) -> Reranking:
         """The min(top_n, len(documents)) best of `documents`, sorted by score, then by index.
 
-        No request is tried again. Raises as `EmbeddingClient.embed`; ConfigurationError for a blank query or a `top_n`
+        No request is tried again; when the same is asked anew after a failure, what had been answered of it is not paid
+        for again. Raises as `EmbeddingClient.embed`; ConfigurationError for a blank query or a `top_n`
         below 1.
         """
         ...

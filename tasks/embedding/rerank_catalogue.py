@@ -33,6 +33,8 @@ class RerankSpec:
     documents_per_request: int
     tokens_per_text: int
     tokens_per_request: int
+    requests_per_minute: float
+    tokens_per_minute: float
     price_cny_per_1k_tokens: float
     tokenizer: str
 

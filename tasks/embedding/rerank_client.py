@@ -1,11 +1,17 @@
-"""Reranking over HTTP, in any of the dialects; as many requests as the documents need, each tried once."""
+"""Reranking over HTTP, in any of the dialects; as many requests as the documents need, each tried once.
 
+Requests keep to the provider's limits, which are its own for reranking, and to what its refusals teach.
+"""
+
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tasks.embedding.client import AnswerUnproven
 from tasks.embedding.endpoint import Endpoint
+from tasks.embedding.pacing import Pacer
 from tasks.embedding.rerank import Ranked, Reranking
 from tasks.embedding.rerank_catalogue import RerankSpec, rerank_url
 from tasks.embedding.rerank_contest import Room, contest
@@ -13,7 +19,10 @@ from tasks.embedding.rerank_dialects import Question, decode, dialect_of, in_ord
 from tasks.embedding.rerank_fitting import Count, Fitted, fit
 from tasks.embedding.rerank_refusals import KEY_SETTING, rerank_rules
 from tasks.embedding.translate import UNEXPLAINED, is_refusal
-from tasks.errors import ConfigurationError, TextsRefused
+from tasks.errors import ConfigurationError, TextsRefused, Throttled
+
+_Paid = tuple[list[Ranked], int | None]
+"""What a request was answered, and what was billed for it, where that is told."""
 
 
 @dataclass(slots=True)
@@ -24,6 +33,7 @@ class _Bill:
     tokens: int = 0
     untold: int = 0  # answers that do not say what they cost, though the provider's do
     last_size: int = 0
+    paid: set[bytes] = field(default_factory=set)
     notices: list[str] = field(default_factory=list)
 
 
@@ -56,6 +66,8 @@ class HttpReranker:
         # Both are learnt from refusals and kept, so that the next call is not refused again.
         self._room = Room(spec.documents_per_request, spec.tokens_per_request)
         self._server_cuts = False
+        self._paid: dict[bytes, _Paid] = {}  # of calls that failed at a later request, so that another try goes on
+        self._pacer = Pacer(requests_per_minute=spec.requests_per_minute, tokens_per_minute=spec.tokens_per_minute)
         self._endpoint = Endpoint(
             url,
             api_key=api_key,
@@ -76,6 +88,8 @@ class HttpReranker:
         wanted = min(top_n, len(documents))
         bill = _Bill()
         rounds = await self._rounds(fitted, min(wanted, len(fitted.texts)), bill)
+        for request in bill.paid:
+            self._paid.pop(request, None)
         ranked = [one for found in rounds for one in _by_document(found, fitted)][:wanted]
         worst = min((one.score for one in ranked), default=0.0)
         ranked += [Ranked(index, min(0.0, worst)) for index in fitted.blank[: wanted - len(ranked)]]
@@ -104,22 +118,37 @@ class HttpReranker:
         texts = [fitted.texts[index] for index in indices]
         question = Question(self._spec.name, fitted.query, texts, keep, self._instruct)
         bill.last_size = len(texts)
-        answer = await self._endpoint.post(
-            {**self._dialect.body(question), **(self._dialect.cutting if self._server_cuts else {})}
-        )
-        body = decode(answer.body)
-        if isinstance(body, dict) and is_refusal(body):
-            raise self._endpoint.refusal(answer, body)
+        body = {**self._dialect.body(question), **(self._dialect.cutting if self._server_cuts else {})}
+        request = hashlib.sha256(json.dumps(body).encode()).digest()
+        if request not in self._paid:
+            self._paid[request] = await self._sent(body, question, tokens=sum(fitted.loads[i] for i in indices))
+        ranked, billed = self._paid[request]
+        if request not in bill.paid:
+            bill.paid.add(request)
+            bill.requests += 1
+            bill.tokens += billed or 0
+            bill.untold += billed is None and self._dialect.bills
+        return [Ranked(indices[one.index], one.score) for one in ranked]
+
+    async def _sent(self, body: dict[str, object], question: Question, *, tokens: int) -> _Paid:
+        sent_at = await self._pacer.acquire(tokens)
         try:
-            ranked, billed = prove_ranking(body, sent=len(texts), asked=keep, answers=self._dialect.answers)
+            answer = await self._endpoint.post(body)
+            found = decode(answer.body)
+            if isinstance(found, dict) and is_refusal(found):
+                raise self._endpoint.refusal(answer, found)
+        except Throttled as refused:
+            self._pacer.refused(refused.limit, sent_at=sent_at, tokens=tokens)
+            raise
+        self._pacer.answered(sent_at=sent_at)
+        try:
+            return prove_ranking(
+                found, sent=len(question.documents), asked=question.top_n, answers=self._dialect.answers
+            )
         except AnswerUnproven as error:
             words = f"{self._endpoint.asked}: the answer cannot be used: {error}"
-            request = f" (request {answer.request_id})" if answer.request_id else ""
-            raise AnswerUnproven(words + request, billed_tokens=error.billed_tokens) from None
-        bill.requests += 1
-        bill.tokens += billed or 0
-        bill.untold += billed is None and self._dialect.bills
-        return [Ranked(indices[one.index], one.score) for one in ranked]
+            named = f" (request {answer.request_id})" if answer.request_id else ""
+            raise AnswerUnproven(words + named, billed_tokens=error.billed_tokens) from None
 
     def _yield_to(self, refused: TextsRefused, bill: _Bill) -> None:
         """Ask for less the next time. Raises `refused` if there is nothing left to yield."""

@@ -20,6 +20,8 @@ def test_the_published_figures() -> None:
         documents_per_request=500,
         tokens_per_text=4000,
         tokens_per_request=120_000,
+        requests_per_minute=5_400,
+        tokens_per_minute=5_000_000_000,
         price_cny_per_1k_tokens=0.0005,
         tokenizer="qwen",
     )

@@ -115,6 +115,35 @@ async def test_a_limit_that_is_lower_than_we_think_is_learnt_from_the_refusal(si
     assert answer.billed_tokens == simulator.books.rerank.tokens_billed
 
 
+async def test_asked_again_after_a_failure_nothing_that_was_answered_is_paid_twice(simulator: Simulator) -> None:
+    documents = passages(100, 1_000)
+    reranker = reranker_of(simulator)
+    simulator.change({"faults": [{"fault": "internal_error", "numbers": [2]}]})
+    with pytest.raises(ProviderUnavailable):
+        await reranker.rerank(QUERY, documents, top_n=5)
+    assert simulator.books.rerank.answered == 1
+    simulator.change({"faults": []})
+    answer = await reranker.rerank(QUERY, documents, top_n=5)
+    await reranker.close()
+    assert answer.ranked == expected(documents, 5)
+    assert answer.billed_tokens == simulator.books.rerank.tokens_billed
+    assert f"asked in {simulator.books.rerank.answered} requests" in answer.notices[0]
+
+
+async def test_a_limit_that_nobody_knew_is_kept_to_once_it_has_refused(simulator: Simulator) -> None:
+    simulator.change({"openai": {"limits": {"requests_per_second": 10}}})
+    reranker = other_of(simulator, "vllm")
+    refused, answered = 0, 0
+    while answered < 20:
+        try:
+            await reranker.rerank(f"{QUERY} {answered}", ["A mill.", "A sluice."], top_n=1)
+            answered += 1
+        except Throttled:
+            refused += 1
+    await reranker.close()
+    assert refused < answered  # without a pause between tries; sent again at once it would be hundreds
+
+
 @pytest.mark.parametrize("api", ["compatible", "native"])
 @pytest.mark.parametrize(
     ("fault", "kind"),

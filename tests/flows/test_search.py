@@ -11,7 +11,7 @@ from configs.settings import load_settings
 from flows.opening import open_collection, open_model
 from flows.search import SearchResult, asearch, search
 from flows.showing import excerpt
-from tasks.errors import CollectionMissing, ConfigurationError, MillraceError
+from tasks.errors import BudgetReached, CollectionMissing, ConfigurationError, MillraceError
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site, json_of
 from tests.simulator.faults import scripted
@@ -151,6 +151,21 @@ def test_a_reranker_in_trouble_is_asked_again(office: Site) -> None:
     office.simulator.change({"faults": scripted(*[None] * (answered + 1), Reason.INTERNAL_ERROR)})
     assert search("spare winding handle", settings=office.settings()).reranked
     assert office.simulator.books.faults.total() == 1
+
+
+def test_a_search_tells_what_it_cost_and_keeps_to_the_budget(office: Site) -> None:
+    found = search("spare winding handle", settings=office.settings())
+    books = office.simulator.books
+    assert found.tokens_billed == 5 + books.rerank.tokens_billed
+    assert found.cost_cny == pytest.approx(found.tokens_billed * 0.0005 / 1000)
+    tight = search("spare winding handle", settings=office.settings("budget.max_cny=0.0001"))
+    assert not tight.reranked
+    assert "reranking 12 passages would cost about" in tight.notes[-1]
+    assert books.rerank.requests == 1
+    sent = books.requests
+    with pytest.raises(BudgetReached):
+        search("spare winding handle", settings=office.settings("budget.max_cny=0"))
+    assert books.requests == sent
 
 
 def test_a_hybrid_search_says_that_its_scores_are_fused(site: Site) -> None:
