@@ -113,7 +113,7 @@ def retrieve(
         top_k=top_k,
         filter=expression,
         sparse=vector.sparse if settings.milvus.hybrid == "sparse" else None,
-        text=query if settings.milvus.hybrid == "bm25" else "",
+        text=query,
         rrf_k=settings.search.rrf_k,
     )
 

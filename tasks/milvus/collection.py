@@ -210,7 +210,8 @@ class Collection:
         """At most `top_k` rows that are near to `vector` or share words with the query, the best first.
 
         The two rankings are fused: a row's score is the sum of 1 / (`rrf_k` + its rank) over those it is in. The words
-        are those of `sparse` (as `records.sparse_bytes` makes them) or of `text`, as `shape.hybrid` asks for.
+        are those of `sparse` (as `records.sparse_bytes` makes them) or of `text`, as `shape.hybrid` asks for. A code in
+        `text`, such as a part number, brings the rows that hold it whole before the others.
 
         Raises:
             ConfigurationError: the collection has no words to search, or Milvus cannot make sense of `filter`.
@@ -221,7 +222,15 @@ class Collection:
         words = hybrid.words_of(self.shape, sparse, text)
         return self._ask(
             lambda: hybrid.search_rows(
-                self._connection, self.name, self.shape, vector, words, top_k=top_k, condition=filter, rrf_k=rrf_k
+                self._connection,
+                self.name,
+                self.shape,
+                vector,
+                words,
+                text=text,
+                top_k=top_k,
+                condition=filter,
+                rrf_k=rrf_k,
             )
         )
 

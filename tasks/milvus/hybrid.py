@@ -2,7 +2,8 @@
 
 Milvus can fuse them itself, with the same scores, but orders equal ones as it likes: a row that is first by its words
 and unknown to the dense ranking has the very score of the one that is first by meaning alone. That is how a rare token
-is found, so here the better by words comes first.
+is found, so here the better by words comes first. And rows that hold a code of the query whole come before all others
+(see `codes`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import ConfigurationError
+from tasks.milvus.codes import codes_in, shares_of_codes
 from tasks.milvus.connection import Connection
 from tasks.milvus.reader import fetch_rows, filter_blamed, query_vector, search_params
 from tasks.milvus.rows import Hit, Vectors
@@ -54,11 +56,14 @@ def search_rows(
     vector: Vectors,
     words: Words,
     *,
+    text: str,
     top_k: int,
     condition: str,
     rrf_k: int,
 ) -> list[Hit]:
     """At most `top_k` rows for which `condition` holds, by both rankings fused; of equals the better by words first.
+
+    `text` is the query as it was asked: rows that hold its codes whole gain as much as rows that are first in both.
 
     Raises:
         ConfigurationError: Milvus cannot make sense of `condition`.
@@ -93,6 +98,10 @@ def search_rows(
 
     by_words_ids = _sharing_enough(ranking(by_words)) if words else []
     scores = fused([by_words_ids, [hit[ID_FIELD] for hit in ranking(dense)]], rrf_k)
+    if scores and (codes := codes_in(text)):
+        ranked = {row.id: row.content for row in fetch_rows(connection, name, shape, list(scores), with_vectors=False)}
+        for row_id, share in shares_of_codes(codes, ranked).items():
+            scores[row_id] += 2 * share / (rrf_k + 1)
     best = sorted(scores, key=lambda row_id: -scores[row_id])[:top_k]
     stored = fetch_rows(connection, name, shape, best, with_vectors=False) if best else []
     return [Hit(row.id, scores[row.id], row.content, row.metadata or {}) for row in stored]

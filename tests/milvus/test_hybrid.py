@@ -84,6 +84,24 @@ def test_a_rare_token_that_dense_alone_misses_comes_first(
         assert (len(hits), hits[0].content, hits[0].metadata) == (top_k, rare, {"number": count})
 
 
+@pytest.mark.parametrize("shape", [BM25, SPARSE], ids=["bm25", "sparse"])
+@pytest.mark.parametrize(
+    ("query", "pattern"),
+    [("SKU-0161-QX", "Part SKU-{n:04}-QX fits the pump."), ("报警 ET1004", "报警 ET1{n:03}：水泵停机。")],
+)
+def test_a_code_comes_before_its_neighbours_that_share_most_of_it(
+    open_collection: OpenCollection, shape: CollectionShape, query: str, pattern: str
+) -> None:
+    collection = opened(open_collection, shape)
+    contents = [pattern.format(n=n) for n in range(180)]
+    wanted = next(content for content in contents if "SKU-0161-" in content or "ET1004" in content)
+    order = [content for content in contents if content != wanted]
+    collection.upsert(rows_of([*order, wanted]), np.vstack([near_the_query(len(order)), FAR]))
+    hits = collection.hybrid_search(vector_of(0), top_k=3, text=query, sparse=sparse_of(query))
+    assert hits[0].content == wanted
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
 GLUED = ("更换备件AB7731X后报警E4711消失。", "E4711是什么意思")
 """A code between Chinese characters, and a question that leaves no space either."""
 
@@ -101,7 +119,7 @@ def test_the_standard_analyzer_takes_a_run_of_chinese_with_what_touches_it_for_o
 ) -> None:
     collection = opened(open_collection, BM25)
     collection.upsert(rows_of(["闸门关闭。", GLUED[0]]), np.stack([vector_of(0), FAR]))
-    assert collection.hybrid_search(vector_of(0), top_k=1, text=GLUED[1])[0].content == "闸门关闭。"
+    assert collection.hybrid_search(vector_of(0), top_k=1, text="报警消失")[0].content == "闸门关闭。"
     whole = collection.hybrid_search(vector_of(0), top_k=1, text="更换备件AB7731X后报警E4711消失")
     assert whole[0].content == GLUED[0]
 
