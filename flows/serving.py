@@ -4,7 +4,9 @@ The same three as in `prefect.yaml`: indexing on a schedule, a backfill on deman
 """
 
 import json
+import logging
 import os
+import time
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +30,10 @@ from flows.nightly import verify
 from flows.parameters import CorpusParameters, IngestParameters, VerifyParameters
 from tasks.errors import ConfigurationError, RunStopped
 from tasks.milvus import is_lite, one_spelling
+
+_log = logging.getLogger(__name__)
+
+_SERVER_STARTS_IN_S = 60.0
 
 
 def deployments(
@@ -91,6 +97,7 @@ def serve_corpus(
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
     made = deployments(settings, sources, config=config, cron=cron, verify_cron=verify_cron)
     try:
+        _await_server(os.environ.get("PREFECT_API_URL", ""))
         mark_zombies()
         serve(*made, pause_on_shutdown=False)
     except httpx.HTTPError as error:
@@ -98,6 +105,27 @@ def serve_corpus(
             f"the Prefect server at {os.environ.get('PREFECT_API_URL', 'PREFECT_API_URL')} does not answer ({error}); "
             "start it with `prefect server start`"
         ) from error
+
+
+def _await_server(address: str) -> None:
+    """Return when the server answers; one that was just started in the background takes some ten seconds.
+
+    Raises httpx.HTTPError when it does not in a minute.
+    """
+    deadline = time.monotonic() + _SERVER_STARTS_IN_S
+    told = False
+    while True:
+        try:
+            httpx.get(f"{address}/health", timeout=5.0)
+        except httpx.TransportError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            return
+        if not told:
+            _log.warning("the Prefect server at %s does not answer yet; waiting for it", address)
+            told = True
+        time.sleep(1.0)
 
 
 def mark_zombies() -> None:

@@ -111,7 +111,7 @@ def _of_rejects(facts: RunFacts) -> Iterator[Advice]:
             f"{'was' if facts.rejects.total == 1 else 'were'} not taken"
             + (f", most ({most.count:,})" if len(facts.rejects.groups) > 1 else "")
             + f" as `{most.reason}`.",
-            "The table below says what to do about each; then `millrace rejects retry`.",
+            "The table of rejects says what to do about each; then `millrace rejects retry`.",
         )
 
 

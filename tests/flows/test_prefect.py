@@ -1,18 +1,29 @@
-"""The same run under Prefect: seen there as a flow run with a task run a stage and part, and with the same result."""
+"""The same runs under Prefect: what is seen of them there, and that nothing else is different."""
 
 import asyncio
+import json
 import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
 
+from flows.parameters import IngestParameters, VerifyParameters
+from flows.report import RunReport
+from tasks.errors import ConfigurationError
 from tests.crashes.processes import until
 from tests.flows.prose import english
 from tests.flows.site import Site
+from tests.simulator.settings import API_KEY
+
+T = TypeVar("T")
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("prefect_api")]
 
 
 @pytest.fixture(scope="module")
@@ -20,45 +31,142 @@ def prefect_api() -> Iterator[None]:
     """A temporary Prefect server with a database of its own."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=90):
+    with prefect_test_harness(server_startup_timeout=120):
         yield
 
 
-@pytest.mark.timeout(180)
-def test_a_run_appears_in_prefect_with_its_stages_and_their_outcome(prefect_api: None, site: Site) -> None:
+def ask(question: Callable[[Any], Awaitable[T]]) -> T:
+    """What the server answers to a client."""
     from prefect.client.orchestration import get_client
 
+    async def asked() -> T:
+        async with get_client() as client:
+            return await question(client)
+
+    return asyncio.run(asked())
+
+
+async def newest_run(client: Any) -> Any:
+    return max(await client.read_flow_runs(), key=lambda run: str(run.start_time))
+
+
+def task_states(flow_run: UUID) -> Counter[str]:
+    """Task runs of a flow run by name without number, and state."""
+    runs = [run for run in ask(lambda client: client.read_task_runs()) if run.flow_run_id == flow_run]
+    return Counter(f"{run.name.rpartition(' ')[0]}: {run.state_name}" for run in runs)
+
+
+def artifacts_of(flow_run: UUID) -> dict[str, Any]:
+    """What a flow run shows, by the first word of its key."""
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]))
+    return {
+        str(found.key).partition("-")[0]: found
+        for found in ask(lambda client: client.read_artifacts(artifact_filter=mine))
+    }
+
+
+def logs_of(flow_run: UUID) -> list[Any]:
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run]))
+    found: list[Any] = ask(lambda client: client.read_logs(log_filter=mine))
+    return found
+
+
+async def _awaited(flow_run: Awaitable[Any]) -> Any:
+    """The final state: Prefect's types say less of a flow than it is."""
+    return await flow_run
+
+
+def run(site: Site, *more: str) -> RunReport:
     from flows.ingest import ingest_under_prefect
 
+    return ingest_under_prefect(site.settings(*more), [site.corpus], quiet=True)
+
+
+def configuration(site: Site) -> Path:
+    """The settings of the site as a file, which is how deployments get them."""
+    sections: dict[str, list[str]] = {}
+    for assignment in site.assignments():
+        key, _, value = assignment.partition("=")
+        section, _, name = key.partition(".")
+        spelled = value if value.replace(".", "").isdigit() else f'"{value}"'
+        sections.setdefault(section, []).append(f"{name} = {spelled}")
+    path = site.folder / "site.toml"
+    path.write_text("\n".join(f"[{name}]\n" + "\n".join(lines) for name, lines in sections.items()))
+    return path
+
+
+def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_change(site: Site) -> None:
     for number in range(3):
         site.write(f"{number}.md", f"# {number}\n\n" + english(30, seed=number))
-    good = ingest_under_prefect(site.settings(), [site.corpus], quiet=True)
-    stopped = ingest_under_prefect(site.settings("embedding.dimensions=512"), [site.corpus], quiet=True)
+    site.write("旧档案.txt", bytes(range(128, 256)) * 40)
+    site.simulator.change({"faults": [{"fault": "internal_error", "numbers": [1]}]})
+    report = run(site)
+    assert (report.exit_code, report.chunks.upserted) == (3, report.chunks.total)
+    flow_run = ask(newest_run)
+    assert (flow_run.name, flow_run.state_name) == ("ingest corpus: 4 new", "Completed")
+    assert task_states(flow_run.id) == {
+        "chunk job: Completed": 1,
+        "embed part: Completed": 1,
+        "load part: Completed": 1,
+    }
+    shown = artifacts_of(flow_run.id)
+    assert shown["progress"].data == 100.0
+    (reject,) = json.loads(shown["rejects"].data)
+    assert (reject["source"], reject["reason"]) == (str(site.corpus / "旧档案.txt"), "unknown_encoding")
+    assert (
+        f"| requests | {report.requests.sent}: 0 answered 429, {report.requests.retried} sent again |"
+        in shown["summary"].data
+    )
+    assert "1 item of 1 document was not taken as `unknown_encoding`" in shown["summary"].data
+    assert "### What the run waited for" in shown["summary"].data
+    page = site.lake / "documents" / "reports" / f"{report.run}.html"
+    assert f"`{page}`" in shown["summary"].data
+    assert "旧档案.txt" in page.read_text("utf-8")
+    until(lambda: any("finished: " in log.message for log in logs_of(flow_run.id)), "the log does not reach Prefect")
+    told = [(log.level, log.name, log.message) for log in logs_of(flow_run.id)]
+    assert any(name.startswith("flows.") and "tries again" in message for _, name, message in told)
+    assert {name.split(".")[0] for _, name, _ in told} <= {"prefect", "flows", "tasks"}
+    assert all(level >= 20 for level, _, _ in told)
+    assert API_KEY not in str(told) + str(shown)
+    site.check()
+    refused = run(site, "embedding.dimensions=512")
+    flow_run = ask(newest_run)
+    assert (refused.exit_code, flow_run.state_name) == (1, "Failed")
+    assert "has another shape" in flow_run.state.message
 
-    async def runs() -> tuple[list[str], Counter[str], set[UUID | None]]:
-        async with get_client() as client:
-            flow_runs = sorted(await client.read_flow_runs(), key=lambda run: str(run.start_time))
-            task_runs = await client.read_task_runs()
-            return (
-                [f"{run.name}: {run.state_name}" for run in flow_runs],
-                Counter(f"{run.name.rpartition(' ')[0]}: {run.state_name}" for run in task_runs),
-                {run.flow_run_id for run in task_runs} - {run.id for run in flow_runs},
-            )
 
-    flow_runs, task_runs, strangers = asyncio.run(runs())
-    assert good.exit_code == 0
-    assert good.chunks.embedded == good.chunks.upserted == good.chunks.total > 0
+def test_a_report_that_is_served_is_linked(site: Site) -> None:
+    site.write("a.md", english(5))
+    report = run(site, "reports.url=http://intranet/reports/")
+    shown = artifacts_of(ask(newest_run).id)
+    link = f"http://intranet/reports/{report.run}.html"
+    assert f"[The whole report, with pictures]({link})" in shown["summary"].data
+    assert shown["report"].data == f"[The run's report]({link})"
+
+
+def test_a_failed_part_is_a_failed_task_and_the_next_run_does_it_alone(site: Site) -> None:
+    for number in range(60):
+        site.write(f"{number:02}.md", f"# {number}\n\n" + english(60, seed=number))
+    site.overrides = (*site.overrides, "limits.max_in_flight=1")
+    site.simulator.change({"faults": [{"fault": "arrearage", "numbers": list(range(12, 1000))}]})
+    stopped = run(site)
     assert stopped.exit_code == 1
-    assert flow_runs == ["ingest corpus: 3 new: Completed", "ingest corpus: 3 changed: Failed"]
-    assert task_runs == {"chunk job: Completed": 1, "embed part: Completed": 1, "load part: Completed": 1}
-    assert strangers == set()
+    flow_run = ask(newest_run)
+    assert flow_run.state_name == "Failed"
+    assert task_states(flow_run.id)["embed part: Failed"] >= 1
+    bought = site.simulator.books.texts_bought
+    assert bought > 0
+    site.simulator.change({"faults": []})
+    assert run(site).exit_code == 0
+    assert site.simulator.books.texts_bought_again == 0
     site.check()
 
 
-@pytest.mark.timeout(180)
-def test_a_signal_stops_a_run_under_prefect_as_it_does_one_without(prefect_api: None, site: Site) -> None:
-    from flows.ingest import ingest_under_prefect
-
+def test_a_signal_stops_a_run_under_prefect_as_it_does_one_without(site: Site) -> None:
     for number in range(40):
         site.write(f"{number}.md", f"# {number}\n\n" + english(30, seed=number))
     site.simulator.change({"latency": {"fixed_s": 0.3}})
@@ -70,7 +178,7 @@ def test_a_signal_stops_a_run_under_prefect_as_it_does_one_without(prefect_api: 
 
     signalling = threading.Thread(target=signal_when_answered)
     signalling.start()
-    stopped = ingest_under_prefect(site.settings(), [site.corpus], quiet=True)
+    stopped = run(site)
     signalling.join()
     assert (stopped.outcome, stopped.exit_code) == ("interrupted", 130)
     assert stopped.left is not None
@@ -78,3 +186,98 @@ def test_a_signal_stops_a_run_under_prefect_as_it_does_one_without(prefect_api: 
     site.simulator.change({"latency": {"fixed_s": 0}})
     assert site.ingest().exit_code == 0
     assert site.simulator.books.texts_bought_again == 0
+
+
+def test_a_deployment_s_run_that_is_cancelled_keeps_what_it_paid_for(site: Site) -> None:
+    from flows.ingest import ingest
+
+    for number in range(40):
+        site.write(f"{number}.md", f"# {number}\n\n" + english(30, seed=number))
+    site.simulator.change({"latency": {"fixed_s": 0.3}})
+    site.overrides = (*site.overrides, "limits.max_in_flight=2")
+    parameters = IngestParameters(sources=[str(site.corpus)], config_file=str(configuration(site)))
+
+    async def cancelled() -> None:
+        running: asyncio.Task[Any] = asyncio.create_task(_awaited(ingest(parameters, return_state=True)))
+        await asyncio.to_thread(until, lambda: site.simulator.books.answered > 0, "nothing is answered")
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(cancelled())
+    bought = site.simulator.books.texts_bought
+    assert bought > 0
+    site.simulator.change({"latency": {"fixed_s": 0}})
+    assert site.ingest().exit_code == 0
+    assert site.simulator.books.texts_bought_again == 0
+    site.check()
+
+
+def test_the_nightly_comparison_fails_when_rows_are_missing_and_heals_them_when_asked(site: Site) -> None:
+    from flows.nightly import verify
+    from flows.opening import open_collection, open_model
+
+    site.write("a.md", english(30))
+    site.ingest()
+    settings = site.settings()
+
+    def compared(*, repair: bool) -> Any:
+        parameters = VerifyParameters(sources=[str(site.corpus)], config_file=str(configuration(site)), repair=repair)
+        return asyncio.run(_awaited(verify(parameters, return_state=True)))
+
+    assert compared(repair=False).is_completed()
+    with open_collection(settings, open_model(settings), create=False) as collection:
+        collection.delete(next(iter(collection.ids()))[:1])
+    assert compared(repair=False).is_failed()
+    shown = artifacts_of(ask(newest_run).id)["verify"].data
+    assert "rows that are not in the collection" in shown
+    assert compared(repair=True).is_completed()
+    site.check()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"sources": []}, "sources"),
+        ({"sources": ["/d"], "max_tokens": 9000}, "max_tokens"),
+        ({"sources": ["/d"], "max_removed_share": 2}, "max_removed_share"),
+        ({"sources": ["/d"], "provider": "acme"}, "provider"),
+        ({"sources": ["/d"], "milvus_uri": "http://user:secret@host"}, "milvus_uri"),
+        ({"sources": ["/d"], "api_key": "sk-1"}, "api_key"),
+    ],
+)
+def test_the_api_refuses_wrong_parameters_of_a_deployment(site: Site, wrong: dict[str, Any], named: str) -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    from flows.serving import deployments
+
+    index, backfill, verify = deployments(site.settings(), [site.corpus], config=None, cron="0 2 * * *", verify_cron="")
+    assert [index.name, backfill.name, verify.name] == ["index-documents", "backfill-documents", "verify-documents"]
+    assert [one.concurrency_limit for one in (index, backfill, verify)] == [1, 1, 1]
+    assert ([len(one.schedules or []) for one in (index, backfill, verify)]) == [1, 0, 0]
+    deployment = index.apply()
+
+    async def start(client: Any) -> Any:
+        return await client.create_flow_run_from_deployment(deployment, parameters={"parameters": wrong})
+
+    with pytest.raises(PrefectHTTPStatusError) as refused:
+        ask(start)
+    assert refused.value.response.status_code in {409, 422}
+    assert named in refused.value.response.text
+
+
+def test_a_wrong_schedule_is_refused_in_words(site: Site) -> None:
+    from flows.serving import deployments
+
+    with pytest.raises(ConfigurationError, match="the schedule 'at two' cannot be used"):
+        deployments(site.settings(), [site.corpus], config=None, cron="at two", verify_cron="")
+
+
+def test_the_automation_that_marks_silent_runs_is_made_once_whoever_asks() -> None:
+    from flows.serving import mark_zombies
+
+    mark_zombies()
+    mark_zombies()
+    made = ask(lambda client: client.read_automations())
+    (automation,) = [one for one in made if one.name.startswith("millrace")]
+    assert automation.enabled
+    assert automation.actions[0].state == "CRASHED"
