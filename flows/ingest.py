@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read by Prefect when it is imported: a run's log shows the rooms' own messages, and nothing is reported to anyone.
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks")
+# Read by Prefect when it is imported: nothing is reported to anyone.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -25,9 +24,9 @@ from prefect.states import Completed, Failed
 
 from configs.settings import Settings
 from flows import runner
-from flows.logs import log_as_asked
 from flows.parameters import IngestParameters
 from flows.pipeline import Pipeline
+from flows.prefect_logs import hear_rooms
 from flows.prefect_pages import RunPages
 from flows.report import RunReport
 from flows.stopping import Interrupt, interruptible
@@ -60,7 +59,7 @@ async def ingest(parameters: IngestParameters) -> Any:
     Returns:
         A final state with the run's report: Failed when the run was stopped by an error or the budget.
     """
-    log_as_asked()
+    hear_rooms()
     command = _command.get()
     settings = command.settings if command else parameters.settings()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.

@@ -7,7 +7,6 @@ terminal shows a live display instead.
 
 import json
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -61,13 +60,6 @@ def log_as(form: Format) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
-
-
-def log_as_asked() -> None:
-    """As the environment says, in a process that Prefect started: the rooms' own messages are heard there."""
-    for name in _OURS:
-        logging.getLogger(name).setLevel(logging.INFO)
-    log_as("json" if os.environ.get(LOG_FORMAT_VARIABLE) == "json" else "text")
 
 
 def structured() -> bool:

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -13,8 +12,8 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.states import Completed, Failed
 
-from flows.logs import log_as_asked
 from flows.parameters import VerifyParameters
+from flows.prefect_logs import hear_rooms
 from flows.repair import repair
 from flows.verify import verify as compare
 
@@ -25,7 +24,7 @@ async def verify(parameters: VerifyParameters) -> Any:
 
     With `repair`, what does not agree is healed from the lake first, and only what is left counts.
     """
-    log_as_asked()
+    hear_rooms()
     settings = parameters.settings()
     report = await asyncio.to_thread(
         repair if parameters.repair else compare, settings, _paths(parameters.sources), as_json=False
