@@ -23,7 +23,7 @@ from flows.evaluation import EvaluationReport, First
 from flows.exams import Exam, QuestionExam
 from flows.measures import History, measured
 from flows.progress import shown
-from flows.retrieval import QueryVector, RankedHit, check_query, open_indexed, pairing_of
+from flows.retrieval import QueryVector, RankedHit, check_query, open_indexed, pairing_of, retrieval_score_kind
 from flows.self_exam import SelfExam
 from tasks.embedding import RerankSpec
 from tasks.errors import ConfigurationError, RunStopped
@@ -166,7 +166,7 @@ class _Evaluation:
             return exam
         sample = draw_sample(lake, manifest, size=self._options.sample, seed=self._options.seed)
         self._notes += [f"warning: {problem}" for problem in sample.problems]
-        of_self = SelfExam(sample)
+        of_self = SelfExam(sample, by_cosine=retrieval_score_kind(self._settings) == "cosine")
         if not of_self.texts:
             raise RunStopped(
                 f"none of the {sample.rows.num_rows:,} chunks that were drawn has a sentence of its own to ask by; "

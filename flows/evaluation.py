@@ -34,7 +34,7 @@ class Asked:
     expected, and the others are None. `retrieved_rank` and `reranked_rank` are from 1, None for not found.
     `own_similarity` is the cosine of the question with the chunk's row, `lead` how far that is above other rows', in
     standard deviations. `row` says what is known of that row: "as_in_lake", "differs_from_lake", "not_in_collection",
-    "not_in_lake", or "" where it was not asked.
+    "not_in_lake", or "" where it was not asked. `passed_over`: it is nearer than what was retrieved first.
     """
 
     question: str
@@ -50,6 +50,7 @@ class Asked:
     own_similarity: float | None = None
     lead: float | None = None
     row: str = ""
+    passed_over: bool = False
     suspicious: bool = False
 
     @property
@@ -234,6 +235,7 @@ def _became(asked: Asked, deepest: int) -> str:
     elif asked.own_similarity is not None:
         which = ", with another vector than the lake's" if asked.row == "differs_from_lake" else ""
         which = which or (", no nearer than any other row" if asked.suspicious else "")
+        which = which or (", nearer than what was retrieved: the index passed it over" if asked.passed_over else "")
         parts.append(f"its own row is at {asked.own_similarity:.3f}{which}")
     return "; ".join(parts) or "the first hit was expected"
 

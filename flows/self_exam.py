@@ -22,6 +22,7 @@ from tasks.wording import one_line, own_sentences, squeezed
 
 _SAME_DIRECTION = 0.999
 _CLEARLY_NEAR = 2 * LEAST_LEAD
+_CLEARLY_NEARER = 0.001  # of cosines that two programs have worked out
 
 
 class SelfExam:
@@ -30,8 +31,12 @@ class SelfExam:
     kind: Kind = "self"
     digest = ""
 
-    def __init__(self, sample: Sample) -> None:
-        """Choose the sentences; chunks without one are counted in `skipped`."""
+    def __init__(self, sample: Sample, *, by_cosine: bool) -> None:
+        """Choose the sentences; chunks without one are counted in `skipped`.
+
+        `by_cosine` says that the scores of retrieval are cosines.
+        """
+        self._by_cosine = by_cosine
         sentences = own_sentences(sample.rows["content"].to_pylist())
         there = [i for i, sentence in enumerate(sentences) if sentence.text]
         self._rows = sample.rows.take(pa.array(there, pa.int64()))
@@ -96,8 +101,14 @@ class SelfExam:
             own_similarity=_finite(float(self._own[number])),
             lead=_finite(lead),
             row=state,
+            passed_over=ranks[0] != 1 and self._is_nearer(number, answer.retrieved),
             suspicious=state == "differs_from_lake" or not self._stands_out[number],
         )
+
+    def _is_nearer(self, number: int, retrieved: Ranking) -> bool:
+        """Whether the chunk's own row is nearer to the question than what came first: the index has missed it."""
+        best = retrieved.first
+        return self._by_cosine and best is not None and bool(self._own[number] > best.hit.score + _CLEARLY_NEARER)
 
     def by_source(
         self, answers: Sequence[Answer], ks: Sequence[int]
@@ -146,7 +157,7 @@ class SelfExam:
                 f"model{doubt}. {self._remedy()}"
             )
         if final < SOUND:
-            words += ". Their rows look like their texts: vectors sit where they belong, and other passages are nearer"
+            words += ". Their rows look like their texts: vectors sit where they belong, and " + _other_reason(report)
         return words
 
     def _what_is_broken(self) -> str:
@@ -168,8 +179,9 @@ class SelfExam:
 
     def _remedy(self) -> str:
         if differing := self._differing():
+            have = "has" if differing == 1 else "have"
             return (
-                f"{differing:,} of the {len(self._state):,} rows have another vector than the lake: "
+                f"{differing:,} of the {len(self._state):,} rows {have} another vector than the lake: "
                 "`millrace verify --repair` puts that right and buys nothing"
             )
         return (
@@ -210,6 +222,18 @@ class SelfExam:
             lead = lead_of(questions[answer.number], fetched[answer.retrieved.first.hit.id], rows)
             if np.isfinite(lead):
                 self._elsewhere.append(lead)
+
+
+def _other_reason(report: EvaluationReport) -> str:
+    """Why rows whose vectors are right do not come first."""
+    passed_over = sum(one.passed_over for one in report.asked)
+    if not passed_over:
+        return "other passages are nearer"
+    which = "one of them is" if passed_over == 1 else f"{passed_over:,} of them are"
+    return (
+        f"{which} nearer than what came first: the index, which looks at a part of the rows only, has passed them "
+        "over. Raise milvus.hnsw_ef (or what milvus.index has in its place), which costs time and no money"
+    )
 
 
 def _state(row: Vectors, kept: Vectors) -> str:

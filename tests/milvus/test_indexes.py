@@ -73,7 +73,7 @@ def test_an_index_that_differs_is_told_with_the_way_to_another(
 @pytest.mark.parametrize(
     ("index", "given_params", "rows", "expected"),
     [
-        ("HNSW", (), 1, {"ef": 64}),
+        ("HNSW", (), 1, {"ef": 512}),
         ("HNSW", (), 16_384, {"ef": 32_768}),
         ("HNSW", (("ef", 500),), 20, {"ef": 500}),
         ("HNSW", (("ef", 10),), 20, {"ef": 20}),
