@@ -77,7 +77,8 @@ class History:
                 e.result for e in self.evaluations[number + 1 :] if e.result.get("series") == result.get("series")
             )
             before = next(earlier, None)
-            lines += [f"{result.get('started')}  {result.get('basis')}", f"    {_settings_of(result)}"]
+            series = f" ({result.get('series')})" if result.get("kind") == "questions" else ""
+            lines += [f"{result.get('started')}  {result.get('basis')}{series}", f"    {_settings_of(result)}"]
             for name in ("retrieved", "reranked"):
                 measures = result.get(name)
                 if isinstance(measures, dict):

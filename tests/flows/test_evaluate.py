@@ -295,6 +295,15 @@ def test_questions_find_their_sources_and_the_others_are_named(sample: Site) -> 
     assert "2 of 3 questions" in report.verdict
 
 
+def test_the_history_compares_the_same_questions_only(sample: Site, tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    for text in ("where is the spare handle", "where is the spare handle kept", "where is the spare handle kept"):
+        path.write_text(json.dumps({"question": text, "sources": ["flood-and-low-water-plan.pdf"]}))
+        asked(sample, questions=path)
+    retrieved = [line for line in history(sample.settings()).lines() if line.lstrip().startswith("retrieved")]
+    assert ["(+0.000)" in line for line in retrieved] == [True, False, False]
+
+
 def test_a_bad_line_is_told_before_anything_is_bought(office: Site) -> None:
     path = questions(office, {"question": "a", "sources": ["0.md"]}, {"question": "b"})
     requests = office.simulator.books.requests

@@ -54,6 +54,22 @@ def test_the_same_corpus_is_the_same_rows_in_lite_and_on_a_server(site: Site, on
 
 
 @pytest.mark.timeout(300)
+def test_a_collection_that_is_gone_from_a_server_is_told_also_when_nothing_is_to_be_done(
+    site: Site, on_server: tuple[str, ...]
+) -> None:
+    site.write("a.txt", english(20))
+    assert site.ingest(*on_server).exit_code == 0
+    settings = site.settings(*on_server)
+    with opening.open_collection(settings, opening.open_model(settings), create=False) as collection:
+        collection.delete([row_id for ids in collection.ids() for row_id in ids])
+    assert "there is no row in collection" in site.ingest(*on_server).error
+    opening.drop_collection(settings)
+    gone = site.ingest(*on_server)
+    assert gone.exit_code == 1
+    assert "there is no collection" in gone.error
+
+
+@pytest.mark.timeout(300)
 def test_a_rebuild_moves_a_lite_collection_to_a_server(site: Site, on_server: tuple[str, ...]) -> None:
     site.ingest(sources=[SAMPLE])
     lite = site.rows()
