@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,21 +32,26 @@ def measure() -> list[Row]:
         corpus.mkdir()
         for number in range(FILES):
             (corpus / f"{number:04d}.txt").write_text(english(SENTENCES, seed=number), encoding="utf-8")
-        command = [sys.executable, "-m", "tests.simulator", "--max-seconds", "600"]
-        provider = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        try:
-            assert provider.stdout is not None
-            base_url = provider.stdout.readline().strip()
+        with simulator_process() as base_url:
             ours, seconds = _millrace(Path(folder), base_url)
             bare, bare_seconds = _bare_loop(Path(folder), corpus, base_url)
-        finally:
-            provider.terminate()
-            provider.wait()
     rate, bare_rate = ours / seconds, bare / bare_seconds
     figure = f"{rate:,.0f} chunks/s ({ours:,} chunks, {seconds:.1f} s with start-up); {rate / bare_rate:.2f} of the bare loop"
     return [
         Row("no limits, plain text, Milvus Lite", ">= 600/700 of the bare loop", figure, f"{bare_rate:,.0f} chunks/s")
     ]
+
+
+@contextmanager
+def simulator_process() -> Iterator[str]:
+    """The base URL of a simulator without limits or latency, in a process of its own."""
+    command = [sys.executable, "-m", "tests.simulator", "--max-seconds", "1800"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as provider:
+        assert provider.stdout is not None
+        try:
+            yield provider.stdout.readline().strip()
+        finally:
+            provider.terminate()
 
 
 class Address(Simulator):

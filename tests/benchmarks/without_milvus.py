@@ -1,0 +1,46 @@
+"""`python -m tests.benchmarks.without_milvus ingest ...`: the command, with a Milvus that acknowledges and keeps nothing.
+
+For measuring what millrace itself takes: Milvus Lite runs in the same process, and grows with its collection.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+import pyarrow as pa
+
+from flows import opening
+from flows.cli import main
+from tasks.milvus import CollectionShape
+from tasks.milvus.rows import Vectors
+
+
+class NoMilvus:
+    """Stands for a `Collection`: every row is taken, none is kept."""
+
+    def __init__(self, shape: CollectionShape) -> None:
+        self.shape = shape
+
+    def upsert(self, rows: pa.Table, vectors: Vectors) -> int:
+        assert len(vectors) == rows.num_rows
+        return int(rows.num_rows)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        pass
+
+    def present(self, ids: Sequence[str]) -> set[str]:
+        return set(ids)
+
+    def stop_waiting(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    @classmethod
+    def open(cls, *, shape: CollectionShape, **_: object) -> Self:
+        return cls(shape)
+
+
+if __name__ == "__main__":
+    setattr(opening, "Collection", NoMilvus)  # noqa: B010 - it is not exported, and it is replaced on purpose
+    main()
