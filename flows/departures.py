@@ -52,25 +52,24 @@ class Departures:
             and not is_below(source, unread)
         }
 
-    def gone(self, finished: set[str]) -> pa.Table:
-        """Manifest rows of documents that are gone: those of whole files, and records that their file has no more."""
-        previous = self._found.previous
-        there = pc.or_(
-            pc.is_in(previous["source"], value_set=pa.array(sorted(finished), pa.string())),
-            pc.is_in(previous["path"], value_set=pa.array(sorted(self._half_read), pa.string())),
-        )
-        return pa.concat_tables([self._found.removed, previous.filter(pc.invert(there))])
+    def gone(self, unfinished: pa.Table) -> pa.Table:
+        """Manifest rows of documents that are gone: those of whole files, and records that their file has no more.
 
-    def kept(self, finished: set[str]) -> pa.Table:
-        """Manifest rows of documents that were not read, and stay because their file could not be read whole.
+        `unfinished`: of the documents in files that were read, those that did not come.
+        """
+        kept = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
+        return pa.concat_tables([self._found.removed, unfinished.filter(pc.invert(kept))])
+
+    def kept(self, unfinished: pa.Table) -> pa.Table:
+        """Manifest rows of those `unfinished` documents that stay because their file could not be read whole.
 
         They carry the time and hash of the file as it is now, so that it is read again when it changes.
         """
-        previous = self._found.previous
+        half_read = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
         stay = [
             row | {key: self._half_read[row["path"]][key] for key in ("size_bytes", "mtime_ns", "file_hash")}
-            for row in previous.filter(pc.greater(previous["chunks"], 0)).to_pylist()
-            if row["path"] in self._half_read and row["source"] not in finished and row["status"] != "leaving"
+            for row in unfinished.filter(pc.and_(half_read, pc.greater(unfinished["chunks"], 0))).to_pylist()
+            if row["status"] != "leaving"
         ]
         return pa.Table.from_pylist(stay, schema=MANIFEST_SCHEMA)
 
@@ -103,7 +102,9 @@ class Departures:
         if not self._doubt.rows:
             return set()
         found, scope = self._found, self.scope
-        known = pa.concat_tables([found.previous, found.kept, found.removed])
+        known = pa.concat_tables(
+            table.select(["source", "chunks"]) for table in (found.previous, found.kept, found.removed)
+        )
         known = known.filter(pc.greater(known["chunks"], 0))
         return {s for s in self._doubt.rows if is_below(s, scope)}.difference(known["source"].to_pylist())
 

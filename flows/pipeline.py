@@ -25,11 +25,12 @@ from flows.progress import Progress
 from flows.report import LeftCounts, RunReport
 from flows.stopping import opened, to_the_end
 from flows.watching import Nobody, ToDo, Watcher
+from tasks.allocation import trim
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embed import Embedded, EmbedStage
 from tasks.embedding import Dispatcher
 from tasks.errors import CollectionMissing, RunStopped
-from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
+from tasks.lake import PLACES, Checkpoint, Lake, VectorStore, pass_by
 from tasks.load import Loaded, LoadStage
 from tasks.milvus import Collection as MilvusCollection
 from tasks.milvus import is_lite
@@ -95,18 +96,19 @@ class Pipeline:
         self._departures = Departures(self._settings, self._sources, found, doubt)
         self._departures.refuse_before_reading()
         lost = self._departures.lost(set())
-        settled = set(found.removed["source"].to_pylist())
+        settled: set[str] = set()
         await self._watcher.compared(self._todo(found))
         try:
             if found.jobs or found.removed.num_rows or lost:
                 async with self._stages(found, doubt) as load_stage:
                     if found.jobs:
                         await self._ingest()
-                    lost = self._departures.lost(load_stage.finished)
+                    lost = self._departures.lost(self._versions.cleared)
                     await to_the_end(partial(self._remove, doubt, lost, load_stage))
-                    settled |= load_stage.finished | lost
+                    settled = self._versions.cleared | lost
             elif self._documents_with_rows and not is_lite(self._settings.milvus.uri):
                 await to_the_end(lambda: self._open_collection().close())  # that nothing is to be done is to be true
+            settled |= doubt.rows.keys() & set(found.removed["source"].to_pylist()) if doubt.rows else set()
             await to_the_end(partial(self._settle, found, doubt, settled))
         finally:
             self._note_left()
@@ -148,7 +150,7 @@ class Pipeline:
         self._progress.files = sum(len(job) for job in found.jobs)
 
     def _todo(self, found: Scan) -> ToDo:
-        known = set(found.previous["path"].to_pylist())
+        known = set(found.previous["path"].unique().to_pylist())
         changed = sum(file.path in known for job in found.jobs for file in job)
         return ToDo(
             sources=self._sources,
@@ -185,11 +187,12 @@ class Pipeline:
             stack.callback(self._note_bill)
             stack.push_async_callback(dispatcher.close)
             self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
+            self._versions = Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name)
             self._load_stage = LoadStage(
                 lake=lake,
                 store=store,
                 collection=collection,
-                versions=Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name),
+                versions=self._versions,
                 run=self._report.run,
                 checkpoint=self._named("load"),
             )
@@ -282,6 +285,7 @@ class Pipeline:
         def load() -> Loaded:
             loaded = self._load_stage.run(part, embedded.refused)
             self._count(part, embedded, loaded)
+            trim()
             return loaded
 
         loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
@@ -323,11 +327,12 @@ class Pipeline:
 
     def _remove(self, doubt: Doubt, lost: set[str], stage: LoadStage) -> None:
         """Delete the rows of documents that are gone: whole files, records of a file, and what nobody owns."""
-        gone = self._departures.gone(stage.finished)
+        unfinished = self._versions.unfinished()
+        gone = self._departures.gone(unfinished)
         self._departures.refuse(gone, lost)
         self._report.documents.removed = with_rows(gone)
         self._report.chunks.deleted += stage.remove(gone, {source: doubt.rows[source] for source in lost})
-        kept = self._departures.kept(stage.finished)
+        kept = self._departures.kept(unfinished)
         if kept.num_rows:
             self._lake.manifest.commit(kept, f"{self._report.run}-kept")
             self._report.notes += self._departures.notes(kept)
@@ -351,7 +356,7 @@ class Pipeline:
             lake.settle_jobs()
         if not unsettled and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self.part_chunks)
-        lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read())) - unsettled))
+        lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read(PLACES))) - unsettled))
 
 
 def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:

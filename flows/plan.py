@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows import opening
+from flows.departures import with_rows
 from flows.report import ChunkCounts, DocumentCounts
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embedding import Estimate, Estimator
@@ -81,7 +82,6 @@ class _Planner:
         self._model = opening.open_model(settings)
         self._estimator = Estimator(self._model.spec)
         self._seen_keys: set[bytes] = set()
-        self._finished: set[str] = set()
         self._half_read: set[str] = set()
         self._plan = Plan(settings.milvus.collection, self._model.spec.name, notes=self._model.notes)
 
@@ -166,25 +166,26 @@ class _Planner:
             documents.seen += 1
             stale, _ = versions.settle(document)
             chunks.deleted += len(stale)
-            self._finished.add(document["source"])
+        versions.finish(part.documents["source"].to_pylist())
         self._half_read.update(part.half_read())
         self._plan.rejects.update(part.rejects["reason"].to_pylist())
 
     def _count_kept(self, found: Scan) -> None:
         documents, chunks = self._plan.documents, self._plan.chunks
-        for status, rows in zip(found.kept["status"].to_pylist(), found.kept["chunks"].to_pylist(), strict=True):
-            documents.seen += 1
-            documents.rejected += status == "rejected"
-            documents.unchanged += status != "rejected"
-            chunks.unchanged += rows
-            chunks.total += rows
+        rejected = pc.sum(pc.equal(found.kept["status"], "rejected")).as_py() or 0
+        documents.seen += found.kept.num_rows
+        documents.rejected += rejected
+        documents.unchanged += found.kept.num_rows - rejected
+        rows = pc.sum(found.kept["chunks"]).as_py() or 0
+        chunks.unchanged += rows
+        chunks.total += rows
 
     def _count_gone(self, found: Scan, versions: Versions) -> None:
-        for document in pa.concat_tables([found.removed, found.previous]).to_pylist():
-            stays = document["source"] in self._finished or document["path"] in self._half_read
-            if document["chunks"] and not stays:
-                self._plan.documents.removed += 1
-                self._plan.chunks.deleted += len(versions.row_hashes(document))
+        unfinished = versions.unfinished()
+        stays = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
+        for documents in (found.removed, unfinished.filter(pc.invert(stays))):
+            self._plan.documents.removed += with_rows(documents)
+            self._plan.chunks.deleted += pc.sum(documents["chunks"]).as_py() or 0
 
 
 def _duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.earlier import ids_of
 from tasks.embedding import Vectors
 from tasks.errors import CollectionError, Rejected, TextsRefused
 from tasks.lake import Checkpoint, Lake, VectorStore, pass_by
@@ -56,7 +57,6 @@ class LoadStage:
         self._run = run
         self._checkpoint = checkpoint
         self._losses: dict[str, list[Reject]] = {}
-        self.finished: set[str] = set()
 
     def run(self, part: Part, refused: Mapping[bytes, TextsRefused]) -> Loaded:
         """Load one part; blocking. `refused` are texts without a vector, by key."""
@@ -84,21 +84,24 @@ class LoadStage:
 
         `documents`: their manifest rows. `extra_ids`: by source, further ids that an interrupted run may have left.
         """
-        ids: set[str] = set().union(*extra_ids.values())
-        for row in documents.to_pylist():
-            ids |= self._versions.row_hashes(row).keys()
         with_rows = documents.filter(pc.greater(documents["chunks"], 0))
         self._lake.manifest.commit(_with_status(with_rows, "leaving"), self._run)
         self._checkpoint("marked as leaving")
-        if ids:
+        extra = frozenset[str]().union(*extra_ids.values())
+        deleted = len(extra)
+        if extra:
+            self._collection.delete(sorted(extra))
+        for ids in ids_of(self._lake.chunks, documents):
             self._collection.delete(sorted(ids))
+            deleted += len(ids - extra)
+        if deleted:
             self._checkpoint("gone rows deleted")
         if documents.num_rows:
             sources = documents["source"].to_pylist()
             self._lake.rejects.replace(sources, REJECT_SCHEMA.empty_table(), run=self._run, name=self._run)
             self._lake.manifest.commit(_with_status(documents, "removed"), self._run)
             self._checkpoint("removed")
-        return len(ids)
+        return deleted
 
     def _fit_rows(self, rows: pa.Table) -> tuple[pa.Table, Vectors, list[Reject]]:
         """The rows that a server would take, with their vectors, and why the others are not among them."""
@@ -175,7 +178,7 @@ class LoadStage:
         name = f"job-{part.job}-{part.number}"
         self._lake.rejects.replace(sources, rejects, run=self._run, name=name)
         self._lake.manifest.commit(pa.Table.from_pylist(documents, schema=MANIFEST_SCHEMA), name)
-        self.finished.update(sources)
+        self._versions.finish(sources)
         return Loaded(
             added=counts["added"],
             changed=counts["changed"],

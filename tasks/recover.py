@@ -8,7 +8,7 @@ from collections.abc import Collection as Group
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.lake import Lake, PartName
+from tasks.lake import PLACES, Lake, PartName
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def rows_in_doubt(lake: Lake) -> Doubt:
     """The rows of unfinished runs' parts that no document of the manifest owns; nothing is read when all runs ended."""
     first = lake.unsettled_job()
     unsettled = [part for part in lake.chunks.all() if part.job >= first]
-    manifest = lake.manifest.read() if unsettled else None
+    manifest = lake.manifest.read(PLACES) if unsettled else None
     rows: dict[str, set[str]] = {}
     parts: list[tuple[PartName, frozenset[str]]] = []
     for part in unsettled:

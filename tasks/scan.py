@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from tasks.documents import file_hash, list_files
 from tasks.errors import SourceError
+from tasks.lake import where
 from tasks.records import Reject, SourceFile
 
 _JOB_CHUNKS = 1_000
@@ -34,10 +35,10 @@ _FILE_SCHEMA = pa.schema(
 class Scan:
     """What a run has to do.
 
-    `jobs`: files to read, in listing order. `previous`: manifest rows of documents in those files. `kept`: manifest
-    rows of documents that are as they were, `touched` those of them whose file has a new time but the same bytes (with
-    the new time filled in). `removed`: manifest rows of documents whose file is gone. `rejects`: what the listing could
-    not take. `known`: how many documents with rows the manifest had under these sources.
+    `jobs`: files to read, in listing order. `previous`: manifest rows of documents in those files. `kept`: of documents
+    that are as they were source, status and chunks, `touched` the manifest rows of those whose file has a new time but
+    the same bytes (with the new time filled in). `removed`: manifest rows of documents whose file is gone. `rejects`:
+    what the listing could not take. `known`: how many documents with rows the manifest had under these sources.
     """
 
     jobs: tuple[tuple[SourceFile, ...], ...]
@@ -74,7 +75,7 @@ def scan(
         listed.append(one)
     rejects = tuple(found for found in listed if isinstance(found, Reject))
     files = [found for found in listed if isinstance(found, SourceFile)]
-    scope = manifest.filter(_under(manifest["path"], _absolute(sources)))
+    scope = where(manifest, _under(manifest["path"], _absolute(sources)))
     doubted = pa.array(sorted(set(in_doubt)), pa.string())
 
     rows = _file_table(files)
@@ -115,12 +116,13 @@ def scan(
     in_listing = pc.is_in(scope["path"], value_set=listed_paths)
     unreachable = _under(scope["source"], [r.source for r in rejects])
     gone = scope.filter(pc.and_not(pc.invert(in_listing), unreachable))
-    kept = scope.filter(pc.or_(pc.and_not(in_listing, in_read), pc.and_not(unreachable, in_listing)))
+    stays = pc.or_(pc.and_not(in_listing, in_read), pc.and_not(unreachable, in_listing))
+    touched = pc.and_(stays, pc.is_in(scope["path"], value_set=pa.array(list(touched_paths), pa.string())))
     return Scan(
         jobs=tuple(_jobs(to_read)),
-        previous=scope.filter(in_read),
-        kept=kept,
-        touched=_with_new_times(kept, touched_paths),
+        previous=where(scope, in_read),
+        kept=where(scope.select(["source", "status", "chunks"]), stays),
+        touched=_with_new_times(scope.filter(touched), touched_paths),
         removed=gone,
         rejects=rejects,
         files=len(files),
@@ -253,8 +255,7 @@ def _hash_or_none(path: str) -> str | None:
         return None
 
 
-def _with_new_times(kept: pa.Table, touched: dict[str, SourceFile]) -> pa.Table:
-    rows = kept.filter(pc.is_in(kept["path"], value_set=pa.array(list(touched), pa.string())))
+def _with_new_times(rows: pa.Table, touched: dict[str, SourceFile]) -> pa.Table:
     times = pa.array([touched[path].mtime_ns for path in rows["path"].to_pylist()], pa.int64())
     return rows.set_column(rows.schema.get_field_index("mtime_ns"), rows.schema.field("mtime_ns"), times)
 

@@ -4,14 +4,17 @@ Joins nothing but the lake: the manifest says which parts hold a document's rows
 Used by the load stage, which acts on it, and by the plan, which only counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.earlier import EarlierDocuments, RowHashes
 from tasks.lake import ChunkParts
 from tasks.records import ManifestRow
+
+_NO_ROWS: RowHashes = {}
 
 
 class Versions:
@@ -24,19 +27,19 @@ class Versions:
     def __init__(
         self, parts: ChunkParts, previous: pa.Table, doubted: Mapping[str, frozenset[str]], *, space: str
     ) -> None:
-        self._parts = parts
-        self._previous: dict[str, ManifestRow] = {row["source"]: row for row in previous.to_pylist()}
+        self._earlier = EarlierDocuments(parts, previous)
         self._doubted = doubted
         self._space = space
-        self._known: dict[str, dict[str, bytes]] = {}
         self._new_ids: dict[str, set[str]] = {}
+        self.cleared: set[str] = set()
+        """Documents with doubted rows that are finished."""
 
     def kept_version(self, source: str) -> ManifestRow | None:
         """The manifest row of the version that stays when nothing of the new one can be taken, if there is one.
 
         A version whose deletion was interrupted stays no longer.
         """
-        before = self._previous.get(source)
+        before = self._earlier.row(source)
         return None if before is None or before["status"] == "leaving" else before
 
     def is_doubted(self, source: str) -> bool:
@@ -51,9 +54,11 @@ class Versions:
 
         `rows` has `CHUNK_SCHEMA`. Its ids are remembered as new until `settle` is asked about their document.
         """
+        sources = rows["source"].unique().to_pylist()
+        self._earlier.fetch(sources)
         known: dict[str, bytes] = {}
-        for source in rows["source"].unique().to_pylist():
-            known |= self._known_rows(source)
+        for source in sources:
+            known.update(self._known_rows(source))
         ids = rows["id"].to_pylist()
         for source, row_id in zip(rows["source"].to_pylist(), ids, strict=True):
             self._new_ids.setdefault(source, set()).add(row_id)
@@ -66,43 +71,35 @@ class Versions:
         A document of which nothing could be taken keeps the rows of its earlier version.
         """
         source = document["source"]
-        self._known.pop(source, None)
         new = self._new_ids.pop(source, set())
-        before = self._previous.get(source)
-        old = set(self.row_hashes(before)) if before is not None else set()
+        old = set(self._earlier.row_hashes(source))
         doubted = self._doubted.get(source, frozenset())
         if document["status"] == "rejected":
             stays = old if self.kept_version(source) is not None else set()
             return (old | doubted | new) - stays, set()
         return (old | doubted) - new, new
 
-    def row_hashes(self, document: ManifestRow) -> dict[str, bytes]:
-        """Row hash by id of the rows that a manifest row stands for."""
-        if not document["chunks"]:
-            return {}
-        rows = self._parts.read(
-            document["job"],
-            document["part_first"],
-            document["part_last"],
-            columns=["id", "source", "row_hash"],
-            sources=[document["source"]],
-        )
-        return dict(zip(rows["id"].to_pylist(), rows["row_hash"].to_pylist(), strict=True))
+    def finish(self, sources: Sequence[str]) -> None:
+        """These documents are done, their manifest rows written; nothing of them is remembered."""
+        self._earlier.finish(sources)
+        self.cleared.update(self._doubted.keys() & set(sources))
+
+    def unfinished(self) -> pa.Table:
+        """Manifest rows of the documents that are to be read again and were not finished yet."""
+        return self._earlier.unfinished()
 
     def verdict(self, document: ManifestRow) -> str:
         """What became of a finished document: "added", "changed", "unchanged" or "rejected"."""
         if document["status"] == "rejected":
             return "rejected"
-        before = self._previous.get(document["source"])
+        before = self._earlier.row(document["source"])
         if before is None or not before["chunks"]:
             return "added"
         same = all(before[key] == document[key] for key in ("status", "document_hash", "fingerprint"))
         return "unchanged" if same else "changed"
 
-    def _known_rows(self, source: str) -> dict[str, bytes]:
-        """Row hash by id of what the collection surely holds of a document; kept until the document is settled."""
-        if source not in self._known:
-            before = self.kept_version(source)
-            sure = before is not None and source not in self._doubted and before["space"] == self._space
-            self._known[source] = self.row_hashes(before) if before is not None and sure else {}
-        return self._known[source]
+    def _known_rows(self, source: str) -> RowHashes:
+        """Row hash by id of what the collection surely holds of a document."""
+        before = self.kept_version(source)
+        sure = before is not None and source not in self._doubted and before["space"] == self._space
+        return self._earlier.row_hashes(source) if sure else _NO_ROWS

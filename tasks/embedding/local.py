@@ -30,6 +30,9 @@ _RUNS = regex.compile(rf"[{_HAN}]+|(?:(?![{_HAN}])[\p{{L}}\p{{N}}\p{{M}}_])+")
 _CJK = regex.compile(rf"[{_HAN}]")
 _FIRST_CJK = "\u1100"  # nothing in _HAN comes before it
 
+_REMEMBERED = 20_000
+"""Words whose features are kept, about 1 kB each; the rest of a language comes by rarely."""
+
 _WORD = 1.0
 _FUNCTION_WORD = 0.1
 _GRAM_SHARE = 0.5  # of a word's weight, spread over its grams
@@ -148,7 +151,7 @@ def features(text: str) -> list[Feature]:
     return found
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=_REMEMBERED)
 def _word(word: str) -> tuple[str, float, tuple[Feature, ...]]:
     """The feature of a word, its weight, and the features inside it."""
     if word in _FUNCTION_WORDS:
@@ -162,7 +165,7 @@ def _word(word: str) -> tuple[str, float, tuple[Feature, ...]]:
     return f"w:{word}", _WORD, tuple((f"g:{gram}", share) for gram in grams)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=_REMEMBERED)
 def _cjk(characters: str) -> Feature:
     """The feature of one character or of a pair."""
     name, weight = ("c:", _CJK_ONE) if len(characters) == 1 else ("p:", _CJK_PAIR)

@@ -10,9 +10,10 @@ asks.
 """
 
 from tasks.lake.bills import Bill, Bills, totals
-from tasks.lake.chunks import ChunkParts, PartName
+from tasks.lake.chunks import PLACES, ChunkParts, PartName
 from tasks.lake.evaluations import Evaluation, Evaluations
 from tasks.lake.lease import Lease, hold
+from tasks.lake.ledger import where
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.parts import Damage
@@ -28,6 +29,7 @@ from tasks.lake.vectors import VectorStore
 from tasks.lake.writing import Checkpoint, make_folder, pass_by
 
 __all__ = [
+    "PLACES",
     "Bill",
     "Bills",
     "Checkpoint",
@@ -55,4 +57,5 @@ __all__ = [
     "new_run_id",
     "pass_by",
     "totals",
+    "where",
 ]

@@ -30,6 +30,10 @@ _NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
 _REMEDY = "Run `millrace verify --repair`, which makes its rows again from the sources; vectors are not bought again."
 
 
+PLACES = ("source", "job", "part_first", "part_last", "chunks")
+"""What of a manifest says where its documents' rows are."""
+
+
 class PartName(NamedTuple):
     """Part `number` of job `job`."""
 
@@ -132,13 +136,12 @@ class ChunkParts:
             LakeError: The part is missing or damaged.
         """
         rows = self._read_one(part, ["id", "source"], None)
-        position = pc.index_in(rows["source"], value_set=manifest["source"].combine_chunks())
-        owner = manifest.select(["job", "part_first", "part_last", "chunks"]).take(position.combine_chunks())
-        here = pc.and_(pc.equal(owner["job"], part.job), pc.greater(owner["chunks"], 0))
+        here = pc.and_(pc.equal(manifest["job"], part.job), pc.greater(manifest["chunks"], 0))
         within = pc.and_(
-            pc.less_equal(owner["part_first"], part.number), pc.greater_equal(owner["part_last"], part.number)
+            pc.less_equal(manifest["part_first"], part.number), pc.greater_equal(manifest["part_last"], part.number)
         )
-        return rows.filter(pc.invert(pc.fill_null(pc.and_(here, within), fill_value=False)))
+        owners = manifest.select(["source"]).filter(pc.and_(here, within))["source"].combine_chunks()
+        return rows.filter(pc.invert(pc.is_in(rows["source"], value_set=owners)))
 
     def remove(self, parts: Iterable[PartName]) -> None:
         """Delete the parts, durably. Raises LakeError when the folder cannot be written."""

@@ -5,7 +5,7 @@ source off the table. Deltas are numbered; `fold` writes a new base that says up
 so that a crash before they are deleted, in whatever order, changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,10 @@ class Ledger:
         self._remedy = remedy
         self._checkpoint = checkpoint
 
-    def read(self) -> pa.Table:
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as of the last delta, tombstones gone, in the order in which they were first folded.
+
+        `columns`: which, in this order; all when None. Of a large table a few take a fraction of the memory.
 
         Raises:
             LakeError: A file is damaged, or deleted under a reader again and again.
@@ -55,7 +57,7 @@ class Ledger:
             # Deltas are listed before the base is read: a fold between the two is then seen in the base's number.
             deltas = list(self._deltas())
             try:
-                return self._overlaid(deltas)
+                return self._overlaid(deltas, columns)
             except FileNotFoundError:
                 continue  # another process has folded them in; the base has them now
         raise LakeError(f"{self._base_path} was being rewritten all the time. Try again when the writer is done.")
@@ -96,7 +98,7 @@ class Ledger:
         damaged: list[Damage] = []
         for path in [self._base_path, *(path for _, path in self._deltas())]:
             try:
-                self._conforming(read_table(path, remedy=self._remedy), path)
+                self._conforming(read_table(path, remedy=self._remedy), path, self._schema.names)
             except FileNotFoundError:
                 continue
             except LakeError as error:
@@ -128,28 +130,40 @@ class Ledger:
     def _number_of(base: pa.Table) -> int:
         return int((base.schema.metadata or {}).get(_FOLDED, b"0"))
 
-    def _overlaid(self, deltas: list[tuple[int, Path]]) -> pa.Table:
+    def _overlaid(self, deltas: list[tuple[int, Path]], columns: Sequence[str] | None = None) -> pa.Table:
+        wanted = list(columns) if columns is not None else self._schema.names
+        column, value = self._gone
+        read = wanted if columns is None else [n for n in self._schema.names if n in {*wanted, "source", column}]
+        some = None if columns is None else read
         try:
-            base = read_table(self._base_path, remedy=self._remedy)
+            base = read_table(self._base_path, columns=some, remedy=self._remedy)
         except FileNotFoundError:
-            base = self._schema.empty_table()
+            base = pa.schema([self._schema.field(name) for name in read]).empty_table()
         folded = self._number_of(base)
-        base = self._conforming(base, self._base_path)
-        newer = [(n, self._conforming(read_table(p, remedy=self._remedy), p)) for n, p in deltas if n > folded]
+        base = self._conforming(base, self._base_path, read)
+        newer = [
+            (n, self._conforming(read_table(p, columns=some, remedy=self._remedy), p, read))
+            for n, p in deltas
+            if n > folded
+        ]
         if not newer:
-            return base
+            return base.select(wanted)
         changed = pa.concat_tables([table for _, table in newer])
         numbers = np.repeat([n for n, _ in newer], [table.num_rows for _, table in newer])
         sources = changed["source"].combine_chunks().dictionary_encode()
         codes = sources.indices.to_numpy()
         last = np.zeros(len(sources.dictionary), dtype=np.int64)
         np.maximum.at(last, codes, numbers)
-        column, value = self._gone
         keep = pc.and_(pa.array(numbers == last[codes]), pc.not_equal(changed[column].combine_chunks(), value))
-        kept = base.filter(pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
-        return pa.concat_tables([kept, changed.filter(keep)])
+        kept = where(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
+        return pa.concat_tables([kept, where(changed, keep)]).select(wanted)
 
-    def _conforming(self, table: pa.Table, path: Path) -> pa.Table:
-        if set(table.schema.names) != set(self._schema.names):
+    def _conforming(self, table: pa.Table, path: Path, names: list[str]) -> pa.Table:
+        if not set(names) <= set(table.schema.names) <= set(self._schema.names):
             raise LakeError(f"{path} has the columns {table.schema.names}, not {self._schema.names}. {self._remedy}")
-        return table.select(self._schema.names).cast(self._schema)
+        return table.select(names).cast(pa.schema([self._schema.field(name) for name in names]))
+
+
+def where(table: pa.Table, mask: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The rows of which `mask` is true; the table itself, and no copy of it, when that is all of them."""
+    return table if pc.all(mask, min_count=0).as_py() else table.filter(mask)

@@ -1,5 +1,6 @@
 """The manifest: one row a document, as of the last commit. It is written last, so it never claims what is not so."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,13 +28,15 @@ class Manifest:
             checkpoint=checkpoint,
         )
 
-    def read(self) -> pa.Table:
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """One row of `MANIFEST_SCHEMA` for each document that is not removed; base and deltas together.
+
+        `columns`: which of them, in this order; all when None. All of a million documents take 350 MB.
 
         Raises:
             LakeError: A file of the manifest is damaged.
         """
-        return self._ledger.read()
+        return self._ledger.read(columns)
 
     def commit(self, delta: pa.Table, name: str) -> None:
         """Make the rows of `delta` those of their sources, durably; `status` "removed" takes a source off.

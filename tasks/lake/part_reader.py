@@ -14,7 +14,7 @@ from tasks.lake.batches import KeyBytes, Layout, Vectors, keys_in, vectors_in
 from tasks.lake.parts import ROWS_A_GROUP, PartFile
 from tasks.lake.segments import Segment
 
-_CACHE_BYTES = 64 << 20
+_CACHE_BYTES = 8 << 20
 _OPEN_FILES = 32
 
 Positions = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ from tasks.lake import evaluations
 from tasks.lake.adoption import adopt
 from tasks.lake.bills import Bills
 from tasks.lake.chunk_compaction import LEAST, gathered, light_parts
-from tasks.lake.chunks import ChunkParts
+from tasks.lake.chunks import PLACES, ChunkParts
 from tasks.lake.evaluations import Evaluations
 from tasks.lake.lease import Lease, hold
 from tasks.lake.limits import Limits
@@ -205,9 +205,9 @@ class Lake:
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        light = light_parts(self.manifest.read(), part_rows=part_rows)
-        if len(light) < least:
+        if len(light_parts(self.manifest.read(PLACES), part_rows=part_rows)) < least:
             return 0
+        light = light_parts(self.manifest.read(), part_rows=part_rows)
         job = self.next_job()
         # Rows of the new parts are in the collection, and owned where they were, so they are never in doubt.
         self.settle_jobs()

@@ -24,6 +24,9 @@ Checkpoint = Callable[[str], None]
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, pa.ArrowException)
 """What pyarrow has been seen to raise over altered Parquet files, footers above all, which have no checksum."""
 
+_ROWS_AT_A_TIME = 1 << 16
+"""The writer holds a row group encoded before it writes it."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -129,7 +132,9 @@ def write_table_atomically(
     """The table as one Parquet file at `path`, with page checksums. Raises LakeError as `write_atomically` does."""
     write_atomically(
         path,
-        lambda sink: pq.write_table(table, sink, compression=compression, write_page_checksum=True),
+        lambda sink: pq.write_table(
+            table, sink, compression=compression, write_page_checksum=True, row_group_size=_ROWS_AT_A_TIME
+        ),
         checkpoint=checkpoint,
     )
 

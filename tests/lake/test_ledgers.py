@@ -52,6 +52,7 @@ def test_the_manifest_is_what_was_committed_last_for_each_source(
         for source in [s for s, status in commit.items() if status == "removed"]:
             del expected[source]
     assert sources(manifest) == expected
+    assert manifest.read(["job", "source"]) == manifest.read().select(["job", "source"])
 
 
 def test_a_fold_leaves_one_file_and_a_fold_of_nothing_writes_nothing(tmp_path: Path) -> None:
