@@ -1,0 +1,72 @@
+"""From the command to the first request that carries a text of the corpus; beside it a script that only does that."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.benchmarks.row import Row
+from tests.flows.prose import english
+from tests.flows.site import Site
+from tests.simulator.server import Simulator, running_simulator
+from tests.simulator.settings import API_KEY
+
+ROUNDS = 5
+FILES = 400
+_PATIENCE_S = 60.0
+
+_BARE = """
+import sys
+from pathlib import Path
+from openai import OpenAI
+text = next(Path(sys.argv[1]).iterdir()).read_text()
+client = OpenAI(base_url=sys.argv[2], api_key=sys.argv[3])
+client.embeddings.create(model="text-embedding-v4", input=[text], dimensions=1024, encoding_format="float")
+"""
+
+
+def measure() -> list[Row]:
+    """One row: a first run of the command and the script, in turn."""
+    ours, probes, bare = [], [], []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, running_simulator() as simulator:
+            site = Site(Path(folder), simulator)
+            for number in range(FILES):
+                site.write(f"{number:04d}.txt", english(110, seed=number))
+            probe_s, first_s = _until_requests(
+                site.command("ingest", str(site.corpus)), simulator, site.process_environment(), (1, 2)
+            )
+            ours.append(first_s)
+            probes.append(probe_s)
+            simulator.reset()
+            script = [sys.executable, "-c", _BARE, str(site.corpus), simulator.base_url, API_KEY]
+            bare += _until_requests(script, simulator, site.process_environment(), (1,))
+    our_s, bare_s = statistics.median(ours), statistics.median(bare)
+    return [
+        Row(
+            f"command to first request, {FILES} files, no Prefect server",
+            "<= 3 s",
+            f"{our_s:.2f} s ({statistics.median(probes):.2f} s to the word that tries the key)",
+            f"{bare_s:.2f} s (read a file, ask the SDK)",
+            f"{our_s / bare_s:.2f}",
+        )
+    ]
+
+
+def _until_requests(
+    command: Sequence[str], simulator: Simulator, environment: dict[str, str], counts: Sequence[int]
+) -> list[float]:
+    """Seconds from the start of the command until the provider had so many requests, for each of `counts`."""
+    found = []
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        for count in counts:
+            while simulator.books.requests < count:
+                assert time.perf_counter() - began < _PATIENCE_S, f"only {simulator.books.requests} requests came"
+                time.sleep(0.005)
+            found.append(time.perf_counter() - began)
+        process.kill()
+    return found
