@@ -25,7 +25,6 @@ from flows.progress import Progress
 from flows.report import LeftCounts, RunReport
 from flows.stopping import opened, to_the_end
 from flows.watching import Nobody, ToDo, Watcher
-from tasks.allocation import trim
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embed import Embedded, EmbedStage
 from tasks.embedding import Dispatcher
@@ -35,6 +34,7 @@ from tasks.load import Loaded, LoadStage
 from tasks.milvus import Collection as MilvusCollection
 from tasks.milvus import is_lite
 from tasks.parts import PART_CHUNKS, Part
+from tasks.process import trim
 from tasks.records import reject_table
 from tasks.recover import Doubt, rows_in_doubt
 from tasks.scan import Scan, is_below, scan

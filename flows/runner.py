@@ -17,7 +17,7 @@ from flows.progress import Progress, shown
 from flows.report import RunReport
 from flows.stopping import Interrupt, interruptible
 from flows.watching import Watcher
-from tasks.allocation import give_memory_back
+from tasks import process
 from tasks.errors import BudgetReached, ConfigurationError, LakeError, RunStopped
 from tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, pass_by
 
@@ -71,7 +71,7 @@ async def ingest(
 
     Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
-    give_memory_back()
+    process.prepare()
     model = opening.open_model(settings)
     opening.check_environment(settings, model)
     opening.check_prefect(settings)

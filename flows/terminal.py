@@ -55,7 +55,9 @@ def common(command: CommandT) -> CommandT:
 def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
     """The settings of a command line. Raises ConfigurationError as `load_settings`."""
     from configs.settings import load_settings
+    from tasks.process import prepare
 
+    prepare()  # here, because it must come before anything else that a command imports
     return load_settings(config, overrides)
 
 

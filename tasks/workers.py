@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from tasks.allocation import give_memory_back
+from tasks import process
 from tasks.errors import MillraceError
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
@@ -227,7 +227,7 @@ def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], me
     """The child's life: jobs from the pipe until it closes. Interrupts are the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_killed_with_parent()
-    give_memory_back()
+    process.prepare()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     _bound_memory(memory_mb)
     channel = _PipeChannel(connection)

@@ -21,6 +21,9 @@ CONNECT_TIMEOUT_S = 10.0
 # A connection kept longer than the gateway keeps it costs a retry; kept shorter, a handshake after every pause.
 KEEPALIVE_S = 45.0
 
+_CONNECTIONS_A_POOL = 8
+"""httpcore looks at every idle connection of its pool, with a system call each, at each request and at each answer."""
+
 _LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
 # What went wrong before the request was out: it cannot have been billed.
 _NOT_SENT = (
@@ -36,6 +39,14 @@ class Answer:
     status: int
     body: bytes
     request_id: str
+
+
+@dataclass(slots=True)
+class _Pool:
+    """A client with connections of its own."""
+
+    client: openai.AsyncOpenAI
+    under_way: int = 0
 
 
 class Endpoint:
@@ -68,32 +79,53 @@ class Endpoint:
         self._timeout_s = timeout_s
         # Among the client's default headers the SDK would not see it.
         self._options = openai.RequestOptions(headers={} if api_key.strip() else {"Authorization": openai.omit})
-        self._openai = openai.AsyncOpenAI(
-            api_key=api_key.strip() or "none",  # the SDK refuses to go without
-            base_url=url,
+        self._api_key = api_key.strip() or "none"  # the SDK refuses to go without
+        self._most_pools = -(-max_connections // _CONNECTIONS_A_POOL)
+        # A proxy from the environment never knows the way to this machine's own servers.
+        self._trust_env = urlsplit(url).hostname not in _LOOPBACK
+        self._tls = httpx2.create_ssl_context(trust_env=self._trust_env)
+        self._pools = [self._new_pool()]
+
+    def _new_pool(self) -> "_Pool":
+        client = openai.AsyncOpenAI(
+            api_key=self._api_key,
+            base_url=self._url,
             max_retries=0,
             http_client=httpx2.AsyncClient(
-                timeout=httpx2.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+                timeout=httpx2.Timeout(self._timeout_s, connect=CONNECT_TIMEOUT_S),
                 limits=httpx2.Limits(
-                    max_connections=max_connections,
-                    max_keepalive_connections=max_connections,
-                    keepalive_expiry=KEEPALIVE_S,
+                    max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_S
                 ),
-                # A proxy from the environment never knows the way to this machine's own servers.
-                trust_env=urlsplit(url).hostname not in _LOOPBACK,
+                verify=self._tls,
+                trust_env=self._trust_env,
             ),
         )
+        return _Pool(client)
+
+    def _pool(self) -> "_Pool":
+        """The first pool with a connection to spare, so that few are open; else a new one, or the least busy of all."""
+        for pool in self._pools:
+            if pool.under_way < _CONNECTIONS_A_POOL:
+                return pool
+        if len(self._pools) < self._most_pools:
+            self._pools.append(self._new_pool())
+            return self._pools[-1]
+        return min(self._pools, key=lambda pool: pool.under_way)
 
     async def post(self, body: Mapping[str, object]) -> Answer:
         """The answer to one request, tried once. Raises as `EmbeddingClient.embed`, but for ResponseUnproven."""
+        pool = self._pool()
+        pool.under_way += 1
         try:
-            response = await self._openai.post(
+            response = await pool.client.post(
                 self._url, body=dict(body), cast_to=httpx2.Response, options=self._options
             )
         except openai.APIStatusError as error:
             raise self._refused(error) from None
         except openai.APIConnectionError as error:
             raise self._disconnected(error) from None
+        finally:
+            pool.under_way -= 1
         return Answer(response.status_code, response.content, response.headers.get("x-request-id", ""))
 
     def refusal(self, answer: Answer, body: Mapping[str, object]) -> MillraceError:
@@ -103,7 +135,8 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
-        await self._openai.close()
+        for pool in self._pools:
+            await pool.client.close()
 
     def _refused(self, error: openai.APIStatusError) -> MillraceError:
         # Not `error.body`: the SDK keeps only the inner object of a compatible body, and the request id is outside it.

@@ -89,6 +89,18 @@ async def test_one_connection_serves_requests_that_follow_each_other(
     assert simulator.books.connections == 1
 
 
+async def test_many_requests_at_once_go_over_as_many_connections_and_the_next_over_few_of_them(
+    simulator: Simulator, client: EmbeddingClient
+) -> None:
+    """Connections are kept in pools of 8, because a pool looks at all it has at every request."""
+    simulator.change({"latency": {"fixed_s": 0.3}})
+    await asyncio.gather(*(client.embed([text]) for text in TEXTS * 10))
+    at_once = len(TEXTS) * 10
+    assert (simulator.books.connections, simulator.books.peak_concurrency) == (at_once, at_once)
+    await asyncio.gather(*(client.embed([text]) for text in TEXTS * 10))
+    assert simulator.books.connections == at_once
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
     [

@@ -72,7 +72,7 @@ async def test_a_key_is_sent_only_where_there_is_one(key: str) -> None:
         find_model("openai", "mine", dimensions=2), base_url="http://127.0.0.1:9/v1", api_key=key, dimensions=2
     )
     assert isinstance(client, CompatibleClient)
-    client._endpoint._openai._client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    client._endpoint._pools[0].client._client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
     assert (await client.embed(["a"])).vectors.tolist() == [[1.0, 2.0]]
     assert sent[0].headers.get("authorization") == (f"Bearer {key}" if key else None)
     assert sent[0].read() == b'{"model":"mine","encoding_format":"float","input":["a"]}'
@@ -207,7 +207,7 @@ async def test_items_without_their_numbers_are_not_trusted(order: list[int | Non
     client = make_client(find_model("openai", "mine", dimensions=2), base_url="http://127.0.0.1:9/v1", dimensions=2)
     assert isinstance(client, CompatibleClient)
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json={"data": items}))
-    client._endpoint._openai._client = httpx2.AsyncClient(transport=transport)
+    client._endpoint._pools[0].client._client = httpx2.AsyncClient(transport=transport)
     assert isinstance(await failure_of(client, ["a", "b"]), AnswerUnproven)
 
 
@@ -234,6 +234,6 @@ async def test_a_server_that_takes_not_even_one_word_is_a_wrong_setting() -> Non
     client = make_client(find_model("openai", "mine", dimensions=2), base_url="http://127.0.0.1:9/v1", dimensions=2)
     assert isinstance(client, CompatibleClient)
     refusal = httpx2.Response(400, json={"error": "unknown field encoding_format"})
-    client._endpoint._openai._client = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: refusal))
+    client._endpoint._pools[0].client._client = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: refusal))
     with pytest.raises(ConfigurationError, match=r"not even one word.*unknown field"):
         await probe(client)

@@ -1,0 +1,36 @@
+"""What a process is set to before it works."""
+
+import subprocess
+import sys
+
+from tests.flows.site import ROOT
+
+_SCRIPT = """
+import sys
+from tasks.process import prepare, trim
+prepare()
+prepare()
+trim()
+import pyarrow as pa
+table = pa.table({"a": pa.array(["x"])})
+assert table.to_pylist() == [{"a": "x"}]
+print("pandas" in sys.modules, pa.default_memory_pool().backend_name)
+import pandas as pd
+assert pa.array(pd.Series([1, 2]).tolist()).to_pylist() == [1, 2]
+"""
+
+
+def run(**environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_arrow_does_not_bring_pandas_and_gives_memory_back() -> None:
+    assert run(PATH="/usr/bin:/bin") == "False system"
+
+
+def test_an_allocator_that_the_user_chose_stands() -> None:
+    assert run(PATH="/usr/bin:/bin", ARROW_DEFAULT_MEMORY_POOL="mimalloc") == "False mimalloc"
