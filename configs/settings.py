@@ -117,6 +117,9 @@ class MilvusSettings(Section):
     database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
     token_env: Name
     tls_ca: str
+    bulk_path: str
+    bulk_server_path: str
+    bulk_rows: Annotated[int, Field(ge=1)]
     timeout_s: Annotated[float, Field(gt=0)]
     content_max_bytes: Annotated[int, Field(ge=64, le=65535)]
     metric: Literal["COSINE", "IP", "L2"]

@@ -36,6 +36,7 @@ from tasks.milvus import (
     Aliases,
     Collection,
     CollectionShape,
+    Importing,
     IndexParam,
     is_lite,
     may_hold,
@@ -173,20 +174,38 @@ def open_collection(
         token=_milvus_token(settings, environment),
         tls_ca=milvus.tls_ca,
         timeout_s=milvus.timeout_s,
-        shape=CollectionShape(
-            dimensions=model.space.dimensions,
-            content_max_bytes=milvus.content_max_bytes,
-            metric=milvus.metric,
-            index=milvus.index,
-            index_params=_index_params(settings),
-            search_params=_search_params(settings),
-            hybrid=milvus.hybrid,
-            analyzer=milvus.analyzer,
-            scalar_fields=scalar_fields(milvus.scalar_fields, partition_key=milvus.partition_key),
-            partition_key=milvus.partition_key,
-        ),
+        shape=_shape(settings, model),
         create=create,
         checkpoint=checkpoint,
+    )
+
+
+def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> Importing:
+    """The import of the collection of the settings, which must not be there yet."""
+    milvus = settings.milvus
+    return Importing(
+        uri=_milvus_uri(settings),
+        name=milvus.collection,
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+        shape=_shape(settings, model),
+    )
+
+
+def _shape(settings: Settings, model: Model) -> CollectionShape:
+    milvus = settings.milvus
+    return CollectionShape(
+        dimensions=model.space.dimensions,
+        content_max_bytes=milvus.content_max_bytes,
+        metric=milvus.metric,
+        index=milvus.index,
+        index_params=_index_params(settings),
+        search_params=_search_params(settings),
+        hybrid=milvus.hybrid,
+        analyzer=milvus.analyzer,
+        scalar_fields=scalar_fields(milvus.scalar_fields, partition_key=milvus.partition_key),
+        partition_key=milvus.partition_key,
     )
 
 

@@ -21,6 +21,7 @@ from flows import opening
 from flows.buying import buying
 from flows.conveyor import Conveyor
 from flows.departures import Departures, with_rows
+from flows.outgrown import outgrown
 from flows.progress import Progress
 from flows.report import LeftCounts, RunReport
 from flows.stopping import opened, to_the_end
@@ -356,7 +357,9 @@ class Pipeline:
             lake.settle_jobs()
         if not unsettled and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self.part_chunks)
-        lake.chunks.remove(sorted(set(lake.chunks.dangling(lake.manifest.read(PLACES))) - unsettled))
+        manifest = lake.manifest.read(PLACES)
+        lake.chunks.remove(sorted(set(lake.chunks.dangling(manifest)) - unsettled))
+        self._report.notes += outgrown(self._settings, pc.sum(manifest["chunks"]).as_py() or 0)
 
 
 def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:

@@ -5,8 +5,7 @@ live document all the while.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,57 +14,18 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows import opening
+from flows.backfill import import_folder, why_not_import
 from flows.progress import RowProgress, shown
+from flows.rebuild_report import RebuildReport
 from flows.recording import recorded
 from flows.verify import require_fitting_spaces
+from tasks.backfill import Backfill, doubled_ids
 from tasks.compare import Census
 from tasks.errors import CollectionError, ConfigurationError, LakeError
 from tasks.lake import Checkpoint, Lake, new_run_id, pass_by
-from tasks.milvus import Collection
-from tasks.owned import OwnedRows, Stores, WithVectors, owned_rows
-from tasks.repair import ahead, delete_strangers, upsert_fit
-
-_NAMED = 20
-
-
-@dataclass(slots=True)
-class RebuildReport:
-    """What was brought back. `lacking` says, for each row that was not, its document and why."""
-
-    lake_collection: str
-    collection: str
-    uri: str
-    documents: int = 0
-    rows: int = 0
-    upserted: int = 0
-    deleted: int = 0
-    lacking: list[dict[str, str]] = field(default_factory=list)
-    error: str = ""
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0 when every row is in and no other, 3 when some could not be brought back, 1 when others stay."""
-        return 1 if self.error else 3 if self.lacking else 0
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `rebuild --json` prints."""
-        return asdict(self)
-
-    def lines(self) -> list[str]:
-        """The report for people; of what is lacking, the first."""
-        rate = self.upserted / self.seconds if self.seconds else 0
-        lines = [
-            f"collection {self.collection} at {self.uri}: {self.documents:,} documents; "
-            f"{self.upserted:,} of {self.rows:,} rows upserted, {self.deleted:,} deleted; "
-            f"{self.seconds:.1f} s, {rate:,.0f} rows/s; nothing was bought"
-        ]
-        if self.lacking:
-            lines.append(f"lacking    {len(self.lacking):,}; `millrace verify --repair` brings them back")
-            lines += [f"    {one['source']}  {one['item']}: {one['why']}" for one in self.lacking[:_NAMED]]
-        if len(self.lacking) > _NAMED:
-            lines.append(f"    and {len(self.lacking) - _NAMED:,} more; --json lists all")
-        return lines
+from tasks.milvus import Collection, CollectionShape
+from tasks.owned import OwnedRows, Stores, Vectors, WithVectors, owned_rows
+from tasks.repair import ahead, delete_strangers, send_fit
 
 
 def rebuild(
@@ -114,7 +74,7 @@ def rebuild(
             rebuilding = _Rebuilding(settings, target, lake, manifest, is_own=is_own, checkpoint=checkpoint)
             report = rebuilding.run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
-            outcome.counts["chunks"] = {"upserted": report.upserted, "deleted": report.deleted}
+            outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
         if adopt and not report.exit_code:
             lake.adopt_as(name)
             with lake.switches.hold():
@@ -179,21 +139,9 @@ class _Rebuilding:
             if drop:
                 self._require_all(stores)
                 opening.drop_collection(self._target)
-            with (
-                opening.open_collection(
-                    self._target,
-                    self._model,
-                    create=True,
-                    checkpoint=lambda step: self._checkpoint(f"collection: {step}"),
-                ) as collection,
-                shown(progress, quiet=quiet),
-            ):
-                census = Census(collection)
-                if not self._is_own:
-                    self._refuse_strangers(census)
-                unknown = self._upsert_all(collection, census, stores, progress)
-                if self._is_own:
-                    self._delete_strangers(collection, census, unknown)
+            with shown(progress, quiet=quiet):
+                if not self._import_all(stores, progress):
+                    self._upsert_all(stores, progress)
         self._report.seconds = round(time.monotonic() - began, 3)
         return self._report
 
@@ -219,27 +167,76 @@ class _Rebuilding:
                 "nothing was changed. Name a new or empty collection with --into"
             )
 
-    def _upsert_all(self, collection: Collection, census: Census, stores: Stores, progress: RowProgress) -> set[str]:
-        """Upsert every row that the lake has whole; the documents of which it has not all rows."""
-        unknown: set[str] = set()
+    def _import_all(self, stores: Stores, progress: RowProgress) -> bool:
+        """Fill a new collection by import, if there is much to bring and nothing stands against it."""
         report = self._report
+        why_not = why_not_import(self._target, report.rows)
+        if why_not == "":
+            try:
+                report.imported = self._import(stores, progress)
+            except (CollectionError, LakeError) as error:
+                why_not = str(error)
+                report.lacking.clear()
+                progress.done = 0
+        if why_not:
+            report.notes.append(f"the rows were upserted, not imported: {why_not}")
+        return why_not == ""
+
+    def _import(self, stores: Stores, progress: RowProgress) -> int:
+        def count(rows: int) -> None:
+            progress.done += rows
+
+        def all_ids() -> Iterator[list[str]]:
+            return (owned.rows["id"].to_pylist() for owned in owned_rows(self._lake, self._manifest))
+
+        progress.doing = "imported"
+        with opening.open_import(self._target, self._model) as importing:
+            folder, doubled = import_folder(self._target), doubled_ids(all_ids)
+            with Backfill(importing, folder, doubled=doubled, on_rows=count) as backfill:
+                for owned, kept in self._parts(stores, set()):
+                    self._send(owned, kept, importing.shape, backfill.add)
+                return backfill.finish()
+
+    def _upsert_all(self, stores: Stores, progress: RowProgress) -> None:
+        """Upsert every row that the lake has whole, then delete those that nobody owns."""
+        progress.doing = "upserted"
+        unknown: set[str] = set()
+        with opening.open_collection(
+            self._target, self._model, create=True, checkpoint=lambda step: self._checkpoint(f"collection: {step}")
+        ) as collection:
+            census = Census(collection)
+            if not self._is_own:
+                self._refuse_strangers(census)
+            for owned, kept in self._parts(stores, unknown):
+                census.own(owned.rows["id"].to_pylist())
+                self._report.upserted += self._send(owned, kept, collection.shape, collection.upsert)
+                progress.done += owned.rows.num_rows
+            if self._is_own:
+                self._delete_strangers(collection, census, unknown)
+
+    def _parts(self, stores: Stores, unknown: set[str]) -> Iterator[tuple[OwnedRows, WithVectors]]:
+        """The parts that can be read; the documents of the others are added to `unknown`, and told as lacking."""
         for owned, kept in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
             if owned.damage:
                 unknown |= owned.sources
-                report.lacking += [_lacking(source, "rows", owned.damage) for source in sorted(owned.sources)]
-                continue
-            census.own(owned.rows["id"].to_pylist())
-            for row in kept.rows.filter(pa.array(~kept.there)).select(["source", "id"]).to_pylist():
-                why = f"its vector is not in the lake, in the space {owned.space}"
-                report.lacking.append(_lacking(row["source"], f"row {row['id']}", why))
-            rows, vectors = kept.taken(np.flatnonzero(kept.there))
-            for row_id, reason in upsert_fit(collection, rows, vectors):
-                source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
-                report.lacking.append(_lacking(source, f"row {row_id}", str(reason)))
-                report.upserted -= 1
-            report.upserted += rows.num_rows
-            progress.done += owned.rows.num_rows
-        return unknown
+                self._report.lacking += [_lacking(source, "rows", owned.damage) for source in sorted(owned.sources)]
+            else:
+                yield owned, kept
+
+    def _send(
+        self, owned: OwnedRows, kept: WithVectors, shape: CollectionShape, send: Callable[[pa.Table, Vectors], object]
+    ) -> int:
+        """Have `send` take the rows of a part that the lake has whole, and tell of the others; how many were sent."""
+        lacking = self._report.lacking
+        for row in kept.rows.filter(pa.array(~kept.there)).select(["source", "id"]).to_pylist():
+            why = f"its vector is not in the lake, in the space {owned.space}"
+            lacking.append(_lacking(row["source"], f"row {row['id']}", why))
+        rows, vectors = kept.taken(np.flatnonzero(kept.there))
+        unfit = send_fit(send, shape, rows, vectors)
+        for row_id, reason in unfit:
+            source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
+            lacking.append(_lacking(source, f"row {row_id}", str(reason)))
+        return int(rows.num_rows) - len(unfit)
 
     def _delete_strangers(self, collection: Collection, census: Census, unknown: set[str]) -> None:
         report, share = self._report, self._target.sources.max_removed_share

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows.opening import existing_lake
+from flows.outgrown import outgrown
 from tasks.errors import LakeError
 from tasks.lake import Bill, RunRecord, totals
 from tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
@@ -20,6 +21,7 @@ class Status:
 
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
     `problems` names the files that cannot be read, each with the remedy; what they would tell is not in the totals.
+    `notes` say what to do when the collection has outgrown Milvus Lite.
     """
 
     collection: str
@@ -31,6 +33,7 @@ class Status:
     runs: tuple[RunRecord, ...]
     billed: tuple[Bill, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -54,6 +57,7 @@ class Status:
             f"{bill.requests:,} requests, ¥{bill.cost_cny:.4f}"
             for bill in self.billed
         ]
+        lines += [f"note: {note}" for note in self.notes]
         for run in self.runs:
             outcome = "did not end" if run.exit is None else f"exit {run.exit}"
             lines.append(f"{run.started}  {run.command:8} {outcome:11}  {_summary(run)}")
@@ -99,16 +103,18 @@ def lake_status(settings: Settings) -> Status:
     problems += [f"{path} is damaged: what that run cost is not in the sums." for path in lake.bills.unreadable()]
     reasons = Counter(rejects["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
+    chunks = pc.sum(manifest["chunks"]).as_py() or 0
     return Status(
         collection=settings.milvus.collection,
         documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
-        chunks=pc.sum(manifest["chunks"]).as_py() or 0,
+        chunks=chunks,
         tokens=pc.sum(manifest["tokens"]).as_py() or 0,
         rejects=dict(reasons.most_common()),
         cost_cny=sum(run.cost_cny for run in runs),
         runs=runs,
         billed=tuple(totals(lake.bills.all())),
         problems=tuple(problems),
+        notes=tuple(outgrown(settings, chunks)),
     )
 
 

@@ -19,6 +19,7 @@ from configs.settings import Settings
 from flows import opening
 from flows.aliases import required_alias
 from flows.rebuild import rebuild
+from flows.rebuild_report import RebuildReport
 from flows.recording import recorded
 from flows.retrieval import open_indexed
 from flows.switch_report import SwitchReport
@@ -50,7 +51,8 @@ def switch(
         before = aliases.target(alias)
         report = SwitchReport(alias, opening.shown_uri(settings), name, before=before, now=before)
         if not _has_rows(settings):
-            report.built = _build(settings, model, source or before, quiet=quiet, checkpoint=checkpoint)
+            built = _build(settings, model, source or before, quiet=quiet, checkpoint=checkpoint)
+            report.built, report.notes = built.brought, built.notes
         with Lake.open(Path(settings.lake.path), name) as lake, opening.hold_collection(settings):
             with recorded(lake, settings, "switch", new_run_id()) as outcome:
                 _try(report, settings, model, aliases, sample=sample)
@@ -141,8 +143,10 @@ def _rows_of(manifest: pa.Table) -> int:
     return pc.sum(manifest["chunks"]).as_py() or 0
 
 
-def _build(settings: Settings, model: opening.Model, source: str, *, quiet: bool, checkpoint: Checkpoint) -> int:
-    """Make the collection from the rows of `source`, and let the lake know it as one of its own; how many rows."""
+def _build(
+    settings: Settings, model: opening.Model, source: str, *, quiet: bool, checkpoint: Checkpoint
+) -> RebuildReport:
+    """Make the collection from the rows of `source`, and let the lake know it as one of its own."""
     name = settings.milvus.collection
     if source in {"", name}:
         raise ConfigurationError(
@@ -173,7 +177,7 @@ def _build(settings: Settings, model: opening.Model, source: str, *, quiet: bool
             f"is of {report.lacking[0]['source']}: {report.lacking[0]['why']}. What the lake lacks is brought back by "
             f"`millrace verify --repair` for {source}. Nothing was moved"
         )
-    return report.upserted
+    return report
 
 
 def _try(report: SwitchReport, settings: Settings, model: opening.Model, aliases: Aliases, *, sample: int) -> None:

@@ -26,6 +26,7 @@ class SwitchReport:
     dropped: list[str] = field(default_factory=list)
     earlier: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -61,7 +62,7 @@ class SwitchReport:
             lines.append(f"kept       {', '.join(self.earlier)}: `millrace switch --back` goes back, --drop-old drops")
         if self.moved and self.now != self.collection:
             lines.append(f"           `ingest` still writes to {self.collection}: set milvus.collection to {self.now}")
-        return lines
+        return lines + [f"note       {note}" for note in self.notes]
 
     def _trial_lines(self, trial: Trial) -> list[str]:
         lines = [

@@ -5,8 +5,8 @@ is the flow's business.
 """
 
 import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Collection as Group
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,7 +19,7 @@ from tasks.compare import Census
 from tasks.embedding import Dispatcher, TextItem
 from tasks.errors import MillraceError, Rejected, TextsRefused
 from tasks.lake import ChunkParts, Lake, PartName, VectorStore
-from tasks.milvus import Collection, check_rows
+from tasks.milvus import Collection, CollectionShape, check_rows
 from tasks.owned import OwnedRows, Vectors
 from tasks.records import MANIFEST_SCHEMA
 
@@ -36,10 +36,17 @@ class Bought:
 
 def upsert_fit(collection: Collection, rows: pa.Table, vectors: Vectors) -> list[tuple[str, Rejected]]:
     """Upsert the rows that Milvus can take; the ids of the others, each with the reason."""
-    unfit = dict(check_rows(rows, vectors, collection.shape))
+    return send_fit(collection.upsert, collection.shape, rows, vectors)
+
+
+def send_fit(
+    send: Callable[[pa.Table, Vectors], object], shape: CollectionShape, rows: pa.Table, vectors: Vectors
+) -> list[tuple[str, Rejected]]:
+    """Have `send` take the rows that a collection of this shape can hold; the ids of the others, with the reason."""
+    unfit = dict(check_rows(rows, vectors, shape))
     fit = np.array([position for position in range(rows.num_rows) if position not in unfit], dtype=np.int64)
     if len(fit):
-        collection.upsert(rows.take(pa.array(fit)), vectors[fit])
+        send(rows.take(pa.array(fit)), vectors[fit])
     return [(rows["id"][position].as_py(), reason) for position, reason in unfit.items()]
 
 

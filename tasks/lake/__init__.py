@@ -12,6 +12,7 @@ asks.
 from tasks.lake.bills import Bill, Bills, totals
 from tasks.lake.chunks import PLACES, ChunkParts, PartName
 from tasks.lake.evaluations import Evaluation, Evaluations
+from tasks.lake.exports import RowFile
 from tasks.lake.lease import Lease, hold
 from tasks.lake.ledger import where
 from tasks.lake.limits import Limits
@@ -45,6 +46,7 @@ __all__ = [
     "Recovery",
     "Rejects",
     "Reports",
+    "RowFile",
     "RunRecord",
     "Runs",
     "SpaceSummary",

@@ -7,6 +7,7 @@ Importing it is cheap: pymilvus itself is imported by the first `Collection.open
 from tasks.milvus.address import is_lite, one_spelling, with_database, without_credentials
 from tasks.milvus.aliases import Aliases
 from tasks.milvus.collection import Collection
+from tasks.milvus.importing import FileState, Importing
 from tasks.milvus.lite import may_hold
 from tasks.milvus.promoted import scalar_fields
 from tasks.milvus.rows import Hit, StoredRow, check_rows
@@ -16,7 +17,9 @@ __all__ = [
     "Aliases",
     "Collection",
     "CollectionShape",
+    "FileState",
     "Hit",
+    "Importing",
     "IndexParam",
     "StoredRow",
     "check_rows",

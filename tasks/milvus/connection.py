@@ -76,7 +76,7 @@ class Connection:
             self._channel = grpc.secure_channel(address.address, credentials, list(options.items()))
         else:
             self._channel = grpc.insecure_channel(address.address, list(options.items()))
-        self._upsert = milvus_pb2_grpc.MilvusServiceStub(self._channel).Upsert
+        self._stub = milvus_pb2_grpc.MilvusServiceStub(self._channel)
         self._metadata = [("dbname", address.db_name)]
         if address.token:
             self._metadata.append(("authorization", base64.b64encode(address.token.encode()).decode()))
@@ -101,19 +101,19 @@ class Connection:
             told = from_rpc(error, doing=doing, where=self.where)
             raise told from (None if isinstance(told, CredentialsRefused) else error)
 
-    def upsert(self, request: Any) -> int:
-        """How many rows of an `UpsertRequest` the server says it has taken.
+    def ask(self, method: str, request: Any, *, doing: str) -> Any:
+        """The reply to a request of the Milvus protocol, whose `method` it is.
 
         Raises:
-            CollectionError: it cannot be reached, or refuses.
+            CollectionError: the server cannot be reached, or refuses.
         """
-        doing = "upserting"
-        reply = self.call(doing, lambda: self._upsert(request, timeout=self.timeout_s, metadata=self._metadata))
+        send = getattr(self._stub, method)
+        reply = self.call(doing, lambda: send(request, timeout=self.timeout_s, metadata=self._metadata))
         status = reply.status
         if status.code or status.error_code:
             code = status.code or status.error_code
             raise from_status(code, status.reason, retriable=status.retriable, doing=doing, where=self.where)
-        return int(reply.upsert_cnt)
+        return reply
 
     def close(self) -> None:
         """Let go of the server, or of the Lite path so that another process can open it."""

@@ -13,7 +13,7 @@ import grpc
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 from pymilvus.client.connection_manager import ConnectionConfig
 from pymilvus.exceptions import MilvusException
-from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc, schema_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
 __all__ = [
     "ConnectionConfig",
@@ -22,6 +22,7 @@ __all__ = [
     "FunctionType",
     "MilvusClient",
     "MilvusException",
+    "common_pb2",
     "grpc",
     "milvus_pb2",
     "milvus_pb2_grpc",

@@ -52,7 +52,7 @@ def upsert_call(connection: Connection, name: str, rows: pa.Table, vectors: Vect
     Raises:
         CollectionError: Milvus cannot be reached, refuses, or acknowledges another number of rows.
     """
-    taken = connection.upsert(upsert_request(name, rows, vectors))
+    taken = int(connection.ask("Upsert", upsert_request(name, rows, vectors), doing="upserting").upsert_cnt)
     if taken != rows.num_rows:
         message = (
             f"{connection.where} acknowledged {taken} of {rows.num_rows} rows upserted into {name!r}; run again, and "
