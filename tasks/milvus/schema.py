@@ -53,7 +53,8 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
             f"{connection.where}: the collection {name!r} has another shape:\n  "
             + "\n  ".join(different)
             + "\nset these settings to what is there, or name another milvus.collection, or have `millrace rebuild "
-            "--drop` make this one anew from the lake, which buys nothing"
+            "--drop` make this one anew from the lake, which buys nothing, or `millrace switch` another one beside it, "
+            "without a gap for searches"
         )
         raise CollectionError(message)
     for index in wanted_indexes(shape):

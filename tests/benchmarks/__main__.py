@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from tests.benchmarks.row import Row, table
 
-NAMES = ("standing_still", "throughput", "under_limits", "milvus_writes", "pdf", "growth", "memory")
+NAMES = ("standing_still", "throughput", "under_limits", "milvus_writes", "rebuild", "pdf", "growth", "memory")
 
 
 def main(names: list[str]) -> None:
