@@ -27,7 +27,7 @@ _MADE_BY: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What the rows of a collection, and its shape, are made by, and with which it can be searched."""
 
-_FILLING = frozenset({"ingest", "retry", "switch"})
+_FILLING = frozenset({"ingest", "retry", "repair", "rebuild", "switch"})
 _WHOLE = frozenset({0, 3})  # exit codes
 _LOOKED_BACK = 100  # runs
 

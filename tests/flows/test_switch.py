@@ -11,6 +11,7 @@ import pytest
 
 from configs.settings import Settings
 from flows import opening
+from flows.aliases import through_alias
 from flows.rebuild import rebuild
 from flows.search import search
 from flows.switch import drop_old, switch, switch_back
@@ -170,6 +171,30 @@ def test_searches_follow_the_alias_to_another_model_and_shape_without_new_settin
         assert ask(site.settings(*changed)) == 3
     assert outdated.errors + ahead.errors == []
     assert set(outdated.answers + ahead.answers) == {3}
+
+
+def test_a_search_whose_collection_goes_under_it_asks_what_the_alias_stands_for_now(site: Site) -> None:
+    site.write("a.txt", "The sluice is opened at dawn.")
+    site.ingest()
+    switched(site.settings())
+    switched(site.settings(new(site)))
+    asked = []
+
+    def ask(chosen: Settings, _notes: list[str]) -> str:
+        asked.append(chosen.milvus.collection[:4])
+        if len(asked) == 1:
+            switch_back(site.settings())
+            raise CollectionMissing("dropped meanwhile")
+        return "answer"
+
+    assert through_alias(site.settings(), ask) == "answer"
+    assert asked == ["new_", "old_"]
+    with pytest.raises(CollectionMissing, match="for good"):
+        through_alias(site.settings(), lambda _chosen, _notes: missing("for good"))
+
+
+def missing(why: str) -> None:
+    raise CollectionMissing(why)
 
 
 def test_a_switch_that_is_killed_between_any_two_steps_goes_on_where_it_was(site: Site) -> None:
