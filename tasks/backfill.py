@@ -43,7 +43,7 @@ class Backfill:
     """Rows on their way into `importing`. Use as a context manager: the files are gone when it ends.
 
     `doubled` are the ids of which more than one row will come; the first one counts. `on_rows` is told how many rows
-    have newly been imported.
+    more have been imported, as far as the server says.
     """
 
     importing: Importing
@@ -107,15 +107,19 @@ class Backfill:
     def _await_one(self) -> None:
         """Return when the oldest file is imported; it is deleted then."""
         task, file = self._under_way.popleft()
-        last, since = -1, self.clock()
+        last, since, told = -1, self.clock(), 0
         while True:
             state = self.importing.state(task)
             if state.failure:
                 raise CollectionError(f"the import of {file.path.name} failed: {state.failure}")
             if state.is_done:
                 file.path.unlink(missing_ok=True)
-                self.on_rows(file.rows)
+                self.on_rows(file.rows - told)
                 return
+            reached = file.rows * min(state.percent, 100) // 100
+            if reached > told:
+                self.on_rows(reached - told)
+                told = reached
             if state.percent != last:
                 last, since = state.percent, self.clock()
             elif self.clock() - since > _STALLED_S:

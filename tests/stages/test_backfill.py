@@ -34,12 +34,13 @@ class Server:
         assert table.column_names == ["id", "embedding"]
         self.rows += table["id"].to_pylist()
         self.most_files = max(self.most_files, len(list(Path(file).parent.iterdir())))
-        return len(self._asked)
+        self._asked[len(self._asked)] = 0
+        return len(self._asked) - 1
 
     def state(self, task: int) -> FileState:
-        self._asked[task] = self._asked.get(task, 0) + 1
+        self._asked[task] += 1
         is_done = self._asked[task] >= self._slow and not self._failure
-        return FileState(rows=0, percent=0, is_done=is_done, failure=self._failure)
+        return FileState(rows=0, percent=min(40 * self._asked[task], 80), is_done=is_done, failure=self._failure)
 
     def finish(self, rows: int) -> None:
         self.finished = rows
@@ -64,7 +65,7 @@ def filled(server: Server, folder: ImportFolder, **more: Any) -> Backfill:
 
 
 def test_every_row_is_in_once_and_the_files_are_gone(folder: ImportFolder) -> None:
-    server = Server()
+    server = Server(slow=3)
     counted: list[int] = []
     parts = [[f"{part}-{number}" for number in range(7)] for part in range(20)]
     with filled(server, folder, on_rows=counted.append) as filling:
@@ -73,6 +74,7 @@ def test_every_row_is_in_once_and_the_files_are_gone(folder: ImportFolder) -> No
         assert filling.finish() == 140
     assert server.rows == [one for ids in parts for one in ids]
     assert (server.finished, sum(counted)) == (140, 140)
+    assert len(counted) == 3 * 10  # two looks on the way and one at the end, of ten files
     assert server.most_files <= AT_ONCE + 1
     assert not folder.here.exists()
 
@@ -105,7 +107,7 @@ def test_an_import_that_does_not_go_on_is_not_waited_for_without_end(folder: Imp
     clock = iter(range(0, 10**9, 60))
     with filled(Server(slow=10**9), folder, clock=lambda: float(next(clock))) as filling:
         filling.add(*rows_of("a"))
-        with pytest.raises(CollectionError, match="stands at 0 % for half an hour"):
+        with pytest.raises(CollectionError, match="stands at 80 % for half an hour"):
             filling.finish()
 
 
