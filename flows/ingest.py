@@ -5,7 +5,6 @@ counts. Importing it imports Prefect, which takes seconds, so the command line d
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -47,7 +46,7 @@ class _Command:
 
 
 _command: ContextVar[_Command | None] = ContextVar("command", default=None)
-"""Set when the flow runs in the process of `millrace ingest`, whose signals are ours; a worker's are Prefect's."""
+"""Set when the flow runs in the process of `millrace ingest`."""
 
 
 @flow(name="ingest", flow_run_name="ingest {parameters.sources}", persist_result=False, validate_parameters=True)
@@ -63,9 +62,10 @@ async def ingest(parameters: IngestParameters) -> Any:
     command = _command.get()
     settings = command.settings if command else parameters.settings()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
-    signals: contextlib.AbstractContextManager[Interrupt | None]
-    signals = interruptible() if command else contextlib.nullcontext()
-    with signals as interrupt:
+    # That one, in a worker's process, would end the event loop at once, and with it the requests under way.
+    with interruptible() as interrupt:
+        if command is None:
+            interrupt.watch()  # it may wait for its turn first
         report = await _in_turn(
             settings,
             _paths(parameters.sources),
@@ -73,6 +73,8 @@ async def ingest(parameters: IngestParameters) -> Any:
             interrupt=interrupt,
             wait_s=0.0 if command else _WAIT_FOR_LEASE_S,
         )
+    if report.outcome == "interrupted" and command is None:
+        raise asyncio.CancelledError(report.error)  # which Prefect, if it was the one to ask, takes for Cancelled
     if report.error:
         return Failed(message=report.error, data=report)
     return Completed(message=report.lines()[0], data=report)

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from flows.run_page.facts import Numbers
 
 WIDE, HALF = 9.4, 4.7  # inches; 96 CSS pixels each
+FONT_PT = 9.0
 _BINS = 150
 VARIABLES = ("ink", "muted", "grid", "blue", "orange", "green", "red", "purple", "teal", "grey", "sand", "sky")
 COLOURS = {name: f"#0{index:01x}0e0{index:01x}" for index, name in enumerate(VARIABLES)}
@@ -117,7 +118,7 @@ _STYLE: dict[Any, Any] = {  # matplotlib types the keys as some hundred literals
     "svg.fonttype": "none",
     "svg.hashsalt": "millrace",
     "font.family": "DejaVu Sans",
-    "font.size": 9.0,
+    "font.size": FONT_PT,
     "text.color": COLOURS["ink"],
     "axes.edgecolor": COLOURS["muted"],
     "axes.labelcolor": COLOURS["muted"],

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from flows.run_page.drawing import (
     COLOURS,
+    FONT_PT,
     HALF,
     WIDE,
     Chart,
@@ -132,8 +133,8 @@ def spending(facts: RunFacts) -> Chart | None:
         other.set_ylabel("yuan")
         other.yaxis.set_major_locator(MaxNLocator(5))
         other.spines["right"].set_visible(False)
-        other.tick_params(length=0, colors=COLOURS["muted"])
-        other.yaxis.label.set_color(COLOURS["muted"])
+        other.tick_params(length=0, labelsize=FONT_PT, colors=COLOURS["muted"])
+        other.yaxis.label.set(color=COLOURS["muted"], size=FONT_PT)
     time_axis(axes, series)
     title = f"{large(billed)} tokens were billed" + (f": {yuan(facts.report.cost_cny)}" if price else "")
     embedded = facts.report.chunks.embedded
