@@ -1,13 +1,18 @@
 """`python -m tests.benchmarks [NAME...]`: measure, and print one table. Names are the modules beside this one."""
 
 import importlib
+import os
 import platform
 import sys
+import time
 from importlib.metadata import version
 
 from tests.benchmarks.row import Row, table
 
-NAMES = ("standing_still", "throughput", "under_limits", "milvus_writes", "rebuild", "pdf", "growth", "memory")
+NAMES = (
+    *("standing_still", "first_request", "throughput", "responses", "under_limits", "milvus_writes", "rebuild", "pdf"),
+    *("edited_line", "killed", "prefect_share", "memory", "growth"),
+)
 
 
 def main(names: list[str]) -> None:
@@ -15,13 +20,19 @@ def main(names: list[str]) -> None:
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         sys.exit(f"unknown: {', '.join(unknown)}; known: {', '.join(NAMES)}")
+    began = os.getloadavg()[0]
     rows: list[Row] = []
     for name in names or NAMES:
+        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
         rows += importlib.import_module(f"tests.benchmarks.{name}").measure()
     packages = ", ".join(
         f"{name} {version(name)}" for name in ("pymilvus", "milvus-lite", "openai", "pyarrow", "tiktoken")
     )
-    print(f"Python {platform.python_version()}, {packages}\n\n{table(rows)}")
+    load = ", ".join(f"{value:.1f}" for value in (began, os.getloadavg()[0]))
+    machine = (
+        f"{os.cpu_count()} cores of {platform.machine()}, {platform.system()}; load at the beginning and end {load}"
+    )
+    print(f"{machine}. Python {platform.python_version()}, {packages}\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

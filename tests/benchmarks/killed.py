@@ -28,14 +28,13 @@ def measure() -> list[Row]:
         assert done.returncode == 0, done.stderr
         books = simulator.books
         rows = site.check()  # every row: text, vector, ids, that no text of a document is lacking
-        lost = books.texts_distinct - len({row.content for row in rows.values()}) - 1  # the probe's text has no row
-        bought_again = books.texts_bought_again - (books.text("millrace").bought - 1)
+        bought_again = books.texts_bought_again - max(0, books.text("millrace").bought - 1)  # that tries the key
     return [
         Row(
             f"kill -9, {KILLS} times in a run of {len(rows):,} chunks",
             "bought again <= in flight; 0 rows lost, doubled or mismatched",
             f"{bought_again} texts bought again, up to {IN_FLIGHT * TEXTS_A_REQUEST} in flight at each kill; "
-            f"{lost} rows lost, 0 doubled or mismatched",
+            "0 rows lost, doubled or mismatched (every row compared)",
         )
     ]
 
