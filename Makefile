@@ -15,7 +15,7 @@ help:
 	@echo "make test-prefect  run millrace serve and a Prefect server as processes, and kill them; takes minutes"
 	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
 	@echo "make lint   ruff, mypy and the import contract alone"
-	@echo "make bench  measure; prints a table"
+	@echo "make bench  measure every target beside the bare way; prints one table, takes about 15 minutes"
 	@echo "make clean  remove what these commands made"
 
 $(READY): pyproject.toml constraints.txt
