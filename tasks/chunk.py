@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
-from tasks.documents import DocumentOptions, join_page_ranges, long_pdf_pages, read_documents
+from tasks.documents import DocumentOptions, close_file, join_page_ranges, long_pdf_pages, read_documents
 from tasks.errors import LakeError
 from tasks.lake import Spool
 from tasks.parts import Part, PartOrigin, PartWriter
@@ -157,6 +157,7 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
 
     It ends at a long PDF file of which the job has no ranges yet.
     """
+    close_file()  # what ranges of pages were read from before
     parts = PartWriter(settings.origin, job=job.number, first=job.first_part, send=channel.send)
     tokenizer = Tokenizer.load(settings.tokenizer)
     for done, file in enumerate(job.files):

@@ -10,6 +10,7 @@ from tasks.documents.formats import FORMATS
 from tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
 from tasks.documents.long_pdf import PageRange, join_page_ranges, long_pdf_pages, page_ranges, read_page_range
 from tasks.documents.pdf_engine import PdfEngine
+from tasks.documents.pdf_open import close_file
 from tasks.documents.reading import DocumentOptions, read_documents
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DocumentOptions",
     "PageRange",
     "PdfEngine",
+    "close_file",
     "file_hash",
     "join_page_ranges",
     "list_files",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tasks.documents.formats import format_of
 from tasks.documents.pdf import PagesRead, join_pages, read_pages
-from tasks.documents.pdf_open import let_go, open_file
+from tasks.documents.pdf_open import close_file, open_file
 from tasks.documents.reading import DocumentOptions, document_of, refusals
 from tasks.errors import Rejected
 from tasks.records import Document, Reject, SourceFile
@@ -73,7 +73,7 @@ def join_page_ranges(
     file: SourceFile, ranges: Sequence[PageRange], *, skip: Mapping[str, str], at: Callable[[str], None]
 ) -> Iterator[Document | Reject]:
     """What `read_documents` gives of a file, from all its ranges in order, read from the same bytes."""
-    let_go()
+    close_file()
 
     def joined() -> Iterator[Document | Reject]:
         for item in join_pages([each.pages for each in ranges], file.name, skip=skip, at=at):

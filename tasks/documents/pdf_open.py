@@ -25,7 +25,7 @@ class OpenFile:
 
 @functools.lru_cache(maxsize=1)
 def open_file(file: SourceFile, engine: PdfEngine) -> OpenFile:
-    """The file, open until another one is opened or it is let go.
+    """The file, open until it is closed or another one is opened.
 
     Raises:
         Rejected: "not_a_pdf", "encrypted" or "damaged".
@@ -41,6 +41,6 @@ def open_file(file: SourceFile, engine: PdfEngine) -> OpenFile:
     return OpenFile(open_pdf(data, engine), hashlib.sha256(data).hexdigest())
 
 
-def let_go() -> None:
+def close_file() -> None:
     """Close the file that is open, if any."""
     open_file.cache_clear()

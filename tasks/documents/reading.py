@@ -127,13 +127,13 @@ def _pdf_contents(
     file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
 ) -> tuple[str, list[Extraction | Reject]]:
     from tasks.documents.pdf import read_pdf
-    from tasks.documents.pdf_open import let_go, open_file
+    from tasks.documents.pdf_open import close_file, open_file
 
     try:
         opened, minimum = open_file(file, options.pdf_engine), options.min_page_characters
         return opened.digest, list(read_pdf(opened.pdf, file.name, min_page_characters=minimum, skip=skip, at=at))
     finally:
-        let_go()
+        close_file()
 
 
 def _extracted(form: Format, text: str) -> Extraction:

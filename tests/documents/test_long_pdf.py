@@ -15,7 +15,7 @@ from tasks.documents import (
     read_documents,
     read_page_range,
 )
-from tasks.documents.pdf_open import let_go
+from tasks.documents.pdf_open import close_file
 from tasks.records import Document, Reject
 from tests.documents.conftest import source_file
 from tests.documents.pdf_files import PdfFile, book
@@ -24,7 +24,7 @@ from tests.documents.pdf_files import PdfFile, book
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
     yield
-    let_go()
+    close_file()
 
 
 def unwatched(item: str) -> None: ...
@@ -39,7 +39,7 @@ def in_ranges(path: Path, options: DocumentOptions, pages: int, *, backwards: bo
         assert found is not None
         read[numbers] = found
         if backwards:
-            let_go()  # as if each range were read by a process of its own
+            close_file()  # as if each range were read by a process of its own
     return list(join_page_ranges(file, [read[numbers] for numbers in ranges], skip={}, at=unwatched))
 
 
