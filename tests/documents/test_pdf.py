@@ -92,6 +92,17 @@ def test_chinese_is_read_through_the_fonts_encoding(document: Callable[..., Docu
 
 
 @pytest.mark.parametrize(
+    ("turned", "matrix"), [(90, b"0 1 -1 0 300 100"), (180, b"-1 0 0 -1 500 300"), (270, b"0 -1 1 0 300 700")]
+)
+def test_a_page_that_is_turned_to_be_read_is_read_in_order(
+    document: Callable[..., Document], turned: int, matrix: bytes
+) -> None:
+    page = b"BT /F1 12 Tf %s Tm (First line) Tj 0 -14 Td (Second line) Tj 0 -14 Td (Third line) Tj ET" % matrix
+    data = PdfFile(pages=[page]).to_bytes().replace(b"/MediaBox", b"/Rotate %d /MediaBox" % turned)
+    assert document("a.pdf", data).text == "First line\nSecond line\nThird line"
+
+
+@pytest.mark.parametrize(
     ("ordering", "numbers", "text"),
     [(b"GB1", (3491, 2685, 2063, 1445, 2143, 4009), "水轮机的检修"), (b"Japan1", (526, 2603), "あ水")],
 )
