@@ -108,3 +108,19 @@ def test_ranges_of_two_versions_of_a_file_have_two_digests(tmp_path: Path) -> No
         assert found is not None
         digests.add(found.digest)
     assert len(digests) == 2
+
+
+def test_asking_whether_a_file_is_long_costs_a_short_one_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = tmp_path / "a.pdf", []
+    path.write_bytes(book(5, sentences=3).to_bytes())
+
+    def counted(name: str) -> bytes:
+        opened.append(name)
+        return path.read_bytes()
+
+    monkeypatch.setattr("tasks.documents.pdf_open.bytes_of", counted)
+    assert long_pdf_pages(source_file(path), DocumentOptions(), at=unwatched) == 0
+    assert isinstance(next(read_documents(source_file(path), DocumentOptions())), Document)
+    assert len(opened) == 1
