@@ -106,6 +106,10 @@ class LakeSettings(Section):
     """Where the Parquet files are kept."""
 
     path: Name
+    endpoint: BaseUrl
+    region: str
+    virtual_hosting: bool
+    local_dir: str
 
 
 class MilvusSettings(Section):

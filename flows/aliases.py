@@ -5,11 +5,11 @@ the `[embedding]` and the shape of the last run that has filled it, which its la
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 from configs.settings import Settings
 from flows import opening
+from flows.lake_place import lake_place
 from tasks.errors import CollectionError, ConfigurationError, LakeError
 from tasks.lake import Lake, RunRecord
 
@@ -85,7 +85,7 @@ def _settings_of(settings: Settings) -> Mapping[str, Mapping[str, object]] | Non
     """What the last run that filled the collection was told of `_MADE_BY`; None where the lake does not know."""
     milvus = settings.milvus
     try:
-        runs = Lake.open(Path(settings.lake.path), milvus.collection, read_only=True).runs.newest(_LOOKED_BACK)
+        runs = Lake.open(lake_place(settings), milvus.collection, read_only=True).runs.newest(_LOOKED_BACK)
     except LakeError:  # a search can do without a lake
         return None
     filling = (run for run in runs if run.command in _FILLING and run.exit in _WHOLE)

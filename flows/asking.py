@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -255,7 +254,7 @@ class Asker:
         return {i: str(refusal) for i, refusal in why.items() if refusal is not None}
 
     def _writable_lake(self) -> Lake:
-        return Lake.open(Path(self.settings.lake.path), self.settings.milvus.collection)
+        return Lake.open(opening.lake_place(self.settings), self.settings.milvus.collection)
 
     def _retrieved(self, collection: Collection, number: int, vector: QueryVector) -> list[Hit]:
         return retrieve(self.settings, collection, self.texts[number], vector, top_k=self.depth)

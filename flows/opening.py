@@ -9,6 +9,8 @@ from configs.settings import Settings
 from flows.embedding_model import Model as Model  # noqa: PLC0414 - others open it from here, as all the rest
 from flows.embedding_model import open_model as open_model  # noqa: PLC0414
 from flows.embedding_model import query_space as query_space  # noqa: PLC0414
+from flows.lake_place import lake_place as lake_place  # noqa: PLC0414
+from flows.lake_place import state_folder
 from tasks.chunk import ChunkSettings
 from tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
 from tasks.documents import DocumentOptions
@@ -31,7 +33,7 @@ from tasks.embedding import (
     rerank_url,
 )
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
-from tasks.lake import Checkpoint, Lake, Lease, hold, make_folder, pass_by
+from tasks.lake import Checkpoint, Lake, Lease, Place, hold, make_folder, pass_by
 from tasks.milvus import (
     Aliases,
     Collection,
@@ -265,7 +267,7 @@ def shown_uri(settings: Settings) -> str:
 
 def existing_lake(settings: Settings) -> Lake:
     """The lake of the settings, to be read. Raises `ConfigurationError` when it knows nothing of the collection."""
-    path = Path(settings.lake.path)
+    path = lake_place(settings)
     lake = Lake.open(path, settings.milvus.collection, read_only=True)
     if not lake.collection_dir.is_dir():
         raise ConfigurationError(
@@ -362,9 +364,8 @@ def hold_collection(settings: Settings, environment: Mapping[str, str] = os.envi
                 f"Milvus Lite cannot open {spelling}: there is no folder {path.parent}; make it, or correct milvus.uri"
             )
     else:
-        states = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".local/state"
         digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
-        path = Path(states, "millrace", "leases", f"{digest[:32]}.lease")
+        path = state_folder(environment) / "leases" / f"{digest[:32]}.lease"
         make_folder(path.parent)
     return hold(path, f"The collection {name} at {without_credentials(uri)}")
 
@@ -392,7 +393,7 @@ def chunk_options(settings: Settings) -> ChunkOptions:
 
 
 def chunk_settings(
-    settings: Settings, model: Model, chunks_dir: Path, *, run: str, part_chunks: int = PART_CHUNKS
+    settings: Settings, model: Model, chunks_dir: Place, *, run: str, part_chunks: int = PART_CHUNKS
 ) -> ChunkSettings:
     """What the reading processes of `run` are told; they write their parts to `chunks_dir`."""
     return ChunkSettings(

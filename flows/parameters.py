@@ -52,7 +52,7 @@ class CorpusParameters(BaseModel):
             pattern=_NO_PASSWORD,
         ),
     ] = ""
-    lake: Annotated[str, Field(description="Folder of the Parquet files.")] = ""
+    lake: Annotated[str, Field(description="Folder of the Parquet files, or s3://bucket/prefix.")] = ""
 
     def settings(self) -> Settings:
         """All settings: the fields that are filled in, over the environment, the file and the defaults.

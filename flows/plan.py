@@ -87,7 +87,7 @@ class _Planner:
 
     async def run(self) -> Plan:
         settings, model, plan = self._settings, self._model, self._plan
-        lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
+        lake = Lake.open(opening.lake_place(settings), settings.milvus.collection, read_only=True)
         doubt = rows_in_doubt(lake)
         found = scan(
             self._sources,

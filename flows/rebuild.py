@@ -6,7 +6,6 @@ live document all the while.
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +57,7 @@ def rebuild(
     opening.existing_lake(settings)
     run = new_run_id()
     with (
-        Lake.open(Path(settings.lake.path), settings.milvus.collection, checkpoint=checkpoint) as lake,
+        Lake.open(opening.lake_place(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
         opening.hold_collection(target),
     ):
         manifest = _manifest_with_rows(lake)
@@ -271,7 +270,7 @@ def _manifest_with_rows(lake: Lake) -> pa.Table:
 def _refuse_other_collection_of_the_lake(settings: Settings, name: str) -> None:
     if name == settings.milvus.collection:
         return
-    other = Lake.open(Path(settings.lake.path), name, read_only=True)
+    other = Lake.open(opening.lake_place(settings), name, read_only=True)
     if other.collection_dir.is_dir():
         raise ConfigurationError(
             f"{name} is a collection of this lake itself; name another one with --into, or rebuild it with "

@@ -51,7 +51,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
     opening.existing_lake(settings)
     run = new_run_id()
     with (
-        Lake.open(Path(settings.lake.path), settings.milvus.collection) as lake,
+        Lake.open(opening.lake_place(settings), settings.milvus.collection) as lake,
         opening.hold_collection(settings),
         recorded(lake, settings, "repair", run) as outcome,
     ):

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow.compute as pc
@@ -168,7 +167,7 @@ async def patiently(
 def _documents_with_rows(settings: Settings) -> int:
     """How many documents the lake knows to have rows; 0 where it cannot say."""
     try:
-        manifest = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True).manifest.read()
+        manifest = Lake.open(opening.lake_place(settings), settings.milvus.collection, read_only=True).manifest.read()
     except LakeError:
         return 0
     return pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0

@@ -10,6 +10,7 @@ from flows.opening import existing_lake
 from flows.run_page.facts import RunFacts, gather
 from flows.run_page.html import page_of
 from tasks.errors import ConfigurationError
+from tasks.lake import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class WrittenReport:
     """The page of a run: what it was made of, and where it is."""
 
     facts: RunFacts
-    path: Path
+    path: Place
 
     @property
     def run(self) -> str:
@@ -43,17 +44,18 @@ def write_report(settings: Settings, run: str = "", *, out: Path | None = None) 
     facts = gather(settings, run)
     page = page_of(facts)
     if out is None:
-        path = existing_lake(settings).reports.save(facts.record.id, page).absolute()
-    else:
-        path = out.absolute()
-        try:
-            path.write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"--out {path} cannot be written: {error.strerror}") from error
+        return WrittenReport(facts, existing_lake(settings).reports.save(facts.record.id, page).absolute())
+    path = out.absolute()
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--out {path} cannot be written: {error.strerror}") from error
     return WrittenReport(facts, path)
 
 
 def show(written: WrittenReport) -> None:
     """Open the page in the browser of whoever sits here; says so where there is none."""
-    if not webbrowser.open(written.path.as_uri()):
+    if not isinstance(written.path, Path):
+        print("a browser does not open what is in a bucket; use --out FILE", file=sys.stderr)  # noqa: T201
+    elif not webbrowser.open(written.path.as_uri()):
         print("there is no browser to open it with", file=sys.stderr)  # noqa: T201 - the terminal is this command's

@@ -79,7 +79,7 @@ async def ingest(
         if not source.exists():
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
     with (
-        Lake.open(Path(settings.lake.path), settings.milvus.collection, checkpoint=checkpoint) as lake,
+        Lake.open(opening.lake_place(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
         opening.hold_collection(settings),
     ):
         report = RunReport(

@@ -249,7 +249,7 @@ def _notes(settings: Settings, model: opening.Model) -> list[str]:
     """
     notes = []
     try:
-        lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
+        lake = Lake.open(opening.lake_place(settings), settings.milvus.collection, read_only=True)
         pairing = pairing_of(settings, lake, opening.query_space(settings, model))
     except LakeError as error:  # the answer is from the collection, and as good as ever
         notes.append(f"warning: {error}")

@@ -26,6 +26,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from configs.settings import Settings
 from flows.ingest import ingest
+from flows.lake_place import lake_place
 from flows.nightly import verify
 from flows.parameters import CorpusParameters, IngestParameters, VerifyParameters
 from tasks.errors import ConfigurationError, RunStopped
@@ -46,7 +47,7 @@ def deployments(
     Raises ConfigurationError for a cron expression that is none.
     """
     name, address = settings.milvus.collection, settings.milvus.uri
-    lake = str(Path(settings.lake.path).absolute())
+    lake = str(lake_place(settings).absolute())
     file = str(config.absolute()) if config else ""
     paths = [str(source.absolute()) for source in sources]
     index = IngestParameters(

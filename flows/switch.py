@@ -53,7 +53,7 @@ def switch(
         if not _has_rows(settings):
             built = _build(settings, model, source or before, quiet=quiet, checkpoint=checkpoint)
             report.built, report.notes = built.brought, built.notes
-        with Lake.open(Path(settings.lake.path), name) as lake, opening.hold_collection(settings):
+        with Lake.open(opening.lake_place(settings), name) as lake, opening.hold_collection(settings):
             with recorded(lake, settings, "switch", new_run_id()) as outcome:
                 _try(report, settings, model, aliases, sample=sample)
                 outcome.exit = report.exit_code
@@ -135,7 +135,7 @@ def _report_of(settings: Settings, now: str) -> SwitchReport:
 
 def _has_rows(settings: Settings) -> bool:
     """Whether the lake knows rows of the collection of the settings."""
-    lake = Lake.open(Path(settings.lake.path), settings.milvus.collection, read_only=True)
+    lake = Lake.open(opening.lake_place(settings), settings.milvus.collection, read_only=True)
     return lake.collection_dir.is_dir() and _rows_of(lake.manifest.read()) > 0
 
 
@@ -153,7 +153,13 @@ def _build(
             f"the lake {settings.lake.path} knows nothing of the collection {name}: run `millrace ingest` with these "
             "settings first, or say with --from which collection's rows it gets"
         )
-    empty = Lake.open(Path(settings.lake.path), name, read_only=True).collection_dir
+    place = opening.lake_place(settings)
+    if not isinstance(place, Path):
+        raise ConfigurationError(
+            f"the lake {place} is in a bucket, where rows cannot be taken over from {source}: run `millrace ingest`"
+            " with these settings first; it buys nothing that the lake has"
+        )
+    empty = Lake.open(place, name, read_only=True).collection_dir
     if empty.is_dir():
         raise ConfigurationError(
             f"the lake knows {name}, but no row of it, as after an ingest that failed: run `millrace ingest` with "
@@ -182,7 +188,7 @@ def _build(
 
 def _try(report: SwitchReport, settings: Settings, model: opening.Model, aliases: Aliases, *, sample: int) -> None:
     """Count the rows of the collection, look for some of them, and ask it and the present one the same."""
-    name, path = settings.milvus.collection, Path(settings.lake.path)
+    name, path = settings.milvus.collection, opening.lake_place(settings)
     other = "" if report.before == name else report.before
     trial = report.trial = Trial()
     lake = Lake.open(path, name, read_only=True)

@@ -6,7 +6,8 @@
     |   |-- SourceError         a source is missing, unreadable, or lost too much
     |   |-- ProviderStopped     the provider says no in a way that waiting cannot heal
     |   |-- LakeError           the lake is damaged, read-only, full, or from a newer version
-    |   |   `-- LeaseHeld       another process is writing to this lake or collection
+    |   |   |-- LeaseHeld       another process is writing to this lake or collection
+    |   |   `-- LakeUnreachable the storage that the lake is on refuses or does not answer; nothing is known of damage
     |   `-- CollectionError     Milvus is unreachable, or the collection has another shape
     |       `-- CollectionMissing   Milvus is there, and the collection is not
     |-- BudgetReached           the cap in yuan would be passed                     (exit 4)
@@ -58,6 +59,10 @@ class LakeError(RunStopped):
 
 class LeaseHeld(LakeError):
     """Another living process writes to this lake or collection."""
+
+
+class LakeUnreachable(LakeError):
+    """The storage that the lake is on refuses or does not answer. Whether anything is damaged is not known."""
 
 
 class CollectionError(RunStopped):

@@ -67,6 +67,7 @@ class LoadStage:
         if losses:  # so that a part holds exactly what the collection does
             self._lake.chunks.write(part.job, part.number, rows)
         changed = self._versions.changed_positions(rows)
+        self._lake.require_lease()
         upserted = self._collection.upsert(rows.take(pa.array(changed)), vectors[changed]) if len(changed) else 0
         for loss in losses:  # kept until their document ends, perhaps parts later
             self._losses.setdefault(loss.source, []).append(loss)
@@ -159,6 +160,7 @@ class LoadStage:
         if stale:
             self._require_readable(sorted(replacing))
             self._checkpoint("readable")
+            self._lake.require_lease()
             self._collection.delete(sorted(stale))
         return len(stale)
 

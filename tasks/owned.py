@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.errors import LakeError
+from tasks.errors import LakeError, LakeUnreachable
 from tasks.lake import Lake, PartName, VectorStore
 from tasks.records import CHUNK_SCHEMA, EmbeddingSpace
 
@@ -61,6 +61,8 @@ def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[OwnedRow
         for space, sources in _by_space(documents.filter(here)).items():
             try:
                 rows = lake.chunks.read(job, number, number, sources=sources)
+            except LakeUnreachable:
+                raise
             except LakeError as error:
                 unknown.update(sources)
                 yield _damaged(PartName(job, number), space, str(error), frozenset(sources))
@@ -166,6 +168,8 @@ class Stores:
         present = np.flatnonzero(there).tolist()
         try:
             _read_into(vectors, sparse, store, keys, present)
+        except LakeUnreachable:
+            raise
         except LakeError:
             # A part among them is damaged. Alone, each vector shows whether it can still be read.
             for position in present:

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 
 import pyarrow as pa
 
 from tasks.documents import file_hash
-from tasks.lake import ChunkParts, PartName
+from tasks.lake import ChunkParts, PartName, Place
 from tasks.records import (
     MANIFEST_SCHEMA,
     METADATA_KEYS,
@@ -34,7 +33,7 @@ _FLUSH_MIN_CHUNKS = 100
 class PartOrigin:
     """What the documents of a run's parts are stamped with, the folder that the parts go to, and their size."""
 
-    chunks_dir: Path
+    chunks_dir: Place
     run: str
     fingerprint: str
     space: str

@@ -18,6 +18,7 @@ from tasks.lake.ledger import where
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.parts import Damage
+from tasks.lake.places import ObjectPath, ObjectStore, Place
 from tasks.lake.rejects import Rejects
 from tasks.lake.reports import Reports
 from tasks.lake.runs import RunRecord, Runs, new_run_id
@@ -42,7 +43,10 @@ __all__ = [
     "Lease",
     "Limits",
     "Manifest",
+    "ObjectPath",
+    "ObjectStore",
     "PartName",
+    "Place",
     "Recovery",
     "Rejects",
     "Reports",

@@ -5,21 +5,24 @@ import shutil
 from pathlib import Path
 
 from tasks.errors import LakeError
+from tasks.lake.places import Place
 from tasks.lake.writing import disk_errors, fsync_folder
 
 _LEDGER = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json")
 """All of a collection's folder but the records of its runs."""
 
 
-def adopt(source: Path, target: Path) -> None:
+def adopt(source: Place, target: Place) -> None:
     """Make `target` the folder of a collection with the ledger of that in `source`, at one stroke.
 
     No file of a ledger is ever changed in its place, so the two share their files as hard links, where the disk has
     such.
 
     Raises:
-        LakeError: `target` is there already, or the disk refuses.
+        LakeError: `target` is there already, the two are in a bucket, or the disk refuses.
     """
+    if not isinstance(source, Path) or not isinstance(target, Path):
+        raise LakeError(f"{target} is in a bucket, where nothing can be made at one stroke; ingest into it instead")
     if target.exists():
         raise LakeError(f"{target} is there already; remove it if nothing in it is wanted, or name another collection")
     making = target.with_name(f".{target.name}.tmp")

@@ -6,8 +6,8 @@ A run writes its bill while it goes on, so that one that is killed leaves its bi
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
+from tasks.lake.places import Place
 from tasks.lake.writing import make_folder, write_bytes_atomically
 
 
@@ -33,7 +33,7 @@ class Bill:
 class Bills:
     """The bills in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self._folder = folder
 
     def save(self, bill: Bill) -> None:
@@ -46,11 +46,11 @@ class Bills:
         """Every bill, oldest run first; one that cannot be read is left out (see `unreadable`)."""
         return [bill for path in self._paths() if (bill := _parsed(path)) is not None]
 
-    def unreadable(self) -> list[Path]:
+    def unreadable(self) -> list[Place]:
         """Bills that are damaged. No run depends on them."""
         return [path for path in self._paths() if _parsed(path) is None]
 
-    def _paths(self) -> list[Path]:
+    def _paths(self) -> list[Place]:
         return sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []
 
 
@@ -75,7 +75,7 @@ def _file_name(model: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in model)
 
 
-def _parsed(path: Path) -> Bill | None:
+def _parsed(path: Place) -> Bill | None:
     try:
         return Bill(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):

@@ -5,6 +5,7 @@ has replaced are deleted here when the run that replaced them was killed before 
 """
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,10 @@ from tasks.errors import LakeError
 from tasks.lake.batches import KeyBytes, Layout
 from tasks.lake.index import IndexDamaged, KeyIndex
 from tasks.lake.parts import Damage, Footer, PartDamaged, check_part, part_number, read_footer, read_keys
+from tasks.lake.places import ObjectPath, Place, files_in, size_of
 from tasks.lake.writing import disk_errors, remove_files
+
+_LOOK_AGAIN_NS = 10_000_000_000
 
 
 class Catalogue:
@@ -23,7 +27,7 @@ class Catalogue:
     good, and what it lacks is indexed on the side, in a temporary file.
     """
 
-    def __init__(self, folder: Path, index_path: Path, layout: Layout, *, read_only: bool) -> None:
+    def __init__(self, folder: Place, index_path: Path, layout: Layout, *, read_only: bool) -> None:
         """A catalogue in step with the folder.
 
         Raises:
@@ -37,7 +41,7 @@ class Catalogue:
         self._seen_ns = 0
         self._gone: frozenset[str] = frozenset()
         self._usable: frozenset[str] = frozenset()
-        self._damaged: dict[Path, Damage] = {}
+        self._damaged: dict[Place, Damage] = {}
         self._found: KeyIndex | None = None
         if read_only:
             self._found = KeyIndex.open_read_only(index_path)
@@ -84,14 +88,14 @@ class Catalogue:
                 found = self._lookup(wanted)
         return found
 
-    def add(self, path: Path, keys: KeyBytes) -> None:
+    def add(self, path: Place, keys: KeyBytes) -> None:
         """Take in the part at `path`, durable and holding `keys` in this order."""
         with self._refreshing:
             self._own.add(path.name, _size(path), keys)
             self._usable |= {path.name}
             self._gone -= {path.name}  # a journal outlived its part, and has become it again
 
-    def merge(self, path: Path, replaced: Mapping[str, int]) -> None:
+    def merge(self, path: Place, replaced: Mapping[str, int]) -> None:
         """Take in the part at `path`, durable and holding the rows of other parts, in their place.
 
         `replaced` are their names and rows, in order.
@@ -234,29 +238,25 @@ def _order(name: str) -> tuple[int, str]:
     return part_number(name) or 0, name
 
 
-def _size(path: Path) -> int:
+def _size(path: Place) -> int:
     with disk_errors(path, "Reading"):
-        return path.stat().st_size
+        return size_of(path)
 
 
-def _changed_ns(folder: Path) -> int:
-    """When a file was last made, renamed or deleted in the folder, in nanoseconds; 0 when it is not there."""
+def _changed_ns(folder: Place) -> int:
+    """When a file was last made, renamed or deleted in the folder, in nanoseconds; 0 when it is not there.
+
+    Of objects that is not known; they may always have changed, but are listed once in a while at most.
+    """
+    if isinstance(folder, ObjectPath):
+        return time.monotonic_ns() // _LOOK_AGAIN_NS
     try:
         return folder.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 
 
-def _listing(folder: Path) -> dict[str, int]:
+def _listing(folder: Place) -> dict[str, int]:
     """The parts in the folder: file name to size in bytes."""
-    if not folder.is_dir():
-        return {}
-    sizes: dict[str, int] = {}
     with disk_errors(folder, "Listing"):
-        for path in folder.iterdir():
-            if part_number(path.name) is not None:
-                try:
-                    sizes[path.name] = path.stat().st_size
-                except FileNotFoundError:
-                    continue  # compacted by the writer since it was listed
-    return sizes
+        return {name: size for name, size in files_in(folder) if part_number(name) is not None}

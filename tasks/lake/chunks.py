@@ -6,15 +6,14 @@ never sent, and a part that the manifest does not name was left by an interrupte
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tasks.errors import LakeError
+from tasks.errors import LakeError, LakeUnreachable
+from tasks.lake.places import Place, parquet_file
 from tasks.lake.writing import (
     UNREADABLE,
     Checkpoint,
@@ -49,18 +48,18 @@ class ChunkParts:
     """The chunk parts in `folder`. Needs no lease for writing: worker processes write the parts of their own job."""
 
     def __init__(
-        self, folder: Path, *, places: Callable[[], pa.Table] | None = None, checkpoint: Checkpoint = pass_by
+        self, folder: Place, *, places: Callable[[], pa.Table] | None = None, checkpoint: Checkpoint = pass_by
     ) -> None:
         """`places` gives the manifest as it is now: a reader may hold one from before a compaction."""
         self._folder = folder
         self._places = places
         self._checkpoint = checkpoint
 
-    def path(self, part: PartName) -> Path:
+    def path(self, part: PartName) -> Place:
         """Where the part is, or would be."""
         return self._folder / f"part-{part.job:06d}-{part.number:03d}.parquet"
 
-    def write(self, job: int, number: int, table: pa.Table) -> Path:
+    def write(self, job: int, number: int, table: pa.Table) -> Place:
         """The path of part `number` of `job`, durable, with the rows of `table` (`CHUNK_SCHEMA`) in their order.
 
         Raises:
@@ -158,6 +157,8 @@ class ChunkParts:
         """What is wrong with the part, as one sentence; "" when all of it can be read and its checksums agree."""
         try:
             self._read_one(part, CHUNK_SCHEMA.names, None)
+        except LakeUnreachable:
+            raise
         except LakeError as error:
             return str(error)
         return ""
@@ -166,7 +167,7 @@ class ChunkParts:
         path = self.path(part)
         read = names if wanted is None or "source" in names else [*names, "source"]
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with parquet_file(path) as file:
                 table = file.read(columns=read).select(read)
         except FileNotFoundError as error:
             raise PartMissing(f"{path} is missing, though the manifest names it. {_REMEDY}") from error

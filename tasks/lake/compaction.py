@@ -1,12 +1,12 @@
 """Small parts into large ones: 100 million vectors are then some thousand files in a folder, not a hundred thousand."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
 from tasks.lake.batches import Layout
 from tasks.lake.parts import read_batches
+from tasks.lake.places import Place
 
 MAX_ROWS = 65_536
 """Of a compacted part: 256 MiB at 1,024 dimensions."""
@@ -44,7 +44,7 @@ def small_parts(rows: Mapping[str, int]) -> int:
     return sum(count < _SMALL for count in rows.values())
 
 
-def concatenated(folder: Path, names: Sequence[str], layout: Layout) -> Iterator[pa.RecordBatch]:
+def concatenated(folder: Place, names: Sequence[str], layout: Layout) -> Iterator[pa.RecordBatch]:
     """The rows of the parts, one part after the other, a row group at a time. Raises PartDamaged."""
     for name in names:
         yield from read_batches(folder / name, layout)

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from tasks.lake.places import Place
 from tasks.lake.writing import make_folder, write_bytes_atomically
 from tasks.records import JsonValue
 
@@ -25,10 +25,10 @@ class Evaluations:
     Needs no lease: an index can be evaluated while something else is written to the lake.
     """
 
-    def __init__(self, collection_dir: Path) -> None:
+    def __init__(self, collection_dir: Place) -> None:
         self._folder = collection_dir / FOLDER
 
-    def append(self, evaluation: Evaluation) -> Path:
+    def append(self, evaluation: Evaluation) -> Place:
         """The file of the evaluation, durable. Raises LakeError when the disk refuses."""
         make_folder(self._folder)
         path = self._folder / f"{evaluation.run}.json"
@@ -46,15 +46,15 @@ class Evaluations:
                 found.append(evaluation)
         return found
 
-    def unreadable(self) -> list[Path]:
+    def unreadable(self) -> list[Place]:
         """Evaluations that are damaged. Nothing depends on them; they can be deleted."""
         return [path for path in self._paths() if _parsed(path) is None]
 
-    def _paths(self) -> list[Path]:
+    def _paths(self) -> list[Place]:
         return sorted(self._folder.glob("*.json"), reverse=True) if self._folder.is_dir() else []
 
 
-def _parsed(path: Path) -> Evaluation | None:
+def _parsed(path: Place) -> Evaluation | None:
     try:
         found = json.loads(path.read_bytes())
         run, result = found["run"], found["result"]

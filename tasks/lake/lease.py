@@ -88,7 +88,7 @@ def hold(path: Path, what: str) -> Lease:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         _lock(descriptor, path, what)
-        me = Holder(os.getpid(), socket.gethostname(), _now(), _boot_id(), _process_start(os.getpid()))
+        me = myself()
         with disk_errors(path, "Writing the lease"):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
@@ -96,6 +96,11 @@ def hold(path: Path, what: str) -> Lease:
         os.close(descriptor)
         raise
     return Lease(path, descriptor)
+
+
+def myself() -> Holder:
+    """The calling process, as the holder of a lease from now on."""
+    return Holder(os.getpid(), socket.gethostname(), _now(), _boot_id(), _process_start(os.getpid()))
 
 
 def holder_of(path: Path) -> Holder | None:
@@ -118,7 +123,7 @@ def _lock(descriptor: int, path: Path, what: str) -> None:
             raise LakeError(f"The lease {path} cannot be locked: {error.strerror}.") from error
         # A file system without locks: what the file says has to do.
         holder = holder_of(path)
-        if holder is not None and not _is_gone(holder):
+        if holder is not None and not is_gone(holder):
             message = _held_message(what, path, holder)
             raise LeaseHeld(f"{message} This file system has no locks: if it is gone, delete {path}.") from error
 
@@ -128,7 +133,7 @@ def _held_message(what: str, path: Path, holder: Holder | None) -> str:
     return f"{what} is being written by {who}. Wait until it is done, or stop it; two writers would undo each other."
 
 
-def _is_gone(holder: Holder) -> bool:
+def is_gone(holder: Holder) -> bool:
     """Whether the holder is certainly dead: this host has booted since, or its process is not the same any more."""
     if holder.host != socket.gethostname():
         return False

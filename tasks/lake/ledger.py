@@ -6,14 +6,14 @@ so that a crash before they are deleted, in whatever order, changes nothing.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.errors import LakeError
+from tasks.errors import LakeError, LakeUnreachable
 from tasks.lake.parts import Damage
+from tasks.lake.places import Place
 from tasks.lake.writing import (
     Checkpoint,
     make_folder,
@@ -36,7 +36,7 @@ class Ledger:
     """
 
     def __init__(
-        self, base: Path, schema: pa.Schema, *, gone: tuple[str, str], remedy: str, checkpoint: Checkpoint = pass_by
+        self, base: Place, schema: pa.Schema, *, gone: tuple[str, str], remedy: str, checkpoint: Checkpoint = pass_by
     ) -> None:
         self._base_path = base
         self._delta_folder = base.with_suffix(".d")
@@ -101,6 +101,8 @@ class Ledger:
                 self._conforming(read_table(path, remedy=self._remedy), path, self._schema.names)
             except FileNotFoundError:
                 continue
+            except LakeUnreachable:
+                raise
             except LakeError as error:
                 damaged.append(Damage(path, str(error)))
         return damaged
@@ -110,14 +112,14 @@ class Ledger:
         for damage in self.check():
             set_aside(damage.path)
 
-    def _deltas(self) -> Iterator[tuple[int, Path]]:
+    def _deltas(self) -> Iterator[tuple[int, Place]]:
         """Number and path of each delta, in order of number."""
         if not self._delta_folder.is_dir():
             return
-        for path in sorted(self._delta_folder.glob("*.parquet")):
-            number = path.name.partition("-")[0]
+        for name in sorted(path.name for path in self._delta_folder.glob("*.parquet")):
+            number = name.partition("-")[0]
             if number.isdecimal():
-                yield int(number), path
+                yield int(number), self._delta_folder / name
 
     def _folded(self) -> int:
         """The number of the last delta that the base has taken in."""
@@ -130,7 +132,7 @@ class Ledger:
     def _number_of(base: pa.Table) -> int:
         return int((base.schema.metadata or {}).get(_FOLDED, b"0"))
 
-    def _overlaid(self, deltas: list[tuple[int, Path]], columns: Sequence[str] | None = None) -> pa.Table:
+    def _overlaid(self, deltas: list[tuple[int, Place]], columns: Sequence[str] | None = None) -> pa.Table:
         wanted = list(columns) if columns is not None else self._schema.names
         column, value = self._gone
         read = wanted if columns is None else [n for n in self._schema.names if n in {*wanted, "source", column}]
@@ -158,7 +160,7 @@ class Ledger:
         kept = where(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
         return pa.concat_tables([kept, where(changed, keep)]).select(wanted)
 
-    def _conforming(self, table: pa.Table, path: Path, names: list[str]) -> pa.Table:
+    def _conforming(self, table: pa.Table, path: Place, names: list[str]) -> pa.Table:
         if not set(names) <= set(table.schema.names) <= set(self._schema.names):
             raise LakeError(f"{path} has the columns {table.schema.names}, not {self._schema.names}. {self._remedy}")
         return table.select(names).cast(pa.schema([self._schema.field(name) for name in names]))

@@ -5,15 +5,15 @@ Nothing depends on it: without it, or with what cannot be read of it, the next r
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
+from tasks.lake.places import Place
 from tasks.lake.writing import write_bytes_atomically
 
 
 class Limits:
     """The entries in the file at `path`: numbers by name, of which this room knows nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
 
     def read(self, account: str) -> dict[str, float]:

@@ -1,13 +1,13 @@
 """The manifest: one row a document, as of the last commit. It is written last, so it never claims what is not so."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.lake.ledger import Ledger
 from tasks.lake.parts import Damage
+from tasks.lake.places import Place
 from tasks.lake.writing import Checkpoint, pass_by
 from tasks.records import MANIFEST_SCHEMA
 
@@ -19,7 +19,7 @@ _REMEDY = (
 class Manifest:
     """The manifest of the collection whose folder is `collection_dir`."""
 
-    def __init__(self, collection_dir: Path, *, checkpoint: Checkpoint = pass_by) -> None:
+    def __init__(self, collection_dir: Place, *, checkpoint: Checkpoint = pass_by) -> None:
         self._ledger = Ledger(
             collection_dir / "manifest.parquet",
             MANIFEST_SCHEMA,

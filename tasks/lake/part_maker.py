@@ -9,7 +9,6 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from tasks.lake.catalogue import Catalogue
 from tasks.lake.compaction import concatenated, next_group, small_parts
 from tasks.lake.part_reader import PartReader
 from tasks.lake.parts import PartDamaged, check_part, new_stem, part_name, read_batches, write_part
+from tasks.lake.places import Place
 from tasks.lake.segments import Segment
 from tasks.lake.writing import Checkpoint, remove_files, set_aside
 
@@ -30,7 +30,7 @@ class PartMaker:
     """Makes the parts in `folder`. One thread at a time may use it, `new_stem` aside."""
 
     def __init__(
-        self, folder: Path, layout: Layout, catalogue: Catalogue, reader: PartReader, checkpoint: Checkpoint
+        self, folder: Place, layout: Layout, catalogue: Catalogue, reader: PartReader, checkpoint: Checkpoint
     ) -> None:
         self._folder = folder
         self._layout = layout
@@ -80,7 +80,7 @@ class PartMaker:
         if small_parts(self._catalogue.rows()) >= _MANY:
             self.compact(least=sys.maxsize, groups=1)
 
-    def set_aside(self, path: Path) -> int:
+    def set_aside(self, path: Place) -> int:
         """How many rows of a damaged part are in a part of their own now; the old file is called `*.damaged`."""
         saved: list[pa.RecordBatch] = []
         with contextlib.suppress(PartDamaged, FileNotFoundError):  # then nothing of it can be read

@@ -3,7 +3,6 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from tasks.lake.batches import KeyBytes, Layout, Vectors, keys_in, vectors_in
 from tasks.lake.parts import ROWS_A_GROUP, PartFile
+from tasks.lake.places import Place
 from tasks.lake.segments import Segment
 
 _CACHE_BYTES = 8 << 20
@@ -76,7 +76,7 @@ class GatheredSparse:
 class PartReader:
     """Reads single rows out of the parts in `folder`."""
 
-    def __init__(self, folder: Path, layout: Layout) -> None:
+    def __init__(self, folder: Place, layout: Layout) -> None:
         self._folder = folder
         self._layout = layout
         self._lock = threading.Lock()

@@ -1,12 +1,12 @@
 """What was refused and is still outstanding: a document's rejects are replaced when it is processed again."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
 
 from tasks.lake.ledger import Ledger
 from tasks.lake.parts import Damage
+from tasks.lake.places import Place
 from tasks.lake.writing import Checkpoint, make_folder, pass_by
 from tasks.records import REJECT_SCHEMA
 
@@ -23,7 +23,7 @@ _REMEDY = (
 class Rejects:
     """The rejects of the collection whose folder is `collection_dir`, in `rejects/`."""
 
-    def __init__(self, collection_dir: Path, *, checkpoint: Checkpoint = pass_by) -> None:
+    def __init__(self, collection_dir: Place, *, checkpoint: Checkpoint = pass_by) -> None:
         self._folder = collection_dir / "rejects"
         self._ledger = Ledger(
             self._folder / "rejects.parquet",

@@ -1,7 +1,6 @@
 """The page of each run, for people: one HTML file a run, made from its record and timeline. Derived; may be deleted."""
 
-from pathlib import Path
-
+from tasks.lake.places import Place
 from tasks.lake.writing import make_folder, write_bytes_atomically
 
 FOLDER = "reports"
@@ -10,10 +9,10 @@ FOLDER = "reports"
 class Reports:
     """The pages of the collection whose folder is `collection_dir`, in `reports/`."""
 
-    def __init__(self, collection_dir: Path) -> None:
+    def __init__(self, collection_dir: Place) -> None:
         self._folder = collection_dir / FOLDER
 
-    def save(self, run: str, page: str) -> Path:
+    def save(self, run: str, page: str) -> Place:
         """Write the page in place of its earlier version; where it is. Raises LakeError when the disk refuses."""
         make_folder(self._folder)
         path = self._folder / f"{run}.html"

@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
+from tasks.lake.places import Place
 from tasks.lake.writing import make_folder, write_bytes_atomically
 from tasks.records import JsonValue
 
@@ -38,7 +38,7 @@ def new_run_id(now: datetime | None = None) -> str:
 class Runs:
     """The run records of the collection whose folder is `collection_dir`, in `runs/`."""
 
-    def __init__(self, collection_dir: Path) -> None:
+    def __init__(self, collection_dir: Place) -> None:
         self._folder = collection_dir / "runs"
 
     def save(self, record: RunRecord) -> None:
@@ -58,15 +58,15 @@ class Runs:
                 break
         return records
 
-    def unreadable(self) -> list[Path]:
+    def unreadable(self) -> list[Place]:
         """Records that are damaged. Nothing depends on them; they can be deleted."""
         return [path for path in self._paths() if _parsed(path) is None]
 
-    def _paths(self) -> list[Path]:
+    def _paths(self) -> list[Place]:
         return sorted(self._folder.glob("*.json"), reverse=True) if self._folder.is_dir() else []
 
 
-def _parsed(path: Path) -> RunRecord | None:
+def _parsed(path: Place) -> RunRecord | None:
     try:
         return RunRecord(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):

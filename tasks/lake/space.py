@@ -9,6 +9,7 @@ from tasks.errors import LakeError
 from tasks.lake.batches import Layout
 from tasks.lake.lease import Lease, hold
 from tasks.lake.parts import PartDamaged, part_number, read_footer
+from tasks.lake.places import ObjectPath, Place, local_folder, size_of
 from tasks.lake.segments import has_journals, leftover_segments
 from tasks.lake.writing import disk_errors, make_folder, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace
@@ -33,13 +34,15 @@ class SpaceFolder:
     """Where the vectors of `space` are: `folder` below `root`, and `local` for its journals and its index.
 
     With a `journal_dir` each lake gets a folder of its own in it: the journal of one is not to be recovered by another.
+    Where the vectors are objects, the store says where on this machine that is.
     """
 
-    def __init__(self, root: Path, space: EmbeddingSpace, journal_dir: Path | None) -> None:
+    def __init__(self, root: Place, space: EmbeddingSpace, journal_dir: Path | None) -> None:
         self.space = space
-        self.folder = root.absolute() / space.name
-        self.local = self.folder
-        if journal_dir is not None:
+        self.folder: Place = root.absolute() / space.name
+        if journal_dir is None or isinstance(root, ObjectPath):
+            self.local = local_folder(root.absolute()) / space.name
+        else:
             lake = sha256(str(root.resolve()).encode()).hexdigest()[:16]
             self.local = journal_dir.absolute() / lake / space.name
 
@@ -79,7 +82,9 @@ class SpaceFolder:
         make_folder(self.folder)
         make_folder(self.local)
         self.check()
-        lease = hold(self.folder / "lease", f"The vector store {self.folder}")
+        # Among objects it is the lake's own lease that keeps other machines away; this one keeps the journals.
+        guarded = self.local if isinstance(self.folder, ObjectPath) else self.folder
+        lease = hold(guarded / "lease", f"The vector store {self.folder}")
         try:
             path = self.folder / "space.json"
             if not path.exists():
@@ -91,7 +96,7 @@ class SpaceFolder:
         return lease
 
 
-def described_in(folder: Path) -> EmbeddingSpace | None:
+def described_in(folder: Place) -> EmbeddingSpace | None:
     """The space that the folder says it is of; None when it says nothing, or nothing that can be read."""
     try:
         return _parsed((folder / "space.json").read_bytes())
@@ -117,7 +122,7 @@ def _spelled(space: EmbeddingSpace) -> bytes:
     return json.dumps(fields, ensure_ascii=False, indent=1).encode()
 
 
-def summarize(folder: Path) -> SpaceSummary | None:
+def summarize(folder: Place) -> SpaceSummary | None:
     """What the vector store in `folder` holds, by the footers of its parts; None when it is not one.
 
     Journals in a folder of their own (`journal_dir`) are not seen.
@@ -127,7 +132,7 @@ def summarize(folder: Path) -> SpaceSummary | None:
         return None
     layout = Layout.of(space)
     vectors = size = parts = damaged = 0
-    for segment, _ in leftover_segments(folder, layout):
+    for segment, _ in leftover_segments(folder, layout) if isinstance(folder, Path) else ():
         vectors += segment.rows
         size += sum(batch.nbytes for batch in segment.batches)
     for path in folder.iterdir():
@@ -135,7 +140,7 @@ def summarize(folder: Path) -> SpaceSummary | None:
             continue
         try:
             vectors += read_footer(path, layout).rows
-            size += path.stat().st_size
+            size += size_of(path)
             parts += 1
         except PartDamaged:
             damaged += 1

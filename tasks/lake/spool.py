@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from tasks.lake.places import Place, local_folder
 from tasks.lake.writing import disk_errors, make_folder
 
 
 class Spool:
     """The spool in `folder`. Needs no lease: each file is of the process that makes it until its path is told."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Place) -> None:
+        self._folder = local_folder(folder)
 
     def put(self, data: bytes) -> Path:
         """The path of a new file with `data`. Raises `LakeError` when the disk is full, read-only or failing."""

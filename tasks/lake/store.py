@@ -14,9 +14,11 @@ from tasks.lake.bills import Bills
 from tasks.lake.chunk_compaction import LEAST, gathered, light_parts
 from tasks.lake.chunks import PLACES, ChunkParts
 from tasks.lake.evaluations import Evaluations
-from tasks.lake.lease import Lease, hold
+from tasks.lake.lease import Lease
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
+from tasks.lake.object_lease import ObjectLease, lease_at
+from tasks.lake.places import ObjectPath, Place, local_folder, unguarded
 from tasks.lake.rejects import Rejects
 from tasks.lake.reports import Reports
 from tasks.lake.runs import Runs
@@ -48,7 +50,9 @@ class Lake:
     writer a lake, not one a collection. Opened read-only it touches nothing, and a lake that is not there is empty.
     """
 
-    def __init__(self, path: Path, collection: str, lease: Lease | None, checkpoint: Checkpoint = pass_by) -> None:
+    def __init__(
+        self, path: Place, collection: str, lease: Lease | ObjectLease | None, checkpoint: Checkpoint = pass_by
+    ) -> None:
         self.path = path
         self.collection = collection
         self._lease = lease
@@ -67,7 +71,7 @@ class Lake:
         self.switches = Switches(path / "switches.json")
 
     @classmethod
-    def open(cls, path: Path, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = pass_by) -> Self:
+    def open(cls, path: Place, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = pass_by) -> Self:
         """The lake at `path` as `collection` sees it; made when it is not there, unless `read_only`.
 
         `checkpoint` is told each step that became durable ("manifest: renamed"); see `tasks.lake.writing`.
@@ -89,7 +93,9 @@ class Lake:
         if read_only:
             return cls(path, collection, None, checkpoint)
         make_folder(path)
-        lease = hold(path / "lease", f"The lake {path}")
+        lease = lease_at(path / "lease", f"The lake {path}")
+        if isinstance(path, ObjectPath) and isinstance(lease, ObjectLease):
+            path.store.guard = lease.require
         try:
             lake = cls(path, collection, lease, checkpoint)
             lake._prepare()
@@ -99,17 +105,17 @@ class Lake:
         return lake
 
     @property
-    def collection_dir(self) -> Path:
+    def collection_dir(self) -> Place:
         """The folder of this collection."""
         return self.path / self.collection
 
     @property
-    def chunks_dir(self) -> Path:
+    def chunks_dir(self) -> Place:
         """The folder of this collection's chunk parts."""
         return self.collection_dir / "chunks"
 
     @property
-    def vectors_dir(self) -> Path:
+    def vectors_dir(self) -> Place:
         """The folder of the vector stores, one a space, shared by all collections."""
         return self.path / "vectors"
 
@@ -134,8 +140,8 @@ class Lake:
 
     def spaces(self) -> list[SpaceSummary]:
         """What each vector store holds, by name; reads no vector and no key."""
-        folders = sorted(self.vectors_dir.iterdir()) if self.vectors_dir.is_dir() else []
-        return [summary for folder in folders if (summary := summarize(folder)) is not None]
+        names = sorted(folder.name for folder in self.vectors_dir.iterdir()) if self.vectors_dir.is_dir() else []
+        return [found for name in names if (found := summarize(self.vectors_dir / name)) is not None]
 
     def space_named(self, name: str) -> EmbeddingSpace | None:
         """What the vectors of the space called `name` are of; None when the lake cannot say.
@@ -216,6 +222,17 @@ class Lake:
         self.manifest.fold()
         return len(light)
 
+    def require_lease(self) -> None:
+        """Return while this process is sure to be the one who writes; among objects a lease can be lost.
+
+        Asked before what is done elsewhere on the lake's word: the lake's own files ask by themselves.
+
+        Raises:
+            LakeError: It was lost.
+        """
+        if isinstance(self._lease, ObjectLease):
+            self._lease.require()
+
     def close(self) -> None:
         """Give the lease back, and the job numbers that were claimed and not used."""
         if self._lease is None:
@@ -227,6 +244,8 @@ class Lake:
                     self._claim(self._next_job)
         finally:
             lease.release()
+            if isinstance(self.path, ObjectPath):
+                self.path.store.guard = unguarded
 
     def __enter__(self) -> Self:
         return self
@@ -235,7 +254,7 @@ class Lake:
         self.close()
 
     @property
-    def _jobs_path(self) -> Path:
+    def _jobs_path(self) -> Place:
         return self.collection_dir / "jobs.json"
 
     def _prepare(self) -> None:
@@ -243,6 +262,7 @@ class Lake:
             write_bytes_atomically(json.dumps({"format": FORMAT}).encode(), self.path / "format.json")
         make_folder(self.chunks_dir)
         make_folder(self.vectors_dir)
+        sweep_unfinished(local_folder(self.chunks_dir))
         sweep_unfinished(self.path, spared=self.path.glob(f"*/{evaluations.FOLDER}"))
 
     def _claim(self, end: int) -> None:
@@ -256,7 +276,7 @@ def _named(part: str, checkpoint: Checkpoint) -> Checkpoint:
     return lambda step: checkpoint(f"{part}: {step}")
 
 
-def _check_format(path: Path) -> None:
+def _check_format(path: Place) -> None:
     try:
         with disk_errors(path, "Reading"):
             found = json.loads(path.read_bytes()) if path.exists() else {"format": FORMAT}
@@ -272,7 +292,7 @@ def _check_format(path: Path) -> None:
         )
 
 
-def _jobs(path: Path) -> _Jobs:
+def _jobs(path: Place) -> _Jobs:
     """What is known of job numbers; nothing when the file is not there or damaged, and then all rows are in doubt."""
     try:
         with disk_errors(path, "Reading"):
@@ -282,5 +302,5 @@ def _jobs(path: Path) -> _Jobs:
         return _Jobs(next=1, settled=1)
 
 
-def _save_jobs(path: Path, jobs: _Jobs) -> None:
+def _save_jobs(path: Place, jobs: _Jobs) -> None:
     write_bytes_atomically(json.dumps(asdict(jobs)).encode(), path)

@@ -6,9 +6,10 @@ by name, and a collection that was being made is looked at as a stranger's.
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from tasks.lake.lease import Lease, hold
+from tasks.lake.lease import Lease
+from tasks.lake.object_lease import ObjectLease, lease_at
+from tasks.lake.places import Place
 from tasks.lake.writing import write_bytes_atomically
 
 _EARLIER, _MAKING = "earlier", "making"
@@ -20,17 +21,17 @@ class Switches:
     Aliases and collections are known by names that the caller chooses.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
 
-    def hold(self) -> Lease:
+    def hold(self) -> Lease | ObjectLease:
         """The lease of the one who changes entries, which is not that of the lake: a way back must not wait for a run.
 
         Raises:
             LeaseHeld: Another living process has it.
             LakeError: It cannot be written.
         """
-        return hold(self._path.with_suffix(".lease"), f"The record of aliases {self._path}")
+        return lease_at(self._path.with_suffix(".lease"), f"The record of aliases {self._path}")
 
     def earlier(self, alias: str) -> list[str]:
         """The collections that `alias` stood for before the present one, each once, the last one last."""

@@ -6,8 +6,8 @@ It is written while the run goes on, so that one that is killed leaves most of i
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
+from tasks.lake.places import Place
 from tasks.lake.writing import make_folder, write_bytes_atomically
 from tasks.records import JsonValue
 
@@ -30,7 +30,7 @@ class Timeline:
 class Timelines:
     """The timelines of the collection whose folder is `collection_dir`, in `timelines/`."""
 
-    def __init__(self, collection_dir: Path) -> None:
+    def __init__(self, collection_dir: Place) -> None:
         self._folder = collection_dir / FOLDER
 
     def save(self, timeline: Timeline) -> None:
@@ -47,7 +47,7 @@ class Timelines:
             return None
         return found if _is_sound(found) else None
 
-    def _path(self, run: str) -> Path:
+    def _path(self, run: str) -> Place:
         return self._folder / f"{run}.json"
 
 

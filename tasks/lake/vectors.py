@@ -22,6 +22,7 @@ from tasks.lake.lease import Lease
 from tasks.lake.part_maker import PartMaker
 from tasks.lake.part_reader import GatheredSparse, GatheredVectors, Gathering, PartReader
 from tasks.lake.parts import Damage, PartDamaged, check_part, part_name, part_number, read_keys
+from tasks.lake.places import Place
 from tasks.lake.segments import OpenSegment, Recovery, Segment, leftover_segments
 from tasks.lake.space import SpaceFolder
 from tasks.lake.writing import Checkpoint, pass_by, remove_files
@@ -65,7 +66,7 @@ class VectorStore:
     @classmethod
     def open(
         cls,
-        root: Path,
+        root: Place,
         space: EmbeddingSpace,
         *,
         journal_dir: Path | None = None,
@@ -208,7 +209,7 @@ class VectorStore:
         """Parts found damaged so far. Their vectors are missed, with a message, where they are read."""
         return self._catalogue.damaged
 
-    def parts(self) -> dict[Path, int]:
+    def parts(self) -> dict[Place, int]:
         """The parts in order of purchase: path to vectors."""
         return {self._place.folder / name: rows for name, rows in self._catalogue.rows().items()}
 

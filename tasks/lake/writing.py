@@ -2,13 +2,14 @@
 
 A file is written under a temporary name, made durable, renamed, and the rename made durable: whoever finds the final
 name finds all of it, whatever was killed or unplugged. Temporary names begin with a dot and end in `.tmp`; whoever
-holds the lease sweeps up those that a killed run left.
+holds the lease sweeps up those that a killed run left. An object is all of that by itself: see `tasks.lake.places`.
 """
 
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import LakeError
+from tasks.lake.places import ObjectPath, Place, parquet_file
 
 Checkpoint = Callable[[str], None]
 """Called with the name of the step that has just become durable. Crash tests end the process in it."""
@@ -36,7 +38,7 @@ def pass_by(step: str) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path, doing: str) -> Iterator[None]:
+def disk_errors(path: Place, doing: str) -> Iterator[None]:
     """Turn an OSError of the body into a LakeError that names `path`, what was tried, and the remedy."""
     try:
         yield
@@ -44,7 +46,7 @@ def disk_errors(path: Path, doing: str) -> Iterator[None]:
         raise LakeError(_explained(error, path, doing)) from error
 
 
-def _explained(error: OSError, path: Path, doing: str) -> str:
+def _explained(error: OSError, path: Place, doing: str) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _FULL:
         remedy = "Free some space, or set lake.path to a larger disk and move the lake there; then run the same command"
@@ -58,12 +60,14 @@ def _explained(error: OSError, path: Path, doing: str) -> str:
     return f"{doing} {path} failed: {reason}. {remedy}"
 
 
-def make_folder(path: Path) -> None:
-    """The folder at `path`, durable, with its parents.
+def make_folder(path: Place) -> None:
+    """The folder at `path`, durable, with its parents; among objects there are none to be made.
 
     Raises:
         LakeError: It cannot be made, or a file is in its way.
     """
+    if isinstance(path, ObjectPath):
+        return
     with disk_errors(path, "Making the folder"):
         if path.is_dir():
             return
@@ -73,8 +77,10 @@ def make_folder(path: Path) -> None:
         fsync_folder(folder.parent)
 
 
-def fsync_folder(path: Path) -> None:
+def fsync_folder(path: Place) -> None:
     """Make the names in the folder at `path` durable: files made, renamed or deleted in it."""
+    if isinstance(path, ObjectPath):
+        return
     with disk_errors(path, "Flushing the folder"):
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
@@ -87,12 +93,17 @@ def fsync_folder(path: Path) -> None:
             os.close(descriptor)
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, checkpoint: Checkpoint = pass_by) -> None:
+def write_atomically(path: Place, write: Callable[[BinaryIO], None], *, checkpoint: Checkpoint = pass_by) -> None:
     """The file at `path`, replaced at one stroke by what `write` puts into the stream it is given.
 
     Raises:
         LakeError: The disk is full, read-only or failing; the file at `path`, if any, is as it was.
     """
+    if isinstance(path, ObjectPath):
+        with disk_errors(Path(tempfile.gettempdir()), "Writing to"):
+            path.put(write, lambda: checkpoint("written"))
+        checkpoint("renamed")
+        return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with disk_errors(path, "Writing"):
         try:
@@ -117,7 +128,7 @@ def _discard(temporary: Path) -> None:
             raise
 
 
-def write_bytes_atomically(data: bytes, path: Path) -> None:
+def write_bytes_atomically(data: bytes, path: Place) -> None:
     """The file at `path`, replaced at one stroke by `data`. Raises LakeError as `write_atomically` does."""
 
     def write(sink: BinaryIO) -> None:
@@ -127,7 +138,7 @@ def write_bytes_atomically(data: bytes, path: Path) -> None:
 
 
 def write_table_atomically(
-    table: pa.Table, path: Path, *, compression: str = "zstd", checkpoint: Checkpoint = pass_by
+    table: pa.Table, path: Place, *, compression: str = "zstd", checkpoint: Checkpoint = pass_by
 ) -> None:
     """The table as one Parquet file at `path`, with page checksums. Raises LakeError as `write_atomically` does."""
     write_atomically(
@@ -139,7 +150,7 @@ def write_table_atomically(
     )
 
 
-def read_table(path: Path, *, columns: list[str] | None = None, remedy: str) -> pa.Table:
+def read_table(path: Place, *, columns: list[str] | None = None, remedy: str) -> pa.Table:
     """The table in the Parquet file at `path`, its checksums verified.
 
     Raises:
@@ -147,7 +158,7 @@ def read_table(path: Path, *, columns: list[str] | None = None, remedy: str) -> 
         LakeError: It is damaged; the message names it and ends in `remedy`.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with parquet_file(path, replaced=columns != []) as file:
             return file.read(columns=columns)
     except FileNotFoundError:
         raise
@@ -155,7 +166,7 @@ def read_table(path: Path, *, columns: list[str] | None = None, remedy: str) -> 
         raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {remedy}") from error
 
 
-def remove_files(paths: list[Path]) -> None:
+def remove_files(paths: Sequence[Place]) -> None:
     """Delete the files, those that are there, in the order given, durably."""
     for path in paths:
         with disk_errors(path, "Deleting"):
@@ -164,19 +175,23 @@ def remove_files(paths: list[Path]) -> None:
         fsync_folder(folder)
 
 
-def set_aside(path: Path) -> None:
+def set_aside(path: Place) -> None:
     """Rename the file to `*.damaged`, durably, for a person to look at; one that is not there is none."""
     with disk_errors(path, "Setting aside"):
-        if path.exists():
+        if isinstance(path, ObjectPath):
+            path.set_aside()
+        elif path.exists():
             path.rename(path.with_name(path.name + ".damaged"))
     fsync_folder(path.parent)
 
 
-def sweep_unfinished(folder: Path, *, spared: Iterable[Path] = ()) -> list[Path]:
+def sweep_unfinished(folder: Place, *, spared: Iterable[Place] = ()) -> list[Path]:
     """The temporary files below `folder` that a killed run left; they are deleted. Only for the lease's holder.
 
     Those in the folders `spared` may be of a living process that needs no lease.
     """
+    if isinstance(folder, ObjectPath):
+        return []
     others = {str(path) for path in spared}
     found = [
         Path(parent, name)

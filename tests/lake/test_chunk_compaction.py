@@ -95,7 +95,7 @@ def test_a_damaged_part_is_left_where_it_is(tmp_path: Path) -> None:
         for number in range(9):
             edited.run([number], compact=False)
         damaged, short = lake.chunks.all()[3], lake.chunks.all()[5]
-        lake.chunks.path(damaged).write_bytes(b"PAR1")
+        Path(str(lake.chunks.path(damaged))).write_bytes(b"PAR1")
         lake.chunks.write(*short, lake.chunks.read(*short, short.number).slice(0, 4))
         edited.settle()
         assert len(lake.chunks.all()) == 3

@@ -63,7 +63,7 @@ def test_removed_parts_are_gone_and_removing_them_again_is_no_error(parts: Chunk
 
 def test_a_missing_and_a_damaged_part_are_named_with_what_to_do(parts: ChunkParts) -> None:
     assert parts.problem(PartName(7, 0)) == ""
-    path = parts.path(PartName(7, 0))
+    path = Path(str(parts.path(PartName(7, 0))))
     path.write_bytes(path.read_bytes()[:-20])
     assert f"{path} is damaged" in parts.problem(PartName(7, 0))
     with pytest.raises(LakeError, match=r"part-000009-000\.parquet is missing.*verify --repair"):
@@ -71,7 +71,7 @@ def test_a_missing_and_a_damaged_part_are_named_with_what_to_do(parts: ChunkPart
 
 
 def test_any_altered_byte_of_a_part_is_found_or_harmless(parts: ChunkParts) -> None:
-    path = parts.path(PartName(7, 0))
+    path = Path(str(parts.path(PartName(7, 0))))
     whole, rows = path.read_bytes(), parts.read(7, 0, 0)
     for at in range(0, len(whole), 7):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])

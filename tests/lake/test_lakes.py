@@ -161,7 +161,7 @@ def test_runs_are_listed_newest_first_and_a_damaged_one_is_set_apart(tmp_path: P
         last = RunRecord("20261121T100000.000Z-bbbbbb", "ingest", "x", "y", 0, {"documents": {"seen": 3}}, {}, 1.5)
         for record in (last, first, last):
             lake.runs.save(record)
-        broken = lake.collection_dir / "runs" / "20261122T100000.000Z-cccccc.json"
+        broken = tmp_path / "docs" / "runs" / "20261122T100000.000Z-cccccc.json"
         broken.write_text('{"id": ')
         assert lake.runs.newest() == [last, first]
         assert lake.runs.newest(1) == [last]

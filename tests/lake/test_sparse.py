@@ -118,7 +118,7 @@ def test_an_altered_sparse_vector_is_never_read_and_the_rest_is_saved(open_store
     store = open_store()
     texts.fill(store, range(600))
     store.seal()
-    (part,) = store.parts()
+    (part,) = (Path(str(path)) for path in store.parts())
     store.close()
     at = part.read_bytes().index(texts.sparse([300])[0])
     data = bytearray(part.read_bytes())
@@ -158,7 +158,7 @@ def test_a_summary_counts_them_and_a_space_says_what_it_is(tmp_path: Path, texts
             (summary,) = lake.spaces()
             assert (summary.space, summary.vectors, summary.parts, summary.damaged) == (texts.space, 130, 1, 0)
         assert lake.space_named(texts.space.name) == texts.space
-        folder = lake.vectors_dir / texts.space.name
+        folder = tmp_path / "vectors" / texts.space.name
         for content in ("", "[1]", '{"endpoint": "local"}', '{"endpoint": 1, "model": "m", "dimensions": 2}'):
             (folder / "space.json").write_text(content)
             assert lake.space_named(texts.space.name) is None

@@ -40,9 +40,9 @@ def test_only_one_process_changes_the_record(tmp_path: Path) -> None:
 
 def test_a_ledger_is_adopted_whole_or_not_at_all(tmp_path: Path) -> None:
     with Lake.open(tmp_path, "documents") as lake:
-        (lake.collection_dir / "chunks" / "part-000001-000.parquet").write_bytes(b"rows")
-        (lake.collection_dir / "manifest.parquet").write_bytes(b"manifest")
-        (lake.collection_dir / "runs").mkdir()
+        (tmp_path / "documents" / "chunks" / "part-000001-000.parquet").write_bytes(b"rows")
+        (tmp_path / "documents" / "manifest.parquet").write_bytes(b"manifest")
+        (tmp_path / "documents" / "runs").mkdir()
         unfinished = tmp_path / ".copy.tmp" / "chunks"  # as a killed adoption leaves it
         unfinished.mkdir(parents=True)
         lake.adopt_as("copy")

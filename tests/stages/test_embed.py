@@ -47,7 +47,7 @@ def parts_of_one_text(folder: Path, count: int) -> list[Part]:
 async def test_parts_that_want_the_same_texts_at_staggered_moments_buy_each_once(tmp_path: Path) -> None:
     with Lake.open(tmp_path, "documents") as lake:
         store = lake.vectors(EmbeddingSpace("local", "test", 8))
-        parts = parts_of_one_text(lake.chunks_dir, 5)
+        parts = parts_of_one_text(tmp_path / "documents" / "chunks", 5)
         client = Counting()
         dispatcher = Dispatcher(
             client, Pacer(), texts_per_request=3, tokens_per_request=0, max_in_flight=2, store=store

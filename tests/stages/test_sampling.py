@@ -75,7 +75,7 @@ def test_of_more_files_than_the_sample_has_chunks_each_gives_one_or_none(lake: L
 
 
 def test_a_part_that_cannot_be_read_is_named_and_the_others_are_asked(lake: Lake) -> None:
-    next(lake.chunks_dir.glob("part-000002-*")).unlink()
+    next(Path(str(lake.chunks_dir)).glob("part-000002-*")).unlink()
     sample = draw_sample(lake, lake.manifest.read(), size=500, seed=0)
     assert "part-000002" in sample.problems[0]
     assert sample.rows.num_rows == 40
