@@ -161,6 +161,7 @@ class DocumentSettings(Section):
     pdf_engine: Literal["pypdf", "pdfium"]
     max_memory_mb: Annotated[int, Field(ge=512)]
     workers: CountOrCatalogue
+    dask_scheduler: Annotated[str, Field(pattern=r"^((tcp|tls)://[^\s@/]+:\d+)?$")]
 
 
 class SearchSettings(Section):

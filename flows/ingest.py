@@ -5,9 +5,10 @@ counts. Importing it imports Prefect, which takes seconds, so the command line d
 """
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from flows.prefect_logs import hear_rooms
 from flows.prefect_pages import RunPages
 from flows.report import RunReport
 from flows.stopping import Interrupt, interruptible
-from tasks.errors import LeaseHeld, MillraceError, RunStopped
+from tasks.errors import ConfigurationError, LeaseHeld, MillraceError, RunStopped
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ _command: ContextVar[_Command | None] = ContextVar("command", default=None)
 """Set when the flow runs in the process of `millrace ingest`."""
 
 
+def _given() -> _Command | None:
+    """The command; a function, because prefect-dask sends the flow to its workers, and a context variable cannot go."""
+    return _command.get()
+
+
 @flow(name="ingest", flow_run_name="ingest {parameters.sources}", persist_result=False, validate_parameters=True)
 async def ingest(parameters: IngestParameters) -> Any:
     """Bring whatever changed in the sources since the last run into the collection.
@@ -59,7 +65,7 @@ async def ingest(parameters: IngestParameters) -> Any:
         A final state with the run's report: Failed when the run was stopped by an error or the budget.
     """
     hear_rooms()
-    command = _command.get()
+    command = _given()
     settings = command.settings if command else parameters.settings()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
     # That one, in a worker's process, would end the event loop at once, and with it the requests under way.
@@ -87,14 +93,15 @@ async def _in_turn(
     waiting_until = asyncio.get_running_loop().time() + wait_s
     while True:
         try:
-            return await runner.ingest(
-                settings,
-                sources,
-                quiet=quiet,
-                interrupt=interrupt,
-                prepare=_as_tasks,
-                watcher=RunPages(settings),
-            )
+            with _prepared(settings) as prepare:
+                return await runner.ingest(
+                    settings,
+                    sources,
+                    quiet=quiet,
+                    interrupt=interrupt,
+                    prepare=prepare,
+                    watcher=RunPages(settings),
+                )
         except LeaseHeld as held:
             if asyncio.get_running_loop().time() >= waiting_until:
                 raise
@@ -124,6 +131,31 @@ def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: 
 
 def _paths(sources: Sequence[str]) -> list[Path]:
     return [Path(source).absolute() for source in sources]
+
+
+@contextlib.contextmanager
+def _prepared(settings: Settings) -> Iterator[Callable[[Pipeline], None]]:
+    """What makes each call of a stage a Prefect task run, on this machine or, of reading, on a Dask cluster."""
+    if not settings.documents.dask_scheduler:
+        yield _as_tasks
+        return
+    try:
+        from flows.dask_readers import dask_cluster, read_on
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"documents.dask_scheduler needs the package {error.name}: pip install 'millrace[dask]', here and on all"
+            " workers"
+        ) from error
+
+    with dask_cluster(settings.documents.dask_scheduler) as cluster:
+
+        def prepare(pipeline: Pipeline) -> None:
+            chunk = pipeline.chunk  # what it hands to the cluster is a task there
+            _as_tasks(pipeline)
+            pipeline.chunk = chunk
+            read_on(cluster, pipeline, settings)
+
+        yield prepare
 
 
 def _as_tasks(pipeline: Pipeline) -> None:

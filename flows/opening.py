@@ -343,6 +343,11 @@ def check_prefect(settings: Settings, environment: Mapping[str, str] = os.enviro
             f"limits.shared_as = {settings.limits.shared_as!r} needs a Prefect server, where the processes that share "
             "the account meet: set PREFECT_API_URL, or leave limits.shared_as empty"
         )
+    if settings.documents.dask_scheduler and not environment.get("PREFECT_API_URL"):
+        raise ConfigurationError(
+            "documents.dask_scheduler needs a Prefect server that all machines reach: set PREFECT_API_URL, or leave"
+            " documents.dask_scheduler empty"
+        )
 
 
 def hold_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:

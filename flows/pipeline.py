@@ -26,7 +26,7 @@ from flows.progress import Progress
 from flows.report import LeftCounts, RunReport
 from flows.stopping import opened, to_the_end
 from flows.watching import Nobody, ToDo, Watcher
-from tasks.chunk import ChunkJob, ChunkStage
+from tasks.chunk import ChunkJob, ChunkSettings, ChunkStage, Readers
 from tasks.embed import Embedded, EmbedStage
 from tasks.embedding import Dispatcher
 from tasks.errors import CollectionMissing, RunStopped
@@ -82,10 +82,16 @@ class Pipeline:
         self._files_in: dict[int, int] = {}  # by job
         self._broken_off = threading.Event()
         self.part_chunks = PART_CHUNKS
+        self.open_readers: Callable[[ChunkSettings, int], Readers] = self._readers_here
         # A flow may wrap these three; they take a number or a name and return a count, nothing else.
         self.chunk: Callable[[int], Awaitable[int]] = self._chunk
         self.embed: Callable[[str], Awaitable[int]] = self._embed
         self.load: Callable[[str], Awaitable[int]] = self._load
+
+    @property
+    def lake(self) -> Lake:
+        """The lake that it fills."""
+        return self._lake
 
     async def run(self) -> None:
         """Bring the collection to the state of the sources, filling the report on the way."""
@@ -226,18 +232,23 @@ class Pipeline:
             on_event=lambda event: _log.info("%s: %s", event.kind, event.message),
         )
 
-    def _open_chunk_stage(self, found: Scan) -> ChunkStage:
+    def _open_chunk_stage(self, found: Scan) -> Readers:
         settings = self._settings
         first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
         self._jobs = {first + i: ChunkJob(first + i, files) for i, files in enumerate(found.jobs)}
+        how = opening.chunk_settings(
+            settings, self._model, self._lake.chunks_dir, run=self._report.run, part_chunks=self.part_chunks
+        )
+        return self.open_readers(how, len(found.jobs))
+
+    def _readers_here(self, how: ChunkSettings, jobs: int) -> Readers:
+        documents = self._settings.documents
         return ChunkStage(
-            opening.chunk_settings(
-                settings, self._model, self._lake.chunks_dir, run=self._report.run, part_chunks=self.part_chunks
-            ),
-            jobs=len(found.jobs),
-            workers=opening.reading_processes(settings),
-            deadline_s=settings.documents.timeout_s,
-            memory_mb=settings.documents.max_memory_mb,
+            how,
+            jobs=jobs,
+            workers=opening.reading_processes(self._settings),
+            deadline_s=documents.timeout_s,
+            memory_mb=documents.max_memory_mb,
         )
 
     async def _ingest(self) -> None:

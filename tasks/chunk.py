@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
 from tasks.documents import DocumentOptions, close_file, join_page_ranges, long_pdf_pages, read_documents
@@ -52,6 +53,23 @@ class ChunkSettings:
 
 _Work = tuple[ChunkSettings, ChunkJob | RangeJob]
 _Message = Part | LongPdf | RangeRead | None
+
+
+class Readers(Protocol):
+    """Whatever reads jobs: processes of this machine, or others."""
+
+    @property
+    def readers(self) -> int:
+        """How many jobs run at once."""
+
+    def start(self) -> None:
+        """Get ready, before there is a job."""
+
+    async def run(self, job: ChunkJob, receive: Callable[[Part], Awaitable[None]]) -> int:
+        """The number of parts the job made; each was handed to `receive`, in order."""
+
+    def close(self) -> None:
+        """Stop reading at once."""
 
 
 class ChunkStage:

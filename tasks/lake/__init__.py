@@ -23,6 +23,7 @@ from tasks.lake.rejects import Rejects
 from tasks.lake.reports import Reports
 from tasks.lake.runs import RunRecord, Runs, new_run_id
 from tasks.lake.segments import Recovery
+from tasks.lake.slips import Slip, Slips
 from tasks.lake.space import SpaceSummary
 from tasks.lake.spool import Spool
 from tasks.lake.store import Lake
@@ -53,6 +54,8 @@ __all__ = [
     "RowFile",
     "RunRecord",
     "Runs",
+    "Slip",
+    "Slips",
     "SpaceSummary",
     "Spool",
     "Timeline",

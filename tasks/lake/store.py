@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from tasks.errors import LakeError
-from tasks.lake import evaluations
+from tasks.lake import evaluations, slips
 from tasks.lake.adoption import adopt
 from tasks.lake.bills import Bills
 from tasks.lake.chunk_compaction import LEAST, gathered, light_parts
@@ -65,6 +65,7 @@ class Lake:
         self.runs = Runs(self.collection_dir)
         self.timelines = Timelines(self.collection_dir)
         self.reports = Reports(self.collection_dir)
+        self.slips = slips.Slips(self.slips_dir)
         self.evaluations = Evaluations(self.collection_dir)
         self.bills = Bills(path / "bills")
         self.limits = Limits(path / "limits.json")
@@ -113,6 +114,11 @@ class Lake:
     def chunks_dir(self) -> Place:
         """The folder of this collection's chunk parts."""
         return self.collection_dir / "chunks"
+
+    @property
+    def slips_dir(self) -> Place:
+        """The folder of what is said of parts that are made on other machines."""
+        return self.collection_dir / slips.FOLDER
 
     @property
     def vectors_dir(self) -> Place:
