@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
 
-.PHONY: demo test test-server test-prefect test-crashes lint bench clean help
+.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, ingest the sample corpus into demo/, run again, and search it"
 	@echo "make test   set up, then lint, types, import contract and all tests"
 	@echo "make test-server  run the tests that need a Milvus server against a real one; Linux on x86-64"
+	@echo "make test-slow  what takes its time: limits in real time, an account shared by processes, a Dask cluster; three minutes"
 	@echo "make test-prefect  run millrace serve and a Prefect server as processes, and kill them; takes minutes"
 	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
 	@echo "make lint   ruff, mypy and the import contract alone"
@@ -53,6 +54,10 @@ test: lint
 # Required: without a server this fails, where a plain `pytest -m server` skips.
 test-server: $(SERVER_READY)
 	MILLRACE_TEST_SERVER=required $(BIN)/pytest -q -m server
+
+# Alone on the machine: some of these measure how well a limit is used.
+test-slow: $(READY)
+	$(BIN)/pytest -q -m slow
 
 test-prefect: $(READY)
 	$(BIN)/pytest -q -m operated

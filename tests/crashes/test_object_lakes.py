@@ -56,6 +56,7 @@ def assert_rows_as_undisturbed(site: Site) -> None:
     assert_same_rows(site.rows(), site.rows(*elsewhere))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_runs_killed_at_one_step_after_the_other_converge(object_site: Site, bucket: Bucket, object_runs: Runs) -> None:
     library.write_first(object_site.corpus, 40)

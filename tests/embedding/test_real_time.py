@@ -12,6 +12,7 @@ from tests.simulator.limits import WindowKind
 from tests.simulator.server import Simulator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", ["bucket", "sliding"])
 async def test_a_few_seconds_at_the_limit_are_nearly_all_used_and_hardly_ever_refused(
     simulator: Simulator, window: WindowKind

@@ -125,6 +125,7 @@ def prefect_api() -> Iterator[str]:
         yield str(PREFECT_API_URL.value())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_two_processes_on_one_account_stay_under_its_limit(prefect_api: str, site: Site) -> None:
     from prefect.client.orchestration import get_client

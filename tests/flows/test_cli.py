@@ -95,6 +95,7 @@ def test_a_wrong_key_stops_with_the_providers_code_and_never_shows_the_key(site:
     assert b"this-is-a-secret" not in left
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_reported_with_its_address(site: Site) -> None:
     site.write("a.txt", english(5))
     site.overrides = ("embedding.base_url=http://127.0.0.1:9/v1",)

@@ -106,6 +106,7 @@ def assert_nothing_is_left_over(site: Site, bucket: Bucket) -> None:
         assert lake.chunks.dangling(lake.manifest.read()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_rows_are_those_of_one_machine(spread: Site, bucket: Bucket) -> None:
     from flows.ingest import ingest_under_prefect
@@ -119,6 +120,7 @@ def test_the_rows_are_those_of_one_machine(spread: Site, bucket: Bucket) -> None
     assert_rows_as_on_one_machine(spread)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_worker_that_is_killed_is_survived(spread: Site, bucket: Bucket, cluster: Cluster) -> None:
     from flows.ingest import ingest_under_prefect

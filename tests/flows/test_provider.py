@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.flows.prose import english
 from tests.flows.site import Site, json_of
 from tests.simulator.faults import Damage, FaultRule
@@ -66,6 +68,7 @@ def test_every_run_leaves_its_bill_and_status_adds_them_up(site: Site) -> None:
     assert len(list((site.lake / "bills").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_what_a_run_learned_of_the_limits_is_kept_for_the_next(site: Site) -> None:
     site.overrides = ("limits.tokens_per_second=20000", "limits.requests_per_second=30")
     fill(site, 40)

@@ -47,7 +47,8 @@ def test_a_full_disk_stops_with_its_name_and_keeps_what_was_acknowledged(
 
 def test_a_limit_on_file_sizes_does_the_same(run_child: RunChild, texts: Texts, tmp_path: Path) -> None:
     ended = run_child("append", tmp_path, 0, 50_000, "", preface=["sh", "-c", 'ulimit -f 80; exec "$@"', "sh"])
-    assert "File too large" in ended.error
+    # The journal, or the index, whichever grows past the limit first; SQLite does not say why.
+    assert re.search("File too large|disk I/O error", ended.error)
     assert "Traceback" not in ended.error
     with VectorStore.open(tmp_path, texts.space) as store:
         texts.assert_holds(store, ended.acknowledged)
