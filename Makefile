@@ -47,9 +47,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Three at a time also on two cores: many tests wait for a process they have started.
 test: lint
 	$(BIN)/pytest --doctest-modules tasks -q
-	$(BIN)/pytest -q -n 2 --dist worksteal
+	$(BIN)/pytest -q -n 3 --dist worksteal
 
 # Required: without a server this fails, where a plain `pytest -m server` skips.
 test-server: $(SERVER_READY)
