@@ -74,7 +74,6 @@ def test_chunks_counted_in_bytes_keep_every_law(text: str) -> None:
 
 
 def test_a_file_counts_as_its_model_does_without_its_truncation(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     tokenizer = Tokenizer.load(str(tokenizer_file(tmp_path)))
     assert tokenizer.count("The sluice gate, the sluice gate") == 7
     assert tokenizer.count("") == 0
@@ -86,7 +85,6 @@ def test_a_file_counts_as_its_model_does_without_its_truncation(tmp_path: Path) 
 
 
 def test_chunks_counted_by_a_file_keep_every_law(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     tokenizer, options = (
         Tokenizer.load(str(tokenizer_file(tmp_path))),
         ChunkOptions(max_tokens=30, overlap_tokens=0, max_bytes=8192),
@@ -103,7 +101,6 @@ def test_a_file_without_the_library_says_how_to_install_it(tmp_path: Path, monke
 def test_a_file_that_is_missing_or_no_tokenizer_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.json cannot be read"):
         Tokenizer.load(str(tmp_path / "nowhere.json"))
-    pytest.importorskip("tokenizers")
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ConfigurationError, match=r"other\.json is no tokenizer\.json"):
         Tokenizer.load(str(tmp_path / "other.json"))

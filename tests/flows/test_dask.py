@@ -18,8 +18,6 @@ from tests.flows.prose import english
 from tests.flows.site import ROOT, Site
 from tests.servers.object_fixtures import CREDENTIALS, Bucket
 
-pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")
-
 
 class Cluster:
     """A Dask scheduler and two workers of one thread on loopback."""

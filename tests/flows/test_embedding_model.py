@@ -164,7 +164,6 @@ def test_a_server_of_ones_own_is_asked_for_little_at_once_unless_told_otherwise(
 
 
 def test_chunks_are_made_anew_by_another_tokenizer_and_not_because_its_file_moved(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     model = {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}
     (tmp_path / "one.json").write_bytes(orjson.dumps({"version": "1.0", "added_tokens": [], "model": model}))
     (tmp_path / "two.json").write_bytes((tmp_path / "one.json").read_bytes())

@@ -63,7 +63,6 @@ class Bucket:
 @pytest.fixture(scope="session")
 def object_storage() -> Iterator[str]:
     """The address of S3-compatible storage in a process of its own."""
-    pytest.importorskip("moto", reason="no S3-compatible storage: moto is not installed")
     with subprocess.Popen(
         [sys.executable, "-m", "tests.servers.objects"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
