@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from configs.settings import Settings
-from flows import opening
+from flows import milvus_place
 from flows.lake_place import lake_place
 from tasks.errors import CollectionError, ConfigurationError, LakeError
 from tasks.lake import Lake, RunRecord
@@ -55,10 +55,10 @@ def through_alias(settings: Settings, ask: Callable[[Settings, list[str]], T]) -
     the alias has been moved meanwhile, the new one is asked. The connection that knows the alias stays open all the
     while, which for Milvus Lite saves opening it again.
     """
-    if not settings.milvus.alias or opening.milvus_is_missing(settings):
+    if not settings.milvus.alias or milvus_place.milvus_is_missing(settings):
         return ask(settings, [])
     alias = required_alias(settings)
-    with opening.open_aliases(settings) as aliases:
+    with milvus_place.open_aliases(settings) as aliases:
         target = aliases.target(alias)
         while True:
             try:

@@ -1,6 +1,5 @@
 """Settings to rooms: the one place that translates keys of the configuration into what each room is given."""
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,6 @@ from flows.embedding_model import Model as Model  # noqa: PLC0414 - others open 
 from flows.embedding_model import open_model as open_model  # noqa: PLC0414
 from flows.embedding_model import query_space as query_space  # noqa: PLC0414
 from flows.lake_place import lake_place as lake_place  # noqa: PLC0414
-from flows.lake_place import state_folder
 from tasks.chunk import ChunkSettings
 from tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
 from tasks.documents import DocumentOptions
@@ -32,21 +30,8 @@ from tasks.embedding import (
     probe,
     rerank_url,
 )
-from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
-from tasks.lake import Checkpoint, Lake, Lease, Place, hold, make_folder, pass_by
-from tasks.milvus import (
-    Aliases,
-    Collection,
-    CollectionShape,
-    Importing,
-    IndexParam,
-    is_lite,
-    may_hold,
-    one_spelling,
-    scalar_fields,
-    with_database,
-    without_credentials,
-)
+from tasks.errors import ConfigurationError
+from tasks.lake import Lake, Place
 from tasks.parts import PART_CHUNKS, PartOrigin
 from tasks.scan import fingerprint_of
 
@@ -160,111 +145,6 @@ def open_reranker(settings: Settings, environment: Mapping[str, str] = os.enviro
     )
 
 
-def open_collection(
-    settings: Settings,
-    model: Model,
-    *,
-    create: bool,
-    environment: Mapping[str, str] = os.environ,
-    checkpoint: Checkpoint = pass_by,
-) -> Collection:
-    """The collection of the settings, in the shape that they and the model ask for."""
-    milvus = settings.milvus
-    return Collection.open(
-        uri=_milvus_uri(settings),
-        name=milvus.collection,
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
-        shape=_shape(settings, model),
-        create=create,
-        checkpoint=checkpoint,
-    )
-
-
-def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> Importing:
-    """The import of the collection of the settings, which must not be there yet."""
-    milvus = settings.milvus
-    return Importing(
-        uri=_milvus_uri(settings),
-        name=milvus.collection,
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
-        shape=_shape(settings, model),
-    )
-
-
-def _shape(settings: Settings, model: Model) -> CollectionShape:
-    milvus = settings.milvus
-    return CollectionShape(
-        dimensions=model.space.dimensions,
-        content_max_bytes=milvus.content_max_bytes,
-        metric=milvus.metric,
-        index=milvus.index,
-        index_params=_index_params(settings),
-        search_params=_search_params(settings),
-        hybrid=milvus.hybrid,
-        analyzer=milvus.analyzer,
-        scalar_fields=scalar_fields(milvus.scalar_fields, partition_key=milvus.partition_key),
-        partition_key=milvus.partition_key,
-    )
-
-
-def _index_params(settings: Settings) -> tuple[IndexParam, ...]:
-    milvus = settings.milvus
-    if milvus.index == "HNSW":
-        return (("M", milvus.hnsw_m), ("efConstruction", milvus.hnsw_ef_construction))
-    return (("nlist", milvus.ivf_nlist),) if milvus.index == "IVF_FLAT" else ()
-
-
-def _search_params(settings: Settings) -> tuple[IndexParam, ...]:
-    """What the settings say of searching the index; 0 leaves it to the number of rows asked for."""
-    milvus = settings.milvus
-    name, value = {
-        "HNSW": ("ef", milvus.hnsw_ef),
-        "IVF_FLAT": ("nprobe", milvus.ivf_nprobe),
-        "DISKANN": ("search_list", milvus.diskann_search_list),
-    }.get(milvus.index, ("", 0))
-    return ((name, value),) if value else ()
-
-
-def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
-    """Drop the collection of the settings, whatever its shape."""
-    milvus = settings.milvus
-    Collection.drop(
-        uri=_milvus_uri(settings),
-        name=milvus.collection,
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
-    )
-
-
-def open_aliases(settings: Settings, environment: Mapping[str, str] = os.environ) -> Aliases:
-    """The aliases of the Milvus of the settings."""
-    milvus = settings.milvus
-    return Aliases(
-        uri=_milvus_uri(settings),
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
-    )
-
-
-def _milvus_uri(settings: Settings) -> str:
-    return with_database(settings.milvus.uri, settings.milvus.database)
-
-
-def _milvus_token(settings: Settings, environment: Mapping[str, str]) -> str:
-    return environment.get(settings.milvus.token_env, "").strip()
-
-
-def shown_uri(settings: Settings) -> str:
-    """Where Milvus is, without what it may carry of credentials."""
-    return without_credentials(_milvus_uri(settings))
-
-
 def existing_lake(settings: Settings) -> Lake:
     """The lake of the settings, to be read. Raises `ConfigurationError` when it knows nothing of the collection."""
     path = lake_place(settings)
@@ -275,29 +155,6 @@ def existing_lake(settings: Settings) -> Lake:
             "run `millrace ingest` first, or say where it is with --set lake.path=..."
         )
     return lake
-
-
-def milvus_is_missing(settings: Settings) -> bool:
-    """Whether there is nothing at the path of Milvus Lite; a server is not asked."""
-    uri = settings.milvus.uri
-    return is_lite(uri) and not Path(one_spelling(uri)).exists()
-
-
-def collection_is_gone(settings: Settings) -> bool:
-    """Whether Milvus Lite has no such collection at its path; a server is not asked."""
-    uri = settings.milvus.uri
-    return is_lite(uri) and not may_hold(uri, settings.milvus.collection)
-
-
-def gone_collection(settings: Settings, documents: int, *, emptied: bool = False) -> CollectionMissing:
-    """What to tell when the lake knows rows of `documents` documents, and Milvus has no such collection, or no row."""
-    milvus = settings.milvus
-    lacking = "there is no row in" if emptied else "there is no"
-    return CollectionMissing(
-        f"{lacking} collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
-        f"{documents:,} documents that have rows in it. `millrace rebuild` makes it again from the lake, without "
-        "buying anything; if it was moved, correct milvus.uri"
-    )
 
 
 def open_pacer(model: Model, learned: LearnedLimits | None = None) -> Pacer:
@@ -348,31 +205,6 @@ def check_prefect(settings: Settings, environment: Mapping[str, str] = os.enviro
             "documents.dask_scheduler needs a Prefect server that all machines reach: set PREFECT_API_URL, or leave"
             " documents.dask_scheduler empty"
         )
-
-
-def hold_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
-    """The lease of the one who changes the rows of the collection, whichever lake they come from.
-
-    For Milvus Lite it lies beside the path. For a server it lies in this user's state folder, and so keeps apart the
-    processes of one user on one machine.
-
-    Raises:
-        LeaseHeld: Another living process has it.
-        LakeError: The lease cannot be written.
-    """
-    uri, name = _milvus_uri(settings), settings.milvus.collection
-    spelling = one_spelling(uri)
-    if is_lite(uri):
-        path = Path(f"{spelling}.{name}.lease")
-        if not path.parent.is_dir():
-            raise CollectionError(
-                f"Milvus Lite cannot open {spelling}: there is no folder {path.parent}; make it, or correct milvus.uri"
-            )
-    else:
-        digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
-        path = state_folder(environment) / "leases" / f"{digest[:32]}.lease"
-        make_folder(path.parent)
-    return hold(path, f"The collection {name} at {without_credentials(uri)}")
 
 
 def document_options(settings: Settings) -> DocumentOptions:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Settings
-from flows import opening
+from flows import milvus_place, opening
 from flows.buying import buying
 from flows.conveyor import Conveyor
 from flows.departures import Departures, with_rows
@@ -96,8 +96,8 @@ class Pipeline:
     async def run(self) -> None:
         """Bring the collection to the state of the sources, filling the report on the way."""
         doubt, found = await to_the_end(self._compare, if_cancelled=self._broken_off.set)
-        if self._documents_with_rows and opening.collection_is_gone(self._settings):
-            raise opening.gone_collection(self._settings, self._documents_with_rows)
+        if self._documents_with_rows and milvus_place.collection_is_gone(self._settings):
+            raise milvus_place.gone_collection(self._settings, self._documents_with_rows)
         self._count_kept(found)
         self._note_left()
         self._departures = Departures(self._settings, self._sources, found, doubt)
@@ -210,15 +210,15 @@ class Pipeline:
         """The collection, made when it is new; one that is gone or emptied is not filled with a part of its rows."""
         documents = self._documents_with_rows
         try:
-            collection = opening.open_collection(
+            collection = milvus_place.open_collection(
                 self._settings, self._model, create=not documents, checkpoint=self._named("collection")
             )
         except CollectionMissing as missing:
-            raise opening.gone_collection(self._settings, documents) from missing
+            raise milvus_place.gone_collection(self._settings, documents) from missing
         with contextlib.ExitStack() as closing:
             closing.callback(collection.close)
             if documents and not self._again and not collection.count():
-                raise opening.gone_collection(self._settings, documents, emptied=True)
+                raise milvus_place.gone_collection(self._settings, documents, emptied=True)
             closing.pop_all()
         return collection
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Settings
-from flows import opening
+from flows import milvus_place, opening
 from flows.backfill import import_folder, why_not_import
 from flows.progress import RowProgress, shown
 from flows.rebuild_report import RebuildReport
@@ -58,11 +58,11 @@ def rebuild(
     run = new_run_id()
     with (
         Lake.open(opening.lake_place(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
-        opening.hold_collection(target),
+        milvus_place.hold_collection(target),
     ):
         manifest = _manifest_with_rows(lake)
         _refuse_other_collection_of_the_lake(settings, name)
-        mark = f"{opening.shown_uri(target)} {name}"
+        mark = f"{milvus_place.shown_uri(target)} {name}"
         if drop:
             _refuse_to_drop_what_searches_use(target)
         if adopt:
@@ -83,16 +83,16 @@ def rebuild(
 
 def _mark_as_new(lake: Lake, target: Settings, mark: str) -> None:
     """Note of a collection that is not there yet that all its rows will be of this lake, also when we are killed."""
-    with lake.switches.hold(), opening.open_aliases(target) as aliases:
+    with lake.switches.hold(), milvus_place.open_aliases(target) as aliases:
         if not aliases.exists(target.milvus.collection):
             lake.switches.begin(mark)
 
 
 def _refuse_to_drop_what_searches_use(target: Settings) -> None:
     name = target.milvus.collection
-    if opening.milvus_is_missing(target):
+    if milvus_place.milvus_is_missing(target):
         return
-    with opening.open_aliases(target) as aliases:
+    with milvus_place.open_aliases(target) as aliases:
         names = aliases.names(name) if aliases.exists(name) else []
     if names:
         raise ConfigurationError(
@@ -124,7 +124,7 @@ class _Rebuilding:
         self._report = RebuildReport(
             settings.milvus.collection,
             target.milvus.collection,
-            opening.shown_uri(target),
+            milvus_place.shown_uri(target),
             documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
             rows=pc.sum(manifest["chunks"]).as_py() or 0,
         )
@@ -137,7 +137,7 @@ class _Rebuilding:
             require_fitting_spaces(stores, self._model)
             if drop:
                 self._require_all(stores)
-                opening.drop_collection(self._target)
+                milvus_place.drop_collection(self._target)
             with shown(progress, quiet=quiet):
                 if not self._import_all(stores, progress):
                     self._upsert_all(stores, progress)
@@ -189,7 +189,7 @@ class _Rebuilding:
             return (owned.rows["id"].to_pylist() for owned in owned_rows(self._lake, self._manifest))
 
         progress.doing = "imported"
-        with opening.open_import(self._target, self._model) as importing:
+        with milvus_place.open_import(self._target, self._model) as importing:
             folder, doubled = import_folder(self._target), doubled_ids(all_ids)
             with Backfill(importing, folder, doubled=doubled, on_rows=count) as backfill:
                 for owned, kept in self._parts(stores, set()):
@@ -200,7 +200,7 @@ class _Rebuilding:
         """Upsert every row that the lake has whole, then delete those that nobody owns."""
         progress.doing = "upserted"
         unknown: set[str] = set()
-        with opening.open_collection(
+        with milvus_place.open_collection(
             self._target, self._model, create=True, checkpoint=lambda step: self._checkpoint(f"collection: {step}")
         ) as collection:
             census = Census(collection)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Settings
-from flows import opening
+from flows import milvus_place, opening
 from flows.buying import buying
 from flows.findings import Repairs, VerifyReport
 from flows.pipeline import Pipeline
@@ -52,7 +52,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
     run = new_run_id()
     with (
         Lake.open(opening.lake_place(settings), settings.milvus.collection) as lake,
-        opening.hold_collection(settings),
+        milvus_place.hold_collection(settings),
         recorded(lake, settings, "repair", run) as outcome,
     ):
         mending = _Mending(settings, model, lake, run, quiet=as_json)
@@ -88,7 +88,7 @@ class _Mending:
 
     def run(self, sources: Sequence[Path]) -> None:
         """Mend the lake's files, read again what they held, buy what is lacking, and then heal the rows."""
-        opening.open_collection(self._settings, self._model, create=True).close()
+        milvus_place.open_collection(self._settings, self._model, create=True).close()
         made_anew = self._mend_manifest(sources)
         again = self._mend_rejects()
         self._mend_vectors()
@@ -219,7 +219,7 @@ class _Mending:
         progress = RowProgress("compared and healed", rows=pc.sum(manifest["chunks"]).as_py() or 0)
         with (
             Stores(self._lake, manifest, self._model.space) as stores,
-            opening.open_collection(self._settings, self._model, create=True) as collection,
+            milvus_place.open_collection(self._settings, self._model, create=True) as collection,
             shown(progress, quiet=self._quiet),
         ):
             comparison = Comparison(collection, stores)

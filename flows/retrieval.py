@@ -8,7 +8,7 @@ from typing import TypeVar
 import pyarrow.compute as pc
 
 from configs.settings import Settings
-from flows import opening
+from flows import milvus_place, opening
 from tasks.embedding import EmbeddingClient, Reranker, Vectors
 from tasks.errors import CollectionMissing, ConfigurationError, LakeError, RunStopped, Transient
 from tasks.lake import Lake
@@ -57,12 +57,12 @@ class Reranked:
 def open_indexed(settings: Settings, model: opening.Model) -> Collection:
     """The collection to be searched. Raises `CollectionMissing`, with the remedy, when only the lake is there."""
     try:
-        return opening.open_collection(settings, model, create=False)
+        return milvus_place.open_collection(settings, model, create=False)
     except CollectionMissing as missing:
         documents = _documents_with_rows(settings)
         if not documents:
             raise
-        raise opening.gone_collection(settings, documents) from missing
+        raise milvus_place.gone_collection(settings, documents) from missing
 
 
 def pairing_of(settings: Settings, lake: Lake, query_space: EmbeddingSpace) -> Pairing:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.settings import Settings
-from flows import opening, timeline
+from flows import milvus_place, opening, timeline
 from flows.logs import name_run
 from flows.pipeline import Pipeline
 from flows.progress import Progress, shown
@@ -80,7 +80,7 @@ async def ingest(
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
     with (
         Lake.open(opening.lake_place(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
-        opening.hold_collection(settings),
+        milvus_place.hold_collection(settings),
     ):
         report = RunReport(
             run=new_run_id(),

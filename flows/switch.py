@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Settings
-from flows import opening
+from flows import milvus_place, opening
 from flows.aliases import required_alias
 from flows.rebuild import rebuild
 from flows.rebuild_report import RebuildReport
@@ -47,13 +47,13 @@ def switch(
     alias, name = required_alias(settings), settings.milvus.collection
     model = opening.open_model(settings)
     began = time.monotonic()
-    with opening.open_aliases(settings) as aliases:
+    with milvus_place.open_aliases(settings) as aliases:
         before = aliases.target(alias)
-        report = SwitchReport(alias, opening.shown_uri(settings), name, before=before, now=before)
+        report = SwitchReport(alias, milvus_place.shown_uri(settings), name, before=before, now=before)
         if not _has_rows(settings):
             built = _build(settings, model, source or before, quiet=quiet, checkpoint=checkpoint)
             report.built, report.notes = built.brought, built.notes
-        with Lake.open(opening.lake_place(settings), name) as lake, opening.hold_collection(settings):
+        with Lake.open(opening.lake_place(settings), name) as lake, milvus_place.hold_collection(settings):
             with recorded(lake, settings, "switch", new_run_id()) as outcome:
                 _try(report, settings, model, aliases, sample=sample)
                 outcome.exit = report.exit_code
@@ -77,7 +77,7 @@ def switch_back(settings: Settings, *, checkpoint: Checkpoint = pass_by) -> Swit
     """
     alias = required_alias(settings)
     lake = opening.existing_lake(settings)
-    with lake.switches.hold(), opening.open_aliases(settings) as aliases:
+    with lake.switches.hold(), milvus_place.open_aliases(settings) as aliases:
         before = aliases.target(alias)
         report = _report_of(settings, before)
         kept = _kept(lake.switches.earlier(_key(report)), before)
@@ -102,7 +102,7 @@ def drop_old(settings: Settings) -> SwitchReport:
     """
     alias = required_alias(settings)
     lake = opening.existing_lake(settings)
-    with lake.switches.hold(), opening.open_aliases(settings) as aliases:
+    with lake.switches.hold(), milvus_place.open_aliases(settings) as aliases:
         now = aliases.target(alias)
         if not now:
             raise ConfigurationError(f"{alias} stands for no collection yet; nothing was dropped")
@@ -121,8 +121,8 @@ def drop_old(settings: Settings) -> SwitchReport:
                     "first"
                 )
             dropped = settings.with_overrides([f"milvus.collection={name}"])
-            with opening.hold_collection(dropped):
-                opening.drop_collection(dropped)
+            with milvus_place.hold_collection(dropped):
+                milvus_place.drop_collection(dropped)
             report.dropped.append(name)
         lake.switches.save_earlier(_key(report), [])
     return report
@@ -130,7 +130,7 @@ def drop_old(settings: Settings) -> SwitchReport:
 
 def _report_of(settings: Settings, now: str) -> SwitchReport:
     milvus = settings.milvus
-    return SwitchReport(milvus.alias, opening.shown_uri(settings), milvus.collection, before=now, now=now)
+    return SwitchReport(milvus.alias, milvus_place.shown_uri(settings), milvus.collection, before=now, now=now)
 
 
 def _has_rows(settings: Settings) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Settings
-from flows import opening
+from flows import milvus_place, opening
 from flows.findings import KEPT_FOR_PEOPLE, Finding, Kind, VerifyReport
 from flows.progress import RowProgress, shown
 from tasks.changes import source_changes
@@ -138,7 +138,7 @@ class Inspection:
 
     def _compare_rows(self, manifest: pa.Table, stores: Stores) -> None:
         try:
-            collection = opening.open_collection(self._settings, self._model, create=False)
+            collection = milvus_place.open_collection(self._settings, self._model, create=False)
         except CollectionMissing as missing:
             if self._report.documents:
                 self._report.add(Finding("missing_collection", self._settings.milvus.collection, detail=str(missing)))

@@ -8,7 +8,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from flows import opening
+from flows import milvus_place
 from flows.cli import main
 from tasks.milvus import CollectionShape
 from tasks.milvus.rows import Vectors
@@ -42,5 +42,5 @@ class NoMilvus:
 
 
 if __name__ == "__main__":
-    setattr(opening, "Collection", NoMilvus)  # noqa: B010 - it is not exported, and it is replaced on purpose
+    setattr(milvus_place, "Collection", NoMilvus)  # noqa: B010 - it is not exported, and it is replaced on purpose
     main()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Settings
-from flows.opening import hold_collection
+from flows.milvus_place import hold_collection
 from tasks.errors import CollectionError, LakeError, LeaseHeld
 from tests.crashes.library import write_first
 from tests.crashes.processes import started, until

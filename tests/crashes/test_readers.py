@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from flows.opening import open_client, open_collection, open_model
+from flows.milvus_place import open_collection
+from flows.opening import open_client, open_model
 from flows.runner import ingest_here
 from tasks.milvus import Collection
 from tests.crashes import library

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.settings import Settings, load_settings
-from flows.opening import open_collection, open_model
+from flows.milvus_place import open_collection
+from flows.opening import open_model
 from flows.report import RunReport
 from flows.runner import ingest_here
 from tasks.lake import Lake

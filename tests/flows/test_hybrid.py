@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.opening import open_collection, open_model
+from flows.milvus_place import open_collection
+from flows.opening import open_model
 from flows.rebuild import rebuild
 from flows.repair import repair
 from flows.verify import verify

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import opening
+from flows import milvus_place
 from flows.rebuild import rebuild
 from flows.switch import switch
 from tasks.milvus import Aliases, Collection
@@ -35,7 +35,7 @@ def moved(site: Site, server_uri: str) -> Iterator[tuple[str, ...]]:
     site.overrides += (f"milvus.collection={name}",)
     yield (f"milvus.uri={server_uri}", f"milvus.bulk_path={site.folder / 'bulk'}")
     for one in (name, f"{name}{SUFFIX}", f"{name}_2"):
-        opening.drop_collection(site.settings(f"milvus.uri={server_uri}", f"milvus.collection={one}"))
+        milvus_place.drop_collection(site.settings(f"milvus.uri={server_uri}", f"milvus.collection={one}"))
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -56,7 +56,7 @@ def test_an_imported_collection_has_the_rows_of_the_lake_and_shows_all_of_them_o
             if client.has_collection(name):
                 seen.append(client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"])
 
-    with opening.open_aliases(settings) as aliases:
+    with milvus_place.open_aliases(settings) as aliases:
         watcher = threading.Thread(target=watch, args=(aliases,))
         watcher.start()
         report = rebuild(settings, into="", drop=False, quiet=True)
@@ -100,7 +100,7 @@ def test_where_there_can_be_no_import_rows_are_upserted_and_the_reason_told(site
     assert "there is no folder" in reason("milvus.bulk_path=/nowhere")
     assert "milvus.scalar_fields are not imported" in reason("milvus.scalar_fields=page_start:int64")
     assert "failed" in reason("milvus.bulk_server_path=/nowhere/on/the/server")
-    with opening.open_aliases(settings) as aliases:
+    with milvus_place.open_aliases(settings) as aliases:
         assert not aliases.exists(f"{settings.milvus.collection}{SUFFIX}")
     assert "has a collection" in reason(drop=False)
     assert rebuild(site.settings(*moved, "milvus.bulk_rows=1000"), into="", drop=False, quiet=True).notes == []

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from flows import opening
+from flows import milvus_place, opening
 from flows.plan import make_plan
 from tasks.errors import ConfigurationError
 from tests.flows.prose import chinese, english
@@ -136,7 +136,7 @@ def test_records_come_and_go_one_by_one(site: Site) -> None:
 def test_a_collection_that_was_dropped_is_told_also_when_nothing_is_to_be_done(site: Site) -> None:
     site.write("a.txt", english(20))
     site.ingest()
-    opening.drop_collection(site.settings())
+    milvus_place.drop_collection(site.settings())
     report = site.ingest()
     assert report.exit_code == 1
     assert "no collection documents" in report.error
@@ -147,7 +147,7 @@ def test_a_collection_that_was_emptied_is_not_filled_with_the_news_alone(site: S
     site.write("a.txt", english(20))
     site.ingest()
     settings = site.settings()
-    with opening.open_collection(settings, opening.open_model(settings), create=False) as collection:
+    with milvus_place.open_collection(settings, opening.open_model(settings), create=False) as collection:
         collection.delete(sorted(site.rows()))
     site.write("b.txt", english(20, seed=2))
     report = site.ingest()

@@ -213,8 +213,9 @@ def test_a_deployment_s_run_that_is_cancelled_keeps_what_it_paid_for(site: Site)
 
 
 def test_the_nightly_comparison_fails_when_rows_are_missing_and_heals_them_when_asked(site: Site) -> None:
+    from flows.milvus_place import open_collection
     from flows.nightly import verify
-    from flows.opening import open_collection, open_model
+    from flows.opening import open_model
 
     site.write("a.md", english(30))
     site.ingest()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
-from flows.opening import open_collection, open_model
+from flows.milvus_place import open_collection
+from flows.opening import open_model
 from flows.search import SearchResult, asearch, search
 from flows.showing import excerpt
 from tasks.errors import BudgetReached, CollectionMissing, ConfigurationError, MillraceError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import opening
+from flows import milvus_place, opening
 from flows.rebuild import rebuild
 from flows.runner import ingest_here
 from flows.verify import verify
@@ -32,7 +32,7 @@ def on_server(site: Site, server_uri: str) -> Iterator[tuple[str, ...]]:
     """Settings for another lake and a collection on a server, which is dropped afterwards."""
     overrides = (f"milvus.uri={server_uri}", f"milvus.collection=test_{uuid.uuid4().hex}", f"lake.path={site.lake}-2")
     yield overrides
-    opening.drop_collection(site.settings(*overrides))
+    milvus_place.drop_collection(site.settings(*overrides))
 
 
 def write_corpus(corpus: Path) -> None:
@@ -60,10 +60,10 @@ def test_a_collection_that_is_gone_from_a_server_is_told_also_when_nothing_is_to
     site.write("a.txt", english(20))
     assert site.ingest(*on_server).exit_code == 0
     settings = site.settings(*on_server)
-    with opening.open_collection(settings, opening.open_model(settings), create=False) as collection:
+    with milvus_place.open_collection(settings, opening.open_model(settings), create=False) as collection:
         collection.delete([row_id for ids in collection.ids() for row_id in ids])
     assert "there is no row in collection" in site.ingest(*on_server).error
-    opening.drop_collection(settings)
+    milvus_place.drop_collection(settings)
     gone = site.ingest(*on_server)
     assert gone.exit_code == 1
     assert "there is no collection" in gone.error
@@ -80,7 +80,7 @@ def test_a_rebuild_moves_a_lite_collection_to_a_server(site: Site, on_server: tu
         assert_same(site.rows(*moved), lite)
         assert site.ingest(*moved, sources=[SAMPLE]).chunks.upserted == 0
     finally:
-        opening.drop_collection(site.settings(*moved))
+        milvus_place.drop_collection(site.settings(*moved))
 
 
 @pytest.mark.timeout(400)

@@ -1,0 +1,178 @@
+"""Settings to the Milvus room: where the collection is, what it looks like, and who may change it."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from configs.settings import Settings
+from flows.embedding_model import Model
+from flows.lake_place import state_folder
+from tasks.errors import CollectionError, CollectionMissing
+from tasks.lake import Checkpoint, Lease, hold, make_folder, pass_by
+from tasks.milvus import (
+    Aliases,
+    Collection,
+    CollectionShape,
+    Importing,
+    IndexParam,
+    is_lite,
+    may_hold,
+    one_spelling,
+    scalar_fields,
+    with_database,
+    without_credentials,
+)
+
+
+def open_collection(
+    settings: Settings,
+    model: Model,
+    *,
+    create: bool,
+    environment: Mapping[str, str] = os.environ,
+    checkpoint: Checkpoint = pass_by,
+) -> Collection:
+    """The collection of the settings, in the shape that they and the model ask for."""
+    milvus = settings.milvus
+    return Collection.open(
+        uri=_milvus_uri(settings),
+        name=milvus.collection,
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+        shape=_shape(settings, model),
+        create=create,
+        checkpoint=checkpoint,
+    )
+
+
+def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> Importing:
+    """The import of the collection of the settings, which must not be there yet."""
+    milvus = settings.milvus
+    return Importing(
+        uri=_milvus_uri(settings),
+        name=milvus.collection,
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+        shape=_shape(settings, model),
+    )
+
+
+def open_aliases(settings: Settings, environment: Mapping[str, str] = os.environ) -> Aliases:
+    """The aliases of the Milvus of the settings."""
+    milvus = settings.milvus
+    return Aliases(
+        uri=_milvus_uri(settings),
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+    )
+
+
+def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    """Drop the collection of the settings, whatever its shape."""
+    milvus = settings.milvus
+    Collection.drop(
+        uri=_milvus_uri(settings),
+        name=milvus.collection,
+        token=_milvus_token(settings, environment),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+    )
+
+
+def milvus_is_missing(settings: Settings) -> bool:
+    """Whether there is nothing at the path of Milvus Lite; a server is not asked."""
+    uri = settings.milvus.uri
+    return is_lite(uri) and not Path(one_spelling(uri)).exists()
+
+
+def collection_is_gone(settings: Settings) -> bool:
+    """Whether Milvus Lite has no such collection at its path; a server is not asked."""
+    uri = settings.milvus.uri
+    return is_lite(uri) and not may_hold(uri, settings.milvus.collection)
+
+
+def gone_collection(settings: Settings, documents: int, *, emptied: bool = False) -> CollectionMissing:
+    """What to tell when the lake knows rows of `documents` documents, and Milvus has no such collection, or no row."""
+    milvus = settings.milvus
+    lacking = "there is no row in" if emptied else "there is no"
+    return CollectionMissing(
+        f"{lacking} collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
+        f"{documents:,} documents that have rows in it. `millrace rebuild` makes it again from the lake, without "
+        "buying anything; if it was moved, correct milvus.uri"
+    )
+
+
+def shown_uri(settings: Settings) -> str:
+    """Where Milvus is, without what it may carry of credentials."""
+    return without_credentials(_milvus_uri(settings))
+
+
+def hold_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
+    """The lease of the one who changes the rows of the collection, whichever lake they come from.
+
+    For Milvus Lite it lies beside the path. For a server it lies in this user's state folder, and so keeps apart the
+    processes of one user on one machine.
+
+    Raises:
+        LeaseHeld: Another living process has it.
+        LakeError: The lease cannot be written.
+    """
+    uri, name = _milvus_uri(settings), settings.milvus.collection
+    spelling = one_spelling(uri)
+    if is_lite(uri):
+        path = Path(f"{spelling}.{name}.lease")
+        if not path.parent.is_dir():
+            raise CollectionError(
+                f"Milvus Lite cannot open {spelling}: there is no folder {path.parent}; make it, or correct milvus.uri"
+            )
+    else:
+        digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
+        path = state_folder(environment) / "leases" / f"{digest[:32]}.lease"
+        make_folder(path.parent)
+    return hold(path, f"The collection {name} at {without_credentials(uri)}")
+
+
+def _milvus_uri(settings: Settings) -> str:
+    return with_database(settings.milvus.uri, settings.milvus.database)
+
+
+def _milvus_token(settings: Settings, environment: Mapping[str, str]) -> str:
+    return environment.get(settings.milvus.token_env, "").strip()
+
+
+def _shape(settings: Settings, model: Model) -> CollectionShape:
+    milvus = settings.milvus
+    return CollectionShape(
+        dimensions=model.space.dimensions,
+        content_max_bytes=milvus.content_max_bytes,
+        metric=milvus.metric,
+        index=milvus.index,
+        index_params=_index_params(settings),
+        search_params=_search_params(settings),
+        hybrid=milvus.hybrid,
+        analyzer=milvus.analyzer,
+        scalar_fields=scalar_fields(milvus.scalar_fields, partition_key=milvus.partition_key),
+        partition_key=milvus.partition_key,
+    )
+
+
+def _index_params(settings: Settings) -> tuple[IndexParam, ...]:
+    milvus = settings.milvus
+    if milvus.index == "HNSW":
+        return (("M", milvus.hnsw_m), ("efConstruction", milvus.hnsw_ef_construction))
+    return (("nlist", milvus.ivf_nlist),) if milvus.index == "IVF_FLAT" else ()
+
+
+def _search_params(settings: Settings) -> tuple[IndexParam, ...]:
+    """What the settings say of searching the index; 0 leaves it to the number of rows asked for."""
+    milvus = settings.milvus
+    name, value = {
+        "HNSW": ("ef", milvus.hnsw_ef),
+        "IVF_FLAT": ("nprobe", milvus.ivf_nprobe),
+        "DISKANN": ("search_list", milvus.diskann_search_list),
+    }.get(milvus.index, ("", 0))
+    return ((name, value),) if value else ()
