@@ -26,7 +26,7 @@ from configs.settings import Settings
 from flows import runner
 from flows.parameters import IngestParameters
 from flows.pipeline import Pipeline
-from flows.prefect_logs import hear_rooms
+from flows.prefect_logs import rooms_heard
 from flows.prefect_pages import RunPages
 from flows.report import RunReport
 from flows.stopping import Interrupt, interruptible
@@ -64,12 +64,11 @@ async def ingest(parameters: IngestParameters) -> Any:
     Returns:
         A final state with the run's report: Failed when the run was stopped by an error or the budget.
     """
-    hear_rooms()
     command = _given()
-    settings = command.settings if command else parameters.settings()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
     # That one, in a worker's process, would end the event loop at once, and with it the requests under way.
-    with interruptible() as interrupt:
+    with rooms_heard(), interruptible() as interrupt:
+        settings = command.settings if command else parameters.settings()
         if command is None:
             interrupt.watch()  # it may wait for its turn first
         report = await _in_turn(

@@ -13,7 +13,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.states import Completed, Failed
 
 from flows.parameters import VerifyParameters
-from flows.prefect_logs import hear_rooms
+from flows.prefect_logs import rooms_heard
 from flows.repair import repair
 from flows.verify import verify as compare
 
@@ -24,11 +24,11 @@ async def verify(parameters: VerifyParameters) -> Any:
 
     With `repair`, what does not agree is healed from the lake first, and only what is left counts.
     """
-    hear_rooms()
     settings = parameters.settings()
-    report = await asyncio.to_thread(
-        repair if parameters.repair else compare, settings, _paths(parameters.sources), as_json=False
-    )
+    with rooms_heard():
+        report = await asyncio.to_thread(
+            repair if parameters.repair else compare, settings, _paths(parameters.sources), as_json=False
+        )
     lines = report.lines()
     await acreate_markdown_artifact(
         "```\n" + "\n".join(lines) + "\n```",

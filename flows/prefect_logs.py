@@ -1,12 +1,15 @@
 """The rooms' own messages in the log of a flow run, with their levels; importing it imports Prefect.
 
 Prefect's setting for that, PREFECT_LOGGING_EXTRA_LOGGERS, is read when Prefect is imported, which in a worker's process
-is before anything of ours.
+is before anything of ours. And it holds for the whole process, in which a plain command may follow the flow.
 """
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging.handlers import APILogHandler
 
 from flows.logs import LOG_FORMAT_VARIABLE, log_as
@@ -14,11 +17,49 @@ from flows.logs import LOG_FORMAT_VARIABLE, log_as
 _ROOMS = ("flows", "tasks")
 
 
-def hear_rooms() -> None:
-    """Send what the rooms log to the flow run from now on; to standard error as the environment says."""
-    for name in _ROOMS:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
-            logger.addHandler(APILogHandler())
+@contextlib.contextmanager
+def rooms_heard() -> Iterator[None]:
+    """Send what the rooms log to the flow run that this is called in, until the block ends.
+
+    Standard error gets it as the environment says, also afterwards.
+    """
     log_as("json" if os.environ.get(LOG_FORMAT_VARIABLE) == "json" else "text")
+    flow_run = _flow_run_here()
+    assert flow_run is not None
+    handler = APILogHandler()
+    handler.addFilter(_OfFlowRun(flow_run))
+    loggers = [logging.getLogger(name) for name in _ROOMS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        handler.close()
+
+
+class _OfFlowRun(logging.Filter):
+    """Passes what one flow run says; a thread without Prefect's context is taken for one of its own."""
+
+    def __init__(self, flow_run: str) -> None:
+        super().__init__()
+        self._flow_run = flow_run
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "fields", {}).get("event") == "progress":
+            return False  # the run's page has a bar for that
+        flow_run = _flow_run_here()
+        if flow_run is None:
+            record.flow_run_id = flow_run = self._flow_run
+        return flow_run == self._flow_run
+
+
+def _flow_run_here() -> str | None:
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    if flow is not None and flow.flow_run is not None:
+        return str(flow.flow_run.id)
+    return str(task.task_run.flow_run_id) if task is not None else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import threading
@@ -204,12 +205,55 @@ def test_a_deployment_s_run_that_is_cancelled_keeps_what_it_paid_for(site: Site)
         await asyncio.wait([running])
 
     asyncio.run(cancelled())
+    assert [logging.getLogger(name).handlers for name in ("flows", "tasks")] == [[], []]
     bought = site.simulator.books.texts_bought
     assert bought > 0
     site.simulator.change({"latency": {"fixed_s": 0}})
     assert site.ingest().exit_code == 0
     assert site.simulator.books.texts_bought_again == 0
     site.check()
+
+
+@pytest.mark.filterwarnings("error:Logger .* without a flow run id")
+@pytest.mark.parametrize(
+    ("faults", "exit_code"), [([], 0), ([{"fault": "arrearage", "numbers": list(range(1, 100))}], 1)]
+)
+def test_a_plain_run_after_a_flow_is_quiet_however_the_flow_ended(
+    site: Site, faults: list[dict[str, Any]], exit_code: int
+) -> None:
+    site.write("a.md", english(30))
+    site.simulator.change({"faults": faults})
+    before = {name: logging.getLogger(name).level for name in ("flows", "tasks")}
+    assert run(site).exit_code == exit_code
+    assert {name: logging.getLogger(name).level for name in before} == before
+    assert [logging.getLogger(name).handlers for name in before] == [[], []]
+    site.simulator.change({"faults": []})
+    assert site.ingest().exit_code == 0
+
+
+@pytest.mark.filterwarnings("error:Logger .* without a flow run id")
+def test_what_a_thread_of_a_run_says_reaches_its_log_and_what_its_bar_shows_does_not() -> None:
+    from prefect import flow
+
+    from flows.prefect_logs import rooms_heard
+
+    def say() -> None:
+        logging.getLogger("tasks.lake").warning("the lease is late")
+        logging.getLogger("flows.progress").info("40 documents in", extra={"fields": {"event": "progress"}})
+
+    @flow(name="talkative", persist_result=False)
+    async def talkative() -> None:
+        with rooms_heard():
+            thread = threading.Thread(target=say)
+            thread.start()
+            await asyncio.to_thread(thread.join)
+            logging.getLogger("tasks.lake").warning("the lease is renewed")
+
+    asyncio.run(_awaited(talkative()))
+    flow_run = ask(newest_run).id
+    until(lambda: any("renewed" in log.message for log in logs_of(flow_run)), "the log does not reach Prefect")
+    told = [log.message for log in logs_of(flow_run) if log.name.startswith(("flows", "tasks"))]
+    assert told == ["the lease is late", "the lease is renewed"]
 
 
 def test_the_nightly_comparison_fails_when_rows_are_missing_and_heals_them_when_asked(site: Site) -> None:
