@@ -42,7 +42,7 @@ class Rate:
 def measure() -> list[Row]:
     """A row for the server, and one for Milvus Lite."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
-        with MilvusServer(Path(folder) / "server") as server:
+        with MilvusServer(Path(folder) / "server", as_shipped=True) as server:
             with Collection.open(uri=server.uri, name="ours") as collection:
                 ours = _timed(collection.upsert, ROWS)
                 assert collection.count() == ROWS

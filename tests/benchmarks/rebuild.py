@@ -53,7 +53,7 @@ def measure() -> list[Row]:
         (folder / "bulk").mkdir()
         for name, rows in (("small", ROWS // 10), ("large", ROWS)):
             _make_lake(folder / name, rows)
-        with MilvusServer(folder / "server") as server:
+        with MilvusServer(folder / "server", as_shipped=True) as server:
             at_server = (f"milvus.uri={server.uri}",)
             small = _rebuild(folder / "small", *at_server, "milvus.collection=documents")
             large = _rebuild(folder / "large", *at_server, "milvus.collection=documents", "--drop")

@@ -18,6 +18,14 @@ from typing import Self
 ROOT = Path(__file__).parents[2]
 _READY_WITHIN_S = 120.0
 _PROXY_PORT, _HEALTH_PORT = 19530, 9091
+# Making, loading and releasing a collection take seconds as shipped, of which the server sleeps the most.
+_SHORT_WAITS = {
+    "timeTickInterval: 200": "timeTickInterval: 50",  # how long a read with strong consistency waits
+    # How often a load or a release is looked at.
+    "checkInterval: 1000": "checkSegmentInterval: 100\n  checkChannelInterval: 100\n  leaderViewUpdateInterval: 1",
+    "distPullInterval: 500": "distPullInterval: 50",
+    "checkHandoffInterval: 5000": "checkHandoffInterval: 500",
+}
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)(?:\(\w+\))?\s*(?::\s*(.*?))?\s*\}\}")
 
 
@@ -31,15 +39,15 @@ class MilvusServer:
     It can be killed and started again with the same data at the same address.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Start it, and return when it is ready.
+    def __init__(self, folder: Path, *, as_shipped: bool = False) -> None:
+        """Start it, and return when it is ready. `as_shipped` leaves the wheel's own waits as they are.
 
         Raises:
             NoServer: The wheel is not installed, does not run here, or no network namespace can be made.
         """
         self._program = _unpacked()
         self._folder = folder
-        self._write_configuration()
+        self._write_configuration(_SHORT_WAITS if not as_shipped else {})
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -99,7 +107,7 @@ class MilvusServer:
     ) -> None:
         self.close()
 
-    def _write_configuration(self) -> None:
+    def _write_configuration(self, changes: dict[str, str]) -> None:
         configs, data = self._folder / "configs", self._folder / "data"
         for folder in (configs, data, self._folder / "logs", self._folder / "run"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +120,8 @@ class MilvusServer:
         }
         template = (_package() / "data" / "config.yaml.template").read_text(encoding="utf-8")
         filled = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[2] or ""), template)
-        (configs / "milvus.yaml").write_text(filled.replace("level: info", "level: warn"), encoding="utf-8")
+        changed = _changed(filled, {"level: info": "level: warn"} | changes)
+        (configs / "milvus.yaml").write_text(changed, encoding="utf-8")
         shutil.copy(_package() / "data" / "glog.conf", configs)
 
     def _said(self, word: str) -> str:
@@ -128,6 +137,14 @@ class MilvusServer:
                 f"the Milvus server did not say {word!r} within {_READY_WITHIN_S:.0f} s; its log ends: {log}"
             )
         return line
+
+
+def _changed(configuration: str, changes: dict[str, str]) -> str:
+    for line, instead in changes.items():
+        if line not in configuration:
+            raise NoServer(f"the server's configuration has no line {line!r} any more")
+        configuration = configuration.replace(line, instead)
+    return configuration
 
 
 def _package() -> Path:
