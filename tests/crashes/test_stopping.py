@@ -16,8 +16,8 @@ from tests.crashes.states import States
 from tests.flows.site import ROOT, Site
 from tests.flows.test_ingest import _endless_pdf
 
-AT_ONCE_S = 6.0
-"""Of a loaded machine; what is waited for is named in each test."""
+AT_ONCE_S = 20.0
+"""Of a loaded machine; what is not stopped in these tests goes on for longer, most of it for ever."""
 
 
 def ends(process: subprocess.Popen[str], within_s: float) -> tuple[str, str]:
@@ -50,9 +50,10 @@ def test_while_embedding_requests_under_way_are_awaited_and_kept(number: int, si
         out, error = ends(process, 0.4 + AT_ONCE_S)
     report = json.loads(out)
     assert report["outcome"] == "interrupted"
-    assert report["left"] == {"files": 61, "chunks": report["left"]["chunks"]}
+    left = 61 - report["documents"]["added"]  # the first may be in by then
+    assert report["left"] == {"files": left, "chunks": report["left"]["chunks"]}
     assert report["left"]["chunks"] > 0
-    assert "61 files left" in error
+    assert f"{left} files left" in error
     assert site.simulator.books.answered == report["requests"]["sent"]
     assert_goes_on(site)
 
@@ -91,7 +92,8 @@ def test_a_second_interrupt_ends_at_once_whatever_is_waited_for(site: Site) -> N
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=0.5)  # the requests under way have 10 s
         interrupt(process)
-        ends(process, 5.0)
+        out, _ = ends(process, AT_ONCE_S)
+        assert out == ""  # who waits for them has something to tell at the end
         until(lambda: processes_of(site.folder) == [], "processes are left behind", patience_s=AT_ONCE_S)
     assert_goes_on(site)
 

@@ -54,11 +54,14 @@ def asked(site: Site, *more: str, say: Callable[[str], None] = lambda _: None, *
 
 
 def plant(site: Site, change: Callable[[Vectors], Vectors]) -> list[str]:
-    """Change the vectors of the collection behind the lake's back; the ids, in the order of the vectors."""
+    """Change the vectors of the collection behind the lake's back; the ids, in the order of the vectors.
+
+    That is the order of the texts: ids are made of paths, and so lie otherwise in another checkout.
+    """
     settings = site.settings()
     with open_collection(settings, open_model(settings), create=False) as collection:
         rows = [row for ids in collection.ids() for row in collection.fetch(ids, with_vectors=True)]
-        rows.sort(key=lambda row: row.id)
+        rows.sort(key=lambda row: row.content)
         table = pa.table(
             {
                 "id": [row.id for row in rows],

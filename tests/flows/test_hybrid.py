@@ -79,6 +79,8 @@ def test_every_row_carries_the_sparse_vector_of_its_own_text(hybrid: Site) -> No
 
 def test_a_killed_run_buys_no_text_twice_but_those_that_were_in_flight(hybrid: Site) -> None:
     hybrid.overrides += ("limits.max_in_flight=1",)
+    for number in range(5, 15):  # so many that no run comes to its end before it is killed
+        hybrid.write(f"{number}.md", f"# Number {number}\n\n" + english(40, seed=number))
     hybrid.simulator.change({"latency": {"fixed_s": 0.3}})
     books = hybrid.simulator.books
     for _ in range(2):

@@ -322,7 +322,7 @@ def test_a_reader_that_hangs_loses_its_file_and_nothing_else(site: Site) -> None
     site.write("a.txt", english(10))
     site.write("slow.pdf", _endless_pdf())
     site.write("z.txt", english(10, seed=1))
-    report = site.ingest("documents.timeout_s=2")
+    report = site.ingest("documents.timeout_s=4")
     assert report.documents.added == 2
     assert report.exit_code == 3
     assert {(r["source"].rpartition("/")[2], r["reason"]) for r in site.rejects()} == {("slow.pdf", "timeout")}

@@ -183,7 +183,7 @@ def test_a_signal_stops_a_run_under_prefect_as_it_does_one_without(site: Site) -
     signalling.join()
     assert (stopped.outcome, stopped.exit_code) == ("interrupted", 130)
     assert stopped.left is not None
-    assert stopped.left.files == 40
+    assert stopped.left.files == 40 - stopped.documents.added > 0
     site.simulator.change({"latency": {"fixed_s": 0}})
     assert site.ingest().exit_code == 0
     assert site.simulator.books.texts_bought_again == 0

@@ -36,9 +36,9 @@ def test_the_page_of_a_run_with_refusals_and_rejects_says_what_it_cost_what_fail
     site: Site,
 ) -> None:
     write_corpus(site)
-    site.simulator.change({"limits": {"tokens_per_second": 6000}})
-    report = site.ingest("limits.tokens_per_second=20000")
-    assert report.requests.throttled > 0
+    site.simulator.change({"faults": [{"fault": "insufficient_quota", "numbers": [2]}]})
+    report = site.ingest()
+    assert report.requests.throttled == 1
     page = Path(str(write_report(site.settings()).path)).read_text("utf-8")
     text = text_of(page)
     assert f"In after {lasting(report.seconds)}, but for 2 rejects, for {yuan(report.cost_cny)}" in text

@@ -77,7 +77,7 @@ async def test_messages_come_in_order_and_the_process_is_used_again() -> None:
 
 
 async def test_a_unit_that_takes_too_long_is_stopped_and_named() -> None:
-    async with pool(deadline_s=0.5) as workers:
+    async with pool(deadline_s=2) as workers:
         with pytest.raises(WorkerLost) as lost:
             await run(workers, "hang")
         assert (lost.value.unit, lost.value.cause) == ("hang", "timeout")
@@ -140,7 +140,7 @@ def test_reading_processes_end_with_a_parent_that_is_killed() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{child}").exists()
