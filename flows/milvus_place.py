@@ -16,6 +16,7 @@ from tasks.milvus import (
     CollectionShape,
     Importing,
     IndexParam,
+    MilvusAddress,
     is_lite,
     may_hold,
     one_spelling,
@@ -34,13 +35,9 @@ def open_collection(
     checkpoint: Checkpoint = pass_by,
 ) -> Collection:
     """The collection of the settings, in the shape that they and the model ask for."""
-    milvus = settings.milvus
     return Collection.open(
-        uri=_milvus_uri(settings),
-        name=milvus.collection,
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
+        _address(settings, environment),
+        settings.milvus.collection,
         shape=_shape(settings, model),
         create=create,
         checkpoint=checkpoint,
@@ -49,38 +46,17 @@ def open_collection(
 
 def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> Importing:
     """The import of the collection of the settings, which must not be there yet."""
-    milvus = settings.milvus
-    return Importing(
-        uri=_milvus_uri(settings),
-        name=milvus.collection,
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
-        shape=_shape(settings, model),
-    )
+    return Importing(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
 
 
 def open_aliases(settings: Settings, environment: Mapping[str, str] = os.environ) -> Aliases:
     """The aliases of the Milvus of the settings."""
-    milvus = settings.milvus
-    return Aliases(
-        uri=_milvus_uri(settings),
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
-    )
+    return Aliases(_address(settings, environment))
 
 
 def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
     """Drop the collection of the settings, whatever its shape."""
-    milvus = settings.milvus
-    Collection.drop(
-        uri=_milvus_uri(settings),
-        name=milvus.collection,
-        token=_milvus_token(settings, environment),
-        tls_ca=milvus.tls_ca,
-        timeout_s=milvus.timeout_s,
-    )
+    Collection.drop(_address(settings, environment), settings.milvus.collection)
 
 
 def milvus_is_missing(settings: Settings) -> bool:
@@ -140,8 +116,14 @@ def _milvus_uri(settings: Settings) -> str:
     return with_database(settings.milvus.uri, settings.milvus.database)
 
 
-def _milvus_token(settings: Settings, environment: Mapping[str, str]) -> str:
-    return environment.get(settings.milvus.token_env, "").strip()
+def _address(settings: Settings, environment: Mapping[str, str]) -> MilvusAddress:
+    milvus = settings.milvus
+    return MilvusAddress(
+        _milvus_uri(settings),
+        token=environment.get(milvus.token_env, "").strip(),
+        tls_ca=milvus.tls_ca,
+        timeout_s=milvus.timeout_s,
+    )
 
 
 def _shape(settings: Settings, model: Model) -> CollectionShape:

@@ -4,7 +4,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -37,7 +36,7 @@ class KeySort:
             ]
         return self
 
-    def __exit__(self, *_: BaseException | TracebackType | type | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for file in self._files:
             with disk_errors(self._where, "Sorting keys in"):
                 file.close()

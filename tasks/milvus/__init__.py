@@ -4,7 +4,7 @@ This room alone names pymilvus and milvus-lite; it knows rows and vectors, not d
 Importing it is cheap: pymilvus itself is imported by the first `Collection.open`.
 """
 
-from tasks.milvus.address import is_lite, one_spelling, with_database, without_credentials
+from tasks.milvus.address import MilvusAddress, is_lite, one_spelling, with_database, without_credentials
 from tasks.milvus.aliases import Aliases
 from tasks.milvus.collection import Collection
 from tasks.milvus.importing import FileState, Importing
@@ -21,6 +21,7 @@ __all__ = [
     "Hit",
     "Importing",
     "IndexParam",
+    "MilvusAddress",
     "StoredRow",
     "check_rows",
     "is_lite",

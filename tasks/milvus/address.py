@@ -1,11 +1,29 @@
-"""What a Milvus URI says: a path for Milvus Lite or a server, and what of it may be shown."""
+"""The way to a Milvus, and what its URI says: a path for Milvus Lite or a server, and what of it may be shown."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.errors import ConfigurationError
 
 _SERVER_SCHEMES = ("http", "https", "tcp")
+
+
+@dataclass(frozen=True, slots=True)
+class MilvusAddress:
+    """Where a Milvus is, how it is entered, and how patiently it is asked.
+
+    `uri`: a path that ends in `.db` for Milvus Lite, else `http://`, `https://` or `tcp://` and a server, with the
+    database as its path if it is not the default one. `token`: an API key, or `user:password`. `tls_ca`: a PEM file
+    with the authorities to trust in place of the usual ones, for `https://`. `timeout_s` bounds each call. A server
+    that is away is waited for during `wait_s` seconds; Milvus Lite never is.
+    """
+
+    uri: str
+    token: str = field(default="", repr=False)
+    tls_ca: str = ""
+    timeout_s: float = 30.0
+    wait_s: float = 180.0
 
 
 def is_lite(uri: str) -> bool:

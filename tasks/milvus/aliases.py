@@ -1,17 +1,13 @@
 """Aliases: names that stand for a collection and can be moved to another one in one step, under readers that search."""
 
-from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
+from tasks.milvus.address import MilvusAddress
 from tasks.milvus.faults import NotLoaded, Refused
-from tasks.milvus.patience import patiently
 from tasks.milvus.rows import Hit, Vectors
 from tasks.milvus.shape import VECTOR_FIELD, CollectionShape, check_name
-
-T = TypeVar("T")
 
 
 class Aliases:
@@ -20,28 +16,25 @@ class Aliases:
     All methods raise `CollectionError` when Milvus cannot be reached or refuses; a server that is away is waited for.
     """
 
-    def __init__(
-        self, *, uri: str, token: str = "", tls_ca: str = "", timeout_s: float = 30.0, wait_s: float = 180.0
-    ) -> None:
-        """Connect; the arguments are those of `Collection.open`, and so is what is raised."""
+    def __init__(self, address: MilvusAddress) -> None:
+        """Connect; raises as `Collection.open` does."""
         from tasks.milvus.connection import Connection
 
-        self._connection = Connection(uri=uri, token=token, tls_ca=tls_ca, timeout_s=timeout_s)
-        self._wait_s = 0.0 if self._connection.is_lite else wait_s
+        self._connection = Connection(address)
 
     def target(self, alias: str) -> str:
         """The collection that `alias` stands for; "" when there is no such alias."""
-        client, timeout_s = self._connection.client, self._connection.timeout_s
-        known = self._ask("listing the aliases", lambda: client.list_aliases(timeout=timeout_s))
-        if alias not in known["aliases"]:
+        connection, client = self._connection, self._connection.client
+        if alias not in connection.request("listing the aliases", client.list_aliases)["aliases"]:
             return ""
-        told = self._ask("asking for the alias", lambda: client.describe_alias(alias, timeout=timeout_s))
+        told = connection.request("asking for the alias", client.describe_alias, alias)
         return str(told["collection_name"])
 
     def exists(self, name: str) -> bool:
         """Whether there is a collection, or an alias, of this name."""
-        client, timeout_s = self._connection.client, self._connection.timeout_s
-        return bool(self._ask("looking for the collection", lambda: client.has_collection(name, timeout=timeout_s)))
+        return bool(
+            self._connection.request("looking for the collection", self._connection.client.has_collection, name)
+        )
 
     def point(self, alias: str, name: str) -> None:
         """Leaves `alias` standing for the collection `name`, which is loaded first; moved in one step.
@@ -62,38 +55,37 @@ class Aliases:
                 "another name"
             )
         schema.load(self._connection, name)
-        client, timeout_s = self._connection.client, self._connection.timeout_s
-        alter = partial(client.alter_alias, name, alias, timeout=timeout_s)
         try:
             if stands_for:
-                self._ask("moving the alias", alter)
+                self._move(alias, name)
             else:
-                self._make(partial(client.create_alias, name, alias, timeout=timeout_s), alter)
+                self._make(alias, name)
         except CollectionError:
             if self.target(alias) != name:  # it was moved, and only the answer was lost
                 raise
 
-    def _make(self, create: Callable[[], object], alter: Callable[[], object]) -> None:
+    def _move(self, alias: str, name: str) -> None:
+        self._connection.request("moving the alias", self._connection.client.alter_alias, name, alias)
+
+    def _make(self, alias: str, name: str) -> None:
         try:
-            self._ask("making the alias", create)
+            self._connection.request("making the alias", self._connection.client.create_alias, name, alias)
         except Refused:
             # A server keeps the alias of a collection that was dropped: it stands for nothing, and yet is there.
-            self._ask("moving the alias", alter)
+            self._move(alias, name)
 
     def names(self, name: str) -> list[str]:
         """The aliases that stand for the collection `name`, in order."""
-        client, timeout_s = self._connection.client, self._connection.timeout_s
-        known = self._ask("listing the aliases", lambda: client.list_aliases(name, timeout=timeout_s))
+        known = self._connection.request("listing the aliases", self._connection.client.list_aliases, name)
         return sorted(known["aliases"])
 
     def shape(self, name: str) -> CollectionShape:
         """What it takes to search the collection `name` as it is: the length of its vectors, and their metric."""
         from tasks.milvus import schema
 
-        client, timeout_s = self._connection.client, self._connection.timeout_s
-        fields = self._ask("describing the collection", lambda: schema.fields_of(client, name, timeout_s))
-        indexes = self._ask("reading the indexes", lambda: schema.indexes_of(client, name, timeout_s))
-        index = indexes.get(VECTOR_FIELD)
+        connection = self._connection
+        fields = connection.patiently(partial(schema.fields_of, connection, name))
+        index = connection.patiently(partial(schema.indexes_of, connection, name)).get(VECTOR_FIELD)
         dimensions = next((field.size for field in fields if field.name == VECTOR_FIELD), None)
         if index is None or dimensions is None:
             raise CollectionError(f"{self._connection.where}: the collection {name!r} has no indexed {VECTOR_FIELD}")
@@ -105,10 +97,10 @@ class Aliases:
 
         look = partial(reader.search_rows, self._connection, name, shape, vector, top_k=top_k, condition="")
         try:
-            return patiently(look, wait_s=self._wait_s)
+            return self._connection.patiently(look)
         except NotLoaded:
             schema.load(self._connection, name)
-            return patiently(look, wait_s=self._wait_s)
+            return self._connection.patiently(look)
 
     def close(self) -> None:
         """Let go of the server, or of the Milvus Lite path."""
@@ -117,10 +109,5 @@ class Aliases:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _ask(self, doing: str, ask: Callable[[], T]) -> T:
-        return patiently(lambda: self._connection.call(doing, ask), wait_s=self._wait_s)

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
 from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
-from tasks.milvus.address import is_lite, one_spelling
+from tasks.milvus.address import MilvusAddress, is_lite, one_spelling
 from tasks.milvus.columns import sent_columns
 from tasks.milvus.faults import NotLoaded
 from tasks.milvus.flight import MAX_IN_FLIGHT, acknowledged
@@ -28,8 +27,8 @@ T = TypeVar("T")
 class Collection:
     """An open Milvus collection. Use it as a context manager, or `close` it.
 
-    Calls to a server that is away are repeated for `wait_s` seconds; Milvus Lite is never waited for. All methods raise
-    `CollectionError` when Milvus cannot be reached or refuses.
+    Calls to a server that is away are repeated as long as its address says. All methods raise `CollectionError` when
+    Milvus cannot be reached or refuses.
     """
 
     def __init__(
@@ -39,12 +38,10 @@ class Collection:
         shape: CollectionShape,
         *,
         nullable: frozenset[str],
-        wait_s: float,
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Wrap what `open` has connected and checked; `nullable` names the fields that take null."""
         self._connection = connection
-        self._wait_s = 0.0 if connection.is_lite else wait_s
         self._checkpoint = checkpoint
         self._stop_waiting = threading.Event()
         self._nullable = nullable
@@ -56,59 +53,52 @@ class Collection:
     @classmethod
     def open(
         cls,
-        *,
-        uri: str,
+        address: MilvusAddress,
         name: str,
-        token: str = "",
-        tls_ca: str = "",
-        timeout_s: float = 30.0,
-        wait_s: float = 180.0,
+        *,
         shape: CollectionShape | None = None,
         create: bool = True,
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
-        `uri`: a path that ends in `.db` for Milvus Lite, else `http://`, `https://` or `tcp://` and a server, with the
-        database as its path if it is not the default one. `token`: an API key, or `user:password`. `tls_ca`: a PEM
-        file with the authorities to trust in place of the usual ones, for `https://`. `timeout_s` bounds each call.
-        Opening fails within about 10 seconds if nobody answers; only later calls wait `wait_s` seconds. `checkpoint` is
+        Opening fails within about 10 seconds if nobody answers; only later calls wait for a server. `checkpoint` is
         told each call that changed rows and was acknowledged: "upserted" or "deleted".
 
         Raises:
-            ConfigurationError: the URI or the name is none, `tls_ca` cannot be read, or this Milvus cannot do what
-                `shape` asks for.
+            ConfigurationError: The address or the name is none, or this Milvus cannot do what `shape` asks for.
             CollectionError: Milvus cannot be opened or reached, or the collection has another shape (told field by
                 field).
-            CollectionMissing: it is missing and `create` is false; nothing was made.
+            CollectionMissing: It is missing and `create` is false; nothing was made.
         """
         from tasks.milvus import schema
         from tasks.milvus.connection import Connection
 
         shape = shape or CollectionShape()
         check_name(name)
+        uri = address.uri
         if not create and is_lite(uri) and not Path(one_spelling(uri)).exists():
             message = (
                 f"Milvus Lite has nothing at {one_spelling(uri)}: run `millrace ingest` first, or correct milvus.uri"
             )
             raise CollectionMissing(message)
-        connection = Connection(uri=uri, token=token, tls_ca=tls_ca, timeout_s=timeout_s)
+        connection = Connection(address)
         try:
             fields = schema.ensure(connection, name, shape, create=create)
         except (CollectionError, ConfigurationError):
             connection.close()
             raise
         nullable = frozenset(field.name for field in fields.values() if field.optional)
-        return cls(connection, name, shape, nullable=nullable, wait_s=wait_s, checkpoint=checkpoint)
+        return cls(connection, name, shape, nullable=nullable, checkpoint=checkpoint)
 
     @staticmethod
-    def drop(*, uri: str, name: str, token: str = "", tls_ca: str = "", timeout_s: float = 30.0) -> None:
+    def drop(address: MilvusAddress, name: str) -> None:
         """Leaves no collection `name`, whatever its shape; one that is not there is no error. Raises as `open` does."""
         from tasks.milvus import schema
         from tasks.milvus.connection import Connection
 
         check_name(name)
-        connection = Connection(uri=uri, token=token, tls_ca=tls_ca, timeout_s=timeout_s)
+        connection = Connection(address)
         try:
             schema.drop(connection, name)
         finally:
@@ -246,9 +236,7 @@ class Collection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ask(self, ask: Callable[[], T]) -> T:
@@ -263,7 +251,7 @@ class Collection:
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         stop = self._stop_waiting
-        return patiently(ask, wait_s=self._wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set())
+        return patiently(ask, wait_s=self._connection.wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set())
 
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from tasks.errors import CollectionError, ConfigurationError
 from tasks.milvus import lite
-from tasks.milvus.address import is_lite, without_credentials
+from tasks.milvus.address import MilvusAddress, is_lite, without_credentials
 from tasks.milvus.faults import CredentialsRefused, ServerAway, from_rpc, from_status
+from tasks.milvus.patience import patiently
 from tasks.milvus.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
 
 T = TypeVar("T")
@@ -34,34 +35,34 @@ _LITE_OPTIONS: Mapping[str, int] = {
 class Connection:
     """A client of one Milvus, and the way each call to it is made: with a time-out, its failures translated."""
 
-    def __init__(self, *, uri: str, token: str, timeout_s: float, tls_ca: str = "") -> None:
-        """Connect to a Milvus Lite path (`*.db`) or a server's URI; answers, or fails, within `CONNECT_TIMEOUT_S`.
-
-        `tls_ca` is a PEM file with the authorities to trust in place of the usual ones, for https:// only.
+    def __init__(self, address: MilvusAddress) -> None:
+        """Connect; answers, or fails, within `CONNECT_TIMEOUT_S`.
 
         Raises:
-            ConfigurationError: `uri` is neither a path that ends in `.db` nor http://, https:// or tcp://; or `tls_ca`
-                cannot be read, or is of no use for it.
-            CollectionError: the path cannot be opened, or the server does not answer or does not let us in.
+            ConfigurationError: The URI is neither a path that ends in `.db` nor http://, https:// or tcp://; or
+                `tls_ca` cannot be read, or is of no use for it.
+            CollectionError: The path cannot be opened, or the server does not answer or does not let us in.
         """
+        uri = address.uri
         self.is_lite = is_lite(uri)
-        authorities = _authorities(uri, tls_ca)
+        authorities = _authorities(uri, address.tls_ca)
         self.where = f"Milvus Lite at {uri}" if self.is_lite else f"the Milvus server at {without_credentials(uri)}"
-        self.timeout_s = timeout_s
+        self.timeout_s = address.timeout_s
+        self.wait_s = 0.0 if self.is_lite else address.wait_s
         self._lite = lite.acquire(uri) if self.is_lite else None
-        address = ConnectionConfig.from_uri(self._lite.uri if self._lite else uri, token=token)
+        config = ConnectionConfig.from_uri(self._lite.uri if self._lite else uri, token=address.token)
         options = dict(_LITE_OPTIONS if self.is_lite else _SERVER_OPTIONS)
-        secure = bool(address.get_handler_kwargs().get("secure"))
+        secure = bool(config.get_handler_kwargs().get("secure"))
         try:
             self.client: Any = self.call(
                 "connecting",
                 lambda: MilvusClient(
-                    address.uri,
-                    token=address.token,
-                    db_name=address.db_name,
-                    timeout=min(timeout_s, CONNECT_TIMEOUT_S),
+                    config.uri,
+                    token=config.token,
+                    db_name=config.db_name,
+                    timeout=min(self.timeout_s, CONNECT_TIMEOUT_S),
                     dedicated=True,
-                    server_pem_path=tls_ca,  # what pymilvus calls the authorities
+                    server_pem_path=address.tls_ca,  # what pymilvus calls the authorities
                     grpc_options=options,
                 ),
             )
@@ -73,13 +74,13 @@ class Connection:
             raise
         if secure:
             credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
-            self._channel = grpc.secure_channel(address.address, credentials, list(options.items()))
+            self._channel = grpc.secure_channel(config.address, credentials, list(options.items()))
         else:
-            self._channel = grpc.insecure_channel(address.address, list(options.items()))
+            self._channel = grpc.insecure_channel(config.address, list(options.items()))
         self._stub = milvus_pb2_grpc.MilvusServiceStub(self._channel)
-        self._metadata = [("dbname", address.db_name)]
-        if address.token:
-            self._metadata.append(("authorization", base64.b64encode(address.token.encode()).decode()))
+        self._metadata = [("dbname", config.db_name)]
+        if config.token:
+            self._metadata.append(("authorization", base64.b64encode(config.token.encode()).decode()))
 
     def call(self, doing: str, ask: Callable[[], T]) -> T:
         """What `ask` returns; `doing` tells the user what was being done if it fails.
@@ -100,6 +101,14 @@ class Connection:
         except grpc.RpcError as error:
             told = from_rpc(error, doing=doing, where=self.where)
             raise told from (None if isinstance(told, CredentialsRefused) else error)
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns, which calls Milvus and is harmless to repeat; a server that is away is waited for."""
+        return patiently(ask, wait_s=self.wait_s)
+
+    def request(self, doing: str, method: Callable[..., T], *arguments: object) -> T:
+        """What a method of `client` returns, asked `patiently`, and within the time-out each time."""
+        return self.patiently(lambda: self.call(doing, lambda: method(*arguments, timeout=self.timeout_s)))
 
     def ask(self, method: str, request: Any, *, doing: str) -> Any:
         """The reply to a request of the Milvus protocol, whose `method` it is.

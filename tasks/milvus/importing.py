@@ -7,20 +7,16 @@ of an import that was killed is known by its name, and dropped. Source: Milvus, 
 GetImportState), and seen with 2.3.5.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import pyarrow as pa
 
 from tasks.errors import CollectionError, ConfigurationError
+from tasks.milvus.address import MilvusAddress
 from tasks.milvus.columns import sent_columns
-from tasks.milvus.patience import patiently
 from tasks.milvus.shape import VECTOR_FIELD, CollectionShape, check_name
-
-T = TypeVar("T")
 
 SUFFIX = "__importing"
 VECTORS = VECTOR_FIELD
@@ -43,18 +39,8 @@ class Importing:
     All methods raise `CollectionError` when the server cannot be reached or refuses; one that is away is waited for.
     """
 
-    def __init__(
-        self,
-        *,
-        uri: str,
-        name: str,
-        shape: CollectionShape,
-        token: str = "",
-        tls_ca: str = "",
-        timeout_s: float = 30.0,
-        wait_s: float = 180.0,
-    ) -> None:
-        """Begin to make the collection `name`; the other arguments are those of `Collection.open`.
+    def __init__(self, address: MilvusAddress, name: str, shape: CollectionShape) -> None:
+        """Begin to make the collection `name`.
 
         Raises:
             ConfigurationError: `name` is too long, or this Milvus cannot do what `shape` asks for.
@@ -63,19 +49,18 @@ class Importing:
         from tasks.milvus import schema
         from tasks.milvus.connection import Connection
 
-        self._name, self._making, self.shape, self._wait_s = name, f"{name}{SUFFIX}", shape, wait_s
+        self._name, self._making, self.shape = name, f"{name}{SUFFIX}", shape
         check_name(self._making)
-        self._connection = Connection(uri=uri, token=token, tls_ca=tls_ca, timeout_s=timeout_s)
+        self._connection = connection = Connection(address)
         self._is_finished = False
-        client = self._connection.client
         try:
-            if self._ask("looking for the collection", partial(client.has_collection, name, timeout=timeout_s)):
-                raise CollectionError(f"{self._connection.where} has a collection {name!r} already")
-            schema.drop(self._connection, self._making)
-            schema.ensure(self._connection, self._making, shape, create=True)
-            self._ask("releasing the collection", partial(client.release_collection, self._making, timeout=timeout_s))
+            if connection.request("looking for the collection", connection.client.has_collection, name):
+                raise CollectionError(f"{connection.where} has a collection {name!r} already")
+            schema.drop(connection, self._making)
+            schema.ensure(connection, self._making, shape, create=True)
+            connection.request("releasing the collection", connection.client.release_collection, self._making)
         except (CollectionError, ConfigurationError):
-            self._connection.close()
+            connection.close()
             raise
 
     def columns(self, rows: pa.Table) -> pa.Table:
@@ -96,9 +81,8 @@ class Importing:
         from tasks.milvus.sdk import common_pb2, milvus_pb2
 
         request = milvus_pb2.GetImportStateRequest(task=task)
-        reply = patiently(
-            lambda: self._connection.ask("GetImportState", request, doing="asking how far an import is"),
-            wait_s=self._wait_s,
+        reply = self._connection.patiently(
+            lambda: self._connection.ask("GetImportState", request, doing="asking how far an import is")
         )
         told = {info.key: info.value for info in reply.infos}
         failed = reply.state in {common_pb2.ImportFailed, common_pb2.ImportFailedAndCleaned}
@@ -118,13 +102,12 @@ class Importing:
         """
         from tasks.milvus import reader, schema
 
-        client, timeout_s = self._connection.client, self._connection.timeout_s
-        schema.load(self._connection, self._making)
-        found = patiently(partial(reader.count_rows, self._connection, self._making), wait_s=self._wait_s)
+        connection = self._connection
+        schema.load(connection, self._making)
+        found = connection.patiently(partial(reader.count_rows, connection, self._making))
         if found != rows:
-            raise CollectionError(f"{self._connection.where} holds {found:,} rows after importing {rows:,}")
-        rename = partial(client.rename_collection, self._making, self._name, timeout=timeout_s)
-        self._ask("naming the collection", rename)
+            raise CollectionError(f"{connection.where} holds {found:,} rows after importing {rows:,}")
+        connection.request("naming the collection", connection.client.rename_collection, self._making, self._name)
         self._is_finished = True
 
     def close(self) -> None:
@@ -142,10 +125,5 @@ class Importing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _ask(self, doing: str, ask: Callable[[], T]) -> T:
-        return patiently(lambda: self._connection.call(doing, ask), wait_s=self._wait_s)

@@ -45,8 +45,8 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
             raise CollectionMissing(message)
         _check_version(connection, shape)
         connection.call("creating the collection", lambda: _create(client, name, shape, timeout_s))
-    fields = connection.call("describing the collection", lambda: fields_of(client, name, timeout_s))
-    indexes = connection.call("reading the indexes", lambda: indexes_of(client, name, timeout_s))
+    fields = fields_of(connection, name)
+    indexes = indexes_of(connection, name)
     different = differences(shape, fields, indexes)
     if different:
         message = (
@@ -162,8 +162,12 @@ def _create_scalar_index(connection: Connection, name: str, wanted: IndexShape) 
         return
 
 
-def indexes_of(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
+def indexes_of(connection: Connection, name: str) -> dict[str, IndexShape]:
     """The indexes that are there, by field."""
+    return connection.call("reading the indexes", lambda: _indexes(connection.client, name, connection.timeout_s))
+
+
+def _indexes(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
     found = {}
     for index_name in client.list_indexes(name, timeout=timeout_s):
         told = client.describe_index(name, index_name, timeout=timeout_s)
@@ -175,9 +179,12 @@ def indexes_of(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape
     return found
 
 
-def fields_of(client: Any, name: str, timeout_s: float) -> tuple[FieldShape, ...]:
+def fields_of(connection: Connection, name: str) -> tuple[FieldShape, ...]:
     """The fields of the collection, in its order."""
-    described = client.describe_collection(name, timeout=timeout_s)
+    client, timeout_s = connection.client, connection.timeout_s
+    described = connection.call(
+        "describing the collection", lambda: client.describe_collection(name, timeout=timeout_s)
+    )
     return tuple(_field_shape(field) for field in described["fields"])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.milvus import Collection
+from tasks.milvus import Collection, MilvusAddress
 from tasks.milvus.rows import Vectors
 from tasks.records import metadata_json
 from tests.benchmarks.row import Row
@@ -43,15 +43,15 @@ def measure() -> list[Row]:
     """A row for the server, and one for Milvus Lite."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         with MilvusServer(Path(folder) / "server", as_shipped=True) as server:
-            with Collection.open(uri=server.uri, name="ours") as collection:
+            with Collection.open(MilvusAddress(server.uri), "ours") as collection:
                 ours = _timed(collection.upsert, ROWS)
                 assert collection.count() == ROWS
-            with Collection.open(uri=server.uri, name="bare") as collection:
+            with Collection.open(MilvusAddress(server.uri), "bare") as collection:
                 bare = _timed(_bare(collection), ROWS // 10)
         rates = {"ours": 0.0, "bare": 0.0}
         for name in ("bare", "ours", "bare", "ours"):
             path = str(Path(folder) / f"{name}-{rates[name]}.db")
-            with Collection.open(uri=path, name="rows") as collection:
+            with Collection.open(MilvusAddress(path), "rows") as collection:
                 write = collection.upsert if name == "ours" else _bare(collection)
                 rates[name] = max(rates[name], _timed(write, ROWS // 10).rows_per_s)
     return [

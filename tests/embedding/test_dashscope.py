@@ -20,10 +20,11 @@ from tasks.errors import (
     TextsRefused,
     Throttled,
 )
+from tests.simulator.clock import SetClock
 from tests.simulator.faults import Damage, scripted
 from tests.simulator.refusals import Reason
-from tests.simulator.server import Simulator
-from tests.simulator.settings import API_KEY
+from tests.simulator.server import Simulator, serving
+from tests.simulator.settings import API_KEY, Latency, SimulatorSettings
 from tests.simulator.tokens import bpe_tokens
 from tests.simulator.vectors import expected_vector
 
@@ -89,16 +90,18 @@ async def test_one_connection_serves_requests_that_follow_each_other(
     assert simulator.books.connections == 1
 
 
-async def test_many_requests_at_once_go_over_as_many_connections_and_the_next_over_few_of_them(
-    simulator: Simulator, client: EmbeddingClient
-) -> None:
+async def test_as_many_requests_at_once_as_before_go_over_the_connections_of_those_before() -> None:
     """Connections are kept in pools of 8, because a pool looks at all it has at every request."""
-    simulator.change({"latency": {"fixed_s": 0.3}})
-    await asyncio.gather(*(client.embed([text]) for text in TEXTS * 10))
-    at_once = len(TEXTS) * 10
-    assert (simulator.books.connections, simulator.books.peak_concurrency) == (at_once, at_once)
-    await asyncio.gather(*(client.embed([text]) for text in TEXTS * 10))
-    assert simulator.books.connections == at_once
+    clock, at_once = SetClock(), len(TEXTS) * 10
+    async with serving(SimulatorSettings(latency=Latency(fixed_s=60)), clock=clock) as simulator:
+        client = client_of(simulator, timeout_s=60.0)
+        for _ in range(2):
+            asked = asyncio.gather(*(client.embed([text]) for text in TEXTS * 10))
+            await clock.slept_on(at_once)
+            assert (simulator.books.connections, simulator.books.peak_concurrency) == (at_once, at_once)
+            clock.advance(60)
+            await asked
+        await client.close()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from flows import milvus_place
 from flows.rebuild import rebuild
 from flows.switch import switch
-from tasks.milvus import Aliases, Collection
+from tasks.milvus import Aliases, Collection, MilvusAddress
 from tasks.milvus.importing import SUFFIX
 from tests.flows.site import ROOT, Site
 from tests.flows.test_verify import assert_same
@@ -112,7 +112,7 @@ def test_what_a_killed_import_left_is_dropped_and_a_switch_imports_too(site: Sit
     alias = f"milvus.alias=live_{uuid.uuid4().hex}"
     settings = site.settings(*moved, alias)
     name = settings.milvus.collection
-    with Collection.open(uri=settings.milvus.uri, name=f"{name}{SUFFIX}"):
+    with Collection.open(MilvusAddress(settings.milvus.uri), f"{name}{SUFFIX}"):
         pass
     assert rebuild(settings, into="", drop=False, quiet=True).imported == len(site.rows())
     first = switch(settings, source="", sample=20, move=True, quiet=True)

@@ -8,7 +8,7 @@ from flows.rebuild import rebuild
 from flows.verify import verify
 from tasks.errors import CollectionError, ConfigurationError, LakeError
 from tasks.lake import Lake
-from tasks.milvus import Collection
+from tasks.milvus import Collection, MilvusAddress
 from tests.flows.prose import chinese, english
 from tests.flows.site import Row, Site, json_of
 from tests.flows.test_verify import assert_same, changed, fill, opened, put
@@ -34,7 +34,7 @@ def test_into_another_collection_and_server_and_on_after_an_interruption(site: S
     elsewhere = site.settings(f"milvus.uri={site.folder / 'other.db'}")
     assert rebuild(elsewhere, into="copy", drop=False, quiet=True).exit_code == 0
     assert_same(site.rows(f"milvus.uri={site.folder / 'other.db'}", "milvus.collection=copy"), before)
-    with Collection.open(uri=elsewhere.milvus.uri, name="copy") as copy:  # half of it is in, as after a kill
+    with Collection.open(MilvusAddress(elsewhere.milvus.uri), "copy") as copy:  # half of it is in, as after a kill
         copy.delete(list(before)[::2])
     assert rebuild(elsewhere, into="copy", drop=False, quiet=True).exit_code == 0
     assert rebuild(elsewhere, into="", drop=False, quiet=True).exit_code == 0
@@ -44,7 +44,7 @@ def test_into_another_collection_and_server_and_on_after_an_interruption(site: S
 def test_what_is_not_of_this_lake_is_never_written_over(site: Site) -> None:
     before = fill(site, documents=2, sentences=5)
     row = next(iter(before.values()))
-    with Collection.open(uri=site.settings().milvus.uri, name="foreign") as foreign:
+    with Collection.open(MilvusAddress(site.settings().milvus.uri), "foreign") as foreign:
         put(foreign, [changed(row, id="0" * 64)])
         with pytest.raises(CollectionError, match="1 rows that are not of this lake"):
             rebuild(site.settings(), into="foreign", drop=False, quiet=True)

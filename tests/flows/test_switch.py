@@ -19,7 +19,7 @@ from flows.switch_report import SwitchReport
 from flows.verify import verify
 from tasks.errors import CollectionMissing, ConfigurationError, LeaseHeld, MillraceError
 from tasks.lake import Lake
-from tasks.milvus import Aliases, Collection
+from tasks.milvus import Aliases, Collection, MilvusAddress
 from tests.flows.site import ROOT, Site
 from tests.flows.test_verify import assert_same
 from tests.servers.fixtures import LITE_AND_SERVER
@@ -229,7 +229,7 @@ def test_a_collection_that_lacks_rows_is_not_switched_to(site: Site) -> None:
     site.ingest(new(site), sources=[SAMPLE])
     settings = site.settings(new(site))
     lost = list(site.rows(new(site)))[:2]
-    with Collection.open(uri=settings.milvus.uri, name=settings.milvus.collection) as collection:
+    with Collection.open(MilvusAddress(settings.milvus.uri), settings.milvus.collection) as collection:
         collection.delete(lost)
     report = switched(settings)
     assert (report.exit_code, report.moved) == (1, False)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from flows.findings import Kind, VerifyReport
 from flows.repair import repair
 from flows.verify import verify
-from tasks.milvus import Collection
+from tasks.milvus import Collection, MilvusAddress
 from tasks.records import metadata_json
 from tests.flows.prose import chinese, english
 from tests.flows.site import Row, Site, json_of
@@ -35,7 +35,7 @@ def fill(site: Site, documents: int = 12, sentences: int = 60) -> dict[str, Row]
 
 def opened(site: Site) -> Collection:
     settings = site.settings()
-    return Collection.open(uri=settings.milvus.uri, name=settings.milvus.collection, create=False)
+    return Collection.open(MilvusAddress(settings.milvus.uri), settings.milvus.collection, create=False)
 
 
 def put(collection: Collection, rows: Iterable[Row]) -> None:

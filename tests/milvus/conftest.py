@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.milvus import Collection, CollectionShape
+from tasks.milvus import Collection, CollectionShape, MilvusAddress
 from tests.milvus.samples import SHAPE
 from tests.servers.fixtures import LITE_AND_SERVER
 
@@ -27,12 +27,12 @@ def open_collection(uri: str) -> Iterator[OpenCollection]:
     opened: list[Collection] = []
 
     def open_it(*, shape: CollectionShape = SHAPE, create: bool = True) -> Collection:
-        opened.append(Collection.open(uri=uri, name=name, shape=shape, create=create))
+        opened.append(Collection.open(MilvusAddress(uri), name, shape=shape, create=create))
         return opened[-1]
 
     yield open_it
     if opened and not opened[-1].is_lite:
-        with Collection.open(uri=uri, name=name, shape=opened[0].shape) as last:
+        with Collection.open(MilvusAddress(uri), name, shape=opened[0].shape) as last:
             last._connection.client.drop_collection(name)
     for collection in opened:
         collection.close()

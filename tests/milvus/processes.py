@@ -9,9 +9,9 @@ from tests.milvus.samples import SHAPE, make_rows
 
 def upsert_for_ever(path: str) -> None:
     """Upserts row after row, and prints each number once it is acknowledged."""
-    from tasks.milvus import Collection
+    from tasks.milvus import Collection, MilvusAddress
 
-    collection = Collection.open(uri=path, name="rows", shape=SHAPE)
+    collection = Collection.open(MilvusAddress(path), "rows", shape=SHAPE)
     start = 0
     while True:
         collection.upsert(*make_rows(range(start, start + 20)))
@@ -21,10 +21,10 @@ def upsert_for_ever(path: str) -> None:
 
 def open_once(uri: str, timeout_s: str = "30") -> None:
     """Opens the collection, and prints "open" or the error."""
-    from tasks.milvus import Collection
+    from tasks.milvus import Collection, MilvusAddress
 
     try:
-        Collection.open(uri=uri, name="rows", token="user:secret", shape=SHAPE, timeout_s=float(timeout_s))
+        Collection.open(MilvusAddress(uri, token="user:secret", timeout_s=float(timeout_s)), "rows", shape=SHAPE)
     except (CollectionError, ConfigurationError) as error:
         print(error)
     else:
@@ -37,21 +37,21 @@ def fail_in_every_way(path: str) -> None:
 
     import numpy as np
 
-    from tasks.milvus import Collection, CollectionShape
+    from tasks.milvus import Collection, CollectionShape, MilvusAddress
 
     logging.basicConfig(level=logging.WARNING)
-    with Collection.open(uri=path, name="rows", shape=SHAPE) as collection:
+    with Collection.open(MilvusAddress(path), "rows", shape=SHAPE) as collection:
         table, vectors = make_rows(range(3))
         for failing in (
             lambda: collection.search(vectors[0], top_k=1, filter="(("),
             lambda: collection.upsert(table, np.ones((3, 4), np.float32)),
-            lambda: Collection.open(uri=path, name="rows", shape=CollectionShape(dimensions=4)),
-            lambda: Collection.open(uri=path, name="other", create=False),
-            lambda: Collection.open(uri="http://127.0.0.1:1", name="rows"),
-            lambda: Collection.open(uri="https://127.0.0.1:1", name="rows"),
-            lambda: Collection.open(uri=f"{path}/missing/x.db", name="rows"),
-            lambda: Collection.open(uri="/dev/null/x.db", name="rows"),
-            lambda: Collection.open(uri="/proc/x.db", name="rows"),
+            lambda: Collection.open(MilvusAddress(path), "rows", shape=CollectionShape(dimensions=4)),
+            lambda: Collection.open(MilvusAddress(path), "other", create=False),
+            lambda: Collection.open(MilvusAddress("http://127.0.0.1:1"), "rows"),
+            lambda: Collection.open(MilvusAddress("https://127.0.0.1:1"), "rows"),
+            lambda: Collection.open(MilvusAddress(f"{path}/missing/x.db"), "rows"),
+            lambda: Collection.open(MilvusAddress("/dev/null/x.db"), "rows"),
+            lambda: Collection.open(MilvusAddress("/proc/x.db"), "rows"),
         ):
             expect_error(failing)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import CollectionError, ConfigurationError
-from tasks.milvus import Collection
+from tasks.milvus import Collection, MilvusAddress
 from tests.milvus.samples import SHAPE, make_rows, row_id
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def start(name: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def refusal(uri: str, *, timeout_s: float = 30.0) -> str:
     with pytest.raises(CollectionError) as error:
-        Collection.open(uri=uri, name="rows", token="user:secret", shape=SHAPE, timeout_s=timeout_s)
+        Collection.open(MilvusAddress(uri, token="user:secret", timeout_s=timeout_s), "rows", shape=SHAPE)
     assert "secret" not in str(error.value)
     return str(error.value)
 
@@ -78,12 +78,12 @@ def test_no_server_is_waited_for_longer_than_ten_seconds_at_the_start() -> None:
 )
 def test_a_uri_that_is_none_is_a_mistake_in_the_configuration(uri: str) -> None:
     with pytest.raises(ConfigurationError, match=r"milvus\.uri"):
-        Collection.open(uri=uri, name="rows")
+        Collection.open(MilvusAddress(uri), "rows")
 
 
 def test_a_bad_name_is_refused_on_lite_as_on_a_server(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="bad-name!"):
-        Collection.open(uri=str(tmp_path / "x.db"), name="bad-name!")
+        Collection.open(MilvusAddress(str(tmp_path / "x.db")), "bad-name!")
     assert not list(tmp_path.iterdir())
 
 
@@ -96,15 +96,15 @@ def test_a_lite_path_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
 
 def test_a_second_process_is_told_that_another_has_it_open(tmp_path: Path) -> None:
     path = str(tmp_path / "x.db")
-    with Collection.open(uri=path, name="rows", shape=SHAPE):
+    with Collection.open(MilvusAddress(path), "rows", shape=SHAPE):
         assert "another process has it open" in run("open_once", path).stdout
     assert run("open_once", path).stdout == "open\n"
 
 
 def test_two_collections_in_one_file_are_let_go_one_by_one(tmp_path: Path) -> None:
     path = str(tmp_path / "x.db")
-    first = Collection.open(uri=path, name="first", shape=SHAPE)
-    second = Collection.open(uri=str(tmp_path / "." / "x.db"), name="second", shape=SHAPE)
+    first = Collection.open(MilvusAddress(path), "first", shape=SHAPE)
+    second = Collection.open(MilvusAddress(str(tmp_path / "." / "x.db")), "second", shape=SHAPE)
     first.close()
     assert second.upsert(*make_rows(range(2))) == 2
     second.close()
@@ -130,7 +130,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_afterwards(tmp_path: Path)
         acknowledged = [int(child.stdout.readline()) for _ in range(kill_after)]
         child.kill()
         acknowledged += [int(line) for line in child.communicate()[0].splitlines()]
-        with Collection.open(uri=path, name="rows", shape=SHAPE, create=False) as collection:
+        with Collection.open(MilvusAddress(path), "rows", shape=SHAPE, create=False) as collection:
             wanted = [row_id(n) for n in range(acknowledged[-1])]
             assert collection.present(wanted) == set(wanted)
             listed = [i for batch in collection.ids() for i in batch]
@@ -156,7 +156,7 @@ def test_a_server_that_is_killed_and_restarted_is_waited_for(tmp_path: Path) -> 
         port = free.getsockname()[1]
     with ThreadPoolExecutor(1) as thread:
         with server(tmp_path / "x.db", port):
-            collection = Collection.open(uri=f"http://127.0.0.1:{port}", name="rows", shape=SHAPE, wait_s=60)
+            collection = Collection.open(MilvusAddress(f"http://127.0.0.1:{port}", wait_s=60), "rows", shape=SHAPE)
             collection.upsert(*make_rows(range(10)))
         meanwhile = thread.submit(collection.upsert, *make_rows(range(5, 15)))
         with server(tmp_path / "x.db", port):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.errors import CollectionError, ConfigurationError
-from tasks.milvus import Collection, CollectionShape, check_rows
+from tasks.milvus import Collection, CollectionShape, MilvusAddress, check_rows
 from tasks.milvus.hybrid import RANKED_ROWS, fused
 from tasks.milvus.promoted import scalar_fields
 from tasks.milvus.rows import Vectors
@@ -262,7 +262,7 @@ def test_chinese_on_lite_without_its_dictionary_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "jieba", None)
     with pytest.raises(ConfigurationError, match=r"pip install .millrace\[jieba\]"):
-        Collection.open(uri=f"{tmp_path}/x.db", name="rows", shape=replace(BM25, analyzer="chinese"))
+        Collection.open(MilvusAddress(f"{tmp_path}/x.db"), "rows", shape=replace(BM25, analyzer="chinese"))
 
 
 def test_the_dictionary_tells_nothing_on_standard_error(
@@ -296,5 +296,5 @@ def test_a_server_that_is_too_old_for_it_is_told_before_anything_is_made(
     if not str(client.get_server_version()).startswith("v2.3"):
         pytest.skip("this server is not too old")
     with pytest.raises(ConfigurationError, match=told):
-        Collection.open(uri=server_uri, name="never_made", shape=shape)
+        Collection.open(MilvusAddress(server_uri), "never_made", shape=shape)
     assert not client.has_collection("never_made")

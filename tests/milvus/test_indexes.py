@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import CollectionError, ConfigurationError
-from tasks.milvus import Collection, CollectionShape
+from tasks.milvus import Collection, CollectionShape, MilvusAddress
 from tasks.milvus.shape import Index, IndexParam
 from tasks.milvus.tuning import LITE_INDEXES, search_tuning
 from tests.milvus.conftest import OpenCollection
@@ -43,7 +43,7 @@ def test_every_kind_of_index_finds_the_row_of_the_vector_first(open_collection: 
 
 def test_lite_names_the_indexes_it_has(tmp_path: object) -> None:
     with pytest.raises(ConfigurationError, match=r"milvus\.index = DISKANN.*AUTOINDEX, FLAT, HNSW, IVF_FLAT"):
-        Collection.open(uri=f"{tmp_path}/x.db", name="rows", shape=shape_of("DISKANN"))
+        Collection.open(MilvusAddress(f"{tmp_path}/x.db"), "rows", shape=shape_of("DISKANN"))
     assert set(PARAMS) - {"DISKANN"} == LITE_INDEXES
 
 

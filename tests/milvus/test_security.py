@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tasks.errors import CollectionError, ConfigurationError
-from tasks.milvus import Collection, CollectionShape, with_database
+from tasks.milvus import Collection, CollectionShape, MilvusAddress, with_database
 from tests.milvus.samples import SHAPE, make_rows, row_id, vector_of
 
 SECRET = "correct-horse-battery"
@@ -95,7 +95,9 @@ def secure_server(tmp_path: Path) -> Iterator[SecureServer]:
 
 def test_every_call_goes_over_tls_with_the_credentials(secure_server: SecureServer) -> None:
     uri = f"https://localhost:{secure_server.port}"
-    with Collection.open(uri=uri, name="rows", token=TOKEN, tls_ca=str(secure_server.ca), shape=SHAPE) as collection:
+    with Collection.open(
+        MilvusAddress(uri, token=TOKEN, tls_ca=str(secure_server.ca)), "rows", shape=SHAPE
+    ) as collection:
         assert collection.upsert(*make_rows(range(5))) == 5
         assert collection.search(vector_of(3), top_k=1)[0].id == row_id(3)
         collection.delete([row_id(3)])
@@ -103,21 +105,21 @@ def test_every_call_goes_over_tls_with_the_credentials(secure_server: SecureServ
     seen = secure_server.doorkeeper.seen
     assert {"CreateCollection", "Upsert", "Search", "Delete", "Query"} <= set(seen)
     assert set().union(*seen.values()) == {TOKEN}
-    Collection.drop(uri=uri, name="rows", token=TOKEN, tls_ca=str(secure_server.ca))
+    Collection.drop(MilvusAddress(uri, token=TOKEN, tls_ca=str(secure_server.ca)), "rows")
 
 
 def test_a_certificate_of_an_unknown_authority_is_not_trusted(secure_server: SecureServer) -> None:
     uri = f"https://localhost:{secure_server.port}"
     with pytest.raises(CollectionError, match=r"an authority in milvus\.tls_ca"):
-        Collection.open(uri=uri, name="rows", token=TOKEN, shape=SHAPE, timeout_s=1)
+        Collection.open(MilvusAddress(uri, token=TOKEN, timeout_s=1), "rows", shape=SHAPE)
     assert secure_server.doorkeeper.seen == {}
 
 
 def test_authorities_that_cannot_be_had_or_are_of_no_use_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"milvus\.tls_ca: .*none\.pem cannot be read: No such file"):
-        Collection.open(uri="https://localhost:1", name="rows", tls_ca=str(tmp_path / "none.pem"))
+        Collection.open(MilvusAddress("https://localhost:1", tls_ca=str(tmp_path / "none.pem")), "rows")
     with pytest.raises(ConfigurationError, match=r"milvus\.tls_ca is for a server at https://"):
-        Collection.open(uri="http://localhost:1", name="rows", tls_ca=str(tmp_path / "none.pem"))
+        Collection.open(MilvusAddress("http://localhost:1", tls_ca=str(tmp_path / "none.pem")), "rows")
 
 
 def test_a_database_is_named_by_its_setting_or_in_the_address() -> None:
@@ -135,15 +137,15 @@ def test_rows_of_one_database_are_not_in_another(server_uri: str) -> None:
 
     uri = with_database(server_uri, "test_security")
     with pytest.raises(CollectionError, match="test_security"):
-        Collection.open(uri=uri, name="rows_apart", shape=SHAPE)
+        Collection.open(MilvusAddress(uri), "rows_apart", shape=SHAPE)
     client = MilvusClient(server_uri)
     client.create_database("test_security")
     try:
-        with Collection.open(uri=uri, name="rows_apart", shape=SHAPE) as collection:
+        with Collection.open(MilvusAddress(uri), "rows_apart", shape=SHAPE) as collection:
             collection.upsert(*make_rows(range(3)))
             assert collection.count() == 3
         assert not client.has_collection("rows_apart")
-        Collection.drop(uri=uri, name="rows_apart")
+        Collection.drop(MilvusAddress(uri), "rows_apart")
     finally:
         client.drop_database("test_security")
 
@@ -164,22 +166,24 @@ def test_nothing_that_is_told_shown_or_logged_holds_the_secret(
     ca, uri = str(secure_server.ca), f"https://localhost:{secure_server.port}"
     with_password = uri.replace("https://", f"https://root:{SECRET}@")
     told = [
-        told_by(lambda: Collection.open(uri=uri, name="rows", token=f"{TOKEN}x", tls_ca=ca)),
-        told_by(lambda: Collection.open(uri=uri, name="rows", token=SECRET, tls_ca=ca)),
-        told_by(lambda: Collection.open(uri=with_password, name="rows", tls_ca=ca + "x")),
-        told_by(lambda: Collection.open(uri=with_password, name="rows", timeout_s=1)),
-        told_by(lambda: Collection.open(uri=with_password, name="rows", tls_ca=ca, create=False)),
-        told_by(lambda: Collection.open(uri=with_password, name="bad name", tls_ca=ca)),
-        told_by(lambda: Collection.open(uri=f"ftp://root:{SECRET}@localhost", name="rows")),
-        told_by(lambda: Collection.open(uri=f"http://root:{SECRET}@localhost:port", name="rows")),
-        told_by(lambda: Collection.open(uri=f"http://root:{SECRET}@localhost:1", name="rows")),
+        told_by(lambda: Collection.open(MilvusAddress(uri, token=f"{TOKEN}x", tls_ca=ca), "rows")),
+        told_by(lambda: Collection.open(MilvusAddress(uri, token=SECRET, tls_ca=ca), "rows")),
+        told_by(lambda: Collection.open(MilvusAddress(with_password, tls_ca=ca + "x"), "rows")),
+        told_by(lambda: Collection.open(MilvusAddress(with_password, timeout_s=1), "rows")),
+        told_by(lambda: Collection.open(MilvusAddress(with_password, tls_ca=ca), "rows", create=False)),
+        told_by(lambda: Collection.open(MilvusAddress(with_password, tls_ca=ca), "bad name")),
+        told_by(lambda: Collection.open(MilvusAddress(f"ftp://root:{SECRET}@localhost"), "rows")),
+        told_by(lambda: Collection.open(MilvusAddress(f"http://root:{SECRET}@localhost:port"), "rows")),
+        told_by(lambda: Collection.open(MilvusAddress(f"http://root:{SECRET}@localhost:1"), "rows")),
         told_by(lambda: with_database(f"http://root:{SECRET}@localhost:1/x", "y")),
     ]
-    with Collection.open(uri=with_password, name="rows", tls_ca=ca, shape=SHAPE) as collection:
+    with Collection.open(MilvusAddress(with_password, tls_ca=ca), "rows", shape=SHAPE) as collection:
         shown = repr(collection) + str(collection) + repr(collection._connection) + collection._connection.where
         told += [
             shown,
-            told_by(lambda: Collection.open(uri=uri, name="rows", token=TOKEN, tls_ca=ca, shape=CollectionShape())),
+            told_by(
+                lambda: Collection.open(MilvusAddress(uri, token=TOKEN, tls_ca=ca), "rows", shape=CollectionShape())
+            ),
             told_by(lambda: collection.search(vector_of(0), top_k=1, filter="((")),
         ]
     told += [caplog.text, *capfd.readouterr()]
