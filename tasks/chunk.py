@@ -5,6 +5,7 @@ Joins `documents` and `chunking`; `tasks.parts` writes what comes out, and `task
 page or file that hung or crashed a worker, and so loses nothing else.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -79,7 +80,11 @@ class ChunkStage:
         self._settings = settings
         self._spool = Spool(settings.origin.chunks_dir)
         self._pool: WorkerPool[_Work, _Message] = WorkerPool(
-            work, size=workers, deadline_s=deadline_s, memory_mb=memory_mb
+            work,
+            size=workers,
+            deadline_s=deadline_s,
+            memory_mb=memory_mb,
+            ready=partial(Tokenizer.load, settings.tokenizer),
         )
         self._jobs = jobs
 
@@ -89,8 +94,8 @@ class ChunkStage:
         return max(1, min(self._pool.size, self._jobs))
 
     def start(self) -> None:
-        """Let the reading processes start now, before there is a job."""
-        self._pool.start(self.readers)
+        """Let reading processes start now, before there is a job; one core is left to whoever opens all the rest."""
+        self._pool.start(max(1, min(self.readers, (os.cpu_count() or 1) - 1)))
 
     async def run(self, job: ChunkJob, receive: Callable[[Part], Awaitable[None]]) -> int:
         """The number of parts the job made; each was handed to `receive`, in order."""

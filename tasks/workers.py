@@ -55,12 +55,14 @@ class WorkerLost(MillraceError):
 class _Worker:
     """One child process and this side of its pipe."""
 
-    def __init__(self, work: Callable[[Any, Channel[Any]], None], memory_mb: int) -> None:
+    def __init__(
+        self, work: Callable[[Any, Channel[Any]], None], ready: Callable[[], object] | None, memory_mb: int
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.fresh = True  # it has not had a job yet, and may still be starting
         self.process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, work, memory_mb, os.getpid()), daemon=True
+            target=_serve, args=(theirs, work, ready, memory_mb, os.getpid()), daemon=True
         )
         # Ctrl-C goes to the whole process group, also to a child that has not come to ignoring it; it inherits this.
         # The tracker comes first: starting the pool's first process would start it, and that unblocks the signal.
@@ -83,15 +85,23 @@ class _Worker:
 class WorkerPool(Generic[JobT, MessageT]):
     """Up to `size` processes, each running `work(job, channel)` for one job at a time.
 
-    `work` must be importable by name in a fresh process. A unit that takes longer than `deadline_s`, or a process that
-    dies (of the memory bound, say, where that is not a mere `MemoryError`), ends `run` with `WorkerLost`.
+    Each process calls `ready`, if given, before its first job; both must be importable by name in a fresh process. A
+    unit that takes longer than `deadline_s`, or a process that dies (of the memory bound, say, where that is not a mere
+    `MemoryError`), ends `run` with `WorkerLost`.
     """
 
     def __init__(
-        self, work: Callable[[JobT, Channel[MessageT]], None], *, size: int, deadline_s: float, memory_mb: int
+        self,
+        work: Callable[[JobT, Channel[MessageT]], None],
+        *,
+        size: int,
+        deadline_s: float,
+        memory_mb: int,
+        ready: Callable[[], object] | None = None,
     ) -> None:
         self.size = size
         self._work = work
+        self._ready = ready
         self._deadline_s = deadline_s
         self._memory_mb = memory_mb
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker-pool")
@@ -180,7 +190,7 @@ class WorkerPool(Generic[JobT, MessageT]):
         with self._lock:
             if self._closed:
                 raise WorkerLost("", "died", "the pool is closed")
-            worker = self._idle.pop() if self._idle else _Worker(self._work, self._memory_mb)
+            worker = self._idle.pop() if self._idle else _Worker(self._work, self._ready, self._memory_mb)
             self._busy.add(worker)
             fresh, worker.fresh = worker.fresh, False
         return worker, fresh
@@ -188,7 +198,7 @@ class WorkerPool(Generic[JobT, MessageT]):
     def _start_one(self) -> None:
         with self._lock:
             if not self._closed and len(self._idle) + len(self._busy) < self.size:
-                self._idle.append(_Worker(self._work, self._memory_mb))
+                self._idle.append(_Worker(self._work, self._ready, self._memory_mb))
 
     def _give_back(self, worker: _Worker, *, reusable: bool) -> None:
         with self._lock:
@@ -223,13 +233,22 @@ def _ending_alone() -> Iterator[None]:
         os._exit(1)  # raised, it would be taken for the failure of a document's reader
 
 
-def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], memory_mb: int, parent: int) -> None:
+def _serve(
+    connection: Connection,
+    work: Callable[[Any, Channel[Any]], None],
+    ready: Callable[[], object] | None,
+    memory_mb: int,
+    parent: int,
+) -> None:
     """The child's life: jobs from the pipe until it closes. Interrupts are the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_killed_with_parent()
     process.prepare()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     _bound_memory(memory_mb)
+    with contextlib.suppress(MillraceError):  # the first job that needs it says what is wrong
+        if ready is not None:
+            ready()
     channel = _PipeChannel(connection)
     while True:
         with _ending_alone():

@@ -149,7 +149,9 @@ def _create_index(connection: Connection, name: str, wanted: IndexShape) -> None
         params["metric_type"] = wanted.metric
     index.add_index(wanted.field, wanted.kind, wanted.field, params=params)
     client, timeout_s = connection.client, max(connection.timeout_s, BUILD_TIMEOUT_S)
-    connection.call("creating the index", lambda: client.create_index(name, index, timeout=timeout_s))
+    # Milvus Lite has it when the call returns, and pymilvus would sleep half a second before it looks.
+    wait = not connection.is_lite
+    connection.call("creating the index", lambda: client.create_index(name, index, timeout=timeout_s, sync=wait))
 
 
 def _create_scalar_index(connection: Connection, name: str, wanted: IndexShape) -> None:

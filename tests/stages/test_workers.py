@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,40 @@ async def test_processes_that_were_started_ahead_serve_the_first_jobs() -> None:
         await asyncio.gather(run(workers, "a"), run(workers, "b"))
         assert {worker.process.pid for worker in workers._idle} == ahead
         assert len(ahead) == 2
+
+
+_ready: list[str] = []
+
+
+def get_ready(name: str) -> None:
+    """What a process does before its first job."""
+    _ready.append(name)
+
+
+def tell_ready(_: str, channel: Channel[str]) -> None:
+    """A job that says what its process has done before."""
+    channel.send(" ".join(_ready))
+
+
+def cannot_get_ready() -> None:
+    """Fails before the first job."""
+    raise SourceError("cannot be read")
+
+
+async def test_a_process_gets_ready_once_before_its_first_job() -> None:
+    workers = WorkerPool(tell_ready, size=1, deadline_s=20, memory_mb=1024, ready=partial(get_ready, "tokenizer"))
+    try:
+        assert await run(workers, "one") == await run(workers, "two") == ["tokenizer"]
+    finally:
+        workers.close()
+
+
+async def test_what_goes_wrong_while_a_process_gets_ready_is_left_to_the_job_that_needs_it() -> None:
+    workers = WorkerPool(tell_ready, size=1, deadline_s=20, memory_mb=1024, ready=cannot_get_ready)
+    try:
+        assert await run(workers, "one") == [""]
+    finally:
+        workers.close()
 
 
 async def test_messages_come_in_order_and_the_process_is_used_again() -> None:
