@@ -19,7 +19,7 @@ from flows.departures import with_rows
 from flows.report import ChunkCounts, DocumentCounts
 from tasks.chunk import ChunkJob, ChunkStage
 from tasks.embedding import Estimate, Estimator
-from tasks.lake import ChunkParts, Lake, VectorStore
+from tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from tasks.milvus import is_lite
 from tasks.parts import Part
 from tasks.recover import rows_in_doubt
@@ -81,7 +81,7 @@ class _Planner:
         self._sources = sources
         self._model = opening.open_model(settings)
         self._estimator = Estimator(self._model.spec)
-        self._seen_keys: set[bytes] = set()
+        self._seen = SeenKeys()
         self._half_read: set[str] = set()
         self._plan = Plan(settings.milvus.collection, self._model.spec.name, notes=self._model.notes)
 
@@ -101,7 +101,7 @@ class _Planner:
         versions = Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name)
         store = lake.vectors(model.space)
         try:
-            with tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
+            with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
                 await self._read(found, Path(folder), versions, store)
         finally:
             store.close()
@@ -145,15 +145,14 @@ class _Planner:
     def _count(self, part: Part, parts: ChunkParts, versions: Versions, store: VectorStore) -> None:
         rows = parts.read(part.job, part.number, part.number)
         documents, chunks = self._plan.documents, self._plan.chunks
-        keys = rows["text_key"].to_pylist()
-        before = chunks.embedded
-        for position in store.missing(keys):
-            if keys[position] not in self._seen_keys:
-                self._seen_keys.add(keys[position])
-                self._estimator.add(rows["tokens"][position].as_py() + self._model.spec.end_mark_tokens)
-                chunks.embedded += 1
+        keys: list[bytes] = rows["text_key"].to_pylist()
+        lacking = store.missing(keys)
+        bought = [lacking[i] for i in self._seen.first_seen([keys[position] for position in lacking])]
+        for tokens in rows["tokens"].take(bought).to_pylist():
+            self._estimator.add(tokens + self._model.spec.end_mark_tokens)
+        chunks.embedded += len(bought)
         chunks.total += rows.num_rows
-        chunks.reused += rows.num_rows - (chunks.embedded - before)
+        chunks.reused += rows.num_rows - len(bought)
         changed = rows.take(versions.changed_positions(rows))
         chunks.upserted += changed.num_rows
         text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0

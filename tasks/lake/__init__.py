@@ -22,6 +22,7 @@ from tasks.lake.places import ObjectPath, ObjectStore, Place
 from tasks.lake.rejects import Rejects
 from tasks.lake.reports import Reports
 from tasks.lake.runs import RunRecord, Runs, new_run_id
+from tasks.lake.seen_keys import SeenKeys
 from tasks.lake.segments import Recovery
 from tasks.lake.slips import Slip, Slips
 from tasks.lake.space import SpaceSummary
@@ -54,6 +55,7 @@ __all__ = [
     "RowFile",
     "RunRecord",
     "Runs",
+    "SeenKeys",
     "Slip",
     "Slips",
     "SpaceSummary",

@@ -47,7 +47,7 @@ class KeyIndex:
     @classmethod
     def temporary(cls) -> Self:
         """An empty index that ends with the process."""
-        connection = _connect("")
+        connection = connect("")
         connection.executescript(_SCHEMA)
         return cls(None, connection)
 
@@ -55,7 +55,7 @@ class KeyIndex:
     def open(cls, path: Path) -> Self:
         """The index at `path` for its one writer; a new one when it is missing, damaged or of another version."""
         try:
-            with _index_errors(path):
+            with index_errors(path):
                 return cls._open(path)
         except IndexDamaged:
             return cls.renew(path)
@@ -66,12 +66,12 @@ class KeyIndex:
         with disk_errors(path, "Deleting"):
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-        with _index_errors(path):
+        with index_errors(path):
             return cls._open(path)
 
     @classmethod
     def _open(cls, path: Path) -> Self:
-        connection = _connect(str(path))
+        connection = connect(str(path))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -82,7 +82,7 @@ class KeyIndex:
             raise sqlite3.DatabaseError(f"version {version}")
         index = cls(path, connection)
         # Lookups on a connection of their own do not wait for a part that is being added.
-        index._reader = _connect(str(path))
+        index._reader = connect(str(path))
         index._reading = threading.Lock()
         return index
 
@@ -91,7 +91,7 @@ class KeyIndex:
         """The index at `path` as it is, None when it cannot be used."""
         for options in ("mode=ro", "mode=ro&immutable=1"):  # a folder that cannot be written has no room for locks
             try:
-                connection = _connect(f"{path.absolute().as_uri()}?{options}", uri=True)
+                connection = connect(f"{path.absolute().as_uri()}?{options}", uri=True)
                 if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
                     return cls(path, connection)
             except sqlite3.DatabaseError:
@@ -116,7 +116,7 @@ class KeyIndex:
         for key in keys:
             by_prefix.setdefault(key[:PREFIX_BYTES], []).append(key)
         found: dict[bytes, tuple[str, int]] = {}
-        with self._reading, _index_errors(self._path):
+        with self._reading, index_errors(self._path):
             for prefix, name, row in _select(self._reader, sorted(by_prefix)):
                 for key in by_prefix[prefix]:
                     found[key] = name, row
@@ -130,7 +130,7 @@ class KeyIndex:
             size: Its size in bytes.
             keys: uint8, shape (rows, 32), in row order.
         """
-        with self._writing, _index_errors(self._path), _transaction(self._writer):
+        with self._writing, index_errors(self._path), _transaction(self._writer):
             span = self._new_span(name, size, len(keys))
             # In key order: neighbours in the tree are written together.
             rows = sorted((key[:PREFIX_BYTES], span, row) for row, key in enumerate(as_keys(keys)))
@@ -143,7 +143,7 @@ class KeyIndex:
         again: so they are sorted on disk first. `rows` is about how many there are.
         """
         folder = None if self._path is None else self._path.parent
-        with KeySort(folder, rows) as order, self._writing, _index_errors(self._path), _transaction(self._writer):
+        with KeySort(folder, rows) as order, self._writing, index_errors(self._path), _transaction(self._writer):
             for name, size, keys in parts:
                 order.add(keys, self._new_span(name, size, len(keys)))
             for some in order.ascending():
@@ -157,7 +157,7 @@ class KeyIndex:
             size: Its size in bytes.
             replaced: Name to rows of each part it was made from, in order.
         """
-        with self._writing, _index_errors(self._path), _transaction(self._writer):
+        with self._writing, index_errors(self._path), _transaction(self._writer):
             known = dict(self._writer.execute("SELECT name, rows FROM part").fetchall())
             if any(known.get(old) != rows for old, rows in replaced.items()):
                 return False
@@ -171,7 +171,7 @@ class KeyIndex:
 
     def supersede(self, names: Iterable[str]) -> None:
         """Forget parts that others hold all of, and remember that their files are to be deleted."""
-        with self._writing, _index_errors(self._path), _transaction(self._writer):
+        with self._writing, index_errors(self._path), _transaction(self._writer):
             self._supersede(names)
 
     def drop(self, names: Iterable[str]) -> None:
@@ -181,7 +181,7 @@ class KeyIndex:
         would mean reading all of it.
         """
         gone = [(name,) for name in names]
-        with self._writing, _index_errors(self._path), _transaction(self._writer):
+        with self._writing, index_errors(self._path), _transaction(self._writer):
             self._writer.executemany("DELETE FROM part WHERE name = ?", gone)
             self._writer.executemany("DELETE FROM span WHERE part = ?", gone)
             self._writer.executemany("DELETE FROM superseded WHERE name = ?", gone)
@@ -206,11 +206,12 @@ class KeyIndex:
         return span
 
     def _rows(self, query: str) -> list[tuple[str, int]]:
-        with self._writing, _index_errors(self._path):
+        with self._writing, index_errors(self._path):
             return self._writer.execute(query).fetchall()
 
 
-def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
+def connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
+    """A connection to the file `target`, "" for a temporary one, that keeps at most 16 MB of it in memory."""
     connection = sqlite3.connect(target, uri=uri, isolation_level=None, check_same_thread=False, timeout=30)
     connection.execute("PRAGMA cache_size = -16384")
     return connection
@@ -238,7 +239,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _index_errors(path: Path | None) -> Iterator[None]:
+def index_errors(path: Path | None) -> Iterator[None]:
+    """Raises what SQLite says of the file at `path`, None for a temporary one, as a LakeError."""
     try:
         yield
     except sqlite3.OperationalError as error:
