@@ -148,7 +148,7 @@ class _Planner:
         keys: list[bytes] = rows["text_key"].to_pylist()
         lacking = store.missing(keys)
         bought = [lacking[i] for i in self._seen.first_seen([keys[position] for position in lacking])]
-        for tokens in rows["tokens"].take(bought).to_pylist():
+        for tokens in rows["tokens"].take(pa.array(bought, pa.int64())).to_pylist():
             self._estimator.add(tokens + self._model.spec.end_mark_tokens)
         chunks.embedded += len(bought)
         chunks.total += rows.num_rows

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.documents import DocumentOptions, PageRange, page_ranges, read_page_range
+from tasks.documents import DocumentOptions, PageRange, check_patience, page_ranges, read_page_range
+from tasks.errors import Rejected
 from tasks.lake import Spool
 from tasks.records import SourceFile
 from tasks.workers import Channel, WorkerLost
@@ -37,10 +38,11 @@ class RangeJob:
 
 @dataclass(frozen=True, slots=True)
 class RangeRead:
-    """Where the spool has a range, and the SHA-256 of the file that it was read from."""
+    """Where the spool has a range, the SHA-256 of the file that it was read from, and the CPU that it took."""
 
     digest: str
     path: Path
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,22 @@ RunRange = Callable[[RangeJob, Callable[[RangeRead | None], Awaitable[None]]], A
 
 
 def range_job(job: RangeJob, options: DocumentOptions, spool: Spool, channel: Channel[RangeRead | None]) -> None:
-    """Read a range into the spool and say where it is; None when the file cannot be read in ranges."""
+    """Read a range into the spool and say where it is; None when the file cannot be read in ranges.
+
+    Raises `Rejected` when it takes too long.
+    """
     try:
         found = read_page_range(
             job.file, options, job.numbers, skip=job.skip, at=lambda item: channel.at(f"{job.file.path}\0{item}")
         )
+    except Rejected:
+        raise
     except Exception:  # noqa: BLE001 - a bug that one file uncovers; reading it in one go says so
         found = None
-    channel.send(None if found is None else RangeRead(found.digest, spool.put(pickle.dumps(found))))
+    if found is None:
+        channel.send(None)
+    else:
+        channel.send(RangeRead(found.digest, spool.put(pickle.dumps(found)), found.pages.cpu_s))
 
 
 def spooled_ranges(paths: Sequence[Path], spool: Spool) -> list[PageRange]:
@@ -99,11 +109,13 @@ class _Reading:
         self._file = file
         self._run = run
         self._spool = spool
+        self._pages = pages
         self._ranges = page_ranges(pages)
         self._waiting: Iterator[range] = iter(self._ranges)
         self._found: dict[range, RangeRead] = {}
         self._lost: dict[str, str] = {}  # by unit; "" is the file
         self._readable = True
+        self._cpu_s = 0.0
 
     async def read(self) -> None:
         """Read ranges until none is left; several tasks do so at once."""
@@ -117,9 +129,13 @@ class _Reading:
                 self._readable = False
             else:
                 self._found[numbers] = read
+                self._cpu_s += read.cpu_s
 
         try:
             await self._run(RangeJob(self._file, numbers, dict(self._lost)), receive)
+            check_patience(self._cpu_s, self._pages)
+        except Rejected as refused:
+            self._lost[""] = f"{refused.reason}: {refused}"
         except WorkerLost as lost:
             path, _, item = lost.unit.partition("\0")
             if not path:

@@ -9,6 +9,7 @@ The room knows formats and encodings. It does not know chunks, models, the lake 
 from tasks.documents.formats import FORMATS
 from tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
 from tasks.documents.long_pdf import PageRange, join_page_ranges, long_pdf_pages, page_ranges, read_page_range
+from tasks.documents.pdf import check_patience
 from tasks.documents.pdf_engine import PdfEngine
 from tasks.documents.pdf_open import close_file
 from tasks.documents.reading import DocumentOptions, read_documents
@@ -20,6 +21,7 @@ __all__ = [
     "DocumentOptions",
     "PageRange",
     "PdfEngine",
+    "check_patience",
     "close_file",
     "file_hash",
     "join_page_ranges",

@@ -58,6 +58,9 @@ def read_page_range(
     """The pages of these numbers; None when the file cannot be opened any more. It stays open.
 
     `skip` and `at` are as of `read_documents`.
+
+    Raises:
+        Rejected: the pages take too long in all: "timeout".
     """
     at("")
     try:

@@ -10,6 +10,7 @@ document of; both give the same.
 """
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from tasks.records import Page, Reject
 
 _PAGES_BEFORE_RELEASE = 20
 _ADD_TEXT_LAYER = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
+_FILE_CPU_S, _PAGE_CPU_S = 600.0, 0.2
 _UNKNOWN_RUN = re.compile("\ufffd+")
 
 
@@ -39,13 +41,29 @@ class Outline:
 class PagesRead:
     """A range of pages: the number and text of each that was taken, why others were not, and how many are blank.
 
-    The range that holds the last page has the outline, and perhaps a reject for it.
+    The range that holds the last page has the outline, and perhaps a reject for it. `cpu_s` is what reading them took.
     """
 
     taken: tuple[tuple[int, str], ...]
     rejects: tuple[Reject, ...]
     blank: int
     outline: Outline | None = None
+    cpu_s: float = 0.0
+
+
+def check_patience(cpu_s: float, pages: int) -> None:
+    """Raises `Rejected`, "timeout", when `pages` pages of a file took so long to read that it must be hostile.
+
+    A page has a deadline of its own; this is for thousands that keep it barely. It is CPU, so that a busy machine
+    changes nothing. Typical pages take 0.02 s, and one that takes minutes may stand among a few.
+    """
+    bound_s = _FILE_CPU_S + pages * _PAGE_CPU_S
+    if cpu_s > bound_s:
+        raise Rejected(
+            f"Reading its pages took more than {bound_s:,.0f} s of CPU.",
+            reason="timeout",
+            remedy="Save it anew in its own program, or split it, then retry.",
+        )
 
 
 def read_pdf(
@@ -70,7 +88,12 @@ def read_pages(
     skip: Mapping[str, str],
     at: Callable[[str], None],
 ) -> PagesRead:
-    """The pages of these numbers, from 1, and the outline after the last page of the file."""
+    """The pages of these numbers, from 1, and the outline after the last page of the file.
+
+    Raises:
+        Rejected: they take too long in all: "timeout".
+    """
+    began = time.process_time()
     taken: list[tuple[int, str]] = []
     rejects: list[Reject] = []
     blank = 0
@@ -80,6 +103,7 @@ def read_pages(
             rejects.append(given_up(name, item, skip[item], MEND_FILE))
             continue
         at(item)
+        check_patience(time.process_time() - began, len(numbers))
         text = _page_text(pdf, number, name, min_page_characters)
         if isinstance(text, Reject):
             rejects.append(text)
@@ -97,7 +121,7 @@ def read_pages(
         else:
             at("outline")
             outline = Outline(one_line(pdf.named_title()), tuple(pdf.outline()))
-    return PagesRead(tuple(taken), tuple(rejects), blank, outline)
+    return PagesRead(tuple(taken), tuple(rejects), blank, outline, time.process_time() - began)
 
 
 def join_pages(

@@ -14,6 +14,8 @@ _INLINE_IMAGE = re.compile(
 _LETTER_PAGE_AREA = 612.0 * 792.0
 _MAX_FORM_DEPTH = 3
 _PAINTING = frozenset([b"S", b"s", b"f", b"F", b"f*", b"B", b"B*", b"b", b"b*", b"sh", b"INLINE IMAGE"])
+_PAINTER = re.compile(rb"(?:^|[\s\]])(?:S|s|f\*?|F|B\*?|b\*?|sh)(?=\s|$)")
+_QUOTING = re.compile(rb"[(<%]|\bBI\b")  # begins a string, a comment or an inline image, which may hold any letters
 _SILENT_ANNOTATIONS = frozenset(["/Link", "/Popup"])
 
 
@@ -21,7 +23,7 @@ def image_pixels(page: pypdf.PageObject) -> int:
     """How many pixels the images have that the page draws, itself or through forms."""
     contents = page.get_contents()
     inline = _INLINE_IMAGE.findall(contents.get_data()) if contents is not None else []
-    return _drawn_pixels(page, 0) + sum(int(width) * int(height) for width, height in inline)
+    return _drawn_pixels(page) + sum(int(width) * int(height) for width, height in inline)
 
 
 def page_area(page: pypdf.PageObject) -> float:
@@ -50,31 +52,55 @@ def is_bare(page: pypdf.PageObject, text: str) -> bool:
     listed = annotations.get_object() if annotations is not None else None
     if any(dictionary(a).get("/Subtype") not in _SILENT_ANNOTATIONS for a in listed or ()):
         return False
-    shown = _shown_bytes(page, page.get("/Contents"), page, 0)
+    shown = _Shown(page).bytes_of(page, page.get("/Contents"), 0)
     spaces = sum(c.isspace() and c != "\n" for c in text)
     return shown is not None and shown <= 2 * spaces  # two bytes a character at most
 
 
-def _shown_bytes(owner: DictionaryObject, contents: object, page: pypdf.PageObject, depth: int) -> int | None:
-    """How many bytes of text are shown by a page or form; None when it draws anything else."""
-    found = getattr(contents, "get_object", lambda: None)()
-    if not isinstance(found, StreamObject | ArrayObject):
-        return 0
-    drawn = dictionary(dictionary(owner.get("/Resources")).get("/XObject"))
-    shown = 0
-    for operands, operator in ContentStream(found, page.pdf, "bytes").operations:
-        if operator in _PAINTING:
+class _Shown:
+    """Counts the bytes of text that a page shows, itself or through forms; each form is looked at once a level."""
+
+    def __init__(self, page: pypdf.PageObject) -> None:
+        self._page = page
+        self._forms: dict[tuple[int, int], int | None] = {}
+
+    def bytes_of(self, owner: DictionaryObject, contents: object, depth: int) -> int | None:
+        """How many bytes of text the contents of a page or form show; None when they draw anything else."""
+        found = getattr(contents, "get_object", lambda: None)()
+        if not isinstance(found, StreamObject | ArrayObject):
+            return 0
+        stream = ContentStream(found, self._page.pdf, "bytes")
+        if _surely_paints(stream.get_data()):
             return None
-        shown += sum(map(len, shown_strings(operands, operator)))
-        if operator == b"Do":
-            form = dictionary(drawn.get(operands[0]) if operands else None)
-            if form.get("/Subtype") != "/Form" or depth == _MAX_FORM_DEPTH:
+        drawn = dictionary(dictionary(owner.get("/Resources")).get("/XObject"))
+        shown = 0
+        for operands, operator in stream.operations:
+            if operator in _PAINTING:
                 return None
-            inner = _shown_bytes(form, form, page, depth + 1)
-            if inner is None:
-                return None
-            shown += inner
-    return shown
+            shown += sum(map(len, shown_strings(operands, operator)))
+            if operator == b"Do":
+                inner = self._bytes_of_form(dictionary(drawn.get(operands[0]) if operands else None), depth + 1)
+                if inner is None:
+                    return None
+                shown += inner
+        return shown
+
+    def _bytes_of_form(self, form: DictionaryObject, depth: int) -> int | None:
+        if form.get("/Subtype") != "/Form" or depth > _MAX_FORM_DEPTH:
+            return None
+        key = (id(form), depth)
+        if key not in self._forms:
+            self._forms[key] = self.bytes_of(form, form, depth)
+        return self._forms[key]
+
+
+def _surely_paints(content: bytes) -> bool:
+    """Whether a content paints, told without parsing it, which takes seconds for a map; False if only that would tell.
+
+    >>> _surely_paints(b"0 0 9 9 re f"), _surely_paints(b"0 0 9 9 re n"), _surely_paints(b"( f )")
+    (True, False, False)
+    """
+    return not _QUOTING.search(content) and _PAINTER.search(content) is not None
 
 
 def _stored_bytes(stream: StreamObject) -> int:
@@ -84,12 +110,19 @@ def _stored_bytes(stream: StreamObject) -> int:
     return len(stored.getvalue())
 
 
-def _drawn_pixels(owner: DictionaryObject, depth: int) -> int:
-    pixels = 0
-    for reference in dictionary(dictionary(owner.get("/Resources")).get("/XObject")).values():
-        drawn = dictionary(reference)
-        if drawn.get("/Subtype") == "/Image":
-            pixels += int(drawn.get("/Width", 0)) * int(drawn.get("/Height", 0))
-        elif drawn.get("/Subtype") == "/Form" and depth < _MAX_FORM_DEPTH:
-            pixels += _drawn_pixels(drawn, depth + 1)
+def _drawn_pixels(page: DictionaryObject) -> int:
+    """The pixels of the images that the page's resources, or those of forms in them, hold; each image once."""
+    seen: dict[int, DictionaryObject] = {}
+    level, pixels = [page], 0
+    for _ in range(_MAX_FORM_DEPTH + 1):
+        held = [dictionary(dictionary(owner.get("/Resources")).get("/XObject")) for owner in level]
+        level = []
+        for drawn in (dictionary(reference) for objects in held for reference in objects.values()):
+            if id(drawn) in seen:
+                continue
+            seen[id(drawn)] = drawn
+            if drawn.get("/Subtype") == "/Image":
+                pixels += int(drawn.get("/Width", 0)) * int(drawn.get("/Height", 0))
+            elif drawn.get("/Subtype") == "/Form":
+                level.append(drawn)
     return pixels

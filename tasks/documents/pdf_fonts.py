@@ -14,7 +14,7 @@ poppler, a gap counts by its share of the font's size.
 
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from pypdf.generic import (
     ContentStream,
     DecodedStreamObject,
     DictionaryObject,
-    FloatObject,
     NameObject,
     NumberObject,
     StreamObject,
@@ -79,53 +78,76 @@ class _Table(DecodedStreamObject):
 
 
 def mend_fonts(page: pypdf.PageObject) -> None:
-    """Give the page's fonts, and those of the forms it draws, what they lack."""
-    _mend(page, page.get("/Contents"), page, 0)
+    """Give the page's fonts, and those of the forms it may draw, what they lack.
+
+    Forms often share the page's resources, in which all of them stand; each is looked at once.
+    """
+    owners = _page_and_forms(page)
+    bare: dict[int, tuple[DictionaryObject, str]] = {}
+    for fonts in (dictionary(dictionary(owner.get("/Resources")).get("/Font")) for owner, _ in owners):
+        for name, reference in list(fonts.items()):
+            font = dictionary(reference)
+            if font.get("/Subtype") != "/Type0":
+                _forget_false_space(font)
+                continue
+            collection = _collection_needed(font)
+            if collection is None:
+                _name_a_space(font)
+            elif collection in _COLLECTIONS:
+                bare[id(font)] = (font, collection)
+            else:
+                del fonts[name]
+    if bare:
+        codes = set().union(*(_codes(contents, page) for _, contents in owners))
+        for font, collection in bare.values():
+            font[NameObject("/ToUnicode")] = _Table.of_collection(collection, codes)
+
+
+def word_gap_visitor(page: pypdf.PageObject) -> Callable[..., None] | None:
+    """What makes pypdf write a space at each gap between words; for `visitor_operand_before`.
+
+    None for a page without gaps: pypdf passes over a content without text, curves say, unless somebody visits it.
+    """
+    drawn = dictionary(dictionary(page.get("/Resources")).get("/XObject"))
+    if any(dictionary(reference).get("/Subtype") == "/Form" for reference in drawn.values()):
+        return show_word_gaps
+    contents = page.get("/Contents")
+    found = contents.get_object() if contents is not None else None
+    streams = [part.get_object() for part in found] if isinstance(found, ArrayObject) else [found]
+    shows = any(isinstance(stream, StreamObject) and b"TJ" in stream.get_data() for stream in streams)
+    return show_word_gaps if shows else None
 
 
 def show_word_gaps(operator: bytes, operands: list[Any], *_matrices: object) -> None:
-    """Make pypdf write a space at each gap between words; for `visitor_operand_before`.
+    """Let pypdf see each gap between words in the operands of a TJ.
 
     A gap becomes one that is wide enough for any font and a step back by the difference, so positions stay right.
     """
     if operator != b"TJ" or not operands or not isinstance(operands[0], list):
         return
-    shown = operands[0]
-    if any(isinstance(part, int | float) and part <= -_WORD_GAP for part in shown):
-        shown[:] = [piece for part in shown for piece in _pieces(part)]
-
-
-def _pieces(part: Any) -> tuple[Any, ...]:
-    if isinstance(part, int | float) and part <= -_WORD_GAP:
-        return FloatObject(-_FORCED_GAP), FloatObject(_FORCED_GAP + float(part))
-    return (part,)
-
-
-def _mend(owner: DictionaryObject, contents: Any, page: pypdf.PageObject, depth: int) -> None:
-    resources = dictionary(owner.get("/Resources"))
-    fonts = dictionary(resources.get("/Font"))
-    bare = []
-    for name, reference in list(fonts.items()):
-        font = dictionary(reference)
-        if font.get("/Subtype") != "/Type0":
-            _forget_false_space(font)
-            continue
-        collection = _collection_needed(font)
-        if collection is None:
-            _name_a_space(font)
-        elif collection in _COLLECTIONS:
-            bare.append((font, collection))
+    pieces: list[Any] = []
+    for part in operands[0]:
+        if isinstance(part, int | float) and part <= -_WORD_GAP:
+            pieces += (-_FORCED_GAP, _FORCED_GAP + float(part))
         else:
-            del fonts[name]
-    if bare:
-        codes = _codes(contents, page)
-        for font, collection in bare:
-            font[NameObject("/ToUnicode")] = _Table.of_collection(collection, codes)
-    if depth < _MAX_FORM_DEPTH:
-        for reference in dictionary(resources.get("/XObject")).values():
-            form = dictionary(reference)
-            if form.get("/Subtype") == "/Form" and form is not owner:
-                _mend(form, form, page, depth + 1)
+            pieces.append(part)
+    operands[0][:] = pieces
+
+
+def _page_and_forms(page: pypdf.PageObject) -> list[tuple[DictionaryObject, Any]]:
+    """The page, and the forms that its resources or theirs hold, each once and with its contents."""
+    found: list[tuple[DictionaryObject, Any]] = [(page, page.get("/Contents"))]
+    seen = {id(page)}
+    level: list[DictionaryObject] = [page]
+    for _ in range(_MAX_FORM_DEPTH):
+        held = [dictionary(dictionary(owner.get("/Resources")).get("/XObject")) for owner in level]
+        level = []
+        for form in (dictionary(reference) for drawn in held for reference in drawn.values()):
+            if form.get("/Subtype") == "/Form" and id(form) not in seen:
+                seen.add(id(form))
+                found.append((form, form))
+                level.append(form)
+    return found
 
 
 def _forget_false_space(font: DictionaryObject) -> None:

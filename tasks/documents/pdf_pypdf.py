@@ -13,15 +13,16 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pypdf
 from pypdf.errors import DependencyError, PdfStreamError, PyPdfError
-from pypdf.generic import Destination, NameObject, StreamObject
+from pypdf.generic import Destination, IndirectObject, NameObject, PdfObject, StreamObject
 
 from tasks.documents.pdf_contents import image_pixels, is_bare, is_unreadable, page_area
 from tasks.documents.pdf_engine import MEND_FILE, OutlineEntry, PageDamaged, RawPage, damaged, locked
-from tasks.documents.pdf_fonts import dictionary, mend_fonts, show_word_gaps
+from tasks.documents.pdf_fonts import dictionary, mend_fonts, word_gap_visitor
 from tasks.documents.pdf_text import joined_surrogates, one_line
 from tasks.errors import Rejected
 
@@ -35,6 +36,8 @@ _FAULTS = (
 """
 
 _CATALOG = re.compile(rb"\b(\d{1,8})\s+(\d{1,5})\s+obj\b[^>]{0,500}?/Type\s*/Catalog\b")
+_HEADER = re.compile(rb"(?:\s|%[^\r\n]*[\r\n])*(\d{1,10})\s+(\d{1,5})\s")  # with what pypdf passes over before it
+_OBJECT = re.compile(rb"(?<=\s)(\d{1,10})\s+(\d{1,5})\s+obj")
 _INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
 
 # pypdf tells of each fault that it works around; what matters here becomes a Reject.
@@ -57,6 +60,7 @@ class PypdfFile:
             raise damaged(_said(fault)) from fault
         if is_locked:
             raise locked()
+        self._stays = 0  # how many of the objects that are resolved were looked at, to be let go or not
         self._found: list[pypdf.PageObject | Exception] | None = None  # where pypdf refuses the page tree
         try:
             self._count = len(self._reader.pages)
@@ -112,8 +116,11 @@ class PypdfFile:
     def let_go(self) -> None:
         """Forget the contents of pages and fonts; what they are reached by is small and stays."""
         kept = self._reader.resolved_objects
-        for key in [k for k, v in kept.items() if isinstance(v, StreamObject) and v.get("/Type") != "/ObjStm"]:
-            del kept[key]
+        for key in list(islice(reversed(kept), len(kept) - self._stays)):
+            value = kept[key]
+            if isinstance(value, StreamObject) and value.get("/Type") != "/ObjStm":
+                del kept[key]
+        self._stays = len(kept)
 
     def _entry(self, destination: Destination, level: int) -> OutlineEntry | None:
         try:
@@ -124,15 +131,57 @@ class PypdfFile:
         return OutlineEntry(level, title, index + 1) if index is not None and title else None
 
 
+class _Reader(pypdf.PdfReader):
+    """pypdf's reader, which finds objects that are not where the file says in one pass.
+
+    pypdf makes a pass over the file for each of them: minutes for a file of 3,000 pages, and hours for 20,000.
+    """
+
+    _places: dict[tuple[int, int], int] | None = None
+    _is_open = False
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._data = data
+        self._is_open = True
+
+    def get_object(self, indirect_reference: int | IndirectObject) -> PdfObject | None:
+        if self._is_open and not isinstance(indirect_reference, int):
+            key = indirect_reference.generation, indirect_reference.idnum
+            if key not in self.resolved_objects and not self._is_placed(*key):
+                place = self._place(*key)
+                if place is None:
+                    return self.cache_indirect_object(*key, None)  # as pypdf does after its search
+                self.xref.setdefault(key[0], {})[key[1]] = place
+        return super().get_object(indirect_reference)
+
+    def _is_placed(self, generation: int, number: int) -> bool:
+        """Whether the object is where the file says, or there is a reason not to look there."""
+        if generation == 0 and number in self.xref_objStm:
+            return True
+        if self.xref_free_entry.get(generation, {}).get(number, False):
+            return True
+        place = self.xref.get(generation, {}).get(number)
+        header = _HEADER.match(self._data, place) if place is not None else None
+        return header is not None and (int(header[2]), int(header[1])) == (generation, number)
+
+    def _place(self, generation: int, number: int) -> int | None:
+        if self._places is None:
+            self._places = {}
+            for header in _OBJECT.finditer(self._data):
+                self._places.setdefault((int(header[2]), int(header[1])), header.start())
+        return self._places.get((generation, number))
+
+
 def _reader_of(data: bytes) -> pypdf.PdfReader:
     """A reader; of whatever objects there are when the end of the file, with its table of objects, is missing."""
     try:
-        return pypdf.PdfReader(io.BytesIO(data))
+        return _Reader(data)
     except PyPdfError:
         catalog = _CATALOG.search(data)
         root = b"trailer\n<< /Root %s %s R >>\n" % (catalog[1], catalog[2]) if catalog is not None else b""
         # With an end that points nowhere, pypdf looks for the objects themselves.
-        return pypdf.PdfReader(io.BytesIO(b"%s\n%sstartxref\n0\n%%%%EOF\n" % (data, root)))
+        return _Reader(b"%s\n%sstartxref\n0\n%%%%EOF\n" % (data, root))
 
 
 def _said(fault: BaseException) -> str:
@@ -171,7 +220,7 @@ def _pages_of_tree(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Excep
 
 def _raw_page(page: pypdf.PageObject, min_characters: int) -> RawPage:
     mend_fonts(page)
-    text = joined_surrogates(page.extract_text(visitor_operand_before=show_word_gaps))
+    text = joined_surrogates(page.extract_text(visitor_operand_before=word_gap_visitor(page)))
     characters = sum(map(len, text.split()))
     if characters >= min_characters:
         return RawPage(text)

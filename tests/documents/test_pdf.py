@@ -1,10 +1,12 @@
 """PDF files, page by page: what is readable is read, and each page that is not says why."""
 
 import logging
+import re
 import tracemalloc
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,59 @@ def test_a_hostile_page_costs_itself_alone(read: Read, form: bytes) -> None:
     assert isinstance(found, Document)
     assert found.text == PROSE
     assert len(lost) + found.blank_pages == 1
+
+
+def test_forms_that_share_their_resources_are_looked_at_once(read: Read) -> None:
+    """All forms stood in the resources of each of them: of 60, a page took 7 s, and of 300 a quarter of an hour."""
+    file = PdfFile().add_page(PROSE)
+    file.forms = {f"X{number}": b"/X%d Do" % ((number + 1) % 300) for number in range(300)}
+    file.pages += [b"/X0 Do " * 300, b"/Im1 Do"]
+    file.images["Im1"] = (900, 900)
+    found, *refused = read("a.pdf", file.to_bytes())
+    assert isinstance(found, Document)
+    assert found.text == PROSE
+    assert [r.item for r in refused if isinstance(r, Reject)] == ["page 2", "page 3"]
+
+
+def test_a_font_that_a_page_and_its_forms_share_is_read_in_all_of_them(document: Callable[..., Document]) -> None:
+    file = PdfFile(fonts={"F1": composite_font(b"Kai", b"Identity-H", b"GB1")})
+    file.pages.append(shown(bytes.fromhex("0e0d")) + b" /X1 Do")
+    file.forms["X1"] = b"BT /F1 12 Tf 72 600 Td <06cd> Tj ET"
+    both = document("a.pdf", file.to_bytes()).text
+    assert len(both.split()) == 2
+    assert "\ufffd" not in both
+
+
+def test_a_file_whose_pages_take_ten_minutes_together_is_refused(
+    reject: Callable[..., Reject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = count(0.0, 250.0)
+    monkeypatch.setattr("tasks.documents.pdf.time.process_time", lambda: next(seconds))
+    file = PdfFile()
+    for _ in range(5):
+        file.add_page(PROSE)
+    refused = reject("a.pdf", file.to_bytes())
+    assert (refused.item, refused.reason) == ("", "timeout")
+    assert refused.message == "Reading its pages took more than 601 s of CPU."
+
+
+def test_objects_that_are_not_where_the_file_says_are_all_found_in_one_pass(
+    document: Callable[..., Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pypdf searches the file for each of them: a file of 3,000 pages took 13 s to open, one of 20,000 ten minutes."""
+    sound = PdfFile().add_page(PROSE).add_page("Second page", PROSE).to_bytes()
+    head, table, tail = sound.rpartition(b"xref\n0 ")
+    moved = re.sub(rb"(\d{10}) 00000 n ", lambda entry: b"%010d 00000 n " % (int(entry[1]) + 7), tail)
+    monkeypatch.setattr("pypdf._reader.get_stream_data", lambda _: pytest.fail("the file is searched for one object"))
+    assert document("a.pdf", head + table + moved).text == document("a.pdf", sound).text
+
+
+def test_a_reference_to_an_object_that_is_nowhere_is_a_reference_to_nothing(
+    document: Callable[..., Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pypdf._reader.get_stream_data", lambda _: pytest.fail("the file is searched for one object"))
+    dangling = PdfFile(info=b"/Title 9999 0 R").add_page(PROSE)
+    assert document("mill.pdf", dangling.to_bytes()).title == "mill"
 
 
 def test_an_engine_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

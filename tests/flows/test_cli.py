@@ -158,6 +158,20 @@ def test_the_plan_is_the_bill_of_the_run_that_follows(site: Site) -> None:
     assert planned["estimate"]["cost_cny"] == pytest.approx(report["cost_cny"])
 
 
+def test_a_plan_counts_a_text_once_and_none_that_the_lake_has(site: Site) -> None:
+    text = english(300, seed=1)
+    site.write("a.md", text)
+    site.write("b.md", text)
+    site.write("c.pdf", b"no PDF")  # a part of rejects alone
+    first = json_of(site.run("plan", str(site.corpus), "--json"))["chunks"]
+    assert first["embedded"] == first["reused"] == first["total"] / 2
+    site.run("ingest", str(site.corpus))
+    site.write("d.md", text)
+    second = json_of(site.run("plan", str(site.corpus), "--json"))
+    assert (second["chunks"]["embedded"], second["chunks"]["reused"]) == (0, first["embedded"])
+    assert second["estimate"]["requests"] == 0
+
+
 def test_the_budget_is_a_hard_cap_and_two_runs_cost_what_one_would(site: Site) -> None:
     for number in range(30):
         site.write(f"{number}.md", f"# {number}\n\n" + english(60, seed=number))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import LakeError
+from tasks.errors import LakeError, Rejected
 from tasks.lake import Spool
 from tasks.records import SourceFile
 from tasks.spreading import FileRead, RangeJob, RangeRead, read_in_ranges
@@ -25,6 +25,7 @@ class Processes:
         self.changes_at = 0  # from this page on, the file is another one
         self.gone_at = 0
         self.error: Exception | None = None
+        self.cpu_s = 0.0  # that each range takes
         self.read: list[tuple[int, ...]] = []
 
     async def run(self, job: RangeJob, receive: Callable[[RangeRead | None], Awaitable[None]]) -> None:
@@ -39,7 +40,7 @@ class Processes:
         if self.gone_at and job.numbers[0] >= self.gone_at:
             await receive(None)
         digest = "new" if self.changes_at and job.numbers[0] >= self.changes_at else "old"
-        await receive(RangeRead(digest, self.spool.put(repr(pages).encode())))
+        await receive(RangeRead(digest, self.spool.put(repr(pages).encode()), self.cpu_s))
 
     async def read_all(self, readers: int) -> FileRead:
         return await read_in_ranges(FILE, PAGES, run=self.run, readers=readers, spool=self.spool)
@@ -64,6 +65,23 @@ async def test_a_file_of_many_pages_that_hang_is_given_up_however_many_read(tmp_
     processes = Processes(tmp_path, hanging=frozenset(range(1, PAGES, 30)))
     read = await processes.read_all(readers)
     assert (read.ranges, read.lost) == ((), "timeout: took longer than 60 s")
+    assert is_empty(tmp_path)
+
+
+async def test_a_file_whose_pages_all_take_long_is_given_up_before_the_last(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    processes.cpu_s = 170.0  # the bound is 600 s, and 0.2 s for each of 400 pages
+    read = await processes.read_all(1)
+    assert read == FileRead(lost="timeout: Reading its pages took more than 680 s of CPU.")
+    assert len(processes.read) == 5
+    assert is_empty(tmp_path)
+
+
+async def test_a_range_that_takes_longer_than_a_whole_file_may_ends_the_file(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    processes.error = Rejected("Reading its pages took more than 608 s of CPU.", reason="timeout", remedy="split it")
+    read = await processes.read_all(2)
+    assert read == FileRead(lost="timeout: Reading its pages took more than 608 s of CPU.")
     assert is_empty(tmp_path)
 
 
