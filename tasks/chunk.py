@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.chunking import ChunkOptions, Tokenizer, chunk_document
-from tasks.documents import DocumentOptions, close_file, join_page_ranges, long_pdf_pages, read_documents
+from tasks.documents import (
+    DocumentOptions,
+    close_file,
+    join_page_ranges,
+    long_pdf_pages,
+    may_be_long_pdf,
+    read_documents,
+)
 from tasks.errors import LakeError
 from tasks.lake import Spool
 from tasks.parts import Part, PartOrigin, PartWriter
@@ -111,6 +118,8 @@ class ChunkStage:
             elif isinstance(message, LongPdf):
                 done, long = base + message.files_done, message
 
+        if any(map(may_be_long_pdf, job.files)):
+            self._pool.start(self._pool.size)  # whoever is to read ranges of it can start while it is opened
         try:
             while True:
                 long = None

@@ -8,7 +8,14 @@ The room knows formats and encodings. It does not know chunks, models, the lake 
 
 from tasks.documents.formats import FORMATS
 from tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
-from tasks.documents.long_pdf import PageRange, join_page_ranges, long_pdf_pages, page_ranges, read_page_range
+from tasks.documents.long_pdf import (
+    PageRange,
+    join_page_ranges,
+    long_pdf_pages,
+    may_be_long_pdf,
+    page_ranges,
+    read_page_range,
+)
 from tasks.documents.pdf import check_patience
 from tasks.documents.pdf_engine import PdfEngine
 from tasks.documents.pdf_open import close_file
@@ -27,6 +34,7 @@ __all__ = [
     "join_page_ranges",
     "list_files",
     "long_pdf_pages",
+    "may_be_long_pdf",
     "page_ranges",
     "read_documents",
     "read_page_range",

@@ -18,6 +18,7 @@ LONG_PDF_PAGES = 120
 """A file of more pages is long: the rest of it takes longer to read than a process takes to start."""
 
 _RANGE_PAGES = 40
+_LONG_PDF_BYTES = 500_000  # few files of so many pages are smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ def page_ranges(page_count: int) -> list[range]:
     [range(1, 41), range(41, 81), range(81, 91)]
     """
     return [range(n, min(n + _RANGE_PAGES, page_count + 1)) for n in range(1, page_count + 1, _RANGE_PAGES)]
+
+
+def may_be_long_pdf(file: SourceFile) -> bool:
+    """Whether it is worth while to get ready for ranges before the file is opened; a guess by its name and size."""
+    return format_of(file.name) == "pdf" and file.size_bytes >= _LONG_PDF_BYTES
 
 
 def long_pdf_pages(file: SourceFile, options: DocumentOptions, *, at: Callable[[str], None]) -> int:

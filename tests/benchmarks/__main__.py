@@ -24,7 +24,7 @@ def main(names: list[str]) -> None:
     began = os.getloadavg()[0]
     rows: list[Row] = []
     for name in names or NAMES:
-        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
+        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
         try:
             rows += importlib.import_module(f"tests.benchmarks.{name}").measure()
         except NoServer as reason:

@@ -33,11 +33,12 @@ _WITHOUT_MILVUS = ("-m", "tests.benchmarks.without_milvus")
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes at most, of the command's process and of it with its children."""
+    """Bytes at most, of the command's process and of it with its children; how long it took."""
 
     main: int
     tree: int
     chunks: int
+    seconds: float
 
 
 def measure() -> list[Row]:
@@ -76,7 +77,7 @@ def _large(name: str, file: str, write: Callable[[Path], None]) -> Row:
         site.corpus.mkdir()
         write(site.corpus / file)
         peak = _peak(site, _WITHOUT_MILVUS)
-    figure = f"{_mb(peak.tree)} of all processes, {peak.chunks:,} chunks"
+    figure = f"{_mb(peak.tree)} of all processes, {peak.chunks:,} chunks in {peak.seconds:,.0f} s"
     return Row(f"peak memory, {name}", "<= 1,500 MB", figure)
 
 
@@ -98,6 +99,7 @@ def _write_records(path: Path) -> None:
 def _peak(site: Site, entry: tuple[str, ...]) -> Peak:
     command = site.command("ingest", str(site.corpus), "--json")
     command[1:3] = entry
+    began = time.perf_counter()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=site.process_environment()
     ) as run:
@@ -107,7 +109,7 @@ def _peak(site: Site, entry: tuple[str, ...]) -> Peak:
         watch.join()
     assert run.returncode == 0, err
     report = json_of(subprocess.CompletedProcess(command, 0, out, err))
-    return Peak(watch.main, watch.tree, report["chunks"]["upserted"])
+    return Peak(watch.main, watch.tree, report["chunks"]["upserted"], time.perf_counter() - began)
 
 
 class _Watch(threading.Thread):
