@@ -29,12 +29,12 @@ def started(site: Site, *more: str) -> Iterator[subprocess.Popen[str]]:
         until(lambda: not processes_of(site.folder), "processes are left behind")
 
 
-def until(there: Callable[[], bool], otherwise: str, *, patience_s: float = PATIENCE_S) -> None:
+def until(there: Callable[[], bool], otherwise: str, *, patience_s: float = PATIENCE_S, every_s: float = 0.01) -> None:
     """Return when `there` is true; that it becomes so is part of the claim."""
     deadline = time.monotonic() + patience_s
     while not there():
         assert time.monotonic() < deadline, otherwise
-        time.sleep(0.01)
+        time.sleep(every_s)
 
 
 def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> None:

@@ -7,15 +7,19 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.lake import Lake
 from tests.crashes.processes import processes_of, until
 from tests.flows.prose import english
 from tests.flows.site import Site
@@ -23,6 +27,7 @@ from tests.flows.site import Site
 pytestmark = [pytest.mark.operated, pytest.mark.timeout(600)]
 
 STARTS_IN_S = 120.0
+ASKED_EVERY_S = 0.2
 IN_FLIGHT = 2
 
 
@@ -43,10 +48,22 @@ class Operated:
         )
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """What the server answers. It says 503 while its database is busy, and is asked again, as Prefect's client does."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.api + path, data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        answers: list[Any] = []
+
+        def answered() -> bool:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    answers.append(json.load(answer))
+            except urllib.error.HTTPError as refused:
+                if refused.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+            return bool(answers)
+
+        until(answered, f"{path}: the server stays busy", every_s=ASKED_EVERY_S)
+        return answers[0]
 
     def answers(self) -> bool:
         try:
@@ -60,7 +77,12 @@ class Operated:
         command = self.site.command("serve", str(self.site.corpus), "--cron", "", "--verify-cron", "")
         process = subprocess.Popen(command, env=self.environment, start_new_session=True)
         try:
-            until(lambda: self.deployment("index-documents") != "", "nothing is deployed", patience_s=STARTS_IN_S)
+            until(
+                lambda: self.deployment("index-documents") != "",
+                "nothing is deployed",
+                patience_s=STARTS_IN_S,
+                every_s=ASKED_EVERY_S,
+            )
             yield process
         finally:
             process.kill()
@@ -79,7 +101,23 @@ class Operated:
         return str(self.ask(f"/flow_runs/{run}")["state"]["name"])
 
     def ends(self, run: str, state: str, *, patience_s: float = 180.0) -> None:
-        until(lambda: self.state(run) == state, f"the run is not {state}", patience_s=patience_s)
+        until(lambda: self.state(run) == state, f"the run is not {state}", patience_s=patience_s, every_s=ASKED_EVERY_S)
+
+    def tasks(self, run: str) -> Counter[str]:
+        """The task runs of a flow run, by name without number, and state."""
+        mine = self.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        return Counter(f"{one['name'].rpartition(' ')[0]}: {one['state_name']}" for one in mine)
+
+    def retry(self, run: str) -> None:
+        """What the button Retry of the UI does."""
+        state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+        answer = self.ask(f"/flow_runs/{run}/set_state", {"state": state, "force": False})
+        assert answer["status"] == "ACCEPT", answer
+
+    def counts(self) -> Any:
+        """What the last run did, as `ingest --json` tells it."""
+        with Lake.open(self.site.lake, "documents", read_only=True) as lake:
+            return lake.runs.newest(1)[0].counts
 
     def engine(self) -> int:
         """The process of the flow run."""
@@ -153,3 +191,28 @@ def test_a_run_that_was_killed_with_its_worker_is_marked_and_the_next_one_goes_o
         operated.ends(following, "Completed")
     assert operated.site.simulator.books.texts_bought_again <= 10 * IN_FLIGHT
     operated.site.check()
+
+
+def test_a_failed_part_is_a_failed_task_and_retry_does_what_is_missing_alone(operated: Operated) -> None:
+    site, books = operated.site, operated.site.simulator.books
+    for number in range(300):
+        site.write(f"more/{number}.md", f"# {number}\n\n" + english(60, seed=1000 + number))
+    no_money = {"fault": "arrearage", "numbers": list(range(60, 1000))}
+    site.simulator.change({"latency": {"fixed_s": 0}, "faults": [no_money]})
+    with operated.served():
+        run = operated.start()
+        operated.ends(run, "Failed")
+        until(lambda: operated.tasks(run)["embed part: Failed"] > 0, "no task has failed", every_s=ASKED_EVERY_S)
+        assert operated.tasks(run)["load part: Completed"] > 0
+        paid, stopped = books.texts_bought, operated.counts()
+        assert 0 < stopped["documents"]["added"] < 340
+        site.simulator.change({"faults": []})
+        operated.retry(run)
+        operated.ends(run, "Completed")
+    done = operated.counts()
+    assert done["documents"]["unchanged"] == stopped["documents"]["added"]
+    assert done["documents"]["added"] == 340 - stopped["documents"]["added"]
+    assert done["chunks"]["embedded"] == books.texts_bought - paid
+    assert done["chunks"]["reused"] == paid - stopped["chunks"]["upserted"]
+    assert books.texts_bought_again == 0
+    assert len(site.check()) == books.texts_bought
