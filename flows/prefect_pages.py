@@ -1,7 +1,8 @@
 """What the Prefect UI shows of a run: its name, a progress bar, and at its end a summary and a table of rejects.
 
-Each is one call of the API, at most one a second while the run goes on. A server that does not answer costs the page,
-never the run. Importing it imports Prefect, which takes seconds; only the flows do.
+Each is one call of the API, at most one in two seconds while the run goes on, and none that the run waits for. A server
+that does not answer costs the page, never the run. Importing it imports Prefect, which takes seconds, so only the
+flows do.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ from tasks.errors import MillraceError
 
 _log = logging.getLogger(__name__)
 
-_EVERY_S = 1.0
+_EVERY_S = 2.0
 _ROWS_SHOWN = 500
 _CELL_CHARACTERS = 300
 _KEY_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
@@ -51,12 +52,12 @@ class RunPages:
         self._slug = "".join(c if c in _KEY_CHARACTERS else "-" for c in settings.milvus.collection.lower())
         self._artifact: UUID | None = None
         self._newest: Progress | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
 
     async def compared(self, todo: ToDo) -> None:
-        """Name the run after what it has to do, and draw the progress bar."""
-        await _shown(self._rename(f"ingest {todo.words()}"))
-        await _shown(self._draw())
+        """Name the run after what it has to do, and draw the progress bar, soon; the run does not wait for it."""
+        self._opening = asyncio.create_task(self._open(todo), name="run-page")
 
     async def moved(self, progress: Progress) -> None:
         """Move the progress bar, soon; the run does not wait for it."""
@@ -66,13 +67,18 @@ class RunPages:
 
     async def ended(self, report: RunReport, rejects: pa.Table) -> None:
         """Write the summary and, if there are any, the rejects."""
-        if self._moving is not None:
-            await self._moving
+        for under_way in (self._opening, self._moving):
+            if under_way is not None:
+                await under_way
         if report.outcome == "finished":
             await _shown(self._set(100.0, "all in"))
         await _shown(self._summarise(report))
         if rejects.num_rows:
             await _shown(self._table(rejects))
+
+    async def _open(self, todo: ToDo) -> None:
+        await _shown(self._rename(f"ingest {todo.words()}"))
+        await _shown(self._draw())
 
     async def _rename(self, name: str) -> None:
         run_id = runtime.flow_run.id
@@ -94,7 +100,7 @@ class RunPages:
             await asyncio.sleep(_EVERY_S)
 
     async def _set(self, percent: float, words: str) -> None:
-        if self._artifact is not None:
+        if self._artifact is not None:  # drawn yet, and by a server that answered
             await aupdate_progress_artifact(self._artifact, progress=percent, description=words)
 
     async def _summarise(self, report: RunReport) -> None:
