@@ -137,6 +137,22 @@ def test_a_worker_that_is_killed_is_survived(spread: Site, bucket: Bucket, clust
     assert_rows_as_on_one_machine(spread)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_limits_of_the_account_hold_and_are_used_while_reading_is_spread(spread: Site) -> None:
+    from flows.ingest import ingest_under_prefect
+
+    limits = {"requests_per_second": 30, "tokens_per_second": 20_000, "growth_per_second": 10}
+    spread.simulator.change({"limits": limits, "latency": {"fixed_s": 0.15, "jitter_s": 0.05}})
+    of_the_account = ("limits.requests_per_second=30", "limits.tokens_per_second=20000")
+    report = ingest_under_prefect(spread.settings(*of_the_account), [spread.corpus], quiet=True)
+    books = spread.simulator.books
+    assert (report.exit_code, report.documents.added) == (3, 120)
+    assert sum(books.throttled.values()) <= 0.005 * books.requests
+    assert books.tokens_billed / len(books.by_second) > 0.5 * 20_000
+    assert books.texts_bought_again == 0
+
+
 def test_without_a_prefect_server_that_all_reach_nothing_is_begun(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with pytest.raises(ConfigurationError, match="set PREFECT_API_URL"):
