@@ -54,6 +54,7 @@ class RunPages:
         self._newest: Progress | None = None
         self._opening: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
 
     async def compared(self, todo: ToDo) -> None:
         """Name the run after what it has to do, and draw the progress bar, soon; the run does not wait for it."""
@@ -67,6 +68,7 @@ class RunPages:
 
     async def ended(self, report: RunReport, rejects: pa.Table) -> None:
         """Write the summary and, if there are any, the rejects."""
+        self._over.set()
         for under_way in (self._opening, self._moving):
             if under_way is not None:
                 await under_way
@@ -97,7 +99,8 @@ class RunPages:
             share = progress.share_done()
             if share is not None:
                 await _shown(self._set(100 * share, " · ".join(progress.lines())))
-            await asyncio.sleep(_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), _EVERY_S)
 
     async def _set(self, percent: float, words: str) -> None:
         if self._artifact is not None:  # drawn yet, and by a server that answered
