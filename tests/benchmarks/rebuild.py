@@ -55,15 +55,10 @@ def measure() -> list[Row]:
             _make_lake(folder / name, rows)
         with MilvusServer(folder / "server", as_shipped=True) as server:
             at_server = (f"milvus.uri={server.uri}",)
-            small = _rebuild(folder / "small", *at_server, "milvus.collection=documents")
-            large = _rebuild(folder / "large", *at_server, "milvus.collection=documents", "--drop")
-            by_import = _rebuild(
-                folder / "large",
-                *at_server,
-                "milvus.collection=documents",
-                f"milvus.bulk_path={folder / 'bulk'}",
-                "--drop",
-            )
+            small = _rebuild(folder / "small", *at_server, "--into=small")
+            large = _rebuild(folder / "large", *at_server, "--into=large")
+            bulk = f"milvus.bulk_path={folder / 'bulk'}"
+            by_import = _rebuild(folder / "large", *at_server, bulk, "--into=imported")
     memory = f"memory {large.peak_mb / small.peak_mb:.2f} times that of {small.rows:,} rows"
     return [
         Row(
