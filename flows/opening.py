@@ -9,7 +9,7 @@ from flows.embedding_model import Model as Model  # noqa: PLC0414 - others open 
 from flows.embedding_model import open_model as open_model  # noqa: PLC0414
 from flows.embedding_model import query_space as query_space  # noqa: PLC0414
 from flows.lake_place import lake_place as lake_place  # noqa: PLC0414
-from tasks.chunk import ChunkSettings
+from tasks.chunk import ChunkSettings, ChunkStage
 from tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
 from tasks.documents import DocumentOptions
 from tasks.embedding import (
@@ -241,6 +241,18 @@ def chunk_settings(
     )
 
 
+def open_readers(settings: Settings, told: ChunkSettings, jobs: int) -> ChunkStage:
+    """The reading processes of this machine for so many jobs; none is started yet."""
+    documents = settings.documents
+    return ChunkStage(
+        told,
+        jobs=jobs,
+        workers=documents.workers or os.cpu_count() or 1,
+        deadline_s=documents.timeout_s,
+        memory_mb=documents.max_memory_mb,
+    )
+
+
 def fingerprint(settings: Settings, model: Model) -> str:
     """What shapes the rows of a document: reading, chunking and the embedding space, and nothing else."""
     tokenizer = tokenizer_identity(model.spec.tokenizer)
@@ -258,8 +270,3 @@ def document_name(settings: Settings, source: Path) -> str:
     """What documents call `source` in their names: its absolute path, or its path below `sources.base`."""
     base = sources_base(settings)
     return source.as_posix() if base is None else source.relative_to(base).as_posix()
-
-
-def reading_processes(settings: Settings) -> int:
-    """How many processes read at most: what the settings say, or one a core."""
-    return settings.documents.workers or os.cpu_count() or 1

@@ -9,24 +9,24 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows import milvus_place, opening
 from flows.buying import buying
+from flows.comparison import Comparison, compare
 from flows.conveyor import Conveyor
+from flows.counts import RunCounts
 from flows.departures import Departures, with_rows
 from flows.outgrown import outgrown
 from flows.progress import Progress
-from flows.report import LeftCounts, RunReport
+from flows.report import RunReport
 from flows.stopping import opened, to_the_end
 from flows.watching import Nobody, ToDo, Watcher
-from tasks.chunk import ChunkJob, ChunkSettings, ChunkStage, Readers
+from tasks.chunk import ChunkJob, ChunkSettings, Readers
 from tasks.embed import Embedded, EmbedStage
 from tasks.embedding import Dispatcher
 from tasks.errors import CollectionMissing, RunStopped
@@ -37,8 +37,8 @@ from tasks.milvus import is_lite
 from tasks.parts import PART_CHUNKS, Part
 from tasks.process import trim
 from tasks.records import reject_table
-from tasks.recover import Doubt, rows_in_doubt
-from tasks.scan import Scan, is_below, scan
+from tasks.recover import Doubt
+from tasks.scan import Scan, is_below
 from tasks.versions import Versions
 
 _log = logging.getLogger(__name__)
@@ -73,16 +73,16 @@ class Pipeline:
         self._lake = lake
         self._report = report
         self._progress = progress
+        self._counts = RunCounts(report, progress)
         self._checkpoint = checkpoint
         self._watcher = watcher or Nobody()
         self._model = opening.open_model(settings)
         self._jobs: dict[int, ChunkJob] = {}
         self._parts: dict[str, Part] = {}
         self._embedded: dict[str, Embedded] = {}
-        self._files_in: dict[int, int] = {}  # by job
         self._broken_off = threading.Event()
         self.part_chunks = PART_CHUNKS
-        self.open_readers: Callable[[ChunkSettings, int], Readers] = self._readers_here
+        self.open_readers: Callable[[ChunkSettings, int], Readers] = partial(opening.open_readers, settings)
         # A flow may wrap these three; they take a number or a name and return a count, nothing else.
         self.chunk: Callable[[int], Awaitable[int]] = self._chunk
         self.embed: Callable[[str], Awaitable[int]] = self._embed
@@ -95,16 +95,16 @@ class Pipeline:
 
     async def run(self) -> None:
         """Bring the collection to the state of the sources, filling the report on the way."""
-        doubt, found = await to_the_end(self._compare, if_cancelled=self._broken_off.set)
+        compared = await to_the_end(self._compare, if_cancelled=self._broken_off.set)
+        found, doubt, self._documents_with_rows = compared.found, compared.doubt, compared.documents_with_rows
         if self._documents_with_rows and milvus_place.collection_is_gone(self._settings):
             raise milvus_place.gone_collection(self._settings, self._documents_with_rows)
-        self._count_kept(found)
-        self._note_left()
+        self._counts.compared(found)
         self._departures = Departures(self._settings, self._sources, found, doubt)
         self._departures.refuse_before_reading()
         lost = self._departures.lost(set())
         settled: set[str] = set()
-        await self._watcher.compared(self._todo(found))
+        await self._watcher.compared(ToDo.of(self._sources, found))
         try:
             if found.jobs or found.removed.num_rows or lost:
                 async with self._stages(found, doubt) as load_stage:
@@ -118,59 +118,24 @@ class Pipeline:
             settled |= doubt.rows.keys() & set(found.removed["source"].to_pylist()) if doubt.rows else set()
             await to_the_end(partial(self._settle, found, doubt, settled))
         finally:
-            self._note_left()
+            self._counts.left()
             self._report.rejects = self._lake.rejects.outstanding().num_rows
 
-    def _compare(self) -> tuple[Doubt, Scan]:
+    def _compare(self) -> Comparison:
         self._lake.rejects.outstanding()  # should they be damaged, it is told before anything is bought
-        doubt = rows_in_doubt(self._lake)
-        return doubt, self._scan(doubt)
+        return compare(
+            self._settings,
+            self._model,
+            self._lake,
+            self._sources,
+            again=self._again,
+            unknown=self._unknown,
+            proceed=self._proceed,
+        )
 
     def _proceed(self) -> None:
         if self._broken_off.is_set():
             raise RunStopped("the comparison with the manifest was broken off; nothing was changed")
-
-    def _scan(self, doubt: Doubt) -> Scan:
-        sources = self._settings.sources
-        manifest = self._lake.manifest.read()
-        self._documents_with_rows = with_rows(manifest.filter(pc.not_equal(manifest["status"], "leaving")))
-        found = scan(
-            self._sources,
-            manifest,
-            include=sources.include,
-            exclude=sources.exclude,
-            base=opening.sources_base(self._settings),
-            fingerprint=opening.fingerprint(self._settings, self._model),
-            in_doubt=self._again.union(doubt.rows),
-            proceed=self._proceed,
-        )
-        return replace(found, previous=_without_rows(found.previous, self._unknown))
-
-    def _count_kept(self, found: Scan) -> None:
-        documents, chunks = self._report.documents, self._report.chunks
-        rejected = pc.sum(pc.equal(found.kept["status"], "rejected")).as_py() or 0
-        documents.rejected += rejected
-        documents.unchanged += found.kept.num_rows - rejected
-        documents.seen += found.kept.num_rows
-        chunks.unchanged += pc.sum(found.kept["chunks"]).as_py() or 0
-        chunks.total = chunks.unchanged
-        self._progress.files = sum(len(job) for job in found.jobs)
-
-    def _todo(self, found: Scan) -> ToDo:
-        known = set(found.previous["path"].unique().to_pylist())
-        changed = sum(file.path in known for job in found.jobs for file in job)
-        return ToDo(
-            sources=self._sources,
-            new=self._progress.files - changed,
-            changed=changed,
-            removed=found.removed.num_rows,
-            unchanged=found.kept.num_rows,
-        )
-
-    def _note_left(self) -> None:
-        progress = self._progress
-        files = progress.files - sum(self._files_in.values())
-        self._report.left = LeftCounts(files=files, chunks=progress.chunks_cut - progress.chunks_loaded)
 
     @contextlib.asynccontextmanager
     async def _stages(self, found: Scan, doubt: Doubt) -> AsyncIterator[LoadStage]:
@@ -191,7 +156,7 @@ class Pipeline:
             self._progress.activity = lambda: dispatcher.activity
             self._progress.ceilings = lambda: dispatcher.ceilings
             self._progress.readers = self._chunk_stage.readers
-            stack.callback(self._note_bill)
+            stack.callback(self._counts.billed, dispatcher.tally)
             stack.push_async_callback(dispatcher.close)
             self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
             self._versions = Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name)
@@ -241,16 +206,6 @@ class Pipeline:
         )
         return self.open_readers(how, len(found.jobs))
 
-    def _readers_here(self, how: ChunkSettings, jobs: int) -> Readers:
-        documents = self._settings.documents
-        return ChunkStage(
-            how,
-            jobs=jobs,
-            workers=opening.reading_processes(self._settings),
-            deadline_s=documents.timeout_s,
-            memory_mb=documents.max_memory_mb,
-        )
-
     async def _ingest(self) -> None:
         self._conveyor = Conveyor(
             chunk=self.chunk,
@@ -296,7 +251,7 @@ class Pipeline:
 
         def load() -> Loaded:
             loaded = self._load_stage.run(part, embedded.refused)
-            self._count(part, embedded, loaded)
+            self._counts.loaded(part, embedded, loaded)
             trim()
             return loaded
 
@@ -305,34 +260,6 @@ class Pipeline:
         self._departures.note_half_read(part)
         await self._watcher.moved(self._progress)
         return loaded.upserted
-
-    def _count(self, part: Part, embedded: Embedded, loaded: Loaded) -> None:
-        documents, chunks = self._report.documents, self._report.chunks
-        documents.added += loaded.added
-        documents.changed += loaded.changed
-        documents.unchanged += loaded.unchanged
-        documents.rejected += loaded.rejected
-        documents.seen += part.documents.num_rows
-        chunks.total += part.chunks
-        taken = part.chunks - loaded.rejected_chunks
-        chunks.rejected += loaded.rejected_chunks
-        chunks.embedded += min(embedded.bought, taken)
-        chunks.reused += taken - min(embedded.bought, taken)
-        chunks.upserted += loaded.upserted
-        chunks.deleted += loaded.deleted
-        self._progress.chunks_loaded += part.chunks
-        self._progress.documents += part.documents.num_rows
-        self._files_in[part.job] = part.files_done
-
-    def _note_bill(self) -> None:
-        tally, report = self._dispatcher.tally, self._report
-        report.requests.sent = tally.requests_sent
-        report.requests.throttled = tally.requests_throttled
-        report.requests.retried = tally.requests_retried
-        report.tokens.counted = tally.tokens_counted
-        report.tokens.billed = tally.tokens_billed
-        report.tokens.drift = round(tally.drift, 6)
-        report.cost_cny = tally.cost_cny
 
     def _named(self, part: str) -> Checkpoint:
         return lambda step: self._checkpoint(f"{part}: {step}")
@@ -371,14 +298,6 @@ class Pipeline:
         manifest = lake.manifest.read(PLACES)
         lake.chunks.remove(sorted(set(lake.chunks.dangling(manifest)) - unsettled))
         self._report.notes += outgrown(self._settings, pc.sum(manifest["chunks"]).as_py() or 0)
-
-
-def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:
-    """Manifest rows that, for `sources`, speak of no chunks."""
-    unknown = pc.is_in(documents["source"], value_set=pa.array(sorted(sources), pa.string()))
-    position = documents.schema.get_field_index("chunks")
-    chunks = pc.if_else(unknown, pa.scalar(0, pa.int32()), documents["chunks"])
-    return documents.set_column(position, documents.schema.field("chunks"), chunks)
 
 
 def _tell_of_damage(store: VectorStore) -> None:

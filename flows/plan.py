@@ -15,15 +15,16 @@ import pyarrow.compute as pc
 
 from configs.settings import Settings
 from flows import opening
+from flows.comparison import compare
+from flows.counts import count_kept
 from flows.departures import with_rows
 from flows.report import ChunkCounts, DocumentCounts
-from tasks.chunk import ChunkJob, ChunkStage
+from tasks.chunk import ChunkJob
 from tasks.embedding import Estimate, Estimator
 from tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from tasks.milvus import is_lite
 from tasks.parts import Part
-from tasks.recover import rows_in_doubt
-from tasks.scan import Scan, scan
+from tasks.scan import Scan
 from tasks.versions import Versions
 
 # Beside what the limits allow, measured on two cores: readers and collection are opened before the first request, and
@@ -88,24 +89,16 @@ class _Planner:
     async def run(self) -> Plan:
         settings, model, plan = self._settings, self._model, self._plan
         lake = Lake.open(opening.lake_place(settings), settings.milvus.collection, read_only=True)
-        doubt = rows_in_doubt(lake)
-        found = scan(
-            self._sources,
-            lake.manifest.read(),
-            include=settings.sources.include,
-            exclude=settings.sources.exclude,
-            base=opening.sources_base(settings),
-            fingerprint=opening.fingerprint(settings, model),
-            in_doubt=doubt.rows,
-        )
-        versions = Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name)
+        compared = compare(settings, model, lake, self._sources)
+        found = compared.found
+        versions = Versions(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
         store = lake.vectors(model.space)
         try:
             with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
                 await self._read(found, Path(folder), versions, store)
         finally:
             store.close()
-        self._count_kept(found)
+        count_kept(found, plan.documents, plan.chunks)
         self._count_gone(found, versions)
         plan.rejects.update(reject.reason for reject in found.rejects)
         plan.estimate = self._with_time_around(self._estimator.estimate())
@@ -119,13 +112,8 @@ class _Planner:
 
     async def _read(self, found: Scan, folder: Path, versions: Versions, store: VectorStore) -> None:
         parts = ChunkParts(folder)
-        stage = ChunkStage(
-            opening.chunk_settings(self._settings, self._model, folder, run="plan"),
-            jobs=len(found.jobs),
-            workers=opening.reading_processes(self._settings),
-            deadline_s=self._settings.documents.timeout_s,
-            memory_mb=self._settings.documents.max_memory_mb,
-        )
+        told = opening.chunk_settings(self._settings, self._model, folder, run="plan")
+        stage = opening.open_readers(self._settings, told, len(found.jobs))
 
         async def count(part: Part) -> None:
             self._count(part, parts, versions, store)
@@ -168,16 +156,6 @@ class _Planner:
         versions.finish(part.documents["source"].to_pylist())
         self._half_read.update(part.half_read())
         self._plan.rejects.update(part.rejects["reason"].to_pylist())
-
-    def _count_kept(self, found: Scan) -> None:
-        documents, chunks = self._plan.documents, self._plan.chunks
-        rejected = pc.sum(pc.equal(found.kept["status"], "rejected")).as_py() or 0
-        documents.seen += found.kept.num_rows
-        documents.rejected += rejected
-        documents.unchanged += found.kept.num_rows - rejected
-        rows = pc.sum(found.kept["chunks"]).as_py() or 0
-        chunks.unchanged += rows
-        chunks.total += rows
 
     def _count_gone(self, found: Scan, versions: Versions) -> None:
         unfinished = versions.unfinished()

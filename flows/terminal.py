@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import click
 
@@ -52,6 +52,9 @@ def common(command: CommandT) -> CommandT:
     return command
 
 
+sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+
+
 def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
     """The settings of a command line. Raises ConfigurationError as `load_settings`."""
     from configs.settings import load_settings
@@ -68,6 +71,36 @@ def print_result(result: dict[str, object], lines: list[str], *, as_json: bool) 
     else:
         for line in lines:
             click.echo(line)
+
+
+class Report(Protocol):
+    """How something ended, for people, for programs, and as an exit code."""
+
+    @property
+    def error(self) -> str:
+        """What stopped it; "" for nothing."""
+        ...
+
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with."""
+        ...
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values."""
+        ...
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        ...
+
+
+def end_with(report: Report, *, as_json: bool) -> NoReturn:
+    """Print the report, say what stopped the run, and exit by it."""
+    print_result(report.as_json(), report.lines(), as_json=as_json)
+    if report.error:
+        complain(report.error)
+    sys.exit(report.exit_code)
 
 
 def fail(message: str, code: int, *, as_json: bool, hint: str = "") -> NoReturn:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import pyarrow as pa
 
 from flows.progress import Progress
 from flows.report import RunReport
+from tasks.scan import Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,20 @@ class ToDo:
     changed: int
     removed: int
     unchanged: int
+
+    @classmethod
+    def of(cls, sources: Sequence[Path], found: Scan) -> Self:
+        """What is to be done after this comparison of `sources`."""
+        known = set(found.previous["path"].unique().to_pylist())
+        paths = [file.path for job in found.jobs for file in job]
+        changed = sum(path in known for path in paths)
+        return cls(
+            sources=sources,
+            new=len(paths) - changed,
+            changed=changed,
+            removed=found.removed.num_rows,
+            unchanged=found.kept.num_rows,
+        )
 
     def words(self) -> str:
         """`docs: 312 new, 4 changed`, or `docs: nothing changed`."""
