@@ -20,6 +20,7 @@ from tasks.errors import (
     TextsRefused,
     Throttled,
 )
+from tests.embedding.one_request import TEXTS, failure_of
 from tests.simulator.clock import SetClock
 from tests.simulator.faults import Damage, scripted
 from tests.simulator.refusals import Reason
@@ -27,8 +28,6 @@ from tests.simulator.server import Simulator, serving
 from tests.simulator.settings import API_KEY, Latency, SimulatorSettings
 from tests.simulator.tokens import bpe_tokens
 from tests.simulator.vectors import expected_vector
-
-TEXTS = ["衣服的质量杠杠的", "The sluice gate.", "été"]
 
 
 def client_of(simulator: Simulator, model: str = "", **options: Any) -> EmbeddingClient:
@@ -41,13 +40,6 @@ async def client(simulator: Simulator) -> AsyncIterator[EmbeddingClient]:
     client = client_of(simulator)
     yield client
     await client.close()
-
-
-async def failure_of(client: EmbeddingClient, texts: list[str] = TEXTS) -> MillraceError:
-    with pytest.raises(MillraceError) as caught:
-        await client.embed(texts)
-    await client.close()
-    return caught.value
 
 
 async def test_vectors_come_as_float32_each_with_its_text_and_the_bill(client: EmbeddingClient) -> None:

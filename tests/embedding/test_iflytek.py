@@ -18,6 +18,7 @@ from tasks.errors import (
     TextsRefused,
     Throttled,
 )
+from tests.embedding.one_request import TEXTS, failure_of
 from tests.simulator.faults import scripted
 from tests.simulator.refusals import Reason
 from tests.simulator.server import Simulator
@@ -25,19 +26,11 @@ from tests.simulator.settings import API_KEY
 from tests.simulator.vectors import expected_vector
 
 SERVICE, BEHIND = "sde0a5839", "xop3qwen0b6embedding"
-TEXTS = ["衣服的质量杠杠的", "The sluice gate.", "été"]
 
 
 def client_of(simulator: Simulator, service: str = SERVICE, **options: Any) -> EmbeddingClient:
     given = {"base_url": simulator.iflytek_url, "api_key": API_KEY, "timeout_s": 5.0, **options}
     return make_client(find_model("iflytek", service, base_url=given["base_url"]), **given)
-
-
-async def failure_of(client: EmbeddingClient, texts: list[str] = TEXTS) -> MillraceError:
-    with pytest.raises(MillraceError) as caught:
-        await client.embed(texts)
-    await client.close()
-    return caught.value
 
 
 async def test_a_service_answers_under_the_name_of_its_model_with_its_own_bill(simulator: Simulator) -> None:

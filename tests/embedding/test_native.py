@@ -18,6 +18,7 @@ from tasks.errors import (
     TextsRefused,
     Throttled,
 )
+from tests.embedding.one_request import failure_of
 from tests.simulator.faults import Damage, scripted
 from tests.simulator.refusals import Reason
 from tests.simulator.server import Simulator
@@ -33,13 +34,6 @@ TEXTS = ["衣服的质量杠杠的", "Order E-4711 was refunded.", "été"]
 def client_of(simulator: Simulator, model: str = V4, **options: Any) -> EmbeddingClient:
     given = {"base_url": simulator.native_url, "api_key": API_KEY, "timeout_s": 5.0, **options}
     return make_client(find_model("dashscope", model, base_url=given["base_url"]), api="native", **given)
-
-
-async def failure_of(client: EmbeddingClient, texts: list[str] = TEXTS) -> MillraceError:
-    with pytest.raises(MillraceError) as caught:
-        await client.embed(texts)
-    await client.close()
-    return caught.value
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from tasks.embedding.client import AnswerUnproven, EmbeddingClient, make_client,
 from tasks.embedding.compatible import CompatibleClient
 from tasks.errors import (
     ConfigurationError,
-    MillraceError,
     ProviderStopped,
     ProviderUnavailable,
     TextsRefused,
     Throttled,
 )
+from tests.embedding.one_request import TEXTS, failure_of
 from tests.simulator.faults import Damage, scripted
 from tests.simulator.openai_settings import ServedModel
 from tests.simulator.refusals import Reason
@@ -27,20 +27,12 @@ from tests.simulator.settings import API_KEY
 from tests.simulator.vectors import expected_vector
 
 QWEN, BGE = "Qwen/Qwen3-Embedding-0.6B", "BAAI/bge-m3"
-TEXTS = ["衣服的质量杠杠的", "The sluice gate.", "été"]
 FLAVOURS = ["openai", "vllm", "vllm_flat", "tei", "ollama", "fastapi"]
 
 
 def client_of(simulator: Simulator, model: str = QWEN, **options: Any) -> EmbeddingClient:
     given = {"base_url": simulator.openai_url, "timeout_s": 5.0, **options}
     return make_client(find_model("openai", model, dimensions=options.get("dimensions")), **given)
-
-
-async def failure_of(client: EmbeddingClient, texts: list[str] = TEXTS) -> MillraceError:
-    with pytest.raises(MillraceError) as caught:
-        await client.embed(texts)
-    await client.close()
-    return caught.value
 
 
 def flavoured(simulator: Simulator, flavour: str, **knobs: object) -> None:

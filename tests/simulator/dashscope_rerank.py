@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from tests.simulator.compatible_errors import CompatibleVoice
 from tests.simulator.dialect import Dialect, json_object
@@ -27,16 +28,7 @@ class CompatibleRerank(Dialect[RankingJob]):
         """The job of `request`. Raises Refused."""
         body = json_object(request)
         account, model = _account_and_model(self.provider, request, body.get("model"), "compatible")
-        return ranking_job(
-            self.provider,
-            account,
-            model,
-            body.get("query"),
-            body.get("documents"),
-            top_n=body.get("top_n"),
-            instruct=body.get("instruct"),
-            returns_documents=body.get("return_documents") is True,
-        )
+        return _job(self.provider, account, model, body, body)
 
     def body(self, job: RankingJob, damage: Damage | None, request_id: str) -> bytes:
         """Results, best first, model and usage."""
@@ -66,16 +58,7 @@ class NativeRerank(Dialect[RankingJob]):
         given, parameters = body.get("input"), body.get("parameters") or {}
         if not isinstance(given, dict) or not isinstance(parameters, dict):
             raise Refused(Reason.BAD_BODY)
-        return ranking_job(
-            self.provider,
-            account,
-            model,
-            given.get("query"),
-            given.get("documents"),
-            top_n=parameters.get("top_n"),
-            instruct=parameters.get("instruct"),
-            returns_documents=parameters.get("return_documents") is True,
-        )
+        return _job(self.provider, account, model, given, parameters)
 
     def body(self, job: RankingJob, damage: Damage | None, request_id: str) -> bytes:
         """`output.results`, best first, usage and request id."""
@@ -94,3 +77,19 @@ def _account_and_model(
     if not isinstance(name, str) or not name:
         raise Refused(Reason.BAD_BODY)
     return account, provider.reranker_named(name, endpoint)
+
+
+def _job(
+    provider: Provider, account: str, model: RerankModel, texts: Mapping[str, object], options: Mapping[str, object]
+) -> RankingJob:
+    """The job of what both endpoints call by the same names, in other places of the body."""
+    return ranking_job(
+        provider,
+        account,
+        model,
+        texts.get("query"),
+        texts.get("documents"),
+        top_n=options.get("top_n"),
+        instruct=options.get("instruct"),
+        returns_documents=options.get("return_documents") is True,
+    )

@@ -97,14 +97,7 @@ class IflytekEmbeddings(Dialect[Order]):
 
     def body(self, job: Order, damage: Damage | None, request_id: str) -> bytes:
         """Items, the model's own name, when it was made, and usage."""
-        tail = {
-            "object": "list",
-            "id": request_id,
-            "created": int(time.time()),
-            "model": job.model.name,
-            "usage": {"prompt_tokens": job.tokens, "total_tokens": job.tokens},
-        }
-        return data_body(self.provider, job, damage, tail)
+        return data_body(self.provider, job, damage, _around(job, request_id))
 
 
 class IflytekRerank(Dialect[RankingJob]):
@@ -134,12 +127,16 @@ class IflytekRerank(Dialect[RankingJob]):
 
     def body(self, job: RankingJob, damage: Damage | None, request_id: str) -> bytes:
         """Results in the order of the documents, the model's own name, and usage."""
-        answer = {
-            "id": request_id,
-            "object": "list",
-            "created": int(time.time()),
-            "model": job.model.name,
-            "results": results(self.provider, job, damage, in_order=False),
-            "usage": {"prompt_tokens": job.tokens, "total_tokens": job.tokens},
-        }
+        answer = {**_around(job, request_id), "results": results(self.provider, job, damage, in_order=False)}
         return json.dumps(answer).encode()
+
+
+def _around(job: Order | RankingJob, request_id: str) -> dict[str, object]:
+    """What every answer has beside its items."""
+    return {
+        "object": "list",
+        "id": request_id,
+        "created": int(time.time()),
+        "model": job.model.name,
+        "usage": {"prompt_tokens": job.tokens, "total_tokens": job.tokens},
+    }
