@@ -39,10 +39,12 @@ def millrace() -> None:
     \b
       millrace ingest docs/                       read, chunk, embed and upsert whatever changed
       millrace search "how do I open the sluice"  the passages that answer, with file and page
+
+    Settings are taken from --set, then from the environment (MILLRACE_SECTION__KEY), then from the file of --config.
     """
 
 
-@millrace.command()
+@millrace.command(short_help="Bring whatever changed in the sources into the collection.")
 @sources
 @click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
 @common
@@ -88,7 +90,7 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
     print_result(made.as_json(), made.lines(), as_json=as_json)
 
 
-@millrace.command()
+@millrace.command(short_help="Index and verify on a schedule, with Prefect.")
 @sources
 @click.option("--cron", default="0 2 * * *", show_default=True, metavar="CRON", help="When to index; '' for never.")
 @click.option(
@@ -122,7 +124,7 @@ def serve(
     serve_corpus(settings, [source.absolute() for source in sources], config=config, cron=cron, verify_cron=verify_cron)
 
 
-@millrace.command()
+@millrace.command(short_help="Write the page of a run: cost, delays, failures, advice.")
 @click.argument("run", required=False, default="")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there.")
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
@@ -147,7 +149,7 @@ def report(
         show(written)
 
 
-@millrace.command()
+@millrace.command(short_help="Show the last runs, what the lake holds, and its rejects.")
 @common
 def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Show the last runs, what the lake holds, and how many rejects there are.
@@ -162,7 +164,7 @@ def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) ->
     sys.exit(shown.exit_code)
 
 
-@millrace.group(invoke_without_command=True)
+@millrace.group(invoke_without_command=True, short_help="List what was not taken, and why; try it again.")
 @common
 @click.pass_context
 def rejects(context: click.Context, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import click
 from flows.terminal import common, end_with, print_result, settings_of
 
 
-@click.command()
+@click.command(short_help="Compare sources, lake and collection, and repair.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
 @click.option("--repair", is_flag=True, help="Heal what does not agree from the lake; buy only what the lake lacks.")
 @common
@@ -57,7 +57,7 @@ def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop:
     end_with(report, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Let searches use another collection, in one step, and back.")
 @click.option("--from", "source", default="", metavar="COLLECTION", help="Whose rows a new collection gets.")
 @click.option("--sample", type=click.IntRange(min=1), default=200, show_default=True, metavar="N", help="Rows to try.")
 @click.option("--try", "try_only", is_flag=True, help="Make and try the collection; move nothing.")

@@ -8,7 +8,7 @@ import click
 from flows.terminal import common, print_result, say, settings_of
 
 
-@click.command()
+@click.command(short_help="Show the passages that answer QUERY, best first.")
 @click.argument("query")
 @click.option("--filter", "expression", default="", metavar="EXPRESSION", help="A Milvus filter on `metadata`.")
 @click.option("--top-k", type=int, metavar="N", help="Rows asked of Milvus; search.top_k.")
@@ -51,7 +51,7 @@ def search(
         print_result(found.as_json(), found.lines(), as_json=as_json)
 
 
-@click.command("eval")
+@click.command("eval", short_help="Prove the index by its own sentences, or by questions of yours.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Chunks to ask for; 200.")
 @click.option("--seed", type=int, metavar="N", help="Draws another sample; 0.")
 @click.option(
