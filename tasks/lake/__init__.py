@@ -17,8 +17,9 @@ from tasks.lake.lease import Lease, hold
 from tasks.lake.ledger import where
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
+from tasks.lake.objects import ObjectPath, ObjectStore
 from tasks.lake.parts import Damage
-from tasks.lake.places import ObjectPath, ObjectStore, Place
+from tasks.lake.places import Place
 from tasks.lake.rejects import Rejects
 from tasks.lake.reports import Reports
 from tasks.lake.runs import RunRecord, Runs, new_run_id

@@ -13,8 +13,9 @@ from pathlib import Path
 from tasks.errors import LakeError
 from tasks.lake.batches import KeyBytes, Layout
 from tasks.lake.index import IndexDamaged, KeyIndex
+from tasks.lake.objects import ObjectPath
 from tasks.lake.parts import Damage, Footer, PartDamaged, check_part, part_number, read_footer, read_keys
-from tasks.lake.places import ObjectPath, Place, files_in, size_of
+from tasks.lake.places import Place, files_in, size_of
 from tasks.lake.writing import disk_errors, remove_files
 
 _LOOK_AGAIN_NS = 10_000_000_000

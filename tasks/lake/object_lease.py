@@ -24,7 +24,8 @@ from typing import Self
 
 from tasks.errors import LakeError, LeaseHeld
 from tasks.lake.lease import Holder, Lease, hold, is_gone, myself
-from tasks.lake.places import ObjectPath, Place
+from tasks.lake.objects import ObjectPath
+from tasks.lake.places import Place
 
 RENEWED_EVERY_S = 15.0
 STOPS_S = 45.0

@@ -8,8 +8,9 @@ from pathlib import Path
 from tasks.errors import LakeError
 from tasks.lake.batches import Layout
 from tasks.lake.lease import Lease, hold
+from tasks.lake.objects import ObjectPath
 from tasks.lake.parts import PartDamaged, part_number, read_footer
-from tasks.lake.places import ObjectPath, Place, local_folder, size_of
+from tasks.lake.places import Place, local_folder, size_of
 from tasks.lake.segments import has_journals, leftover_segments
 from tasks.lake.writing import disk_errors, make_folder, sweep_unfinished, write_bytes_atomically
 from tasks.records import EmbeddingSpace

@@ -18,7 +18,8 @@ from tasks.lake.lease import Lease
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
 from tasks.lake.object_lease import ObjectLease, lease_at
-from tasks.lake.places import ObjectPath, Place, local_folder, unguarded
+from tasks.lake.objects import ObjectPath, unguarded
+from tasks.lake.places import Place, local_folder
 from tasks.lake.rejects import Rejects
 from tasks.lake.reports import Reports
 from tasks.lake.runs import Runs

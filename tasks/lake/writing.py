@@ -2,7 +2,7 @@
 
 A file is written under a temporary name, made durable, renamed, and the rename made durable: whoever finds the final
 name finds all of it, whatever was killed or unplugged. Temporary names begin with a dot and end in `.tmp`; whoever
-holds the lease sweeps up those that a killed run left. An object is all of that by itself: see `tasks.lake.places`.
+holds the lease sweeps up those that a killed run left. An object is all of that by itself: see `tasks.lake.objects`.
 """
 
 import errno
@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import LakeError
-from tasks.lake.places import ObjectPath, Place, parquet_file
+from tasks.lake.objects import ObjectPath
+from tasks.lake.places import Place, parquet_file
 
 Checkpoint = Callable[[str], None]
 """Called with the name of the step that has just become durable. Crash tests end the process in it."""
