@@ -1,7 +1,4 @@
-"""Many questions to a collection at once: their price, their vectors, and what the collection answers to each.
-
-Vectors of questions are bought and kept as those of documents are, so that the same evaluation costs nothing twice.
-"""
+"""Many questions to a collection at once: their price, and what the collection answers to each."""
 
 import asyncio
 import math
@@ -9,21 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import numpy as np
-import pyarrow as pa
-
-from configs.settings import Settings
 from flows import opening
-from flows.buying import buying
+from flows.question_vectors import Questions
 from flows.retrieval import HASTE_S, WITHOUT_HASTE_S, QueryVector, RankedHit, rerank, retrieve
-from tasks.chunking import Tokenizer
-from tasks.embedding import Budget, Event, Reranker, RerankSpec, cost_cny
-from tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
-from tasks.lake import Bill, Lake, PartName, VectorStore
+from tasks.embedding import Budget, Reranker, RerankSpec, cost_cny
+from tasks.errors import BudgetReached, RunStopped, Transient
+from tasks.lake import Bill
 from tasks.milvus import Collection, Hit
-from tasks.owned import OwnedRows
-from tasks.records import TEXT_KEY_BYTES, EmbeddingSpace, text_key
-from tasks.repair import buy_texts
 
 _RERANKED_AT_ONCE = 4
 
@@ -50,16 +39,6 @@ class AskingPrice:
         return f"{'; '.join(parts)}; about ¥{self.cost_cny:.4f}"
 
 
-@dataclass(slots=True)
-class Spent:
-    """What asking has cost so far."""
-
-    tokens: int = 0
-    rerank_requests: int = 0
-    rerank_tokens: int = 0
-    cost_cny: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """What a question found, the best first: which expected item each hit is (as `tasks.ranking` takes it)."""
@@ -78,121 +57,34 @@ class Answer:
 
 
 @dataclass(slots=True)
-class QuestionProgress:
-    """Questions that have been answered, of all."""
-
-    questions: int
-    done: int = 0
-    embedding: bool = False
-    trouble: str = ""
-
-    def lines(self) -> list[str]:
-        """The state in one line, with what the provider last failed with."""
-        if self.embedding:
-            return [f"{self.questions:,} questions are embedded" + self._said()]
-        return [f"questions {self.done:,} of {self.questions:,} answered" + self._said()]
-
-    def figures(self) -> dict[str, float]:
-        """Counts so far."""
-        return {"questions": self.questions, "questions_answered": self.done}
-
-    def note(self, event: Event) -> None:
-        """Remember what went wrong."""
-        self.trouble = event.message
-
-    def tell(self, trouble: str) -> None:
-        """Remember what went wrong, until the next question is answered."""
-        self.trouble = trouble
-
-    def answered(self) -> None:
-        """Count one more."""
-        self.done += 1
-        self.trouble = ""
-
-    def _said(self) -> str:
-        return f" · {self.trouble}" if self.trouble else ""
-
-
-@dataclass(slots=True)
 class Asker:
-    """Asks `texts`, each once, in the run `run`. `mean_tokens` is that of a chunk, `depth` how many rows are wanted."""
+    """Asks the `questions`. `mean_tokens` is that of a chunk, `depth` how many rows are wanted."""
 
-    settings: Settings
-    model: opening.Model
-    space: EmbeddingSpace
-    texts: Sequence[str]
+    questions: Questions
     rerank_spec: RerankSpec | None
     depth: int
     mean_tokens: float
-    run: str
-    spent: Spent = field(default_factory=Spent)
     notices: set[str] = field(default_factory=set)
-    progress: QuestionProgress = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.progress = QuestionProgress(len(self.texts))
 
     def price(self) -> AskingPrice:
-        """What `embed` and `answers` will cost. Raises BudgetReached if that is above the cap."""
-        missing = self._missing()
-        tokens = sum(self._tokens(self.texts[i]) for i in missing)
-        rerank_tokens, cost = 0, cost_cny(tokens, self.model.spec.price_cny_per_1k_tokens)
+        """What the vectors that are lacking and `answers` will cost. Raises BudgetReached if that is above the cap."""
+        questions, settings = self.questions, self.questions.settings
+        missing = questions.missing()
+        tokens = sum(questions.tokens(questions.texts[i]) for i in missing)
+        rerank_tokens, cost = 0, cost_cny(tokens, questions.model.spec.price_cny_per_1k_tokens)
         if self.rerank_spec is not None:
-            documents = min(self.depth, self.settings.search.top_k)
-            of_questions = sum(self._tokens(text) for text in self.texts) * documents
-            rerank_tokens = of_questions + math.ceil(len(self.texts) * documents * self.mean_tokens)
+            documents = min(self.depth, settings.search.top_k)
+            of_questions = sum(questions.tokens(text) for text in questions.texts) * documents
+            rerank_tokens = of_questions + math.ceil(len(questions.texts) * documents * self.mean_tokens)
             cost += cost_cny(rerank_tokens, self.rerank_spec.price_cny_per_1k_tokens)
-        cap = self.settings.budget.max_cny
+        cap = settings.budget.max_cny
         if cap is not None and cost > cap:
             raise BudgetReached(
-                f"asking {len(self.texts):,} questions would cost about {cost:.4f} of {cap} yuan (budget.max_cny); "
-                "nothing was bought. Ask fewer with --sample, leave out reranking with --no-rerank, or raise the cap"
+                f"asking {len(questions.texts):,} questions would cost about {cost:.4f} of {cap} yuan "
+                "(budget.max_cny); nothing was bought. Ask fewer with --sample, leave out reranking with --no-rerank, "
+                "or raise the cap"
             )
-        return AskingPrice(len(self.texts), len(missing), tokens, rerank_tokens, cost)
-
-    async def embed(self) -> dict[int, str]:
-        """Buy the vectors that the lake lacks; why the provider refused to, by question.
-
-        Raises:
-            BudgetReached, RunStopped: As the dispatcher does; what was bought until then is kept.
-            LeaseHeld: Another process writes to the lake, and something is to be bought.
-        """
-        missing = self._missing()
-        if not missing:
-            return {}
-        table = pa.table(
-            {
-                "text_key": pa.array([text_key(self.texts[i]) for i in missing], pa.binary(TEXT_KEY_BYTES)),
-                "content": [self.texts[i] for i in missing],
-                "tokens": [self._tokens(self.texts[i]) for i in missing],
-                "source": [f"question {i + 1}" for i in missing],
-            }
-        )
-        with self._writable_lake() as lake:
-            store = lake.vectors(self.space)
-            try:
-                self.progress.embedding = True
-                buyer = buying(
-                    self.settings, self.model, lake, store, run=self.run, query=True, on_event=self.progress.note
-                )
-                async with buyer as dispatcher:
-                    rows = OwnedRows(PartName(0, 0), self.space.name, table)
-                    try:
-                        bought = await buy_texts([rows], store, dispatcher, end_mark=0)
-                    finally:
-                        self.spent.tokens = dispatcher.tally.tokens_billed
-                        self.spent.cost_cny = dispatcher.tally.cost_cny
-            finally:
-                self.progress.embedding, self.progress.trouble = False, ""
-                store.close()
-        return self._refusals(bought.refused)
-
-    def vectors(self, store: VectorStore, numbers: Sequence[int]) -> list[QueryVector]:
-        """The vectors of the questions `numbers`, which the store has."""
-        keys = [text_key(self.texts[i]) for i in numbers]
-        dense = store.read(keys) if keys else np.empty((0, self.space.dimensions), np.float32)
-        sparse = store.read_sparse(keys) if keys and self.space.sparse else [None] * len(keys)
-        return [QueryVector(vector, weights) for vector, weights in zip(dense, sparse, strict=True)]
+        return AskingPrice(len(questions.texts), len(missing), tokens, rerank_tokens, cost)
 
     async def answers(
         self,
@@ -224,7 +116,7 @@ class Asker:
                     reranked = _ranking(ordered, judge(number, [ranked.hit for ranked in ordered]))
                 retrieved = _ranking([RankedHit(hit) for hit in hits], judge(number, hits))
                 answers.append(Answer(number, retrieved, reranked))
-                self.progress.answered()
+                self.questions.progress.answered()
 
         workers = [asyncio.create_task(work()) for _ in range(_RERANKED_AT_ONCE if reranker is not None else 1)]
         try:
@@ -236,45 +128,25 @@ class Asker:
             self._bill_reranking()
         return sorted(answers, key=lambda answer: answer.number)
 
-    def _missing(self) -> list[int]:
-        lake = opening.existing_lake(self.settings)
-        store = lake.vectors(self.space)
-        try:
-            missing = store.missing([text_key(text) for text in self.texts])
-        finally:
-            store.close()
-        first = {text: i for i, text in reversed(list(enumerate(self.texts)))}
-        return [i for i in missing if first[self.texts[i]] == i]
-
-    def _tokens(self, text: str) -> int:
-        return Tokenizer.load(self.model.spec.tokenizer).count(text) + self.model.spec.end_mark_tokens
-
-    def _refusals(self, refused: dict[bytes, TextsRefused]) -> dict[int, str]:
-        why = {i: refused.get(text_key(text)) for i, text in enumerate(self.texts)}
-        return {i: str(refusal) for i, refusal in why.items() if refusal is not None}
-
-    def _writable_lake(self) -> Lake:
-        return Lake.open(opening.lake_place(self.settings), self.settings.milvus.collection)
-
     def _retrieved(self, collection: Collection, number: int, vector: QueryVector) -> list[Hit]:
-        return retrieve(self.settings, collection, self.texts[number], vector, top_k=self.depth)
+        return retrieve(self.questions.settings, collection, self.questions.texts[number], vector, top_k=self.depth)
 
     async def _reranked(self, reranker: Reranker, number: int, hits: Sequence[Hit], budget: Budget) -> list[RankedHit]:
         """As many hits as `search` has reranked in their new order, then the others in the old one."""
-        top_k = self.settings.search.top_k
-        question = self._tokens(self.texts[number])
-        counted = sum(question + self._tokens(hit.content) for hit in hits[:top_k])
+        questions, spent = self.questions, self.questions.spent
+        text, top_k = questions.texts[number], questions.settings.search.top_k
+        counted = sum(questions.tokens(text) + questions.tokens(hit.content) for hit in hits[:top_k])
         held = budget.reserve(counted)
         billed = 0
         try:
             answer = await rerank(
                 reranker,
-                self.texts[number],
+                text,
                 hits[:top_k],
                 top_n=top_k,
                 # What never answered is most likely not there.
-                pauses_s=WITHOUT_HASTE_S if self.spent.rerank_requests else HASTE_S,
-                tell=self.progress.tell,
+                pauses_s=WITHOUT_HASTE_S if spent.rerank_requests else HASTE_S,
+                tell=questions.progress.tell,
             )
             billed = answer.billed_tokens
         except Transient as trouble:
@@ -282,23 +154,23 @@ class Asker:
         finally:
             budget.settle(held, billed, counted=counted if billed else 0)
         self.notices.update(answer.notices)
-        self.spent.rerank_requests += 1
-        self.spent.rerank_tokens += billed
+        spent.rerank_requests += 1
+        spent.rerank_tokens += billed
         return [*answer.hits, *(RankedHit(hit) for hit in hits[top_k:])]
 
     def _rerank_budget(self) -> Budget:
-        cap, spec = self.settings.budget.max_cny, self.rerank_spec
-        left = None if cap is None else max(cap - self.spent.cost_cny, 0.0)
+        cap, spec = self.questions.settings.budget.max_cny, self.rerank_spec
+        left = None if cap is None else max(cap - self.questions.spent.cost_cny, 0.0)
         return Budget(left, spec.price_cny_per_1k_tokens if spec is not None else 0.0)
 
     def _bill_reranking(self) -> None:
-        spec, spent = self.rerank_spec, self.spent
+        spec, spent = self.rerank_spec, self.questions.spent
         if spec is None or not spent.rerank_requests:
             return
         cost = cost_cny(spent.rerank_tokens, spec.price_cny_per_1k_tokens)
         spent.cost_cny += cost
-        bill = Bill(self.run, self.settings.milvus.collection, spec.name)
-        opening.existing_lake(self.settings).bills.save(
+        bill = Bill(self.questions.run, self.questions.settings.milvus.collection, spec.name)
+        opening.existing_lake(self.questions.settings).bills.save(
             replace(
                 bill,
                 requests=spent.rerank_requests,

@@ -23,6 +23,7 @@ from flows.evaluation import EvaluationReport, First
 from flows.exams import Exam, QuestionExam
 from flows.measures import History, measured
 from flows.progress import shown
+from flows.question_vectors import Questions
 from flows.retrieval import QueryVector, RankedHit, check_query, open_indexed, pairing_of, retrieval_score_kind
 from flows.self_exam import SelfExam
 from tasks.embedding import RerankSpec
@@ -137,7 +138,7 @@ class _Evaluation:
             price = asker.price()
             if price.cost_cny:
                 say(price.line(self._model.spec.name, _name(asker.rerank_spec)))
-            with shown(asker.progress, quiet=quiet):
+            with shown(asker.questions.progress, quiet=quiet):
                 refused, vectors, answers = asyncio.run(self._ask(asker, exam, collection, lake))
             with Stores(lake, manifest, self._space) as stores:
                 exam.look_at_rows(collection, stores, vectors, answers)
@@ -187,14 +188,10 @@ class _Evaluation:
 
     def _asker(self, texts: Sequence[str], manifest: pa.Table) -> Asker:
         return Asker(
-            settings=self._settings,
-            model=self._model,
-            space=self._space,
-            texts=texts,
+            Questions(self._settings, self._model, self._space, texts, self._run),
             rerank_spec=opening.find_rerank_spec(self._settings) if self._options.rerank else None,
             depth=max(*self._options.ks, self._settings.search.top_k),
             mean_tokens=pc.sum(manifest["tokens"]).as_py() / pc.sum(manifest["chunks"]).as_py(),
-            run=self._run,
         )
 
     async def _ask(
@@ -203,11 +200,12 @@ class _Evaluation:
         """Why questions were refused, the vectors of the others, and their answers."""
         reranker = opening.open_reranker(self._settings) if asker.rerank_spec is not None else None
         try:
-            refused = await asker.embed()
-            numbers = [number for number in range(len(asker.texts)) if number not in refused]
+            questions = asker.questions
+            refused = await questions.buy_vectors()
+            numbers = [number for number in range(len(questions.texts)) if number not in refused]
             store = lake.vectors(self._space)
             try:
-                vectors = dict(zip(numbers, asker.vectors(store, numbers), strict=True))
+                vectors = dict(zip(numbers, questions.vectors(store, numbers), strict=True))
             finally:
                 store.close()
             return refused, vectors, await asker.answers(collection, reranker, vectors, exam.judge)
@@ -241,8 +239,8 @@ class _Evaluation:
             sources=exam.by_source(answers, ks),
             asked=tuple(exam.asked(answer, _rank(answer), _first(answer)) for answer in answers),
             notes=[*self._notes, *sorted(asker.notices)],
-            tokens_billed=asker.spent.tokens + asker.spent.rerank_tokens,
-            cost_cny=asker.spent.cost_cny,
+            tokens_billed=asker.questions.spent.tokens + asker.questions.spent.rerank_tokens,
+            cost_cny=asker.questions.spent.cost_cny,
             least=self._options.min_self_hit,
         )
         report.verdict = exam.verdict(report)
