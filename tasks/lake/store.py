@@ -2,8 +2,6 @@
 
 import json
 import re
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +12,7 @@ from tasks.lake.bills import Bills
 from tasks.lake.chunk_compaction import LEAST, gathered, light_parts
 from tasks.lake.chunks import PLACES, ChunkParts
 from tasks.lake.evaluations import Evaluations
+from tasks.lake.jobs import JobNumbers
 from tasks.lake.lease import Lease
 from tasks.lake.limits import Limits
 from tasks.lake.manifest import Manifest
@@ -33,15 +32,6 @@ from tasks.records import EmbeddingSpace
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _TAKEN = frozenset({"vectors", "bills", "limits.json", "switches.json", "switches.lease", "format.json", "lease"})
-_JOBS_AT_A_TIME = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Jobs:
-    """Job numbers from `next` on have been given to nobody; those below `settled` left no row in doubt."""
-
-    next: int
-    settled: int
 
 
 class Lake:
@@ -57,11 +47,12 @@ class Lake:
         self.path = path
         self.collection = collection
         self._lease = lease
-        self._next_job = 0
-        self._claimed = 0
         self._checkpoint = checkpoint
         self.manifest = Manifest(self.collection_dir, checkpoint=_named("manifest", checkpoint))
         self.chunks = ChunkParts(self.chunks_dir, places=self.manifest.read, checkpoint=_named("chunks", checkpoint))
+        self._jobs = JobNumbers(
+            self.collection_dir / "jobs.json", least=self._job_after_parts, checkpoint=_named("jobs", checkpoint)
+        )
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = Runs(self.collection_dir)
         self.timelines = Timelines(self.collection_dir)
@@ -167,22 +158,14 @@ class Lake:
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        if self._lease is None:
-            raise LakeError(f"The lake {self.path} was opened for reading; jobs are for the one who writes.")
-        if self._next_job == 0:
-            parts = self.chunks.all()
-            self._next_job = max(_jobs(self._jobs_path).next, parts[-1].job + 1 if parts else 1)
-        first, self._next_job = self._next_job, self._next_job + count
-        if count and self._next_job > self._claimed:
-            self._claim(self._next_job + _JOBS_AT_A_TIME - 1)
-        return first
+        return self._own_jobs().take(count)
 
     def unsettled_job(self) -> int:
         """The first job whose rows may be in doubt: jobs before it belong to runs that came to their end.
 
         Of the parts of later jobs, `chunks.unowned_rows` are what an interrupted run may have left in the collection.
         """
-        return _jobs(self._jobs_path).settled
+        return self._jobs.unsettled()
 
     def settle_jobs(self) -> None:
         """Record that no row of any job so far is in doubt: what the manifest does not own is not in the collection.
@@ -190,9 +173,7 @@ class Lake:
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        first_unused = self.next_job(0)
-        _save_jobs(self._jobs_path, _Jobs(next=max(first_unused, self._claimed), settled=first_unused))
-        self._checkpoint("jobs: settled")
+        self._own_jobs().settle()
 
     def adopt_as(self, collection: str) -> None:
         """Let the lake know the rows of this collection as those of `collection` too, which it has not known so far.
@@ -246,9 +227,7 @@ class Lake:
             return
         lease, self._lease = self._lease, None
         try:
-            if self._claimed > self._next_job:
-                with suppress(LakeError):  # numbers that stay claimed are merely not used
-                    self._claim(self._next_job)
+            self._jobs.give_back()
         finally:
             lease.release()
             if isinstance(self.path, ObjectPath):
@@ -260,9 +239,14 @@ class Lake:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _jobs_path(self) -> Place:
-        return self.collection_dir / "jobs.json"
+    def _own_jobs(self) -> JobNumbers:
+        if self._lease is None:
+            raise LakeError(f"The lake {self.path} was opened for reading; jobs are for the one who writes.")
+        return self._jobs
+
+    def _job_after_parts(self) -> int:
+        parts = self.chunks.all()
+        return parts[-1].job + 1 if parts else 1
 
     def _prepare(self) -> None:
         if not (self.path / "format.json").exists():
@@ -271,12 +255,6 @@ class Lake:
         make_folder(self.vectors_dir)
         sweep_unfinished(local_folder(self.chunks_dir))
         sweep_unfinished(self.path, spared=self.path.glob(f"*/{evaluations.FOLDER}"))
-
-    def _claim(self, end: int) -> None:
-        """Claim job numbers below `end`."""
-        _save_jobs(self._jobs_path, _Jobs(next=end, settled=self.unsettled_job()))
-        self._claimed = end
-        self._checkpoint("jobs: claimed")
 
 
 def _named(part: str, checkpoint: Checkpoint) -> Checkpoint:
@@ -297,17 +275,3 @@ def _check_format(path: Place) -> None:
             f"{path} says that the lake was made by a newer version (format {number}; this one knows up to {FORMAT})."
             " Use that version, or set lake.path to another folder."
         )
-
-
-def _jobs(path: Place) -> _Jobs:
-    """What is known of job numbers; nothing when the file is not there or damaged, and then all rows are in doubt."""
-    try:
-        with disk_errors(path, "Reading"):
-            found = json.loads(path.read_bytes()) if path.exists() else {}
-        return _Jobs(next=int(found["next"]), settled=int(found["settled"]))
-    except (ValueError, KeyError, TypeError):
-        return _Jobs(next=1, settled=1)
-
-
-def _save_jobs(path: Place, jobs: _Jobs) -> None:
-    write_bytes_atomically(json.dumps(asdict(jobs)).encode(), path)

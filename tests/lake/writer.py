@@ -86,7 +86,7 @@ def chunks(root: Path, step: str) -> None:
         edited = EditedLake(lake, 100, lambda _: 5)
         for number in range(12):
             edited.run([number], compact=False)
-        lake._claimed = lake._next_job  # as when the run before ended
+        lake._jobs._claimed = lake._jobs._next  # as when the run before ended
         os.write(1, (" ".join(map(str, edited.versions)) + "\n").encode())
         kill.armed = True
         edited.settle()
