@@ -3,8 +3,10 @@
 import importlib
 import os
 import platform
+import subprocess
 import sys
 import time
+import traceback
 from importlib.metadata import version
 
 from tests.benchmarks.row import Row, table
@@ -29,6 +31,9 @@ def main(names: list[str]) -> None:
             rows += importlib.import_module(f"tests.benchmarks.{name}").measure()
         except NoServer as reason:
             rows.append(Row(name, "", f"not measured, no Milvus server: {reason}"))
+        except (AssertionError, subprocess.SubprocessError) as failure:  # the others are measured all the same
+            traceback.print_exception(failure)
+            rows.append(Row(name, "", f"FAILED, {type(failure).__name__}: see standard error"))
     packages = ", ".join(
         f"{name} {version(name)}" for name in ("pymilvus", "milvus-lite", "openai", "pyarrow", "tiktoken")
     )

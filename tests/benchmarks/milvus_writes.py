@@ -22,7 +22,7 @@ from tests.benchmarks.row import Row
 from tests.flows.prose import english
 from tests.servers.milvus_server import MilvusServer
 
-ROWS = int(os.environ.get("MILLRACE_BENCH_ROWS", "100000"))
+ROWS = int(os.environ.get("MILLRACE_BENCH_ROWS", "20000"))
 PART_ROWS = 1_000
 CALL_ROWS = 500
 CHARACTERS = 2_200  # about 500 tokens

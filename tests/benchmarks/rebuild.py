@@ -26,7 +26,7 @@ from tests.benchmarks.milvus_writes import PART_ROWS, parts
 from tests.benchmarks.row import Row
 from tests.servers.milvus_server import ROOT, MilvusServer
 
-ROWS = int(os.environ.get("MILLRACE_BENCH_REBUILD_ROWS", "100000"))
+ROWS = int(os.environ.get("MILLRACE_BENCH_REBUILD_ROWS", "20000"))
 TOKENS = 500
 
 

@@ -37,7 +37,7 @@ class NoMilvus:
         pass
 
     @classmethod
-    def open(cls, *, shape: CollectionShape, **_: object) -> Self:
+    def open(cls, *_: object, shape: CollectionShape, **__: object) -> Self:
         return cls(shape)
 
 
