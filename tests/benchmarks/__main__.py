@@ -23,7 +23,7 @@ def main(names: list[str]) -> None:
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         sys.exit(f"unknown: {', '.join(unknown)}; known: {', '.join(NAMES)}")
-    began = os.getloadavg()[0]
+    load_before, began = os.getloadavg()[0], time.monotonic()
     rows: list[Row] = []
     for name in names or NAMES:
         print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
@@ -34,10 +34,11 @@ def main(names: list[str]) -> None:
         except (AssertionError, subprocess.SubprocessError) as failure:  # the others are measured all the same
             traceback.print_exception(failure)
             rows.append(Row(name, "", f"FAILED, {type(failure).__name__}: see standard error"))
+        print(f"         {time.monotonic() - began:,.0f} s so far", file=sys.stderr, flush=True)
     packages = ", ".join(
         f"{name} {version(name)}" for name in ("pymilvus", "milvus-lite", "openai", "pyarrow", "tiktoken")
     )
-    load = ", ".join(f"{value:.1f}" for value in (began, os.getloadavg()[0]))
+    load = ", ".join(f"{value:.1f}" for value in (load_before, os.getloadavg()[0]))
     machine = (
         f"{os.cpu_count()} cores of {platform.machine()}, {platform.system()}; load at the beginning and end {load}"
     )
