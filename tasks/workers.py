@@ -43,10 +43,13 @@ class Channel(Protocol[MessageT_contra]):
 
 
 class WorkerLost(MillraceError):
-    """The process was stopped or died while busy with `unit`."""
+    """The process was stopped or died while busy with `unit`; "" is before it had begun with any."""
 
     def __init__(self, unit: str, cause: Literal["timeout", "died"], detail: str) -> None:
-        super().__init__(f"{detail} at {unit!r}")
+        not_begun = (
+            "reading did not begin; if the machine is busy or short of memory, run again with documents.workers = 1"
+        )
+        super().__init__(f"{detail} at {unit!r}" if unit else f"{detail}: {not_begun}")
         self.unit = unit
         self.cause = cause
         self.detail = detail

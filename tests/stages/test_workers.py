@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 def work(job: str, channel: Channel[str]) -> None:
     """What the pool's processes do in these tests."""
+    if job == "die at once":
+        os.kill(os.getpid(), signal.SIGSEGV)
     channel.at(f"before {job}")
     channel.send(f"began {job}")
     channel.at(job)
@@ -124,6 +126,13 @@ async def test_a_process_that_dies_is_reported_with_its_signal() -> None:
         with pytest.raises(WorkerLost, match="SIGSEGV") as lost:
             await run(workers, "die")
         assert (lost.value.unit, lost.value.cause) == ("die", "died")
+
+
+async def test_a_process_that_dies_before_it_begins_is_told_with_a_remedy() -> None:
+    async with pool() as workers:
+        with pytest.raises(WorkerLost, match=r"SIGSEGV: reading did not begin; .* documents\.workers = 1") as lost:
+            await run(workers, "die at once")
+        assert lost.value.unit == ""
 
 
 async def test_an_error_of_millrace_passes_and_the_process_lives() -> None:
