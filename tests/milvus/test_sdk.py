@@ -1,0 +1,47 @@
+"""What the import of pymilvus leaves alone."""
+
+import subprocess
+import sys
+
+IMPORTED = """
+import logging, logging.config, threading
+
+class Watched(logging.Handler):
+    told = []
+    def flush(self):
+        # What a handler that waits for another thread needs: that thread may ask for a logger.
+        asking = threading.Thread(target=logging.getLogger, args=("of another thread",), daemon=True)
+        asking.start()
+        asking.join(5)
+        self.told.append("stuck" if asking.is_alive() else "flushed")
+    def close(self):
+        self.told.append("closed")
+        super().close()
+
+configurator = logging.config.dictConfigClass
+watched = Watched()
+logging.getLogger("somebody").addHandler(watched)
+import tasks.milvus.sdk
+print(watched.told, logging.config.dictConfigClass is configurator, logging.getLogger("pymilvus").handlers)
+Watched.flush = Watched.close = lambda self: None
+"""
+
+
+def test_importing_pymilvus_leaves_the_logging_of_the_process_as_it_is() -> None:
+    told = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.strip() == "[] True []", told.stderr
+
+
+def test_while_pymilvus_is_imported_others_may_configure_logging() -> None:
+    script = (
+        "import logging.config, sys\n"
+        "class Other:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'pymilvus':\n"
+        "            logging.config.dictConfig({'version': 1, 'loggers': {'other': {'level': 'ERROR'}}})\n"
+        "sys.meta_path.insert(0, Other())\n"
+        "import tasks.milvus.sdk\n"
+        "print(logging.getLogger('other').level)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.strip() == "40", told.stderr
