@@ -44,6 +44,7 @@ class Ledger:
         self._gone = gone
         self._remedy = remedy
         self._checkpoint = checkpoint
+        self._standing: tuple[int, int] | None = None  # deltas, and the last number, once this process has written one
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as of the last delta, tombstones gone, in the order in which they were first folded.
@@ -66,15 +67,15 @@ class Ledger:
         """Make `delta` part of the table, durably; an empty one is nothing. `name` goes into the file's name."""
         if delta.num_rows == 0:
             return
-        make_folder(self._delta_folder)
-        taken = [number for number, _ in self._deltas()]
-        number = max([self._folded(), *taken]) + 1
+        deltas, last = self._standing or self._look()
+        self._standing = None  # should this fail, it is not known what is there
         write_table_atomically(
             delta.select(self._schema.names).cast(self._schema),
-            self._delta_folder / f"{number:08d}-{name}.parquet",
+            self._delta_folder / f"{last + 1:08d}-{name}.parquet",
             checkpoint=self._checkpoint,
         )
-        if len(taken) + 1 >= _FOLD_AFTER:
+        self._standing = deltas + 1, last + 1
+        if deltas + 1 >= _FOLD_AFTER:
             self.fold()
 
     def fold(self) -> None:
@@ -82,6 +83,7 @@ class Ledger:
         deltas = list(self._deltas())
         if not deltas:
             return
+        self._standing = None
         table = self._overlaid(deltas)
         last = max(number for number, _ in deltas)
         write_table_atomically(
@@ -120,6 +122,12 @@ class Ledger:
             number = name.partition("-")[0]
             if number.isdecimal():
                 yield int(number), self._delta_folder / name
+
+    def _look(self) -> tuple[int, int]:
+        """How many deltas there are, and the last number in use. Not for each commit: a long run leaves many."""
+        make_folder(self._delta_folder)
+        taken = [number for number, _ in self._deltas()]
+        return len(taken), max([self._folded(), *taken])
 
     def _folded(self) -> int:
         """The number of the last delta that the base has taken in."""

@@ -73,7 +73,8 @@ class Rejects:
             return
         make_folder(self._folder)
         self._ledger.commit(delta.append_column(OUTSTANDING_SCHEMA.field("run"), [[run] * delta.num_rows]), name)
-        self._sources = (self._sources | refused).difference(cleared)
+        self._sources |= refused
+        self._sources.difference_update(cleared)
 
     def fold(self) -> None:
         """Fold the changes into `rejects/rejects.parquet`, as at the end of a run."""
