@@ -1,32 +1,24 @@
 """What a process of ours is set to before it works: memory that is freed goes back, and Arrow leaves pandas alone.
 
-Arrow's default allocator keeps what threads free that come and go, and glibc gives each of eight times as many threads
-as there are cores an arena that it hardly trims: over 13,000 chunks the two kept 120 MB more than the run needed.
+glibc gives each of eight times as many threads as there are cores an arena that it hardly trims. Which allocator Arrow
+has is settled earlier, in `tasks`.
 """
 
 import ctypes
-import os
 import sys
 from typing import Any
 
 _libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-_OPTIONS = {-8: 2, -3: 1 << 20}
-"""Of mallopt(3): M_ARENA_MAX, and M_MMAP_THRESHOLD, which otherwise grows to 32 MB and leaves arrays in the arenas."""
+_OPTIONS = {-8: 2, -3: 1 << 17}
+"""Of mallopt(3): M_ARENA_MAX, and M_MMAP_THRESHOLD, which otherwise grows to 32 MB and leaves answers in the arenas."""
 
 
 def prepare() -> None:
-    """Set this process up. To be called before there are threads and Arrow arrays; repeating it is harmless.
-
-    An allocator that the user has chosen (`ARROW_DEFAULT_MEMORY_POOL`) stands.
-    """
-    import pyarrow as pa
-
+    """Set this process up. To be called before there are threads and Arrow arrays; repeating it is harmless."""
     if hasattr(_libc, "mallopt"):  # musl has none, and no arenas
         for option, value in _OPTIONS.items():
             _libc.mallopt(option, value)
-    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-        pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" not in sys.modules:
         _settle_that_pandas_is_not_there()
 

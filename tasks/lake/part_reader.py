@@ -14,7 +14,7 @@ from tasks.lake.parts import ROWS_A_GROUP, PartFile
 from tasks.lake.places import Place
 from tasks.lake.segments import Segment
 
-_CACHE_BYTES = 8 << 20
+_CACHE_BYTES = 4 << 20
 _OPEN_FILES = 32
 
 Positions = npt.NDArray[np.int64]

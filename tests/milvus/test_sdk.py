@@ -1,7 +1,10 @@
 """What the import of pymilvus leaves alone."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 IMPORTED = """
 import logging, logging.config, threading
@@ -45,3 +48,16 @@ def test_while_pymilvus_is_imported_others_may_configure_logging() -> None:
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert told.stdout.strip() == "40", told.stderr
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("", str(32 << 20)), ("1000000", "1000000")])
+def test_milvus_lite_writes_out_little_at_a_time_unless_told_otherwise(chosen: str, expected: str) -> None:
+    name = "MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"
+    script = (
+        "import tasks.milvus.sdk\nfrom milvus_lite.constants import MEMTABLE_MEMORY_LIMIT\nprint(MEMTABLE_MEMORY_LIMIT)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != name} | ({name: chosen} if chosen else {})
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
+    assert told.stdout.strip() == expected, told.stderr
