@@ -1,8 +1,10 @@
 """Provider without limits or latency, plain text, Milvus Lite: chunks a second, beside a bare loop on the same files.
 
-The bare loop reads, encodes, asks, writes Parquet and upserts, one after the other, and keeps no books.
+And beside two frameworks, each if its variable names the Python of an environment in which it is installed (see
+`tests.benchmarks.frameworks`): `MILLRACE_BENCH_LLAMA_INDEX`, `MILLRACE_BENCH_LANGCHAIN`.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -12,24 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from tests.benchmarks.frameworks import PACKAGES
 from tests.benchmarks.row import Row
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site, json_of
 from tests.simulator.server import Simulator
-from tests.simulator.settings import API_KEY
-from tests.simulator.tokens import qwen_encoding
 
 FILES, ROUNDS = 400, 3
 SENTENCES = 110  # about 7.5 kB, 1,700 tokens
 
 
 def measure() -> list[Row]:
-    """One row: millrace as a process of its own and the bare loop, `ROUNDS` times in turn, against one simulator."""
+    """A row for the bare loop and for each framework: `ROUNDS` times all of them in turn, against one simulator."""
     ours: list[float] = []
-    bare: list[float] = []
+    others: dict[str, list[float]] = {name: [] for name in _others()}
     with simulator_process() as base_url:
         for number in range(ROUNDS):
             with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
@@ -40,18 +38,30 @@ def measure() -> list[Row]:
                     (corpus / f"{file:04d}.txt").write_text(text, encoding="utf-8")
                 chunks, seconds = _millrace(Path(folder), base_url)
                 ours.append(chunks / seconds)
-                bare_chunks, bare_seconds = _bare_loop(Path(folder), corpus, base_url)
-                bare.append(bare_chunks / bare_seconds)
-    ratios = [mine / theirs for mine, theirs in zip(ours, bare, strict=True)]
-    return [
-        Row(
-            f"no limits, plain text, Milvus Lite, {FILES} files ({chunks:,} chunks), start-up included",
-            ">= 0.86 of the bare loop",
-            f"{statistics.median(ours):,.0f} chunks/s",
-            f"{statistics.median(bare):,.0f} chunks/s ({bare_chunks:,} chunks)",
-            f"{statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})",
-        )
-    ]
+                for name, rates in others.items():
+                    rates.append(_beside(corpus, base_url, *_others()[name]))
+    return [_row(name, ours, rates, chunks) for name, rates in others.items()]
+
+
+def _others() -> dict[str, tuple[str, ...]]:
+    """What is measured beside millrace: how it is run, by name."""
+    variables = {name: f"MILLRACE_BENCH_{name.upper().replace('-', '_')}" for name in PACKAGES}
+    return {"the bare loop": (sys.executable, "tests.benchmarks.bare")} | {
+        name: (os.environ[variable], "tests.benchmarks.frameworks", name)
+        for name, variable in variables.items()
+        if variable in os.environ
+    }
+
+
+def _row(name: str, ours: list[float], theirs: list[float], chunks: int) -> Row:
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    return Row(
+        f"no limits, plain text, Milvus Lite, {FILES} files ({chunks:,} chunks), start-up included",
+        ">= 0.86 of the bare loop",
+        f"{statistics.median(ours):,.0f} chunks/s",
+        f"{name}: {statistics.median(theirs):,.0f} chunks/s",
+        f"{statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})",
+    )
 
 
 @contextmanager
@@ -86,51 +96,13 @@ def _millrace(folder: Path, base_url: str) -> tuple[int, float]:
     return int(json_of(done)["chunks"]["upserted"]), seconds
 
 
-def _bare_loop(folder: Path, corpus: Path, base_url: str) -> tuple[int, float]:
-    script = f"""
-import sys, time
-from pathlib import Path
-from tests.benchmarks.throughput import bare_loop
-print(bare_loop(Path({str(folder)!r}), Path({str(corpus)!r}), {base_url!r}))
-"""
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT, timeout=300
-    )
-    return int(done.stdout), time.perf_counter() - began
-
-
-def bare_loop(folder: Path, corpus: Path, base_url: str) -> int:
-    """Read, encode, ask, write Parquet and upsert, one after the other; the number of chunks."""
-    from openai import OpenAI
-    from pymilvus import DataType, MilvusClient
-
-    encoding = qwen_encoding()
-    chunks: list[str] = []
-    for path in sorted(corpus.iterdir()):
-        tokens = encoding.encode_ordinary(path.read_text(encoding="utf-8"))
-        chunks += [encoding.decode(tokens[i : i + 512]) for i in range(0, len(tokens), 512)]
-    provider = OpenAI(base_url=base_url, api_key=API_KEY, max_retries=0)
-    vectors: list[list[float]] = []
-    for start in range(0, len(chunks), 10):
-        answer = provider.embeddings.create(
-            model="text-embedding-v4", input=chunks[start : start + 10], dimensions=1024, encoding_format="float"
+def _beside(corpus: Path, base_url: str, python: str, module: str, *name: str) -> float:
+    """Chunks a second of another way over the same files, in an environment that nothing here has set."""
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
+        command = [python, "-m", module, *name, str(corpus), folder, base_url]
+        environment = {"PATH": "/usr/bin:/bin", "HOME": folder, "PYTHONPATH": str(ROOT)}
+        began = time.perf_counter()
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env=environment, timeout=300
         )
-        vectors += [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
-    pq.write_table(pa.table({"content": chunks, "vector": vectors}), folder / "bare.parquet")
-    client = MilvusClient(str(folder / "bare.db"))
-    schema = client.create_schema()
-    schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
-    schema.add_field("content", DataType.VARCHAR, max_length=8192)
-    schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=1024)
-    index = client.prepare_index_params()
-    parameters = {"M": 16, "efConstruction": 256}
-    index.add_index("embedding", index_type="HNSW", metric_type="COSINE", params=parameters)
-    client.create_collection("bare", schema=schema, index_params=index)
-    rows = [
-        {"id": f"{number:064d}", "content": content, "embedding": vector}
-        for number, (content, vector) in enumerate(zip(chunks, vectors, strict=True))
-    ]
-    for start in range(0, len(rows), 500):
-        client.upsert("bare", rows[start : start + 500])
-    return len(chunks)
+        return int(done.stdout) / (time.perf_counter() - began)
