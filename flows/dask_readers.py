@@ -136,7 +136,7 @@ def _outcome(future: Any) -> Done:
         done = future.result()
     except MillraceError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a worker or Dask raised; it comes here as its own type
         raise RunStopped(
             f"a job was lost on the Dask cluster: {type(error).__name__}: {error}. Look at the workers' logs, then run"
             " the same command again; it goes on from here"
