@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -53,8 +53,9 @@ class PartMaker:
         """Make a part of the segment, then delete its journal. `forget` is called when readers find it in the part."""
         if segment.rows:
             path = self._folder / part_name(segment.stem)
-            write_part(path, self._layout, segment.batches, checkpoint=self._step("seal"))
-            self._catalogue.add(path, _keys(segment.batches))
+            keys: list[KeyBytes] = []
+            write_part(path, self._layout, _noted(segment.batches(), keys), checkpoint=self._step("seal"))
+            self._catalogue.add(path, np.concatenate(keys))
             self._checkpoint("seal: indexed")
         forget(segment)
         remove_files([segment.path])
@@ -87,8 +88,9 @@ class PartMaker:
             saved += read_batches(path, self._layout, salvage=True)
         if saved:
             rescue = self._folder / part_name(self.new_stem())
-            write_part(rescue, self._layout, saved, checkpoint=self._step("repair"))
-            self._catalogue.add(rescue, _keys(saved))
+            keys: list[KeyBytes] = []
+            write_part(rescue, self._layout, _noted(saved, keys), checkpoint=self._step("repair"))
+            self._catalogue.add(rescue, np.concatenate(keys))
             self._checkpoint("repair: indexed")
         self._reader.forget([path.name])
         set_aside(path)
@@ -122,6 +124,8 @@ class PartMaker:
         return lambda step: self._checkpoint(f"{name}: {step}")
 
 
-def _keys(batches: list[pa.RecordBatch]) -> KeyBytes:
-    """The keys of the batches in row order: uint8, shape (rows, 32)."""
-    return np.concatenate([keys_in(batch.column(0)) for batch in batches])
+def _noted(batches: Iterable[pa.RecordBatch], keys: list[KeyBytes]) -> Iterator[pa.RecordBatch]:
+    """The batches; the keys of each, uint8 of shape (rows, 32), are added to `keys` as it goes by."""
+    for batch in batches:
+        keys.append(keys_in(batch.column(0)).copy())  # not a view, which would keep the vectors too
+        yield batch

@@ -135,7 +135,7 @@ def summarize(folder: Place) -> SpaceSummary | None:
     vectors = size = parts = damaged = 0
     for segment, _ in leftover_segments(folder, layout) if isinstance(folder, Path) else ():
         vectors += segment.rows
-        size += sum(batch.nbytes for batch in segment.batches)
+        size += segment.size_bytes
     for path in folder.iterdir():
         if part_number(path.name) is None:
             continue

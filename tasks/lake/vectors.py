@@ -2,7 +2,7 @@
 
 An append is journalled and flushed; every `SEAL_ROWS` vectors the journal becomes a Parquet part in the background.
 Parts are never changed, only replaced by a compaction that holds the same. The key index is derived. What is not yet
-in a part is also in memory: at most two journals' worth.
+in a part is read from its journal; of that, two at most, memory holds the keys.
 """
 
 import threading
@@ -29,7 +29,7 @@ from tasks.lake.writing import Checkpoint, pass_by, remove_files
 from tasks.records import TEXT_KEY_BYTES, EmbeddingSpace
 
 SEAL_ROWS = 4_096
-"""Vectors of a journal that becomes a part: 16 MiB of memory and disk at 1,024 dimensions."""
+"""Vectors of a journal that becomes a part: 16 MiB of disk at 1,024 dimensions."""
 
 _ATTEMPTS = 4
 """How often a read looks again when another process has just compacted the part away."""

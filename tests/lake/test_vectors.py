@@ -1,6 +1,8 @@
 import asyncio
 import errno
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,6 +38,36 @@ def test_keys_may_be_an_array_and_may_end_in_zeros(open_store: OpenStore, texts:
     array = np.frombuffer(key + texts.key(9), np.uint8).reshape(2, 32)
     assert store.missing(array) == [1]
     np.testing.assert_array_equal(store.read(array[:1]), texts.vectors([1]))
+
+
+def test_what_is_journalled_is_no_longer_in_memory(open_store: OpenStore, texts: Texts) -> None:
+    store = open_store()
+    bought = texts.vectors(range(10))
+    still_there = weakref.ref(bought)
+    asyncio.run(store.append(texts.keys(range(10)), bought, [1] * 10))
+    del bought
+    gc.collect()
+    assert still_there() is None
+    texts.assert_holds(store, range(10))
+
+
+def test_a_journal_that_is_altered_under_the_store_is_named_and_its_vectors_are_not_used(
+    open_store: OpenStore, texts: Texts, tmp_path: Path
+) -> None:
+    store = open_store()
+    texts.fill(store, range(3))
+    journal = next((tmp_path / "vectors" / texts.space.name).glob("journal-*"))
+    at = journal.read_bytes().index(texts.vectors([1]).tobytes())
+    with journal.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(8))
+    message = rf"{journal.name} does not hold at byte \d+ what was written there"
+    with pytest.raises(LakeError, match=message):
+        store.read(texts.keys([1]))
+    with pytest.raises(LakeError, match=message):  # nor does it become a part
+        store.close()
+    opened = open_store()
+    assert (opened.missing(texts.keys(range(3))), opened.recovered.dropped_batches) == ([0, 1, 2], 1)
 
 
 def test_sealing_changes_nothing_for_a_reader(
