@@ -245,7 +245,7 @@ class VectorStore:
             raise LakeError(f"The vector store {self._place.folder} was opened for reading.")
 
     def _recover(self, leftovers: list[tuple[Segment, Recovery]]) -> None:
-        """Make parts of leftover journals; a reader keeps them in memory."""
+        """Make parts of leftover journals; a reader reads them where they are."""
         parts = {path.name: rows for path, rows in self.parts().items()}
         numbers = [part_number(name) or 0 for name in parts] + [segment.number for segment, _ in leftovers]
         self._maker.number_from(max(numbers, default=0) + 1)
@@ -260,7 +260,7 @@ class VectorStore:
                 self._maker.seal(segment, self._forget)
 
     def _read_segments(self, wanted: list[bytes], into: Gathering) -> list[int]:
-        """Fill in what is in memory; the positions that are not are returned."""
+        """Fill in what is in a journal; the positions that are not are returned."""
         segments = self._segments
         return [
             position
@@ -303,7 +303,7 @@ class VectorStore:
             self._rotate()
 
     def _rotate(self) -> Future[None] | None:
-        """In the journal thread: have the active segment sealed, once the one before is; two at most are in memory."""
+        """In the journal thread: have the active segment sealed, once the one before is; there are two at most."""
         if self._sealing is not None:
             self._sealing.result()
         if self._active is not None:
