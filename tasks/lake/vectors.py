@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import LakeError
-from tasks.lake.batches import KeyBytes, Layout, Vectors, as_keys
+from tasks.lake.batches import KeyBytes, Layout, Vectors
 from tasks.lake.catalogue import Catalogue
 from tasks.lake.group_commit import GroupCommit
 from tasks.lake.lease import Lease
+from tasks.lake.lookup import Lookup
 from tasks.lake.part_maker import PartMaker
-from tasks.lake.part_reader import GatheredSparse, GatheredVectors, Gathering, PartReader
+from tasks.lake.part_reader import PartReader
 from tasks.lake.parts import Damage, PartDamaged, check_part, part_name, part_number, read_keys
 from tasks.lake.places import Place
 from tasks.lake.segments import OpenSegment, Recovery, Segment, leftover_segments
@@ -30,9 +31,6 @@ from tasks.records import TEXT_KEY_BYTES, EmbeddingSpace
 
 SEAL_ROWS = 4_096
 """Vectors of a journal that becomes a part: 16 MiB of disk at 1,024 dimensions."""
-
-_ATTEMPTS = 4
-"""How often a read looks again when another process has just compacted the part away."""
 
 
 class VectorStore:
@@ -51,6 +49,7 @@ class VectorStore:
         leftovers = leftover_segments(place.local, layout)
         self._catalogue = Catalogue(place.folder, place.index_path, layout, read_only=lease is None)
         self._reader = PartReader(place.folder, layout)
+        self._lookup = Lookup(place, self._catalogue, self._reader, lambda: self._segments)
         self._maker = PartMaker(place.folder, layout, self._catalogue, self._reader, checkpoint)
         # Two threads: one appends to the journal and starts the next, one makes parts.
         self._commits: GroupCommit[pa.RecordBatch] = GroupCommit(self._commit, name="vector-journal")
@@ -105,22 +104,15 @@ class VectorStore:
         Args:
             keys: 32 bytes each, or uint8 of shape (n, 32).
         """
-        wanted = as_keys(keys)
-        segments = self._segments
-        left = [i for i, key in enumerate(wanted) if not any(key in segment for segment in segments)]
-        located = self._catalogue.locate(wanted[i] for i in left)
-        return [i for i in left if wanted[i] not in located]
+        return self._lookup.missing(keys)
 
     def read(self, keys: Sequence[bytes] | KeyBytes) -> Vectors:
         """The vectors of `keys`: float32, shape (n, dimensions), row i belongs to keys[i].
 
         Raises:
-            LakeError: Some are not in the store, or the part that holds them is damaged; the message names it.
+            LakeError: Some are not in the store, or the file that holds them is damaged; the message names it.
         """
-        wanted = as_keys(keys)
-        vectors = GatheredVectors(len(wanted), self.space.dimensions)
-        self._gather(wanted, vectors)
-        return vectors.out
+        return self._lookup.read(keys)
 
     def read_sparse(self, keys: Sequence[bytes] | KeyBytes) -> list[bytes]:
         """The sparse vectors of `keys`, as `records.sparse_bytes` makes them; of parts nothing else is read.
@@ -129,23 +121,7 @@ class VectorStore:
             ValueError: The space has none.
             LakeError: As `read` does.
         """
-        if not self.space.sparse:
-            raise ValueError(f"the space {self.space.name} has no sparse vectors")
-        wanted = as_keys(keys)
-        vectors = GatheredSparse(len(wanted))
-        self._gather(wanted, vectors)
-        return vectors.out
-
-    def _gather(self, wanted: list[bytes], into: Gathering) -> None:
-        for _ in range(_ATTEMPTS):
-            left = self._read_segments(wanted, into)
-            try:
-                if self._read_parts(wanted, left, into):
-                    return
-                self._catalogue.rebuild()  # the index has named rows that hold other keys
-            except FileNotFoundError:
-                self._catalogue.refresh()
-        raise LakeError(f"The parts in {self._place.folder} change while they are read. Try again when that is over.")
+        return self._lookup.read_sparse(keys)
 
     async def append(
         self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int], sparse: Sequence[bytes] | None = None
@@ -258,38 +234,6 @@ class VectorStore:
             else:
                 self.recovered += recovery
                 self._maker.seal(segment, self._forget)
-
-    def _read_segments(self, wanted: list[bytes], into: Gathering) -> list[int]:
-        """Fill in what is in a journal; the positions that are not are returned."""
-        segments = self._segments
-        return [
-            position
-            for position, key in enumerate(wanted)
-            if not any(into.from_segment(segment, key, position) for segment in segments)
-        ]
-
-    def _read_parts(self, wanted: list[bytes], left: list[int], into: Gathering) -> bool:
-        """Fill in what is in parts; whether every row that the index named holds its key."""
-        located = self._catalogue.locate(wanted[i] for i in left)
-        absent = [wanted[i].hex() for i in left if wanted[i] not in located]
-        if absent:
-            raise LakeError(
-                f"{len(absent)} of {len(wanted)} vectors are not in {self._place.folder}, the first for the text key"
-                f" {absent[0]}. Run `millrace ingest` again; it buys what is missing."
-            )
-        by_part: dict[str, list[int]] = {}
-        for i in left:
-            by_part.setdefault(located[wanted[i]][0], []).append(i)
-        for name, positions in by_part.items():
-            rows = np.array([located[wanted[i]][1] for i in positions], np.int64)
-            keys = np.frombuffer(b"".join(wanted[i] for i in positions), np.uint8).reshape(-1, TEXT_KEY_BYTES)
-            try:
-                if not self._reader.gather(name, rows, keys, into, np.array(positions, np.int64)):
-                    return False
-            except PartDamaged as error:
-                self._catalogue.report(error.damage)
-                raise
-        return True
 
     def _commit(self, batches: list[pa.RecordBatch]) -> None:
         """In the journal thread: make the batches durable, then known."""
