@@ -103,7 +103,7 @@ def _peak(site: Site, entry: tuple[str, ...]) -> Peak:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=site.process_environment()
     ) as run:
-        watch = _Watch(run.pid)
+        watch = Watch(run.pid)
         watch.start()
         out, err = run.communicate(timeout=7200)
         watch.join()
@@ -112,8 +112,11 @@ def _peak(site: Site, entry: tuple[str, ...]) -> Peak:
     return Peak(watch.main, watch.tree, report["chunks"]["upserted"], time.perf_counter() - began)
 
 
-class _Watch(threading.Thread):
-    """Looks at a process and its children until it is gone."""
+class Watch(threading.Thread):
+    """Looks at a process and its children until it is gone.
+
+    What the system says of a child that has ended (`ru_maxrss`) includes what its parent had when it was started.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)

@@ -22,6 +22,7 @@ from configs.settings import load_settings
 from flows import opening
 from tasks.lake import Lake
 from tasks.records import CHUNK_SCHEMA, MANIFEST_SCHEMA, EmbeddingSpace, row_hash
+from tests.benchmarks.memory import Watch
 from tests.benchmarks.milvus_writes import PART_ROWS, parts
 from tests.benchmarks.row import Row
 from tests.servers.milvus_server import ROOT, MilvusServer
@@ -81,14 +82,17 @@ def _rebuild(lake: Path, *settings: str) -> Rebuilt:
         command, cwd=lake.parent, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
+    watch = Watch(process.pid)
+    watch.start()
     told = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
+    watch.join()
     report = json.loads(told)
     assert status == 0, report
     rows = report["imported" if any("bulk_path" in one for one in settings) else "upserted"]
     assert rows == report["rows"], report["notes"]
     spent = usage.ru_utime + usage.ru_stime
-    rebuilt = Rebuilt(rows, time.perf_counter() - began, spent, usage.ru_maxrss / 1024)
+    rebuilt = Rebuilt(rows, time.perf_counter() - began, spent, watch.tree / 1e6)
     print(f"{' '.join(settings)}: {rebuilt}", file=sys.stderr)
     return rebuilt
 

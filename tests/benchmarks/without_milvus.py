@@ -3,15 +3,19 @@
 For measuring what millrace itself takes: Milvus Lite runs in the same process, and grows with its collection.
 """
 
-from collections.abc import Sequence
-from typing import Self
+from __future__ import annotations
 
-import pyarrow as pa
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
 
 from flows import milvus_place
 from flows.cli import main
-from tasks.milvus import CollectionShape
-from tasks.milvus.rows import Vectors
+
+if TYPE_CHECKING:  # Arrow is to be imported by the command, as ever: it settles with which allocator
+    import pyarrow as pa
+
+    from tasks.milvus import CollectionShape
+    from tasks.milvus.rows import Vectors
 
 
 class NoMilvus:
