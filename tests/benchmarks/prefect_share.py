@@ -23,7 +23,7 @@ from tests.flows.prose import english
 from tests.flows.site import Site
 from tests.simulator.settings import API_KEY
 
-FILES, ROUNDS = 500, 4
+FILES, ROUNDS = 500, 8
 _PART_UNDER_LIMITS_S = 20.0
 """1,000 chunks of 400 tokens at 20,000 tokens a second."""
 
