@@ -5,35 +5,42 @@ as they come and side by side, and loaded one after the other in the order in wh
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from flows.stopping import drained, end_tasks
 
 _PARTS_UNDER_WAY = 4  # between the readers and the collection; bounds memory and what a crash makes again
 
 
-class Conveyor:
-    """`chunk` reads a job and calls `put` for each of its parts; `embed` and `load` take a part by its name.
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    before: asyncio.Event  # the part before is in
+    over: asyncio.Event  # this one is
 
-    `no_more` is called when every part has been handed to `embed`, `stop_reading` when no reader is needed any more.
+
+class Conveyor:
+    """`chunk` reads a job and calls `put` for each of its parts; `bring_in` embeds a part and, `in_turn`, loads it.
+
+    `no_more` is called when every part has been handed to `bring_in`, `stop_reading` when no reader is needed any more.
     """
 
     def __init__(
         self,
         *,
         chunk: Callable[[int], Awaitable[int]],
-        embed: Callable[[str], Awaitable[int]],
-        load: Callable[[str], Awaitable[int]],
+        bring_in: Callable[[str], Awaitable[int]],
         no_more: Callable[[], None],
         stop_reading: Callable[[], None],
     ) -> None:
         self._chunk = chunk
-        self._embed = embed
-        self._load = load
+        self._bring_in = bring_in
         self._no_more = no_more
         self._stop_reading = stop_reading
         self._cut: asyncio.Queue[str | None] = asyncio.Queue()
-        self._embedding: asyncio.Queue[tuple[str, asyncio.Task[int]] | None] = asyncio.Queue()
+        self._under_way: asyncio.Queue[asyncio.Task[int] | None] = asyncio.Queue()
+        self._turns: dict[str, _Turn] = {}
         self._room = asyncio.Semaphore(_PARTS_UNDER_WAY)
 
     async def put(self, part: str) -> None:
@@ -41,22 +48,28 @@ class Conveyor:
         await self._room.acquire()
         self._cut.put_nowait(part)
 
+    @contextlib.asynccontextmanager
+    async def in_turn(self, part: str) -> AsyncIterator[None]:
+        """Wait until all parts that were cut before this one are in; nobody comes in after one that fails."""
+        turn = self._turns.pop(part)
+        await turn.before.wait()
+        yield
+        turn.over.set()
+        self._room.release()
+
     async def run(self, jobs: Iterable[int], *, readers: int) -> None:
-        """Read, embed and load all jobs; on a failure, what was embedded before it is still loaded, in order."""
-        feeding = [asyncio.create_task(self._read(jobs, readers)), asyncio.create_task(self._start_embedding())]
-        under_way: list[asyncio.Task[int]] = []
+        """Read all jobs and bring them in; on a failure, what was cut before it still comes in."""
+        feeding = [asyncio.create_task(self._read(jobs, readers)), asyncio.create_task(self._start_bringing_in())]
+        first: list[asyncio.Task[int]] = []
         try:
-            while (item := await self._embedding.get()) is not None:
-                part, embedding = item
-                under_way = [embedding]
-                await embedding
-                await self._load(part)
-                self._room.release()
+            while (part := await self._under_way.get()) is not None:
+                first = [part]
+                await part
             await asyncio.gather(*feeding)
         finally:
             self._stop_reading()
             await end_tasks(feeding)
-            await end_tasks([*under_way, *(item[1] for item in drained(self._embedding) if item)])
+            await end_tasks([*first, *filter(None, drained(self._under_way))])
 
     async def _read(self, jobs: Iterable[int], readers: int) -> None:
         """Read the jobs, several at once."""
@@ -73,14 +86,18 @@ class Conveyor:
             await end_tasks(tasks)
             self._cut.put_nowait(None)
 
-    async def _start_embedding(self) -> None:
-        """Start embedding each part as it comes; when no more come, let the last, partly filled request go."""
+    async def _start_bringing_in(self) -> None:
+        """Start on each part as it comes; when no more come, let the last, partly filled request go."""
+        before = asyncio.Event()
+        before.set()
         try:
             while (part := await self._cut.get()) is not None:
-                self._embedding.put_nowait((part, asyncio.create_task(self._embed_part(part))))
+                turn = self._turns[part] = _Turn(before, asyncio.Event())
+                before = turn.over
+                self._under_way.put_nowait(asyncio.create_task(self._bring_part_in(part)))
             self._no_more()
         finally:
-            self._embedding.put_nowait(None)
+            self._under_way.put_nowait(None)
 
-    async def _embed_part(self, part: str) -> int:
-        return await self._embed(part)
+    async def _bring_part_in(self, part: str) -> int:
+        return await self._bring_in(part)

@@ -160,6 +160,5 @@ def _prepared(settings: Settings) -> Iterator[Callable[[Pipeline], None]]:
 def _as_tasks(pipeline: Pipeline) -> None:
     """Make each call of a stage a Prefect task run; `NO_CACHE`, because a stage's effects are its result."""
     chunk: Any = task(name="chunk", task_run_name="chunk job {job}", cache_policy=NO_CACHE)
-    embed: Any = task(name="embed", task_run_name="embed part {name}", cache_policy=NO_CACHE)
-    load: Any = task(name="load", task_run_name="load part {name}", cache_policy=NO_CACHE)
-    pipeline.chunk, pipeline.embed, pipeline.load = chunk(pipeline.chunk), embed(pipeline.embed), load(pipeline.load)
+    bring_in: Any = task(name="embed and load", task_run_name="embed and load part {name}", cache_policy=NO_CACHE)
+    pipeline.chunk, pipeline.bring_in = chunk(pipeline.chunk), bring_in(pipeline.bring_in)

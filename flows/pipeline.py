@@ -79,14 +79,12 @@ class Pipeline:
         self._model = opening.open_model(settings)
         self._jobs: dict[int, ChunkJob] = {}
         self._parts: dict[str, Part] = {}
-        self._embedded: dict[str, Embedded] = {}
         self._broken_off = threading.Event()
         self.part_chunks = PART_CHUNKS
         self.open_readers: Callable[[ChunkSettings, int], Readers] = partial(opening.open_readers, settings)
-        # A flow may wrap these three; they take a number or a name and return a count, nothing else.
+        # A flow may wrap these two; they take a number or a name and return a count, nothing else.
         self.chunk: Callable[[int], Awaitable[int]] = self._chunk
-        self.embed: Callable[[str], Awaitable[int]] = self._embed
-        self.load: Callable[[str], Awaitable[int]] = self._load
+        self.bring_in: Callable[[str], Awaitable[int]] = self._bring_in
 
     @property
     def lake(self) -> Lake:
@@ -209,8 +207,7 @@ class Pipeline:
     async def _ingest(self) -> None:
         self._conveyor = Conveyor(
             chunk=self.chunk,
-            embed=self.embed,
-            load=self.load,
+            bring_in=self.bring_in,
             no_more=self._dispatcher.flush,
             stop_reading=self._chunk_stage.close,
         )
@@ -238,16 +235,17 @@ class Pipeline:
 
         return await self._chunk_stage.run(self._jobs[job], receive)
 
-    async def _embed(self, name: str) -> int:
-        """See that every text of a part has its vector on disk; how many were bought."""
-        embedded = await self._embed_stage.run(self._parts[name])
-        self._embedded[name] = embedded
+    async def _bring_in(self, name: str) -> int:
+        """Embed one part and, when its turn has come, load it; how many rows were upserted."""
+        part = self._parts.pop(name)
+        embedded = await self._embed_stage.run(part)
         self._progress.chunks_reused += embedded.reused
-        return embedded.bought
+        async with self._conveyor.in_turn(name):
+            return await self._load(part, embedded)
 
-    async def _load(self, name: str) -> int:
-        """Bring one embedded part into the collection; how many rows were upserted."""
-        part, embedded, began = self._parts.pop(name), self._embedded.pop(name), time.monotonic()
+    async def _load(self, part: Part, embedded: Embedded) -> int:
+        """Bring an embedded part into the collection; how many rows were upserted."""
+        began = time.monotonic()
 
         def load() -> Loaded:
             loaded = self._load_stage.run(part, embedded.refused)

@@ -111,8 +111,7 @@ def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_cha
     assert (flow_run.name, flow_run.state_name) == ("ingest corpus: 4 new", "Completed")
     assert task_states(flow_run.id) == {
         "chunk job: Completed": 1,
-        "embed part: Completed": 1,
-        "load part: Completed": 1,
+        "embed and load part: Completed": 1,
     }
     shown = artifacts_of(flow_run.id)
     assert shown["progress"].data == 100.0
@@ -158,7 +157,7 @@ def test_a_failed_part_is_a_failed_task_and_the_next_run_does_it_alone(site: Sit
     assert stopped.exit_code == 1
     flow_run = ask(newest_run)
     assert flow_run.state_name == "Failed"
-    assert task_states(flow_run.id)["embed part: Failed"] >= 1
+    assert task_states(flow_run.id)["embed and load part: Failed"] >= 1
     bought = site.simulator.books.texts_bought
     assert bought > 0
     site.simulator.change({"faults": []})

@@ -202,8 +202,10 @@ def test_a_failed_part_is_a_failed_task_and_retry_does_what_is_missing_alone(ope
     with operated.served():
         run = operated.start()
         operated.ends(run, "Failed")
-        until(lambda: operated.tasks(run)["embed part: Failed"] > 0, "no task has failed", every_s=ASKED_EVERY_S)
-        assert operated.tasks(run)["load part: Completed"] > 0
+        until(
+            lambda: operated.tasks(run)["embed and load part: Failed"] > 0, "no task has failed", every_s=ASKED_EVERY_S
+        )
+        assert operated.tasks(run)["embed and load part: Completed"] > 0
         paid, stopped = books.texts_bought, operated.counts()
         assert 0 < stopped["documents"]["added"] < 340
         site.simulator.change({"faults": []})
