@@ -1,12 +1,12 @@
 """Parts on their way from the readers through the embedding into the collection, with bounded room between them.
 
-Knows names and the order of things, not what a part is: jobs are read by several readers at once, parts are embedded
-as they come and side by side, and loaded one after the other in the order in which they were cut.
+Knows names and the order of things, not what a part is: several readers cut at once, parts are embedded as they come
+and side by side, and loaded one after the other in the order in which they were cut.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from flows.stopping import drained, end_tasks
@@ -21,7 +21,7 @@ class _Turn:
 
 
 class Conveyor:
-    """`chunk` reads a job and calls `put` for each of its parts; `bring_in` embeds a part and, `in_turn`, loads it.
+    """`chunk` is a reader, which calls `put` for each part; `bring_in` embeds a part and, `in_turn`, loads it.
 
     `no_more` is called when every part has been handed to `bring_in`, `stop_reading` when no reader is needed any more.
     """
@@ -57,9 +57,9 @@ class Conveyor:
         turn.over.set()
         self._room.release()
 
-    async def run(self, jobs: Iterable[int], *, readers: int) -> None:
-        """Read all jobs and bring them in; on a failure, what was cut before it still comes in."""
-        feeding = [asyncio.create_task(self._read(jobs, readers)), asyncio.create_task(self._start_bringing_in())]
+    async def run(self, *, readers: int) -> None:
+        """Let so many readers read all there is, and bring it in; what was cut before a failure still comes in."""
+        feeding = [asyncio.create_task(self._read(readers)), asyncio.create_task(self._start_bringing_in())]
         first: list[asyncio.Task[int]] = []
         try:
             while (part := await self._under_way.get()) is not None:
@@ -71,20 +71,16 @@ class Conveyor:
             await end_tasks(feeding)
             await end_tasks([*first, *filter(None, drained(self._under_way))])
 
-    async def _read(self, jobs: Iterable[int], readers: int) -> None:
-        """Read the jobs, several at once."""
-        waiting = iter(jobs)
-
-        async def read_next() -> None:
-            for job in waiting:  # one iterator, shared: each job is taken once
-                await self._chunk(job)
-
-        tasks = [asyncio.create_task(read_next()) for _ in range(readers)]
+    async def _read(self, readers: int) -> None:
+        tasks = [asyncio.create_task(self._read_as(reader)) for reader in range(1, readers + 1)]
         try:
             await asyncio.gather(*tasks)
         finally:
             await end_tasks(tasks)
             self._cut.put_nowait(None)
+
+    async def _read_as(self, reader: int) -> int:
+        return await self._chunk(reader)
 
     async def _start_bringing_in(self) -> None:
         """Start on each part as it comes; when no more come, let the last, partly filled request go."""

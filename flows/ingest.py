@@ -1,7 +1,8 @@
-"""The Prefect flow `ingest`: the pipeline with one task run a stage and shard.
+"""The Prefect flow `ingest`: the pipeline with one task run for each part, and one for each reader.
 
-The work is in plain functions; this module only wraps them. Across the Prefect boundary go job numbers, part names and
-counts. Importing it imports Prefect, which takes seconds, so the command line does so only when a Prefect API is set.
+The work is in plain functions; this module only wraps them. Across the Prefect boundary go readers' numbers, names of
+parts and counts. Importing it imports Prefect, which takes seconds, so the command line does so only when a Prefect API
+is set.
 """
 
 import asyncio
@@ -158,7 +159,10 @@ def _prepared(settings: Settings) -> Iterator[Callable[[Pipeline], None]]:
 
 
 def _as_tasks(pipeline: Pipeline) -> None:
-    """Make each call of a stage a Prefect task run; `NO_CACHE`, because a stage's effects are its result."""
-    chunk: Any = task(name="chunk", task_run_name="chunk job {job}", cache_policy=NO_CACHE)
+    """Make each reader, and each part on its way into the collection, a Prefect task run.
+
+    `NO_CACHE`, because a stage's effects are its result.
+    """
+    chunk: Any = task(name="chunk", task_run_name="chunk, reader {reader}", cache_policy=NO_CACHE)
     bring_in: Any = task(name="embed and load", task_run_name="embed and load part {name}", cache_policy=NO_CACHE)
     pipeline.chunk, pipeline.bring_in = chunk(pipeline.chunk), bring_in(pipeline.bring_in)

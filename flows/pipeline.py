@@ -8,7 +8,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Pipeline:
         self._checkpoint = checkpoint
         self._watcher = watcher or Nobody()
         self._model = opening.open_model(settings)
-        self._jobs: dict[int, ChunkJob] = {}
+        self._jobs: Iterator[ChunkJob] = iter(())
         self._parts: dict[str, Part] = {}
         self._broken_off = threading.Event()
         self.part_chunks = PART_CHUNKS
@@ -198,7 +198,7 @@ class Pipeline:
     def _open_chunk_stage(self, found: Scan) -> Readers:
         settings = self._settings
         first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
-        self._jobs = {first + i: ChunkJob(first + i, files) for i, files in enumerate(found.jobs)}
+        self._jobs = (ChunkJob(number, files) for number, files in enumerate(found.jobs, start=first))
         how = opening.chunk_settings(
             settings, self._model, self._lake.chunks_dir, run=self._report.run, part_chunks=self.part_chunks
         )
@@ -211,10 +211,17 @@ class Pipeline:
             no_more=self._dispatcher.flush,
             stop_reading=self._chunk_stage.close,
         )
-        await self._conveyor.run(sorted(self._jobs), readers=self._chunk_stage.readers)
+        await self._conveyor.run(readers=self._chunk_stage.readers)
 
-    async def _chunk(self, job: int) -> int:
-        """Read and cut one job; the number of its parts."""
+    async def _chunk(self, reader: int) -> int:
+        """Be reader number `reader`: read and cut the next job and the next, until none is left; how many they were."""
+        jobs = 0
+        for job in self._jobs:  # one iterator, shared: each job is taken once
+            await self._chunk_job(job)
+            jobs += 1
+        return jobs
+
+    async def _chunk_job(self, job: ChunkJob) -> None:
         progress, files_done, began = self._progress, 0, time.monotonic()
 
         async def receive(part: Part) -> None:
@@ -233,7 +240,7 @@ class Pipeline:
             self._checkpoint("part: cut")
             began = time.monotonic()  # the worker has waited
 
-        return await self._chunk_stage.run(self._jobs[job], receive)
+        await self._chunk_stage.run(job, receive)
 
     async def _bring_in(self, name: str) -> int:
         """Embed one part and, when its turn has come, load it; how many rows were upserted."""

@@ -110,7 +110,7 @@ def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_cha
     flow_run = ask(newest_run)
     assert (flow_run.name, flow_run.state_name) == ("ingest corpus: 4 new", "Completed")
     assert task_states(flow_run.id) == {
-        "chunk job: Completed": 1,
+        "chunk, reader: Completed": 1,
         "embed and load part: Completed": 1,
     }
     shown = artifacts_of(flow_run.id)
