@@ -16,11 +16,10 @@ import pyarrow.compute as pc
 from tasks.documents import file_hash, list_files
 from tasks.errors import SourceError
 from tasks.lake import where
-from tasks.parts import PART_CHUNKS
 from tasks.records import Reject, SourceFile
 
-_JOB_PARTS = 4  # at most
-_JOBS_LEFT = 32  # while there is enough for them, for as many readers
+_JOB_CHUNKS = 1_000
+_JOB_FILES = 500
 _FIRST_JOB_CHUNKS = 100  # so that the first request goes out soon after the start
 _BYTES_PER_CHUNK = {".pdf": 6_000, ".html": 5_000, ".htm": 5_000, ".xhtml": 5_000, ".parquet": 600}
 _BYTES_PER_CHUNK_OF_TEXT = 1_600
@@ -261,28 +260,17 @@ def _with_new_times(rows: pa.Table, touched: dict[str, SourceFile]) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("mtime_ns"), rows.schema.field("mtime_ns"), times)
 
 
-def _jobs(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
-    """Files in order, grouped: a small job, then jobs of several parts, whose last one is seldom full.
-
-    Where less is left, a job makes about a part, so that the readers, of whom nothing is known here, end together.
-    """
-    expected = [_expected_chunks(file) for file in files]
-    left = sum(expected)
+def _jobs(files: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
+    """Files in order, grouped so that a job makes about a part; the first one is small."""
     job: list[SourceFile] = []
     chunks = 0.0
-    target: float = _FIRST_JOB_CHUNKS
-    for file, more in zip(files, expected, strict=True):
+    target = _FIRST_JOB_CHUNKS
+    for file in files:
         job.append(file)
-        chunks += more
-        if chunks >= target:
+        suffix = PurePosixPath(file.path).suffix.lower()
+        chunks += max(1.0, file.size_bytes / _BYTES_PER_CHUNK.get(suffix, _BYTES_PER_CHUNK_OF_TEXT))
+        if chunks >= target or len(job) == _JOB_FILES:
             yield tuple(job)
-            left -= chunks
-            job, chunks = [], 0.0
-            target = min(max(left / _JOBS_LEFT, PART_CHUNKS), _JOB_PARTS * PART_CHUNKS)
+            job, chunks, target = [], 0.0, _JOB_CHUNKS
     if job:
         yield tuple(job)
-
-
-def _expected_chunks(file: SourceFile) -> float:
-    suffix = PurePosixPath(file.path).suffix.lower()
-    return max(1.0, file.size_bytes / _BYTES_PER_CHUNK.get(suffix, _BYTES_PER_CHUNK_OF_TEXT))
