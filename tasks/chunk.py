@@ -190,7 +190,13 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
     It ends at a long PDF file of which the job has no ranges yet.
     """
     close_file()  # what ranges of pages were read from before
-    parts = PartWriter(settings.origin, job=job.number, first=job.first_part, send=channel.send)
+    parts = PartWriter(
+        settings.origin,
+        job=job.number,
+        first=job.first_part,
+        send=channel.send,
+        bytes_to_come=sum(file.size_bytes for file in job.files),
+    )
     tokenizer = Tokenizer.load(settings.tokenizer)
     for done, file in enumerate(job.files):
         if pages := _pages_to_spread(file, job, settings.documents, channel):

@@ -3,6 +3,7 @@
 Joins `documents` (file hashes) and `lake` (where parts are written). Runs in the reading processes.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -82,8 +83,10 @@ class Part:
 class PartWriter:
     """Rows and documents on their way into the next part."""
 
-    def __init__(self, origin: PartOrigin, *, job: int, first: int, send: Callable[[Part], None]) -> None:
-        """Write the parts of `job` from number `first` on, handing each to `send`."""
+    def __init__(
+        self, origin: PartOrigin, *, job: int, first: int, send: Callable[[Part], None], bytes_to_come: int
+    ) -> None:
+        """Write the parts of `job` from number `first` on, handing each to `send`; its files have `bytes_to_come`."""
         self._origin = origin
         self._send = send
         self._job = job
@@ -98,6 +101,9 @@ class PartWriter:
         self._record_file_hash = ("", "")
         self._held: dict[str, object] | None = None
         self._full = False  # no other document may join the last piece of a long one
+        self._bytes_to_come = bytes_to_come
+        self._bytes_read = 0
+        self._chunks_cut = 0
 
     def add_document(self, file: SourceFile, document: Document, chunks: Iterable[Chunk]) -> None:
         """Take a document with all its chunks; it has its row when the next one comes, or its file ends.
@@ -140,7 +146,7 @@ class PartWriter:
         does not name belongs to documents that were never finished, and to no others.
         """
         most = self._origin.part_chunks
-        if len(self._chunks) + len(head) > most:
+        if len(head) > most or len(self._chunks) + len(head) > self._room():
             self.flush()
         first, before = self._number, len(self._chunks)
         count = tokens = 0
@@ -157,7 +163,14 @@ class PartWriter:
             del self._chunks[before:]
             raise
         self._full = self._full or count > most
+        self._chunks_cut += count
         return first, count, tokens
+
+    def _room(self) -> int:
+        """How many chunks this part may have: half as many again if the job is likely to have no more than that."""
+        most = self._origin.part_chunks
+        to_come = self._bytes_to_come * self._chunks_cut / self._bytes_read if self._bytes_read else math.inf
+        return most + most // 2 if to_come <= most // 2 else most
 
     def add_reject(self, reject: Reject) -> None:
         """Keep a reject until it is known whether its document comes too, or has just come."""
@@ -171,6 +184,8 @@ class PartWriter:
             self._rejects += rejects
         self._file_rejects = {}
         self._files_done += 1
+        self._bytes_to_come -= file.size_bytes
+        self._bytes_read += file.size_bytes
         self._flush_if_due()
 
     def flush(self) -> None:
@@ -196,7 +211,7 @@ class PartWriter:
     def _flush_if_due(self) -> None:
         waited_s = time.monotonic() - self._flushed_at
         slow = waited_s > _FLUSH_AFTER_S and len(self._chunks) >= _FLUSH_MIN_CHUNKS
-        most = self._origin.part_chunks
+        most = self._room()
         if slow or self._full or len(self._chunks) >= most or len(self._documents) >= most:
             self.flush()
 

@@ -34,7 +34,9 @@ class Counting:
 def parts_of_one_text(folder: Path, count: int) -> list[Part]:
     """Parts of different documents with the same text."""
     handed: list[Part] = []
-    writer = PartWriter(PartOrigin(folder, "run", "fingerprint", "space", 40), job=1, first=0, send=handed.append)
+    writer = PartWriter(
+        PartOrigin(folder, "run", "fingerprint", "space", 40), job=1, first=0, send=handed.append, bytes_to_come=10**9
+    )
     for number in range(count):
         file = file_named(f"{number}.md")
         document = document_named(f"{number}.md", sentences=60)  # names of equal length: the same text
