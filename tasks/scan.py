@@ -18,7 +18,7 @@ from tasks.errors import SourceError
 from tasks.lake import where
 from tasks.records import Reject, SourceFile
 
-_JOB_CHUNKS = 1_000
+_JOB_CHUNKS = 1_500  # as many as a part may have at the end of a job; twice as many make two, and half as many one
 _FIRST_JOB_CHUNKS = 100  # so that the first request goes out soon after the start
 # As documentation was cut at 512 tokens: 72 PDF files, 1,700 HTML, 2,500 Markdown, reStructuredText and plain text.
 _BYTES_PER_CHUNK = {".pdf": 3_000, ".html": 3_300, ".htm": 3_300, ".xhtml": 3_300, ".parquet": 600}

@@ -26,8 +26,8 @@ def jobs_of(tmp_path: Path, sizes: list[int]) -> tuple[tuple[SourceFile, ...], .
     ("sizes", "files_of_jobs"),
     [
         pytest.param([], [], id="nothing to read"),
-        pytest.param([0] * 3_000, [100, 1_000, 1_000, 900], id="the first is small, a file makes a chunk at least"),
-        pytest.param([850 * 50] * 50, [2, 20, 20, 8], id="by what text takes"),
+        pytest.param([0] * 3_000, [100, 1_500, 1_400], id="the first is small, a file makes a chunk at least"),
+        pytest.param([850 * 50] * 50, [2, 30, 18], id="by what text takes"),
         pytest.param([10**12, 1, 10**12], [1, 2], id="a file is never divided"),
     ],
 )
