@@ -15,13 +15,14 @@ from prefect.logging.handlers import APILogHandler
 from flows.logs import LOG_FORMAT_VARIABLE, log_as
 
 _ROOMS = ("flows", "tasks")
+_TASK_RUNS = "prefect.task_runs"  # says of each that it is Completed, which its state says too
 
 
 @contextlib.contextmanager
 def rooms_heard() -> Iterator[None]:
     """Send what the rooms log to the flow run that this is called in, until the block ends.
 
-    Standard error gets it as the environment says, also afterwards.
+    Of task runs only what went wrong is said. Standard error gets it as the environment says, also afterwards.
     """
     log_as("json" if os.environ.get(LOG_FORMAT_VARIABLE) == "json" else "text")
     flow_run = _flow_run_here()
@@ -29,17 +30,17 @@ def rooms_heard() -> Iterator[None]:
     handler = APILogHandler()
     handler.addFilter(_OfFlowRun(flow_run))
     loggers = [logging.getLogger(name) for name in _ROOMS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(handler.close)
+        for logger in loggers:
+            undo.callback(logger.setLevel, logger.level)
+            undo.callback(logger.removeHandler, handler)
+            logger.setLevel(logging.INFO)
+            logger.addHandler(handler)
+        task_runs = logging.getLogger(_TASK_RUNS)
+        undo.callback(task_runs.setLevel, task_runs.level)
+        task_runs.setLevel(max(logging.WARNING, task_runs.level))
         yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-        handler.close()
 
 
 class _OfFlowRun(logging.Filter):

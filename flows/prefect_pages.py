@@ -1,8 +1,8 @@
 """What the Prefect UI shows of a run: its name, a progress bar, and at its end a summary and a table of rejects.
 
-Each is one call of the API, at most one in two seconds while the run goes on, and none that the run waits for. A server
-that does not answer costs the page, never the run. Importing it imports Prefect, which takes seconds, so only the
-flows do.
+Each is one call of the API, at most one in five seconds while the run goes on, and none that the run waits for. A
+server that does not answer costs the page, never the run. Importing it imports Prefect, which takes seconds, so only
+the flows do.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from tasks.errors import MillraceError
 
 _log = logging.getLogger(__name__)
 
-_EVERY_S = 2.0
+_EVERY_S = 5.0
 _ROWS_SHOWN = 500
 _CELL_CHARACTERS = 300
 _KEY_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"

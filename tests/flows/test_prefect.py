@@ -158,6 +158,10 @@ def test_a_failed_part_is_a_failed_task_and_the_next_run_does_it_alone(site: Sit
     flow_run = ask(newest_run)
     assert flow_run.state_name == "Failed"
     assert task_states(flow_run.id)["embed and load part: Failed"] >= 1
+    until(lambda: any("Arrearage" in log.message for log in logs_of(flow_run.id)), "the log does not reach Prefect")
+    of_tasks = [log.level for log in logs_of(flow_run.id) if log.name == "prefect.task_runs"]
+    assert of_tasks
+    assert min(of_tasks) >= logging.ERROR  # nothing of those that went well
     bought = site.simulator.books.texts_bought
     assert bought > 0
     site.simulator.change({"faults": []})
@@ -222,10 +226,10 @@ def test_a_plain_run_after_a_flow_is_quiet_however_the_flow_ended(
 ) -> None:
     site.write("a.md", english(30))
     site.simulator.change({"faults": faults})
-    before = {name: logging.getLogger(name).level for name in ("flows", "tasks")}
+    before = {name: logging.getLogger(name).level for name in ("flows", "tasks", "prefect.task_runs")}
     assert run(site).exit_code == exit_code
     assert {name: logging.getLogger(name).level for name in before} == before
-    assert [logging.getLogger(name).handlers for name in before] == [[], []]
+    assert [logging.getLogger(name).handlers for name in ("flows", "tasks")] == [[], []]
     site.simulator.change({"faults": []})
     assert site.ingest().exit_code == 0
 
