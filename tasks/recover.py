@@ -30,14 +30,12 @@ def rows_in_doubt(lake: Lake) -> Doubt:
     """The rows of unfinished runs' parts that no document of the manifest owns; nothing is read when all runs ended."""
     first = lake.unsettled_job()
     unsettled = [part for part in lake.chunks.all() if part.job >= first]
-    manifest = lake.manifest.read(PLACES) if unsettled else None
     rows: dict[str, set[str]] = {}
     parts: list[tuple[PartName, frozenset[str]]] = []
-    for part in unsettled:
-        assert manifest is not None
-        unowned = lake.chunks.unowned_rows(part, manifest)
-        for source, row_id in zip(unowned["source"].to_pylist(), unowned["id"].to_pylist(), strict=True):
-            rows.setdefault(source, set()).add(row_id)
-        if unowned.num_rows:
-            parts.append((part, frozenset(unowned["source"].unique().to_pylist())))
+    if unsettled:
+        for part, unowned in lake.chunks.unowned_rows(unsettled, lake.manifest.read(PLACES)):
+            for source, row_id in zip(unowned["source"].to_pylist(), unowned["id"].to_pylist(), strict=True):
+                rows.setdefault(source, set()).add(row_id)
+            if unowned.num_rows:
+                parts.append((part, frozenset(unowned["source"].unique().to_pylist())))
     return Doubt({source: frozenset(ids) for source, ids in rows.items()}, tuple(parts))

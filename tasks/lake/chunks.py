@@ -5,7 +5,7 @@ never sent, and a part that the manifest does not name was left by an interrupte
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from tasks.records import CHUNK_SCHEMA
 
 _NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
 _REMEDY = "Run `millrace verify --repair`, which makes its rows again from the sources; vectors are not bought again."
-
+_PARTS_AT_A_TIME = 1_000  # of a hundred thousand, beside a manifest of ten million rows
 
 PLACES = ("source", "job", "part_first", "part_last", "chunks")
 """What of a manifest says where its documents' rows are."""
@@ -125,22 +125,28 @@ class ChunkParts:
         }
         return [part for part in self.all() if part not in rows]
 
-    def unowned_rows(self, part: PartName, manifest: pa.Table) -> pa.Table:
-        """Rows of the part (`id`, `source`) whose document, by `manifest`, is not in this part.
+    def unowned_rows(self, parts: Sequence[PartName], manifest: pa.Table) -> Iterator[tuple[PartName, pa.Table]]:
+        """Each of `parts`, in order, with its rows (`id`, `source`) whose document, by `manifest`, is not in it.
 
         A part that holds a whole document and the beginning of the next is named by the first, and by the second only
         when all of that is in: a run that is killed between leaves such rows in a part that does not dangle.
 
         Raises:
-            LakeError: The part is missing or damaged.
+            LakeError: A part is missing or damaged.
         """
-        rows = self._read_one(part, ["id", "source"], None)
-        here = pc.and_(pc.equal(manifest["job"], part.job), pc.greater(manifest["chunks"], 0))
-        within = pc.and_(
-            pc.less_equal(manifest["part_first"], part.number), pc.greater_equal(manifest["part_last"], part.number)
-        )
-        owners = manifest.select(["source"]).filter(pc.and_(here, within))["source"].combine_chunks()
-        return rows.filter(pc.invert(pc.is_in(rows["source"], value_set=owners)))
+        for first in range(0, len(parts), _PARTS_AT_A_TIME):
+            some = parts[first : first + _PARTS_AT_A_TIME]
+            owned = _live_rows(manifest, some[0].job, some[-1].job)
+            jobs = owned["job"].to_numpy()
+            for part in some:
+                begin, end = np.searchsorted(jobs, [part.job, part.job + 1])
+                here = owned.slice(begin, end - begin)
+                within = pc.and_(
+                    pc.less_equal(here["part_first"], part.number), pc.greater_equal(here["part_last"], part.number)
+                )
+                owners = here["source"].filter(within).combine_chunks()
+                rows = self._read_one(part, ["id", "source"], None)
+                yield part, rows.filter(pc.invert(pc.is_in(rows["source"], value_set=owners)))
 
     def remove(self, parts: Iterable[PartName]) -> None:
         """Delete the parts, durably. Raises LakeError when the folder cannot be written."""
@@ -176,6 +182,15 @@ class ChunkParts:
         if wanted is not None:
             table = table.filter(pc.is_in(table["source"], value_set=wanted)).select(names)
         return table.cast(pa.schema([CHUNK_SCHEMA.field(name) for name in names]))
+
+
+def _live_rows(manifest: pa.Table, first_job: int, last_job: int) -> pa.Table:
+    """Where the documents of these jobs have their rows, sorted by job."""
+    of_jobs = pc.and_(pc.greater_equal(manifest["job"], first_job), pc.less_equal(manifest["job"], last_job))
+    live = manifest.select(["source", "job", "part_first", "part_last"]).filter(
+        pc.and_(of_jobs, pc.greater(manifest["chunks"], 0))
+    )
+    return live.sort_by("job").combine_chunks()
 
 
 def _places_of(sources: pa.Array, manifest: pa.Table) -> dict[tuple[int, int, int], list[str]]:

@@ -49,10 +49,28 @@ def test_parts_that_no_document_is_in_dangle(parts: ChunkParts) -> None:
 
 def test_the_beginning_of_a_document_that_was_never_finished_is_owned_by_nobody(parts: ChunkParts) -> None:
     """Part 0 does not dangle, since a is in it; b was cut short by a kill and still has rows there."""
-    found = parts.unowned_rows(PartName(7, 0), manifest(a=(7, 0, 0), b=(3, 0, 0)))
-    assert found.to_pydict() == {"id": [c.id for c in chunks("b", 0, 1)], "source": ["b", "b"]}
-    assert parts.unowned_rows(PartName(7, 0), manifest(a=(7, 0, 0), b=(7, 0, 1))).num_rows == 0
-    assert parts.unowned_rows(PartName(7, 0), manifest()).num_rows == 4
+    names = [PartName(7, 0), PartName(7, 1)]
+
+    def unowned(manifest: pa.Table) -> list[list[str]]:
+        found = list(parts.unowned_rows(names, manifest))
+        assert [name for name, _ in found] == names
+        return [rows["id"].to_pylist() for _, rows in found]
+
+    b = [chunk.id for chunk in chunks("b", 0, 1)]
+    assert unowned(manifest(z=(8, 0, 1), a=(7, 0, 0), b=(3, 0, 0), c=(7, 1, 1))) == [b, [chunks("b", 2)[0].id]]
+    assert unowned(manifest(c=(7, 1, 1), a=(7, 0, 0), b=(7, 0, 1))) == [[], []]
+    assert [len(ids) for ids in unowned(manifest())] == [4, 2]
+
+
+def test_many_parts_are_laid_beside_the_manifest_each_to_its_own_job(tmp_path: Path) -> None:
+    parts, live, expected = ChunkParts(tmp_path), {}, {}
+    for job in range(5, 1_105):
+        parts.write(job, 0, chunk_table([*chunks(f"whole {job}", 0), *chunks(f"cut short {job}", 0)]))
+        live[f"whole {job}"] = (job, 0, 0)
+        live[f"cut short {job}"] = (job - 1, 0, 0)  # an earlier version
+        expected[PartName(job, 0)] = [f"cut short {job}"]
+    found = parts.unowned_rows(parts.all(), manifest(**live))
+    assert {name: rows["source"].to_pylist() for name, rows in found} == expected
 
 
 def test_removed_parts_are_gone_and_removing_them_again_is_no_error(parts: ChunkParts) -> None:
