@@ -14,7 +14,7 @@
     |-- Transient               wait, then try again
     |   |-- Throttled           HTTP 429 that means rate
     |   |-- ProviderUnavailable 5xx, a lost connection, a time-out
-    |   `-- ResponseUnproven    an answer that does not prove itself (see `tasks.embedding.proof`)
+    |   `-- ResponseUnproven    an answer that does not prove itself (see `tasks.embedding.providers.validation`)
     `-- Rejected                record the item and go on
         `-- TextsRefused        the provider refused a request because of what is in its texts
 

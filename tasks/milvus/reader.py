@@ -6,15 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import ConfigurationError
-from tasks.milvus.columns import NOTHING
-from tasks.milvus.connection import Connection
-from tasks.milvus.faults import Refused
-from tasks.milvus.rows import Hit, StoredRow, Vectors
-from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, SPARSE_FIELD, VECTOR_FIELD, CollectionShape
-from tasks.milvus.tuning import search_tuning
-from tasks.milvus.writer import id_filter
-from tasks.records import JsonValue, sparse_bytes
+from millrace.tasks.errors import ConfigurationError
+from millrace.tasks.milvus.client.connection import Connection
+from millrace.tasks.milvus.collection_spec import (
+    CONTENT_FIELD,
+    ID_FIELD,
+    METADATA_FIELD,
+    SPARSE_FIELD,
+    VECTOR_FIELD,
+    CollectionShape,
+    search_tuning,
+)
+from millrace.tasks.milvus.errors import Refused
+from millrace.tasks.milvus.rows import NOTHING, Hit, StoredRow, Vectors
+from millrace.tasks.milvus.writer import id_filter
+from millrace.tasks.records import JsonValue, sparse_bytes
 
 MAX_CALL_ROWS = 1_000
 """Rows a query: with vectors and full contents some 12 MB."""

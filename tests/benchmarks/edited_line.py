@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.benchmarks.row import Row
 from tests.flows.prose import english
 from tests.flows.site import Site, json_of
+from tests.simulator.model.tokens import qwen_encoding
 from tests.simulator.server import running_simulator
-from tests.simulator.tokens import qwen_encoding
 
 PAGES, SENTENCES_A_PAGE = 300, 40  # about 3,000 characters a page
 PLACES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.ingest import ingest_under_prefect
-from flows.report import RunReport
-from flows.runner import ingest_here
+from millrace.flows.commands.ingest.run import ingest_here
+from millrace.flows.ingest import ingest_under_prefect
+from millrace.flows.monitoring.run_summary import RunReport
 from tests.benchmarks.row import Row
 from tests.benchmarks.throughput import Address, simulator_process
 from tests.flows.prose import english

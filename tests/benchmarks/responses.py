@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from openai import AsyncOpenAI
 
-from tasks.embedding.proof import decode, prove
+from millrace.tasks.embedding.providers.validation import decode, prove
 from tests.benchmarks.row import Row
 
 TEXTS, DIMENSIONS = 10, 1024

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from configs.settings import Settings, load_settings
-from flows.milvus_place import open_collection
-from flows.opening import open_model
-from flows.report import RunReport
-from flows.runner import ingest_here
-from tasks.lake import Lake
-from tasks.records import METADATA_KEYS
+from millrace.configs.settings import Settings, load_settings
+from millrace.flows.commands.ingest.run import ingest_here
+from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.wiring.components import open_model
+from millrace.flows.wiring.milvus import open_collection
+from millrace.tasks.lake import Lake
+from millrace.tasks.records import METADATA_KEYS
+from tests.simulator.model.tokens import bpe_tokens
+from tests.simulator.model.vectors import expected_vector
 from tests.simulator.server import Simulator
 from tests.simulator.settings import API_KEY
-from tests.simulator.tokens import bpe_tokens
-from tests.simulator.vectors import expected_vector
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +94,7 @@ class Site:
     def command(self, *arguments: str) -> list[str]:
         """A command line of this site: `command("ingest", "DIR")`."""
         sets = [part for assignment in self.assignments() for part in ("--set", assignment)]
-        return [sys.executable, "-m", "flows.cli", *arguments, *sets]
+        return [sys.executable, "-m", "millrace.flows.cli.main", *arguments, *sets]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own, as a user would."""
