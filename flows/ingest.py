@@ -22,8 +22,8 @@ from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest import run
 from millrace.flows.commands.ingest.pipeline import Pipeline
 from millrace.flows.commands.ingest.signals import Interrupt, interruptible
-from millrace.flows.monitoring.run_summary import RunReport
-from millrace.flows.prefect_support.artifacts import RunPages
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.prefect_support.artifacts import RunArtifacts
 from millrace.flows.prefect_support.parameters import IngestParameters
 from millrace.flows.prefect_support.run_logs import log_to_flow_run
 from millrace.tasks.errors import ConfigurationError, LeaseHeld, MillraceError, RunStopped
@@ -83,7 +83,7 @@ async def ingest(parameters: IngestParameters) -> Any:
 
 async def _in_turn(
     settings: Settings, sources: Sequence[Path], *, quiet: bool, interrupt: Interrupt | None, wait_s: float
-) -> RunReport:
+) -> RunSummary:
     """The run; a deployment waits for another run over the same corpus to end, since nobody is there to try again."""
     waiting_until = asyncio.get_running_loop().time() + wait_s
     while True:
@@ -95,7 +95,7 @@ async def _in_turn(
                     quiet=quiet,
                     interrupt=interrupt,
                     prepare=prepare,
-                    watcher=RunPages(settings),
+                    watcher=RunArtifacts(settings),
                 )
         except LeaseHeld as held:
             if asyncio.get_running_loop().time() >= waiting_until:
@@ -104,7 +104,7 @@ async def _in_turn(
             await asyncio.sleep(_ASK_FOR_LEASE_EVERY_S)
 
 
-def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool) -> RunReport:
+def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool) -> RunSummary:
     """Run the flow in this process against the Prefect API that is configured; what happened.
 
     Raises what the flow raised before it could report.
@@ -119,7 +119,7 @@ def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: 
         return await state.result(raise_on_failure=False)
 
     outcome = asyncio.run(run())
-    if isinstance(outcome, RunReport):
+    if isinstance(outcome, RunSummary):
         return outcome
     raise outcome if isinstance(outcome, MillraceError) else RunStopped(f"the flow run failed: {outcome}")
 

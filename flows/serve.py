@@ -23,7 +23,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.ingest import ingest
 from millrace.flows.prefect_support.parameters import CorpusParameters, IngestParameters, VerifyParameters
 from millrace.flows.verify import verify
-from millrace.flows.wiring.lake_location import lake_place
+from millrace.flows.wiring.lake_location import lake_path
 from millrace.tasks.errors import ConfigurationError, RunStopped
 from millrace.tasks.milvus import is_lite, one_spelling
 
@@ -42,7 +42,7 @@ def deployments(
     Raises ConfigurationError for a cron expression that is none.
     """
     name, address = settings.milvus.collection, settings.milvus.uri
-    lake = str(lake_place(settings).absolute())
+    lake = str(lake_path(settings).absolute())
     file = str(config.absolute()) if config else ""
     paths = [str(source.absolute()) for source in sources]
     index = IngestParameters(
@@ -96,7 +96,7 @@ def serve_corpus(
     made = deployments(settings, sources, config=config, cron=cron, verify_cron=verify_cron)
     try:
         _await_server(os.environ.get("PREFECT_API_URL", ""))
-        mark_zombies()
+        create_zombie_automation()
         serve(*made, pause_on_shutdown=False)
     except httpx.HTTPError as error:
         raise RunStopped(
@@ -126,7 +126,7 @@ def _await_server(address: str) -> None:
         time.sleep(1.0)
 
 
-def mark_zombies() -> None:
+def create_zombie_automation() -> None:
     """Have Prefect mark runs as crashed whose process has gone silent: once for a server, whoever asks for it."""
     wanted = Automation.model_validate(
         json.loads(files("millrace.configs").joinpath("automations.json").read_text("utf-8"))

@@ -24,7 +24,7 @@ from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
 from millrace.tasks.stages.chunk import ChunkJob
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.row_diff import Versions
+from millrace.tasks.stages.row_diff import RowDiff
 from millrace.tasks.stages.scan import Scan
 
 # Beside what the limits allow, measured on two cores: readers and collection are opened before the first request, and
@@ -80,7 +80,7 @@ class _Planner:
     def __init__(self, settings: Settings, sources: Sequence[Path]) -> None:
         self._settings = settings
         self._sources = sources
-        self._model = components.open_model(settings)
+        self._model = components.load_model(settings)
         self._estimator = Estimator(self._model.spec)
         self._seen = SeenKeys()
         self._half_read: set[str] = set()
@@ -88,10 +88,10 @@ class _Planner:
 
     async def run(self) -> Plan:
         settings, model, plan = self._settings, self._model, self._plan
-        lake = Lake.open(components.lake_place(settings), settings.milvus.collection, read_only=True)
+        lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
         compared = compare(settings, model, lake, self._sources)
         found = compared.found
-        versions = Versions(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
+        versions = RowDiff(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
         store = lake.vectors(model.space)
         try:
             with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
@@ -110,9 +110,9 @@ class _Planner:
         rows = self._plan.chunks.upserted if is_lite(self._settings.milvus.uri) else 0
         return replace(estimate, seconds=round(estimate.seconds + _AROUND_S + rows / _LITE_ROWS_PER_S, 1))
 
-    async def _read(self, found: Scan, folder: Path, versions: Versions, store: VectorStore) -> None:
+    async def _read(self, found: Scan, folder: Path, versions: RowDiff, store: VectorStore) -> None:
         parts = ChunkParts(folder)
-        told = components.chunk_settings(self._settings, self._model, folder, run="plan")
+        told = components.chunk_stage_options(self._settings, self._model, folder, run="plan")
         stage = components.open_readers(self._settings, told, len(found.jobs))
 
         async def count(part: Part) -> None:
@@ -130,7 +130,7 @@ class _Planner:
         finally:
             stage.close()
 
-    def _count(self, part: Part, parts: ChunkParts, versions: Versions, store: VectorStore) -> None:
+    def _count(self, part: Part, parts: ChunkParts, versions: RowDiff, store: VectorStore) -> None:
         rows = parts.read(part.job, part.number, part.number)
         documents, chunks = self._plan.documents, self._plan.chunks
         keys: list[bytes] = rows["text_key"].to_pylist()
@@ -157,7 +157,7 @@ class _Planner:
         self._half_read.update(part.half_read())
         self._plan.rejects.update(part.rejects["reason"].to_pylist())
 
-    def _count_gone(self, found: Scan, versions: Versions) -> None:
+    def _count_gone(self, found: Scan, versions: RowDiff) -> None:
         unfinished = versions.unfinished()
         stays = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
         for documents in (found.removed, unfinished.filter(pc.invert(stays))):

@@ -23,12 +23,12 @@ from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
-from millrace.tasks.lake import Checkpoint, Lake, new_run_id, pass_by
+from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import Collection, CollectionShape, is_lite
 from millrace.tasks.reconcile.bulk_import import Backfill, ImportFolder, doubled_ids
-from millrace.tasks.reconcile.compare import Census
-from millrace.tasks.reconcile.expected_rows import OwnedRows, Stores, Vectors, WithVectors, owned_rows
-from millrace.tasks.reconcile.repair import ahead, delete_strangers, send_fit
+from millrace.tasks.reconcile.compare import IdInventory
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors, expected_rows
+from millrace.tasks.reconcile.repair import ahead, delete_orphans, send_fit
 
 
 def why_not_import(settings: Settings, rows: int) -> str | None:
@@ -62,7 +62,7 @@ _NAMED = 20
 
 
 @dataclass(slots=True)
-class RebuildReport:
+class RebuildResult:
     """What was brought back, by upserts or by import.
 
     `lacking` says, for each row that was not, its document and why; `notes` why rows were not imported.
@@ -118,13 +118,14 @@ def rebuild(
     into: str,
     drop: bool,
     quiet: bool,
-    adopt: bool = False,
-    checkpoint: Checkpoint = pass_by,
-) -> RebuildReport:
+    copy_collection: bool = False,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> RebuildResult:
     """Bring every row that the lake knows of its collection into the collection `into`, "" for the same.
 
     `drop` drops the lake's own collection first, and makes it again in the shape that the settings ask for. With
-    `adopt` the lake knows `into` as one of its own from then on, if every row is in; `checkpoint` is told each step.
+    `copy_collection` the lake knows `into` as one of its own from then on, if every row is in. `checkpoint` hears of
+    each step.
 
     Raises:
         ConfigurationError: The lake knows no row; `into` and `drop` do not go together; `into` is another
@@ -142,15 +143,15 @@ def rebuild(
     components.existing_lake(settings)
     run = new_run_id()
     with (
-        Lake.open(components.lake_place(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
-        milvus.hold_collection(target),
+        Lake.open(components.lake_path(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
+        milvus.lease_collection(target),
     ):
         manifest = _manifest_with_rows(lake)
         _refuse_other_collection_of_the_lake(settings, name)
-        mark = f"{milvus.shown_uri(target)} {name}"
+        mark = f"{milvus.redacted_uri(target)} {name}"
         if drop:
             _refuse_to_drop_what_searches_use(target)
-        if adopt:
+        if copy_collection:
             _mark_as_new(lake, target, mark)
             checkpoint("rebuild: begun")
         is_own = is_own or lake.switches.is_being_made(mark)
@@ -159,7 +160,7 @@ def rebuild(
             report = rebuilding.run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
-        if adopt and not report.exit_code:
+        if copy_collection and not report.exit_code:
             lake.adopt_as(name)
             with lake.switches.hold():
                 lake.switches.finish(mark)
@@ -203,18 +204,18 @@ class _Rebuilding:
         self._target = target
         self._lake = lake
         self._manifest = manifest
-        self._model = components.open_model(settings)
+        self._model = components.load_model(settings)
         self._is_own = is_own
         self._checkpoint = checkpoint
-        self._report = RebuildReport(
+        self._report = RebuildResult(
             settings.milvus.collection,
             target.milvus.collection,
-            milvus.shown_uri(target),
+            milvus.redacted_uri(target),
             documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
             rows=pc.sum(manifest["chunks"]).as_py() or 0,
         )
 
-    def run(self, *, drop: bool, quiet: bool) -> RebuildReport:
+    def run(self, *, drop: bool, quiet: bool) -> RebuildResult:
         """Bring every row back, then delete what no document owns."""
         began = time.monotonic()
         progress = RowProgress("upserted", rows=self._report.rows)
@@ -231,18 +232,18 @@ class _Rebuilding:
 
     def _require_all(self, stores: Stores) -> None:
         """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
-        for owned, kept in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
+        for owned, kept in ahead(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
             if owned.damage or not kept.there.all():
                 raise LakeError(
                     f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
                     "Run `millrace verify --repair` first, or leave --drop out"
                 )
 
-    def _refuse_strangers(self, census: Census) -> None:
+    def _refuse_strangers(self, census: IdInventory) -> None:
         """A collection that is not the lake's own may hold only what a rebuild brought there before."""
         if not census.rows:
             return
-        for owned in owned_rows(self._lake, self._manifest):
+        for owned in expected_rows(self._lake, self._manifest):
             census.own(owned.rows["id"].to_pylist())
         strangers = census.count_strangers()
         if strangers:
@@ -271,7 +272,7 @@ class _Rebuilding:
             progress.done += rows
 
         def all_ids() -> Iterator[list[str]]:
-            return (owned.rows["id"].to_pylist() for owned in owned_rows(self._lake, self._manifest))
+            return (owned.rows["id"].to_pylist() for owned in expected_rows(self._lake, self._manifest))
 
         progress.doing = "imported"
         with milvus.open_import(self._target, self._model) as importing:
@@ -288,7 +289,7 @@ class _Rebuilding:
         with milvus.open_collection(
             self._target, self._model, create=True, checkpoint=lambda step: self._checkpoint(f"collection: {step}")
         ) as collection:
-            census = Census(collection)
+            census = IdInventory(collection)
             if not self._is_own:
                 self._refuse_strangers(census)
             for owned, kept in self._parts(stores, unknown):
@@ -296,11 +297,11 @@ class _Rebuilding:
                 self._report.upserted += self._send(owned, kept, collection.shape, collection.upsert)
                 progress.done += owned.rows.num_rows
             if self._is_own:
-                self._delete_strangers(collection, census, unknown)
+                self._delete_orphans(collection, census, unknown)
 
-    def _parts(self, stores: Stores, unknown: set[str]) -> Iterator[tuple[OwnedRows, WithVectors]]:
+    def _parts(self, stores: Stores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
         """The parts that can be read; the documents of the others are added to `unknown`, and told as lacking."""
-        for owned, kept in ahead(_with_vectors(owned_rows(self._lake, self._manifest), stores)):
+        for owned, kept in ahead(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
             if owned.damage:
                 unknown |= owned.sources
                 self._report.lacking += [_lacking(source, "rows", owned.damage) for source in sorted(owned.sources)]
@@ -308,7 +309,11 @@ class _Rebuilding:
                 yield owned, kept
 
     def _send(
-        self, owned: OwnedRows, kept: WithVectors, shape: CollectionShape, send: Callable[[pa.Table, Vectors], object]
+        self,
+        owned: ExpectedRows,
+        kept: RowsWithVectors,
+        shape: CollectionShape,
+        send: Callable[[pa.Table, Vectors], object],
     ) -> int:
         """Have `send` take the rows of a part that the lake has whole, and tell of the others; how many were sent."""
         lacking = self._report.lacking
@@ -322,9 +327,9 @@ class _Rebuilding:
             lacking.append(_lacking(source, f"row {row_id}", str(reason)))
         return int(rows.num_rows) - len(unfit)
 
-    def _delete_strangers(self, collection: Collection, census: Census, unknown: set[str]) -> None:
+    def _delete_orphans(self, collection: Collection, census: IdInventory, unknown: set[str]) -> None:
         report, share = self._report, self._target.sources.max_removed_share
-        report.deleted, found = delete_strangers(collection, census, spared=unknown, most=int(share * census.rows))
+        report.deleted, found = delete_orphans(collection, census, spared=unknown, most=int(share * census.rows))
         if found > report.deleted:
             report.error = (
                 f"{found - report.deleted:,} of {census.rows:,} rows that were in the collection are owned by no "
@@ -333,7 +338,7 @@ class _Rebuilding:
             )
 
 
-def _with_vectors(owned: Iterator[OwnedRows], stores: Stores) -> Iterator[tuple[OwnedRows, WithVectors]]:
+def _with_vectors(owned: Iterator[ExpectedRows], stores: Stores) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
     """Each part, and what the lake has of its rows."""
     for some in owned:
         yield some, stores.read(some)
@@ -355,7 +360,7 @@ def _manifest_with_rows(lake: Lake) -> pa.Table:
 def _refuse_other_collection_of_the_lake(settings: Settings, name: str) -> None:
     if name == settings.milvus.collection:
         return
-    other = Lake.open(components.lake_place(settings), name, read_only=True)
+    other = Lake.open(components.lake_path(settings), name, read_only=True)
     if other.collection_dir.is_dir():
         raise ConfigurationError(
             f"{name} is a collection of this lake itself; name another one with --into, or rebuild it with "

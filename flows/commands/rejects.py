@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.run import ingest_here
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components
 from millrace.tasks.lake import Lake
 
@@ -29,7 +29,7 @@ class RetryReport:
     remaining: tuple[dict[str, str], ...]
     left_to_ingest: int
     gone: int
-    run: RunReport | None
+    run: RunSummary | None
 
     @property
     def exit_code(self) -> int:
@@ -111,7 +111,7 @@ def _report(
     lake: Lake,
     tried: pa.Table,
     documents: pa.Table,
-    run: RunReport | None,
+    run: RunSummary | None,
     *,
     is_gone: Callable[[str], bool],
     of_listing: int,

@@ -19,22 +19,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.rebuild import RebuildReport, rebuild
+from millrace.flows.commands.rebuild import RebuildResult, rebuild
 from millrace.flows.commands.search.alias import required_alias
 from millrace.flows.commands.search.retrieve import open_indexed
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
-from millrace.flows.wiring.milvus import shown_uri
+from millrace.flows.wiring.milvus import redacted_uri
 from millrace.tasks.errors import CollectionMissing, ConfigurationError, RunStopped
-from millrace.tasks.lake import Checkpoint, Lake, new_run_id, pass_by
+from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import Aliases
 from millrace.tasks.quality.sampling import draw_sample
 from millrace.tasks.reconcile.expected_rows import Stores
-from millrace.tasks.reconcile.switch_checks import ANSWERS, Trial, compare_answers, count_rows, find_rows
+from millrace.tasks.reconcile.switch_checks import ANSWERS, SwitchChecks, compare_answers, count_rows, find_rows
 
 
 @dataclass(slots=True)
-class SwitchReport:
+class SwitchResult:
     """What `alias` stood for and stands for now.
 
     `built` counts the rows that were made from the lake for the new collection; `lacking_documents` those that searches
@@ -49,7 +49,7 @@ class SwitchReport:
     now: str = ""
     moved: bool = False
     built: int = 0
-    trial: Trial | None = None
+    trial: SwitchChecks | None = None
     lacking_documents: int = 0
     dropped: list[str] = field(default_factory=list)
     earlier: list[str] = field(default_factory=list)
@@ -92,7 +92,7 @@ class SwitchReport:
             lines.append(f"           `ingest` still writes to {self.collection}: set milvus.collection to {self.now}")
         return lines + [f"note       {note}" for note in self.notes]
 
-    def _trial_lines(self, trial: Trial) -> list[str]:
+    def _trial_lines(self, trial: SwitchChecks) -> list[str]:
         lines = [
             f"tried      {trial.rows - trial.missing:,} of {trial.rows:,} rows are there; "
             f"{trial.found:,} of {trial.sampled:,} sampled ones are found by their own vector"
@@ -106,8 +106,8 @@ class SwitchReport:
 
 
 def switch(
-    settings: Settings, *, source: str, sample: int, move: bool, quiet: bool, checkpoint: Checkpoint = pass_by
-) -> SwitchReport:
+    settings: Settings, *, source: str, sample: int, move: bool, quiet: bool, checkpoint: Checkpoint = no_checkpoint
+) -> SwitchResult:
     """Try the collection of the settings, and have `milvus.alias` stand for it; without `move`, only try it.
 
     Where the lake knows nothing of it, it is made first, with the rows of the collection `source`, "" for the one that
@@ -119,15 +119,15 @@ def switch(
         LeaseHeld: Another process writes to the lake, to the collection, or moves aliases.
     """
     alias, name = required_alias(settings), settings.milvus.collection
-    model = components.open_model(settings)
+    model = components.load_model(settings)
     began = time.monotonic()
     with milvus.open_aliases(settings) as aliases:
         before = aliases.target(alias)
-        report = SwitchReport(alias, shown_uri(settings), name, before=before, now=before)
+        report = SwitchResult(alias, redacted_uri(settings), name, before=before, now=before)
         if not _has_rows(settings):
             built = _build(settings, model, source or before, quiet=quiet, checkpoint=checkpoint)
             report.built, report.notes = built.brought, built.notes
-        with Lake.open(components.lake_place(settings), name) as lake, milvus.hold_collection(settings):
+        with Lake.open(components.lake_path(settings), name) as lake, milvus.lease_collection(settings):
             with recorded(lake, settings, "switch", new_run_id()) as outcome:
                 _try(report, settings, model, aliases, sample=sample)
                 outcome.exit = report.exit_code
@@ -142,7 +142,7 @@ def switch(
     return report
 
 
-def switch_back(settings: Settings, *, checkpoint: Checkpoint = pass_by) -> SwitchReport:
+def switch_back(settings: Settings, *, checkpoint: Checkpoint = no_checkpoint) -> SwitchResult:
     """Have `milvus.alias` stand for what it stood for before; also while a run writes to the lake.
 
     Raises:
@@ -166,7 +166,7 @@ def switch_back(settings: Settings, *, checkpoint: Checkpoint = pass_by) -> Swit
     return report
 
 
-def drop_old(settings: Settings) -> SwitchReport:
+def drop_old(settings: Settings) -> SwitchResult:
     """Drop the collections that `milvus.alias` stood for before; their rows stay in the lake.
 
     Raises:
@@ -195,21 +195,21 @@ def drop_old(settings: Settings) -> SwitchReport:
                     "first"
                 )
             dropped = settings.with_overrides([f"milvus.collection={name}"])
-            with milvus.hold_collection(dropped):
+            with milvus.lease_collection(dropped):
                 milvus.drop_collection(dropped)
             report.dropped.append(name)
         lake.switches.save_earlier(_key(report), [])
     return report
 
 
-def _report_of(settings: Settings, now: str) -> SwitchReport:
+def _report_of(settings: Settings, now: str) -> SwitchResult:
     milvus = settings.milvus
-    return SwitchReport(milvus.alias, shown_uri(settings), milvus.collection, before=now, now=now)
+    return SwitchResult(milvus.alias, redacted_uri(settings), milvus.collection, before=now, now=now)
 
 
 def _has_rows(settings: Settings) -> bool:
     """Whether the lake knows rows of the collection of the settings."""
-    lake = Lake.open(components.lake_place(settings), settings.milvus.collection, read_only=True)
+    lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
     return lake.collection_dir.is_dir() and _rows_of(lake.manifest.read()) > 0
 
 
@@ -219,7 +219,7 @@ def _rows_of(manifest: pa.Table) -> int:
 
 def _build(
     settings: Settings, model: components.Model, source: str, *, quiet: bool, checkpoint: Checkpoint
-) -> RebuildReport:
+) -> RebuildResult:
     """Make the collection from the rows of `source`, and let the lake know it as one of its own."""
     name = settings.milvus.collection
     if source in {"", name}:
@@ -227,7 +227,7 @@ def _build(
             f"the lake {settings.lake.path} knows nothing of the collection {name}: run `millrace ingest` with these "
             "settings first, or say with --from which collection's rows it gets"
         )
-    place = components.lake_place(settings)
+    place = components.lake_path(settings)
     if not isinstance(place, Path):
         raise ConfigurationError(
             f"the lake {place} is in a bucket, where rows cannot be taken over from {source}: run `millrace ingest`"
@@ -248,7 +248,7 @@ def _build(
             f"{model.space.name}: for another model run `millrace ingest` with these settings first, which makes "
             f"{name} beside {source} and buys what is not in the lake yet; then `millrace switch`"
         )
-    report = rebuild(origin, into=name, drop=False, quiet=quiet, adopt=True, checkpoint=checkpoint)
+    report = rebuild(origin, into=name, drop=False, quiet=quiet, copy_collection=True, checkpoint=checkpoint)
     if report.error:
         raise RunStopped(f"{report.error}. Nothing was moved")
     if report.lacking:
@@ -260,11 +260,11 @@ def _build(
     return report
 
 
-def _try(report: SwitchReport, settings: Settings, model: components.Model, aliases: Aliases, *, sample: int) -> None:
+def _try(report: SwitchResult, settings: Settings, model: components.Model, aliases: Aliases, *, sample: int) -> None:
     """Count the rows of the collection, look for some of them, and ask it and the present one the same."""
-    name, path = settings.milvus.collection, components.lake_place(settings)
+    name, path = settings.milvus.collection, components.lake_path(settings)
     other = "" if report.before == name else report.before
-    trial = report.trial = Trial()
+    trial = report.trial = SwitchChecks()
     lake = Lake.open(path, name, read_only=True)
     manifest = lake.manifest.read()
     others = Lake.open(path, other, read_only=True).manifest.read() if other else manifest
@@ -283,7 +283,7 @@ def _try(report: SwitchReport, settings: Settings, model: components.Model, alia
     _note_lacking_documents(report, settings, mine=manifest, theirs=others)
 
 
-def _note_lacking_documents(report: SwitchReport, settings: Settings, *, mine: pa.Table, theirs: pa.Table) -> None:
+def _note_lacking_documents(report: SwitchResult, settings: Settings, *, mine: pa.Table, theirs: pa.Table) -> None:
     """Documents that searches find now and would not any more; more than a set share of them is a problem."""
     mine, theirs = (table.filter(pc.greater(table["chunks"], 0))["source"] for table in (mine, theirs))
     report.lacking_documents = pc.sum(pc.invert(pc.is_in(theirs, value_set=mine))).as_py() or 0
@@ -302,7 +302,7 @@ def _main_space(manifest: pa.Table) -> str:
     return str(max(counted, key=lambda entry: entry["counts"])["values"])
 
 
-def _move(report: SwitchReport, aliases: Aliases, lake: Lake, name: str, checkpoint: Checkpoint) -> None:
+def _move(report: SwitchResult, aliases: Aliases, lake: Lake, name: str, checkpoint: Checkpoint) -> None:
     """Move the alias, having noted first what it stands for: whatever is cut short, the way back is known."""
     if not aliases.exists(name):
         raise CollectionMissing(
@@ -325,6 +325,6 @@ def _kept(earlier: list[str], now: str) -> list[str]:
     return [name for name in earlier if name != now]
 
 
-def _key(report: SwitchReport) -> str:
+def _key(report: SwitchResult) -> str:
     """What the lake calls the alias by."""
     return f"{report.uri} {report.alias}"

@@ -3,8 +3,8 @@
 import pyarrow.compute as pc
 
 from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts, LeftCounts, RunReport
-from millrace.tasks.embedding import Tally
+from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts, LeftCounts, RunSummary
+from millrace.tasks.embedding import Usage
 from millrace.tasks.stages.embed import Embedded
 from millrace.tasks.stages.load import Loaded
 from millrace.tasks.stages.part_writer import Part
@@ -25,7 +25,7 @@ def count_kept(found: Scan, documents: DocumentCounts, chunks: ChunkCounts) -> N
 class RunCounts:
     """The counts of one run."""
 
-    def __init__(self, report: RunReport, progress: Progress) -> None:
+    def __init__(self, report: RunSummary, progress: Progress) -> None:
         self._report = report
         self._progress = progress
         self._files_in: dict[int, int] = {}  # by job
@@ -55,7 +55,7 @@ class RunCounts:
         self._progress.documents += part.documents.num_rows
         self._files_in[part.job] = part.files_done
 
-    def billed(self, tally: Tally) -> None:
+    def billed(self, tally: Usage) -> None:
         """Put the bill into the report as it is by now."""
         report = self._report
         report.requests.sent = tally.requests_sent

@@ -45,7 +45,7 @@ class Reading:
 
 
 @dataclass(slots=True)
-class Observations:
+class FormatStats:
     """Filled by the pipeline, a part at a time. `reading_s` is the sum over all readers, `loading_s` of all loads."""
 
     formats: dict[str, FormatCounts] = field(default_factory=dict)

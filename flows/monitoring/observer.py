@@ -8,12 +8,12 @@ from typing import Protocol, Self
 import pyarrow as pa
 
 from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.tasks.stages.scan import Scan
 
 
 @dataclass(frozen=True, slots=True)
-class ToDo:
+class SourceDiffSummary:
     """What the comparison of the sources with the manifest found: files to read, and documents that are gone."""
 
     sources: Sequence[Path]
@@ -45,10 +45,10 @@ class ToDo:
         return f"{names}{more}: {told or 'nothing changed'}"
 
 
-class Watcher(Protocol):
+class RunObserver(Protocol):
     """Told by a run how it goes. Nothing that a watcher does may stop the run."""
 
-    async def compared(self, todo: ToDo) -> None:
+    async def compared(self, todo: SourceDiffSummary) -> None:
         """The sources were compared; work begins."""
         ...
 
@@ -56,19 +56,19 @@ class Watcher(Protocol):
         """A part is in."""
         ...
 
-    async def ended(self, report: RunReport, rejects: pa.Table) -> None:
+    async def ended(self, report: RunSummary, rejects: pa.Table) -> None:
         """The run is over, however it ended. `rejects` are those outstanding, as `REJECT_SCHEMA`."""
         ...
 
 
-class Nobody:
-    """Nobody watches; implements `Watcher`."""
+class NullObserver:
+    """Nobody watches; implements `RunObserver`."""
 
-    async def compared(self, todo: ToDo) -> None:
-        """As `Watcher.compared`."""
+    async def compared(self, todo: SourceDiffSummary) -> None:
+        """As `RunObserver.compared`."""
 
     async def moved(self, progress: Progress) -> None:
-        """As `Watcher.moved`."""
+        """As `RunObserver.moved`."""
 
-    async def ended(self, report: RunReport, rejects: pa.Table) -> None:
-        """As `Watcher.ended`."""
+    async def ended(self, report: RunSummary, rejects: pa.Table) -> None:
+        """As `RunObserver.ended`."""

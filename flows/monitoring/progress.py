@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Protocol
 
-from millrace.flows.monitoring.format_stats import Observations
+from millrace.flows.monitoring.format_stats import FormatStats
 from millrace.flows.monitoring.logs import structured
-from millrace.tasks.embedding import Activity, ModelSpec, Tally
+from millrace.tasks.embedding import Activity, ModelSpec, Usage
 
 _log = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ class Progress:
     chunks_cut: int = 0
     chunks_reused: int = 0
     chunks_loaded: int = 0
-    tally: Tally | None = None
+    tally: Usage | None = None
     spec: ModelSpec | None = None
     activity: Callable[[], Activity] | None = None
     ceilings: Callable[[], tuple[float, float]] | None = None  # requests and tokens a second
     readers: int = 0
     readers_waiting: int = 0  # for room for the part that they have cut
-    observations: Observations = field(default_factory=Observations)
+    observations: FormatStats = field(default_factory=FormatStats)
     _started: float = field(default_factory=time.monotonic)
     _samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
 
@@ -76,7 +76,7 @@ class Progress:
 
     def figures(self) -> dict[str, float]:
         """Counts since the beginning, under names of their own."""
-        tally = self.tally or Tally()
+        tally = self.tally or Usage()
         return {
             "files": self.files,
             "files_read": self.files_cut,
@@ -92,7 +92,7 @@ class Progress:
             "cost_cny": tally.cost_cny,
         }
 
-    def _provider_line(self, tally: Tally, requests_s: float, tokens_s: float, share: float | None) -> str:
+    def _provider_line(self, tally: Usage, requests_s: float, tokens_s: float, share: float | None) -> str:
         spec = self.spec
         fields = [
             f"requests {tally.requests_sent:,}" + _of_limit(requests_s, spec.requests_per_second if spec else 0.0),
@@ -102,7 +102,7 @@ class Progress:
         ]
         return " · ".join(fields)
 
-    def _trouble_line(self, tally: Tally) -> list[str]:
+    def _trouble_line(self, tally: Usage) -> list[str]:
         fields = []
         if tally.requests_throttled:
             fields.append(f"{tally.requests_throttled:,} answered 429")

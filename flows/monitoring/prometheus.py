@@ -19,9 +19,9 @@ from prometheus_client.registry import Collector
 
 from millrace.configs.settings import MetricsSettings
 from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import RunReport
-from millrace.flows.monitoring.timeline import HOLDUPS, Recorder
-from millrace.tasks.embedding import BOUNDS_S, Tally
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.monitoring.timeline import BOTTLENECKS, Recorder
+from millrace.tasks.embedding import BOUNDS_S, Usage
 from millrace.tasks.lake import RunRecord
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class RunMetrics(Collector):
 
     def __init__(
         self,
-        report: RunReport,
+        report: RunSummary,
         progress: Progress,
         recorder: Recorder,
         *,
@@ -74,7 +74,7 @@ class RunMetrics(Collector):
             "run_last_success_timestamp_seconds", "When a run finished last; 0 is never.", self._last_success
         )
         yield self._info()
-        waiting = {name: now[f"held_{name}_s"] for name in HOLDUPS}
+        waiting = {name: now[f"held_{name}_s"] for name in BOTTLENECKS}
         yield self._counters("run_waiting_seconds", "Seconds by what the run waited for.", "by", waiting)
 
     def _of_documents(self) -> Iterator[Metric]:
@@ -96,7 +96,7 @@ class RunMetrics(Collector):
         yield self._gauge("rejects_outstanding", "Rejected items that wait for a remedy.", report.rejects)
 
     def _of_provider(self) -> Iterator[Metric]:
-        now, tally = self._recorder.now, self._progress.tally or Tally()
+        now, tally = self._recorder.now, self._progress.tally or Usage()
         yield self._counter("requests", "Requests sent to the provider.", tally.requests_sent)
         throttled = {str(limit): count for limit, count in tally.throttled_by.items()}
         yield self._counters("requests_throttled", "Requests answered 429, by the limit named.", "limit", throttled)
@@ -110,7 +110,7 @@ class RunMetrics(Collector):
             yield self._gauge(f"ceiling_{what}_per_second", help_text, now[f"{what}_ceiling"])
         yield self._answers(tally)
 
-    def _answers(self, tally: Tally) -> Metric:
+    def _answers(self, tally: Usage) -> Metric:
         latencies, reached, buckets = tally.latencies, 0, []
         for bound, count in zip([*map(str, BOUNDS_S), "+Inf"], latencies.counts, strict=True):
             reached += count

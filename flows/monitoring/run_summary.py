@@ -65,7 +65,7 @@ class LeftCounts:
 
 
 @dataclass(slots=True)
-class RunReport:
+class RunSummary:
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
     `notes` are what the user should know of the model. `left` is None while it is not known: before the sources have

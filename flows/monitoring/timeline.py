@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import RunReport
-from millrace.tasks.embedding import BOUNDS_S, Activity, Tally
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.tasks.embedding import BOUNDS_S, Activity, Usage
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, Timeline
 from millrace.tasks.records import JsonValue
@@ -34,7 +34,7 @@ Holdup = Literal[
 """What a run can wait for: four limits of the provider's, its answers (or room for more of them), the readers, Milvus,
 the comparison of the sources with the manifest, and the tidying up at the end."""
 
-HOLDUPS: tuple[str, ...] = get_args(Holdup)
+BOTTLENECKS: tuple[str, ...] = get_args(Holdup)
 COUNTERS = (
     *("files_cut", "documents", "chunks_cut", "chunks_embedded", "chunks_loaded"),
     *("requests_sent", "requests_throttled", "requests_retried", "answers", "answers_s"),
@@ -43,17 +43,17 @@ COUNTERS = (
 GAUGES = ("requests_in_flight", "requests_ceiling", "tokens_ceiling")
 """What is so at the moment of a sample; a ceiling is a rate per second, 0 where there is none."""
 
-COLUMNS = ("seconds", *COUNTERS, *GAUGES, *(f"held_{name}_s" for name in HOLDUPS))
+COLUMNS = ("seconds", *COUNTERS, *GAUGES, *(f"held_{name}_s" for name in BOTTLENECKS))
 """Of a timeline: since the beginning, except the gauges. `held_..._s` are the seconds that the run waited for that."""
 
 
-def holdup(progress: Progress) -> Holdup:
+def bottleneck(progress: Progress) -> Holdup:
     """What the run waits for now, so that doing it faster would make the run faster."""
     if progress.activity is None:
         return "comparing"
     now = progress.activity()
     waiting_for = now.waiting_for
-    if waiting_for in HOLDUPS:
+    if waiting_for in BOTTLENECKS:
         return waiting_for  # type: ignore[return-value]
     if progress.files_cut < progress.files and not progress.readers_waiting and not now.texts_waiting:
         return "reading"
@@ -88,7 +88,7 @@ class Recorder:
     def __init__(self, progress: Progress, *, interval_s: float = 1.0) -> None:
         self._progress = progress
         self._began = self._looked = time.monotonic()
-        self._held_s: dict[str, float] = dict.fromkeys(HOLDUPS, 0.0)
+        self._held_s: dict[str, float] = dict.fromkeys(BOTTLENECKS, 0.0)
         self._samples = Samples(interval_s=interval_s)
         self.now: Mapping[str, float] = dict.fromkeys(COLUMNS, 0.0)
         """What was so at the last look, by column."""
@@ -96,7 +96,7 @@ class Recorder:
     def look(self, *, last: bool = False) -> bool:
         """Note how far the run is and what it waits for; whether a sample was due, or was taken as the `last`."""
         looked = time.monotonic()
-        self._held_s[holdup(self._progress)] += looked - self._looked
+        self._held_s[bottleneck(self._progress)] += looked - self._looked
         self._looked = looked
         seconds = looked - self._began
         row = (seconds, *self._counters(), *self._gauges(), *self._held_s.values())
@@ -115,7 +115,7 @@ class Recorder:
 
     def _counters(self) -> tuple[float, ...]:
         progress = self._progress
-        tally = progress.tally or Tally()
+        tally = progress.tally or Usage()
         return (
             progress.files_cut,
             progress.documents,
@@ -140,7 +140,7 @@ class Recorder:
 
 
 @contextlib.asynccontextmanager
-async def kept(lake: Lake, report: RunReport, progress: Progress, *, command: str) -> AsyncIterator[Recorder]:
+async def kept(lake: Lake, report: RunSummary, progress: Progress, *, command: str) -> AsyncIterator[Recorder]:
     """Sample the run while the block goes on; write the timeline now and then, and once more at its end."""
     recorder = Recorder(progress)
     over = asyncio.Event()
@@ -174,7 +174,7 @@ def _save(lake: Lake, timeline: Timeline) -> None:
         _log.warning("the timeline of the run is not kept: %s", error)
 
 
-def _timeline(report: RunReport, progress: Progress, recorder: Recorder, command: str) -> Timeline:
+def _timeline(report: RunSummary, progress: Progress, recorder: Recorder, command: str) -> Timeline:
     return Timeline(
         run=report.run,
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -209,7 +209,7 @@ def _model(progress: Progress) -> Mapping[str, JsonValue]:
     }
 
 
-def _answers(tally: Tally | None) -> Mapping[str, JsonValue]:
+def _answers(tally: Usage | None) -> Mapping[str, JsonValue]:
     if tally is None:
         return {}
     return {

@@ -27,9 +27,9 @@ from prefect.exceptions import PrefectException
 from millrace.configs.settings import Settings
 from millrace.flows.commands.report.markdown_summary import story
 from millrace.flows.commands.report.write import WrittenReport, write_report
-from millrace.flows.monitoring.observer import ToDo
+from millrace.flows.monitoring.observer import SourceDiffSummary
 from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.tasks.errors import MillraceError
 
 _log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ _CELL_CHARACTERS = 300
 _KEY_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 
-class RunPages:
-    """The pages of the flow run that this is called in; implements `Watcher`."""
+class RunArtifacts:
+    """The pages of the flow run that this is called in; implements `RunObserver`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class RunPages:
         self._moving: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
 
-    async def compared(self, todo: ToDo) -> None:
+    async def compared(self, todo: SourceDiffSummary) -> None:
         """Name the run after what it has to do, and draw the progress bar, soon; the run does not wait for it."""
         self._opening = asyncio.create_task(self._open(todo), name="run-page")
 
@@ -62,7 +62,7 @@ class RunPages:
         if self._moving is None or self._moving.done():
             self._moving = asyncio.create_task(self._move(), name="progress-artifact")
 
-    async def ended(self, report: RunReport, rejects: pa.Table) -> None:
+    async def ended(self, report: RunSummary, rejects: pa.Table) -> None:
         """Write the summary and, if there are any, the rejects."""
         self._over.set()
         for under_way in (self._opening, self._moving):
@@ -74,7 +74,7 @@ class RunPages:
         if rejects.num_rows:
             await _shown(self._table(rejects))
 
-    async def _open(self, todo: ToDo) -> None:
+    async def _open(self, todo: SourceDiffSummary) -> None:
         await _shown(self._rename(f"ingest {todo.words()}"))
         await _shown(self._draw())
 
@@ -102,7 +102,7 @@ class RunPages:
         if self._artifact is not None:  # drawn yet, and by a server that answered
             await aupdate_progress_artifact(self._artifact, progress=percent, description=words)
 
-    async def _summarise(self, report: RunReport) -> None:
+    async def _summarise(self, report: RunSummary) -> None:
         told = summary(report)
         try:
             written = await asyncio.to_thread(write_report, self._settings, report.run)
@@ -137,7 +137,7 @@ def _where(written: WrittenReport, link: str) -> str:
     )
 
 
-def summary(report: RunReport) -> str:
+def summary(report: RunSummary) -> str:
     """The counts of a run in Markdown."""
     d, c, r, t = report.documents, report.chunks, report.requests, report.tokens
     lines = [

@@ -23,14 +23,14 @@ from millrace.tasks.errors import ConfigurationError, MillraceError, RunStopped,
 from millrace.tasks.lake import Lake
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.remote_chunk import Done, Errand, read_there, taken
+from millrace.tasks.stages.remote_chunk import Done, RemoteJob, run_remote_job, taken
 
 _log = logging.getLogger(__name__)
 
 _CONNECT_S = 30
 
 _as_task: Any = task(name="chunk", task_run_name="chunk job {errand.job.number}", cache_policy=NO_CACHE)
-_read: Any = _as_task(read_there)
+_read: Any = _as_task(run_remote_job)
 
 
 class DaskReaders:
@@ -38,7 +38,7 @@ class DaskReaders:
 
     def __init__(self, runner: Any, settings: ChunkSettings, lake: Lake, *, deadline_s: float, memory_mb: int) -> None:
         self._runner = runner
-        self._errand = partial(Errand, settings, slips=lake.slips_dir, deadline_s=deadline_s, memory_mb=memory_mb)
+        self._errand = partial(RemoteJob, settings, slips=lake.slips_dir, deadline_s=deadline_s, memory_mb=memory_mb)
         self._slips = lake.slips
         self._slips.clear(below=lake.next_job(0))
         self._under_way: set[Future] = set()

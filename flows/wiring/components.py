@@ -6,9 +6,9 @@ from pathlib import Path
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import Model as Model  # noqa: PLC0414 - others open it from here, as all the rest
-from millrace.flows.wiring.embedding_model import open_model as open_model  # noqa: PLC0414
+from millrace.flows.wiring.embedding_model import load_model as load_model  # noqa: PLC0414
 from millrace.flows.wiring.embedding_model import query_space as query_space  # noqa: PLC0414
-from millrace.flows.wiring.lake_location import lake_place as lake_place  # noqa: PLC0414
+from millrace.flows.wiring.lake_location import lake_path as lake_path  # noqa: PLC0414
 from millrace.tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
 from millrace.tasks.documents import DocumentOptions
 from millrace.tasks.embedding import (
@@ -17,12 +17,12 @@ from millrace.tasks.embedding import (
     EmbeddingClient,
     Event,
     LearnedLimits,
-    Pacer,
+    RateLimiter,
     Reranker,
     RerankSpec,
-    Tally,
+    Usage,
     VectorSink,
-    check_offer,
+    check_capabilities,
     find_reranker,
     make_client,
     make_reranker,
@@ -30,9 +30,9 @@ from millrace.tasks.embedding import (
     rerank_url,
 )
 from millrace.tasks.errors import ConfigurationError
-from millrace.tasks.lake import Lake, Place
+from millrace.tasks.lake import Lake, LakePath
 from millrace.tasks.stages.chunk import ChunkSettings, ChunkStage
-from millrace.tasks.stages.part_writer import PART_CHUNKS, PartOrigin
+from millrace.tasks.stages.part_writer import PART_CHUNKS, PartContext
 from millrace.tasks.stages.scan import fingerprint_of
 
 READING_VERSION = 2
@@ -41,7 +41,7 @@ READING_VERSION = 2
 _KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}
 
 
-def check_environment(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> str:
+def require_api_key(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> str:
     """The API key, "" where none is needed. Raises `ConfigurationError` when it is needed and not there."""
     return api_key_of(model.spec.provider, settings.embedding.api_key_env, environment)
 
@@ -74,11 +74,13 @@ def open_client(
     """
     embedding, space = settings.embedding, query_space(settings, model) if query else model.space
     section = "search" if query else "embedding"
-    check_offer(model.spec, api=embedding.api, text_type=space.text_type, instruct=space.instruct, section=section)
+    check_capabilities(
+        model.spec, api=embedding.api, text_type=space.text_type, instruct=space.instruct, section=section
+    )
     return make_client(
         model.spec,
         base_url=embedding.base_url,
-        api_key=check_environment(settings, model, environment),
+        api_key=require_api_key(settings, model, environment),
         dimensions=space.dimensions,
         api=embedding.api,
         text_type=space.text_type,
@@ -147,7 +149,7 @@ def open_reranker(settings: Settings, environment: Mapping[str, str] = os.enviro
 
 def existing_lake(settings: Settings) -> Lake:
     """The lake of the settings, to be read. Raises `ConfigurationError` when it knows nothing of the collection."""
-    path = lake_place(settings)
+    path = lake_path(settings)
     lake = Lake.open(path, settings.milvus.collection, read_only=True)
     if not lake.collection_dir.is_dir():
         raise ConfigurationError(
@@ -157,10 +159,10 @@ def existing_lake(settings: Settings) -> Lake:
     return lake
 
 
-def open_pacer(model: Model, learned: LearnedLimits | None = None) -> Pacer:
+def open_pacer(model: Model, learned: LearnedLimits | None = None) -> RateLimiter:
     """What keeps to the model's limits, and to what earlier runs learned of them."""
     spec = model.spec
-    return Pacer(
+    return RateLimiter(
         requests_per_second=spec.requests_per_second,
         tokens_per_second=spec.tokens_per_second,
         requests_per_minute=spec.requests_per_minute,
@@ -175,7 +177,7 @@ def open_dispatcher(
     client: EmbeddingClient,
     store: VectorSink,
     *,
-    pacer: Pacer,
+    pacer: RateLimiter,
     on_event: Callable[[Event], None] | None = None,
 ) -> Dispatcher:
     """What buys vectors for `store` at the pace of `pacer` and within the budget."""
@@ -189,7 +191,7 @@ def open_dispatcher(
         max_in_flight=model.max_in_flight,
         budget=Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens),
         on_event=on_event,
-        tally=Tally(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
+        tally=Usage(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
     )
 
 
@@ -229,15 +231,15 @@ def chunk_options(settings: Settings) -> ChunkOptions:
     )
 
 
-def chunk_settings(
-    settings: Settings, model: Model, chunks_dir: Place, *, run: str, part_chunks: int = PART_CHUNKS
+def chunk_stage_options(
+    settings: Settings, model: Model, chunks_dir: LakePath, *, run: str, part_chunks: int = PART_CHUNKS
 ) -> ChunkSettings:
     """What the reading processes of `run` are told; they write their parts to `chunks_dir`."""
     return ChunkSettings(
         documents=document_options(settings),
         chunking=chunk_options(settings),
         tokenizer=model.spec.tokenizer,
-        origin=PartOrigin(chunks_dir, run, fingerprint(settings, model), model.space.name, part_chunks),
+        origin=PartContext(chunks_dir, run, fingerprint(settings, model), model.space.name, part_chunks),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from millrace.configs.settings import Settings
 from millrace.flows.wiring import components
 from millrace.flows.wiring.components import Model
-from millrace.tasks.embedding import Dispatcher, Event, LearnedLimits, Pacer, VectorSink, endpoint_url
+from millrace.tasks.embedding import Dispatcher, Event, LearnedLimits, RateLimiter, VectorSink, endpoint_url
 from millrace.tasks.lake import Bill, Lake
 
 _WRITTEN_EVERY_S = 10.0
@@ -43,8 +43,10 @@ async def buying(
 
             await stack.enter_async_context(shared_account(settings.limits.shared_as, pacer.set_share))
         dispatcher = components.open_dispatcher(settings, model, client, store, pacer=pacer, on_event=on_event)
-        ledger = _Ledger(lake, Bill(run, settings.milvus.collection, model.spec.name), account, dispatcher, pacer)
-        await stack.enter_async_context(ledger.kept())
+        delta_table = UsageWriter(
+            lake, Bill(run, settings.milvus.collection, model.spec.name), account, dispatcher, pacer
+        )
+        await stack.enter_async_context(delta_table.kept())
         stack.push_async_callback(dispatcher.close)
         yield dispatcher
 
@@ -54,10 +56,10 @@ def account_of(settings: Settings, model: Model) -> str:
     return f"{endpoint_url(model.spec, settings.embedding.base_url)} {model.spec.name}"
 
 
-class _Ledger:
+class UsageWriter:
     """Writes what the dispatcher was billed, and what the pacer learned, while the block goes on and at its end."""
 
-    def __init__(self, lake: Lake, bill: Bill, account: str, dispatcher: Dispatcher, pacer: Pacer) -> None:
+    def __init__(self, lake: Lake, bill: Bill, account: str, dispatcher: Dispatcher, pacer: RateLimiter) -> None:
         self._lake = lake
         self._bill = bill
         self._account = account

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from millrace.configs.settings import Settings
 from millrace.tasks.chunking import Tokenizer
-from millrace.tasks.embedding import ModelSpec, check_offer, choose_dimensions, embedding_space, find_model
+from millrace.tasks.embedding import ModelSpec, check_capabilities, choose_dimensions, embedding_space, find_model
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.records import EmbeddingSpace
 
@@ -27,7 +27,7 @@ class Model:
     notes: tuple[str, ...] = ()
 
 
-def open_model(settings: Settings) -> Model:
+def load_model(settings: Settings) -> Model:
     """The model that the settings name. Raises `ConfigurationError` when it cannot do what they ask."""
     embedding, limits = settings.embedding, settings.limits
     native = embedding.api == "native"
@@ -45,7 +45,9 @@ def open_model(settings: Settings) -> Model:
             "or leave them; what a search asks with is search.text_type and search.instruct"
         )
     sparse = settings.milvus.hybrid == "sparse"
-    check_offer(spec, api=embedding.api, text_type=embedding.text_type, instruct=embedding.instruct, sparse=sparse)
+    check_capabilities(
+        spec, api=embedding.api, text_type=embedding.text_type, instruct=embedding.instruct, sparse=sparse
+    )
     spec = replace(
         spec,
         texts_per_request=limits.texts_per_request or spec.texts_per_request,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from millrace.configs.settings import Settings
 from millrace.tasks.errors import ConfigurationError
-from millrace.tasks.lake import ObjectPath, ObjectStore, Place
+from millrace.tasks.lake import LakePath, ObjectPath, ObjectStore
 
 
-def lake_place(settings: Settings, environment: Mapping[str, str] = os.environ) -> Place:
+def lake_path(settings: Settings, environment: Mapping[str, str] = os.environ) -> LakePath:
     """Where the lake of the settings is: a folder, or objects in a bucket.
 
     Raises `ConfigurationError` for an address that is neither, or no bucket's.

@@ -12,12 +12,12 @@ from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import Model
 from millrace.flows.wiring.lake_location import state_folder
 from millrace.tasks.errors import CollectionError, CollectionMissing
-from millrace.tasks.lake import Checkpoint, Lease, hold, make_folder, pass_by
+from millrace.tasks.lake import Checkpoint, Lease, hold, make_folder, no_checkpoint
 from millrace.tasks.milvus import (
     Aliases,
+    BulkImport,
     Collection,
     CollectionShape,
-    Importing,
     IndexParam,
     MilvusAddress,
     is_lite,
@@ -54,7 +54,7 @@ def open_collection(
     *,
     create: bool,
     environment: Mapping[str, str] = os.environ,
-    checkpoint: Checkpoint = pass_by,
+    checkpoint: Checkpoint = no_checkpoint,
 ) -> Collection:
     """The collection of the settings, in the shape that they and the model ask for."""
     return Collection.open(
@@ -66,9 +66,9 @@ def open_collection(
     )
 
 
-def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> Importing:
+def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> BulkImport:
     """The import of the collection of the settings, which must not be there yet."""
-    return Importing(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
+    return BulkImport(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
 
 
 def open_aliases(settings: Settings, environment: Mapping[str, str] = os.environ) -> Aliases:
@@ -93,7 +93,7 @@ def collection_is_gone(settings: Settings) -> bool:
     return is_lite(uri) and not may_hold(uri, settings.milvus.collection)
 
 
-def gone_collection(settings: Settings, documents: int, *, emptied: bool = False) -> CollectionMissing:
+def collection_missing(settings: Settings, documents: int, *, emptied: bool = False) -> CollectionMissing:
     """What to tell when the lake knows rows of `documents` documents, and Milvus has no such collection, or no row."""
     milvus = settings.milvus
     lacking = "there is no row in" if emptied else "there is no"
@@ -104,12 +104,12 @@ def gone_collection(settings: Settings, documents: int, *, emptied: bool = False
     )
 
 
-def shown_uri(settings: Settings) -> str:
+def redacted_uri(settings: Settings) -> str:
     """Where Milvus is, without what it may carry of credentials."""
     return without_credentials(_milvus_uri(settings))
 
 
-def hold_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
+def lease_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
     """The lease of the one who changes the rows of the collection, whichever lake they come from.
 
     For Milvus Lite it lies beside the path. For a server it lies in this user's state folder, and so keeps apart the

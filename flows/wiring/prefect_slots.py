@@ -11,7 +11,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
 from prefect.exceptions import ObjectNotFound
 
-from millrace.flows.wiring.shared_limits import KeeperUnreachable, PlaceLost, sharing
+from millrace.flows.wiring.shared_limits import KeeperUnreachable, SlotLost, sharing
 from millrace.tasks.errors import ConfigurationError
 
 _LEASE_S = 60.0  # the shortest that Prefect grants; a place whose holder was killed falls free after it
@@ -21,11 +21,11 @@ _LOCKED, _GONE = 423, 410
 @contextlib.asynccontextmanager
 async def shared_account(name: str, set_share: Callable[[float], None]) -> AsyncIterator[None]:
     """As `sharing`, with the slots of the global concurrency limit `name`."""
-    async with get_client() as client, sharing(PrefectPlaces(client, name), set_share):
+    async with get_client() as client, sharing(PrefectSlots(client, name), set_share):
         yield
 
 
-class PrefectPlaces:
+class PrefectSlots:
     """The slots of one global concurrency limit; implements `Places`."""
 
     def __init__(self, client: PrefectClient, name: str) -> None:
@@ -53,7 +53,7 @@ class PrefectPlaces:
     async def keep(self) -> int:
         """As `Places.keep`."""
         if self._lease is None:
-            raise PlaceLost
+            raise SlotLost
         with self._reached():
             try:
                 await self._client.renew_concurrency_lease(self._lease.lease_id, _LEASE_S)
@@ -64,7 +64,7 @@ class PrefectPlaces:
                 if refusal.response.status_code != _GONE:
                     raise
                 self._lease = None
-                raise PlaceLost from None
+                raise SlotLost from None
         return limit.active_slots
 
     async def leave(self) -> None:

@@ -20,7 +20,7 @@ SEEN_AFTER_S = 7.5
 T = TypeVar("T")
 
 
-class PlaceLost(Exception):
+class SlotLost(Exception):
     """The place is not held any more: its keeper was restarted, or was not reached for too long."""
 
 
@@ -36,7 +36,7 @@ class Places(Protocol):
         ...
 
     async def keep(self) -> int:
-        """Hold the place for longer; how many are taken by all. Raises PlaceLost, KeeperUnreachable."""
+        """Hold the place for longer; how many are taken by all. Raises SlotLost, KeeperUnreachable."""
         ...
 
     async def leave(self) -> None:
@@ -81,7 +81,7 @@ async def _look(places: Places, set_share: Callable[[float], None], taken: int) 
             # Nobody else can come meanwhile, so the share is still right.
             _log.warning("%s; keeping a share of 1/%d of the account", error, taken)
             continue
-        except PlaceLost:
+        except SlotLost:
             with contextlib.suppress(KeeperUnreachable):
                 back = await places.take()
                 _log.warning("the place in the account was lost; %s", "taken again" if back else "all are taken now")

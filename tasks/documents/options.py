@@ -6,7 +6,6 @@ from typing import Literal
 
 from millrace.tasks.errors import ConfigurationError
 
-
 PdfEngine = Literal["pypdf", "pdfium"]
 
 

@@ -14,14 +14,14 @@ from millrace.tasks.embedding.addresses import (
 from millrace.tasks.embedding.dispatch.dispatcher import Dispatcher
 from millrace.tasks.embedding.dispatch.estimate import Estimate, Estimator
 from millrace.tasks.embedding.dispatch.packing import pack_requests
-from millrace.tasks.embedding.dispatch.queue import Activity, Event, TextItem, VectorSink
-from millrace.tasks.embedding.dispatch.retry_policy import Patience
-from millrace.tasks.embedding.dispatch.usage import BOUNDS_S, Budget, Latencies, Tally, cost_cny
-from millrace.tasks.embedding.models import ModelSpec, check_offer, choose_dimensions, find_model, known_models
+from millrace.tasks.embedding.dispatch.queue import Activity, Event, Text, VectorSink
+from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
+from millrace.tasks.embedding.dispatch.usage import BOUNDS_S, Budget, Latencies, Usage, cost_cny
+from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
 from millrace.tasks.embedding.providers.factory import make_client, probe
 from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock
-from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, Pacer
+from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
 from millrace.tasks.embedding.rerank.factory import make_reranker
 from millrace.tasks.embedding.rerank.models import RerankSpec, find_reranker, rerank_url
 from millrace.tasks.embedding.rerank.reranker import Ranked, Reranker, Reranking
@@ -41,17 +41,17 @@ __all__ = [
     "LearnedLimits",
     "LoopClock",
     "ModelSpec",
-    "Pacer",
-    "Patience",
     "Ranked",
+    "RateLimiter",
     "RerankSpec",
     "Reranker",
     "Reranking",
-    "Tally",
-    "TextItem",
+    "RetryPolicy",
+    "Text",
+    "Usage",
     "VectorSink",
     "Vectors",
-    "check_offer",
+    "check_capabilities",
     "choose_dimensions",
     "cost_cny",
     "embedding_space",

@@ -273,7 +273,7 @@ _FIGURES = {field.name for field in fields(ModelSpec)} - {"provider", "name", "r
 _NECESSARY = {field.name for field in fields(ModelSpec) if field.default is MISSING and field.name in _FIGURES}
 
 
-def check_offer(
+def check_capabilities(
     spec: ModelSpec,
     *,
     api: str = "compatible",

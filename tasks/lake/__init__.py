@@ -9,11 +9,11 @@ This room knows pyarrow, SQLite and the file system. It must not know where vect
 asks.
 """
 
-from millrace.tasks.lake.collection.chunk_parts import PLACES, ChunkParts, PartName
+from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, PartName
 from millrace.tasks.lake.collection.delta_table import where
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
-from millrace.tasks.lake.collection.sidecars import Slip, Slips, Spool
+from millrace.tasks.lake.collection.sidecars import ScratchFiles, Sidecar, Sidecars
 from millrace.tasks.lake.history import (
     Bill,
     Bills,
@@ -29,9 +29,9 @@ from millrace.tasks.lake.history import (
 )
 from millrace.tasks.lake.lake import Lake
 from millrace.tasks.lake.state import Limits
-from millrace.tasks.lake.storage.atomic import Checkpoint, make_folder, pass_by
+from millrace.tasks.lake.storage.atomic import Checkpoint, make_folder, no_checkpoint
 from millrace.tasks.lake.storage.lease import Lease, hold
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_path import ObjectPath, ObjectStore
 from millrace.tasks.lake.vectors.journal import Recovery
 from millrace.tasks.lake.vectors.key_index import SeenKeys
@@ -40,7 +40,7 @@ from millrace.tasks.lake.vectors.space import SpaceSummary
 from millrace.tasks.lake.vectors.store import VectorStore
 
 __all__ = [
-    "PLACES",
+    "ROW_LOCATION_COLUMNS",
     "Bill",
     "Bills",
     "Checkpoint",
@@ -49,30 +49,30 @@ __all__ = [
     "Evaluation",
     "Evaluations",
     "Lake",
+    "LakePath",
     "Lease",
     "Limits",
     "Manifest",
     "ObjectPath",
     "ObjectStore",
     "PartName",
-    "Place",
     "Recovery",
     "Rejects",
     "Reports",
     "RunRecord",
     "Runs",
+    "ScratchFiles",
     "SeenKeys",
-    "Slip",
-    "Slips",
+    "Sidecar",
+    "Sidecars",
     "SpaceSummary",
-    "Spool",
     "Timeline",
     "Timelines",
     "VectorStore",
     "hold",
     "make_folder",
     "new_run_id",
-    "pass_by",
+    "no_checkpoint",
     "totals",
     "where",
 ]

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from millrace.tasks.lake.storage.atomic import make_folder, write_bytes_atomically
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.records import JsonValue
 
 
@@ -46,7 +46,7 @@ class Bill:
 class Bills:
     """The bills in `folder`."""
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: LakePath) -> None:
         self._folder = folder
 
     def save(self, bill: Bill) -> None:
@@ -59,11 +59,11 @@ class Bills:
         """Every bill, oldest run first; one that cannot be read is left out (see `unreadable`)."""
         return [bill for path in self._paths() if (bill := _parsed_bill(path)) is not None]
 
-    def unreadable(self) -> list[Place]:
+    def unreadable(self) -> list[LakePath]:
         """Bills that are damaged. No run depends on them."""
         return [path for path in self._paths() if _parsed_bill(path) is None]
 
-    def _paths(self) -> list[Place]:
+    def _paths(self) -> list[LakePath]:
         return sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []
 
 
@@ -88,7 +88,7 @@ def _file_name(model: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in model)
 
 
-def _parsed_bill(path: Place) -> Bill | None:
+def _parsed_bill(path: LakePath) -> Bill | None:
     try:
         return Bill(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -112,10 +112,10 @@ class Evaluations:
     Needs no lease: an index can be evaluated while something else is written to the lake.
     """
 
-    def __init__(self, collection_dir: Place) -> None:
+    def __init__(self, collection_dir: LakePath) -> None:
         self._folder = collection_dir / EVALUATIONS_FOLDER
 
-    def append(self, evaluation: Evaluation) -> Place:
+    def append(self, evaluation: Evaluation) -> LakePath:
         """The file of the evaluation, durable. Raises LakeError when the disk refuses."""
         make_folder(self._folder)
         path = self._folder / f"{evaluation.run}.json"
@@ -133,15 +133,15 @@ class Evaluations:
                 found.append(evaluation)
         return found
 
-    def unreadable(self) -> list[Place]:
+    def unreadable(self) -> list[LakePath]:
         """Evaluations that are damaged. Nothing depends on them; they can be deleted."""
         return [path for path in self._paths() if _parsed_evaluation(path) is None]
 
-    def _paths(self) -> list[Place]:
+    def _paths(self) -> list[LakePath]:
         return sorted(self._folder.glob("*.json"), reverse=True) if self._folder.is_dir() else []
 
 
-def _parsed_evaluation(path: Place) -> Evaluation | None:
+def _parsed_evaluation(path: LakePath) -> Evaluation | None:
     try:
         found = json.loads(path.read_bytes())
         run, result = found["run"], found["result"]
@@ -156,10 +156,10 @@ REPORTS_FOLDER = "reports"
 class Reports:
     """The pages of the collection whose folder is `collection_dir`, in `reports/`."""
 
-    def __init__(self, collection_dir: Place) -> None:
+    def __init__(self, collection_dir: LakePath) -> None:
         self._folder = collection_dir / REPORTS_FOLDER
 
-    def save(self, run: str, page: str) -> Place:
+    def save(self, run: str, page: str) -> LakePath:
         """Write the page in place of its earlier version; where it is. Raises LakeError when the disk refuses."""
         make_folder(self._folder)
         path = self._folder / f"{run}.html"
@@ -186,7 +186,7 @@ class Timeline:
 class Timelines:
     """The timelines of the collection whose folder is `collection_dir`, in `timelines/`."""
 
-    def __init__(self, collection_dir: Place) -> None:
+    def __init__(self, collection_dir: LakePath) -> None:
         self._folder = collection_dir / TIMELINES_FOLDER
 
     def save(self, timeline: Timeline) -> None:
@@ -203,7 +203,7 @@ class Timelines:
             return None
         return found if _is_sound(found) else None
 
-    def _path(self, run: str) -> Place:
+    def _path(self, run: str) -> LakePath:
         return self._folder / f"{run}.json"
 
 
@@ -244,7 +244,7 @@ def new_run_id(now: datetime | None = None) -> str:
 class Runs:
     """The run records of the collection whose folder is `collection_dir`, in `runs/`."""
 
-    def __init__(self, collection_dir: Place) -> None:
+    def __init__(self, collection_dir: LakePath) -> None:
         self._folder = collection_dir / "runs"
 
     def save(self, record: RunRecord) -> None:
@@ -264,15 +264,15 @@ class Runs:
                 break
         return records
 
-    def unreadable(self) -> list[Place]:
+    def unreadable(self) -> list[LakePath]:
         """Records that are damaged. Nothing depends on them; they can be deleted."""
         return [path for path in self._paths() if _parsed_run(path) is None]
 
-    def _paths(self) -> list[Place]:
+    def _paths(self) -> list[LakePath]:
         return sorted(self._folder.glob("*.json"), reverse=True) if self._folder.is_dir() else []
 
 
-def _parsed_run(path: Place) -> RunRecord | None:
+def _parsed_run(path: LakePath) -> RunRecord | None:
     try:
         return RunRecord(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):

@@ -14,7 +14,7 @@ from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import history
 from millrace.tasks.lake.collection import sidecars
 from millrace.tasks.lake.collection.chunk_compaction import LEAST, gathered, light_parts
-from millrace.tasks.lake.collection.chunk_parts import PLACES, ChunkParts
+from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts
 from millrace.tasks.lake.collection.jobs import JobNumbers
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
@@ -22,15 +22,15 @@ from millrace.tasks.lake.history import Bills, Evaluations, Reports, Runs, Timel
 from millrace.tasks.lake.state import Limits, Switches
 from millrace.tasks.lake.storage.atomic import (
     Checkpoint,
-    disk_errors,
     fsync_folder,
     make_folder,
-    pass_by,
+    no_checkpoint,
     sweep_unfinished,
+    translate_os_errors,
     write_bytes_atomically,
 )
 from millrace.tasks.lake.storage.lease import Lease
-from millrace.tasks.lake.storage.location import Place, local_folder
+from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 from millrace.tasks.lake.storage.object_path import ObjectPath, unguarded
 from millrace.tasks.lake.vectors.space import SpaceFolder, SpaceSummary, described_in, summarize
@@ -41,7 +41,7 @@ _LEDGER = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json")
 """All of a collection's folder but the records of its runs."""
 
 
-def adopt(source: Place, target: Place) -> None:
+def copy_collection(source: LakePath, target: LakePath) -> None:
     """Make `target` the folder of a collection with the ledger of that in `source`, at one stroke.
 
     No file of a ledger is ever changed in its place, so the two share their files as hard links, where the disk has
@@ -55,7 +55,7 @@ def adopt(source: Place, target: Place) -> None:
     if target.exists():
         raise LakeError(f"{target} is there already; remove it if nothing in it is wanted, or name another collection")
     making = target.with_name(f".{target.name}.tmp")
-    with disk_errors(making, "Writing"):
+    with translate_os_errors(making, "Writing"):
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir()
         for name in _LEDGER:
@@ -65,7 +65,7 @@ def adopt(source: Place, target: Place) -> None:
                 _link(source / name, making / name)
     for folder in (making, *(path for path in making.rglob("*") if path.is_dir())):
         fsync_folder(folder)
-    with disk_errors(target, "Writing"):
+    with translate_os_errors(target, "Writing"):
         making.rename(target)
     fsync_folder(target.parent)
 
@@ -95,7 +95,7 @@ class Lake:
     """
 
     def __init__(
-        self, path: Place, collection: str, lease: Lease | ObjectLease | None, checkpoint: Checkpoint = pass_by
+        self, path: LakePath, collection: str, lease: Lease | ObjectLease | None, checkpoint: Checkpoint = no_checkpoint
     ) -> None:
         self.path = path
         self.collection = collection
@@ -110,14 +110,16 @@ class Lake:
         self.runs = Runs(self.collection_dir)
         self.timelines = Timelines(self.collection_dir)
         self.reports = Reports(self.collection_dir)
-        self.slips = sidecars.Slips(self.slips_dir)
+        self.slips = sidecars.Sidecars(self.slips_dir)
         self.evaluations = Evaluations(self.collection_dir)
         self.bills = Bills(path / "bills")
         self.limits = Limits(path / "limits.json")
         self.switches = Switches(path / "switches.json")
 
     @classmethod
-    def open(cls, path: Place, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = pass_by) -> Self:
+    def open(
+        cls, path: LakePath, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = no_checkpoint
+    ) -> Self:
         """The lake at `path` as `collection` sees it; made when it is not there, unless `read_only`.
 
         `checkpoint` is told each step that became durable ("manifest: renamed"); see `tasks.lake.storage.atomic`.
@@ -151,22 +153,22 @@ class Lake:
         return lake
 
     @property
-    def collection_dir(self) -> Place:
+    def collection_dir(self) -> LakePath:
         """The folder of this collection."""
         return self.path / self.collection
 
     @property
-    def chunks_dir(self) -> Place:
+    def chunks_dir(self) -> LakePath:
         """The folder of this collection's chunk parts."""
         return self.collection_dir / "chunks"
 
     @property
-    def slips_dir(self) -> Place:
+    def slips_dir(self) -> LakePath:
         """The folder of what is said of parts that are made on other machines."""
         return self.collection_dir / sidecars.FOLDER
 
     @property
-    def vectors_dir(self) -> Place:
+    def vectors_dir(self) -> LakePath:
         """The folder of the vector stores, one a space, shared by all collections."""
         return self.path / "vectors"
 
@@ -236,7 +238,7 @@ class Lake:
         """
         if self._lease is None:
             raise LakeError(f"The lake {self.path} was opened for reading; a collection is for the one who writes.")
-        adopt(self.collection_dir, self.path / collection)
+        copy_collection(self.collection_dir, self.path / collection)
         self._checkpoint("lake: adopted")
 
     def compact_chunks(self, *, part_rows: int, least: int = LEAST) -> int:
@@ -252,7 +254,7 @@ class Lake:
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        if len(light_parts(self.manifest.read(PLACES), part_rows=part_rows)) < least:
+        if len(light_parts(self.manifest.read(ROW_LOCATION_COLUMNS), part_rows=part_rows)) < least:
             return 0
         light = light_parts(self.manifest.read(), part_rows=part_rows)
         job = self.next_job()
@@ -314,9 +316,9 @@ def _named(part: str, checkpoint: Checkpoint) -> Checkpoint:
     return lambda step: checkpoint(f"{part}: {step}")
 
 
-def _check_format(path: Place) -> None:
+def _check_format(path: LakePath) -> None:
     try:
-        with disk_errors(path, "Reading"):
+        with translate_os_errors(path, "Reading"):
             found = json.loads(path.read_bytes()) if path.exists() else {"format": FORMAT}
     except ValueError as error:
         raise LakeError(f'{path} is damaged: expected {{"format": {FORMAT}}}. Restore it from a copy.') from error

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from millrace.tasks.lake.storage.atomic import write_bytes_atomically
 from millrace.tasks.lake.storage.lease import Lease
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 
 _EARLIER, _MAKING = "earlier", "making"
@@ -25,7 +25,7 @@ class Switches:
     Aliases and collections are known by names that the caller chooses.
     """
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: LakePath) -> None:
         self._path = path
 
     def hold(self) -> Lease | ObjectLease:
@@ -86,7 +86,7 @@ def _lists(found: object) -> dict[str, list[str]]:
 class Limits:
     """The entries in the file at `path`: numbers by name, of which this room knows nothing."""
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: LakePath) -> None:
         self._path = path
 
     def read(self, account: str) -> dict[str, float]:

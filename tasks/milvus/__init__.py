@@ -6,7 +6,7 @@ Importing it is cheap: pymilvus itself is imported by the first `Collection.open
 
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling, with_database, without_credentials
 from millrace.tasks.milvus.aliases import Aliases
-from millrace.tasks.milvus.bulk_import import FileState, Importing
+from millrace.tasks.milvus.bulk_import import BulkImport, FileState
 from millrace.tasks.milvus.client.lite import may_hold
 from millrace.tasks.milvus.collection import Collection
 from millrace.tasks.milvus.collection_spec import CollectionShape, IndexParam
@@ -15,11 +15,11 @@ from millrace.tasks.milvus.scalar_fields import scalar_fields
 
 __all__ = [
     "Aliases",
+    "BulkImport",
     "Collection",
     "CollectionShape",
     "FileState",
     "Hit",
-    "Importing",
     "IndexParam",
     "MilvusAddress",
     "StoredRow",

@@ -6,7 +6,7 @@ from typing import Self
 from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress
 from millrace.tasks.milvus.collection_spec import VECTOR_FIELD, CollectionShape, check_name
-from millrace.tasks.milvus.errors import NotLoaded, Refused
+from millrace.tasks.milvus.errors import CollectionNotLoaded, Refused
 from millrace.tasks.milvus.rows import Hit, Vectors
 
 
@@ -98,7 +98,7 @@ class Aliases:
         look = partial(reader.search_rows, self._connection, name, shape, vector, top_k=top_k, condition="")
         try:
             return self._connection.patiently(look)
-        except NotLoaded:
+        except CollectionNotLoaded:
             schema.load(self._connection, name)
             return self._connection.patiently(look)
 

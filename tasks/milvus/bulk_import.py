@@ -16,7 +16,7 @@ import pyarrow as pa
 from millrace.tasks.errors import CollectionError, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress
 from millrace.tasks.milvus.collection_spec import VECTOR_FIELD, CollectionShape, check_name
-from millrace.tasks.milvus.rows import sent_columns
+from millrace.tasks.milvus.rows import row_columns
 
 SUFFIX = "__importing"
 VECTORS = VECTOR_FIELD
@@ -33,7 +33,7 @@ class FileState:
     failure: str = ""
 
 
-class Importing:
+class BulkImport:
     """A new collection that is being filled by import. A context manager: what is not finished is dropped.
 
     All methods raise `CollectionError` when the server cannot be reached or refuses; one that is away is waited for.
@@ -65,7 +65,7 @@ class Importing:
 
     def columns(self, rows: pa.Table) -> pa.Table:
         """The columns of a file, beside `VECTORS`, for rows as `Collection.upsert` takes them."""
-        return sent_columns(rows, self.shape)
+        return row_columns(rows, self.shape)
 
     def start(self, file: str) -> int:
         """Have the server read the file, by the path that it knows it by; the number of the task."""

@@ -17,8 +17,8 @@ from millrace.tasks.errors import CollectionError, CollectionMissing, Configurat
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling
 from millrace.tasks.milvus.client.server_wait import patiently
 from millrace.tasks.milvus.collection_spec import CollectionShape, check_name
-from millrace.tasks.milvus.errors import NotLoaded
-from millrace.tasks.milvus.rows import Hit, StoredRow, Vectors, sent_columns
+from millrace.tasks.milvus.errors import CollectionNotLoaded
+from millrace.tasks.milvus.rows import Hit, StoredRow, Vectors, row_columns
 
 if TYPE_CHECKING:
     from millrace.tasks.milvus.client.connection import Connection
@@ -28,7 +28,7 @@ MAX_IN_FLIGHT = 4
 """Calls to a server at once: two already keep it busy while the next are packed; more make a restart dearer."""
 
 
-def acknowledged(calls: Iterable[Callable[[], object]], threads: Executor, *, at_once: int) -> Iterator[None]:
+def run_concurrently(calls: Iterable[Callable[[], object]], threads: Executor, *, at_once: int) -> Iterator[None]:
     """Once for each of `calls`, in their order, when it has returned; at most `at_once` are under way.
 
     Raises what a call raises, when those under way beside it have ended too; no further ones are begun.
@@ -139,7 +139,7 @@ class Collection:
         """
         from millrace.tasks.milvus import writer
 
-        rows = sent_columns(rows, self.shape, self._nullable)
+        rows = row_columns(rows, self.shape, self._nullable)
 
         def send(start: int, end: int) -> int:
             part = rows.slice(start, end - start)
@@ -148,7 +148,7 @@ class Collection:
         # Milvus Lite takes one call after the other anyway.
         at_once = 1 if self.is_lite else MAX_IN_FLIGHT
         calls = (partial(send, start, end) for start, end in writer.upsert_calls(rows, vectors))
-        for _ in acknowledged(calls, self._threads, at_once=at_once):
+        for _ in run_concurrently(calls, self._threads, at_once=at_once):
             self._checkpoint("upserted")
         return int(rows.num_rows)
 
@@ -269,7 +269,7 @@ class Collection:
         """What `ask` returns; the server is waited for, and a collection that somebody released is loaded again."""
         try:
             return self._patiently(ask)
-        except NotLoaded:
+        except CollectionNotLoaded:
             from millrace.tasks.milvus import schema
 
             schema.load(self._connection, self.name)

@@ -29,7 +29,7 @@ class ServerAway(CollectionError):
     """The server cannot be reached, or cannot work at the moment: worth another try after a wait."""
 
 
-class NotLoaded(CollectionError):
+class CollectionNotLoaded(CollectionError):
     """The collection is there, but released: loading brings it back."""
 
 
@@ -64,7 +64,7 @@ def from_status(code: int, reason: str, *, retriable: bool, doing: str, where: s
     if "UNIMPLEMENTED" in reason:
         return _not_milvus(doing, where, reason)
     if code == _NOT_LOADED:
-        return NotLoaded(f"{where}: the collection is not loaded, seen while {doing}")
+        return CollectionNotLoaded(f"{where}: the collection is not loaded, seen while {doing}")
     if retriable or code in _UNAVAILABLE_CODES or (code == _NOT_READY and "not ready" in reason):
         return ServerAway(f"{where} cannot work at the moment, seen while {doing}: {reason} (code {code})")
     return Refused(f"{where} refused while {doing}: {reason} (code {code})")

@@ -22,7 +22,7 @@ import numpy as np
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.milvus.client.connection import Connection
 from millrace.tasks.milvus.collection_spec import ID_FIELD, SPARSE_FIELD, VECTOR_FIELD, CollectionShape
-from millrace.tasks.milvus.reader import fetch_rows, filter_blamed, query_vector, search_params
+from millrace.tasks.milvus.reader import fetch_rows, filter_errors, query_vector, search_params
 from millrace.tasks.milvus.rows import Hit, Vectors
 from millrace.tasks.records import SPARSE_PAIR
 
@@ -128,7 +128,7 @@ def search_rows(
     client, timeout_s = connection.client, connection.timeout_s
 
     def ranking(route: Mapping[str, Any]) -> list[dict[str, Any]]:
-        with filter_blamed(condition):
+        with filter_errors(condition):
             answers = connection.call(
                 "searching",
                 lambda: client.search(

@@ -137,7 +137,7 @@ def search_rows(
     """
     query = query_vector(vector, shape)
     client, timeout_s = connection.client, connection.timeout_s
-    with filter_blamed(condition):
+    with filter_errors(condition):
         answers = connection.call(
             "searching",
             lambda: client.search(
@@ -172,7 +172,7 @@ def search_params(shape: CollectionShape, rows: int) -> dict[str, Any]:
 
 
 @contextmanager
-def filter_blamed(condition: str) -> Iterator[None]:
+def filter_errors(condition: str) -> Iterator[None]:
     """A search that Milvus refuses although it can be searched: it is the filter, if there is one."""
     try:
         yield

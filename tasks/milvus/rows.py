@@ -35,7 +35,7 @@ NOTHING = sparse_bytes([2**32 - 2], [1.0])
 highest index there may be. A text without words still is a row that its dense vector finds."""
 
 
-def sent_columns(rows: pa.Table, shape: CollectionShape, nullable: frozenset[str] = frozenset()) -> pa.Table:
+def row_columns(rows: pa.Table, shape: CollectionShape, nullable: frozenset[str] = frozenset()) -> pa.Table:
     """What a collection of this shape is sent for `rows`, in the order of its fields.
 
     These are columns of `rows`, then those that its metadata fills. A column is nullable if its field is, which

@@ -8,7 +8,7 @@ from millrace.tasks.records import EmbeddingSpace
 
 
 @dataclass(frozen=True, slots=True)
-class Pairing:
+class Compatibility:
     """What stands between the query side and the index.
 
     `refusal`, a sentence, says why no score would mean anything, "" where scores do; `warnings` what is unwise, or
@@ -19,7 +19,7 @@ class Pairing:
     warnings: tuple[str, ...] = ()
 
 
-def pair(query: EmbeddingSpace, index: Mapping[str, tuple[EmbeddingSpace | None, int]]) -> Pairing:
+def pair(query: EmbeddingSpace, index: Mapping[str, tuple[EmbeddingSpace | None, int]]) -> Compatibility:
     """How queries in the space `query` go together with an index.
 
     `index`: by the name of each space that documents are in, the space (None where the lake cannot describe it) and the
@@ -30,7 +30,7 @@ def pair(query: EmbeddingSpace, index: Mapping[str, tuple[EmbeddingSpace | None,
     undescribed = sorted(name for name, (space, _) in index.items() if space is None and name != query.name)
     documents = sum(count for _, count in index.values())
     if index and len(strangers) == len(index):
-        return Pairing(
+        return Compatibility(
             refusal=f"{'; and '.join(strangers[name] for name in sorted(strangers))}: scores would mean nothing. "
             "Set [embedding] as it was when the documents were ingested"
         )
@@ -46,7 +46,7 @@ def pair(query: EmbeddingSpace, index: Mapping[str, tuple[EmbeddingSpace | None,
     ]
     for name in sorted(known.keys() - strangers.keys()):
         warnings += _unwise(query, known[name])
-    return Pairing(warnings=tuple(dict.fromkeys(warnings)))
+    return Compatibility(warnings=tuple(dict.fromkeys(warnings)))
 
 
 def _incomparable(query: EmbeddingSpace, index: EmbeddingSpace) -> str:

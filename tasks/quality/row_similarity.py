@@ -12,7 +12,7 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
 
-LEAST_LEAD = 2.5
+MIN_Z_SCORE = 2.5
 """A row whose lead is below this does not stand out. With the provider `local`, on the sample corpus: own rows lead by
 5.5 to 20, rows with a random vector by -2 to 1.6, the rows of neighbouring passages by up to 4.6."""
 
@@ -21,7 +21,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Standing:
+class RowSimilarity:
     """How questions and their own rows are to each other; each array has one entry a question.
 
     `cosine` of the two; `lead`, by how many standard deviations that is above the cosines with other rows;
@@ -34,7 +34,7 @@ class Standing:
     stands_out: npt.NDArray[np.bool_]
 
 
-def standing_of(questions: Vectors, rows: Vectors) -> Standing:
+def row_similarity(questions: Vectors, rows: Vectors) -> RowSimilarity:
     """How each question's own row stands to the question, beside at most a thousand of the others' rows.
 
     Args:
@@ -49,8 +49,8 @@ def standing_of(questions: Vectors, rows: Vectors) -> Standing:
     for i in range(len(own)):
         others = known[compared[compared != i]] @ asked[i]
         lead[i] = _lead(own[i], others)
-        stands_out[i] = not lead[i] < LEAST_LEAD or own[i] >= np.nanmax(others)
-    return Standing(own, lead, stands_out)
+        stands_out[i] = not lead[i] < MIN_Z_SCORE or own[i] >= np.nanmax(others)
+    return RowSimilarity(own, lead, stands_out)
 
 
 def lead_of(question: Vectors, row: Vectors, others: Vectors) -> float:

@@ -99,7 +99,7 @@ def one_line(text: str) -> str:
     return " ".join(_LINE_END_IN_CJK.sub("", text).split())
 
 
-def squeezed(text: str) -> str:
+def without_whitespace(text: str) -> str:
     """`text` without any white space: how it is told whether one text stands in another, however lines are broken."""
     return "".join(text.split())
 
@@ -114,7 +114,7 @@ def sentences(text: str) -> list[str]:
     return [piece for piece in pieces if piece.strip()]
 
 
-def own_sentences(passages: Sequence[str]) -> list[OwnSentence]:
+def distinctive_sentences(passages: Sequence[str]) -> list[OwnSentence]:
     """For each passage the sentence that tells it best from the others: that with the rarest words.
 
     A sentence is at least five words or ten CJK characters long; what is much longer is asked for by its beginning.
@@ -124,7 +124,7 @@ def own_sentences(passages: Sequence[str]) -> list[OwnSentence]:
     for number, passage in enumerate(passages):
         for term in terms(passage):
             standing[term.value].add(number)
-    without_space = [squeezed(passage) for passage in passages]
+    without_space = [without_whitespace(passage) for passage in passages]
     return [_own_sentence(number, passage, standing, without_space) for number, passage in enumerate(passages)]
 
 
@@ -138,7 +138,7 @@ def _own_sentence(
     for text in sorted(candidates, key=lambda text: -rarity[text]):  # stable: of equals the first
         holders = [standing[term.value] for term in terms(text) if term.value in standing]
         others = set.intersection(*holders) - {number} if holders else set()
-        wanted = squeezed(text)
+        wanted = without_whitespace(text)
         if not any(wanted in without_space[other] for other in others):
             return OwnSentence(text)
     return OwnSentence("", "not_its_own")

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from millrace.tasks.errors import CollectionError
 from millrace.tasks.lake import make_folder
-from millrace.tasks.lake.storage.atomic import disk_errors
-from millrace.tasks.milvus import Importing
+from millrace.tasks.lake.storage.atomic import translate_os_errors
+from millrace.tasks.milvus import BulkImport
 from millrace.tasks.milvus.bulk_import import VECTORS
 from millrace.tasks.reconcile.expected_rows import Vectors
 
@@ -44,7 +44,7 @@ class RowFile:
         flat = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
         ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
         table = columns.append_column(self._vectors_as, pa.ListArray.from_arrays(pa.array(ends), flat))
-        with disk_errors(self.path, "Writing"):
+        with translate_os_errors(self.path, "Writing"):
             if self._writer is None:
                 self._writer = pq.ParquetWriter(self.path, table.schema, compression="none", use_dictionary=False)
             self._writer.write_table(table)
@@ -54,7 +54,7 @@ class RowFile:
         """End it; safe to call twice. Raises LakeError."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            with disk_errors(self.path, "Writing"):
+            with translate_os_errors(self.path, "Writing"):
                 writer.close()
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class Backfill:
     more have been imported, as far as the server says.
     """
 
-    importing: Importing
+    importing: BulkImport
     folder: ImportFolder
     doubled: frozenset[str] = frozenset()
     on_rows: Callable[[int], None] = lambda _: None

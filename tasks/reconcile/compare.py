@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from millrace.tasks.milvus import Collection, StoredRow
-from millrace.tasks.reconcile.expected_rows import OwnedRows, Stores, Vectors, WithVectors
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors
 from millrace.tasks.records import SPARSE_PAIR, JsonValue, metadata_json, row_hash, text_key
 
 Fault = Literal["missing", "content", "metadata", "vector", "sparse", "doubled"]
@@ -32,9 +32,9 @@ class Compared:
     `faults`: by row number. `lake`: what the lake has of the rows.
     """
 
-    owned: OwnedRows
+    owned: ExpectedRows
     faults: Mapping[int, Fault]
-    lake: WithVectors
+    lake: RowsWithVectors
 
     def healing(self) -> tuple[pa.Table, Vectors]:
         """The faulty rows as they should be, those that the lake has the vectors of."""
@@ -42,14 +42,14 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class OrphanRow:
     """A row that no document owns. `source` is what its metadata says, "" where it says nothing."""
 
     id: str
     source: str
 
 
-class Census:
+class IdInventory:
     """The ids of a collection as they are now, and which of them somebody owns. 9 bytes a row."""
 
     def __init__(self, collection: Collection) -> None:
@@ -74,7 +74,7 @@ class Census:
         """How many of the ids noted so far are in the collection."""
         return int(np.count_nonzero(self._owned))
 
-    def strangers(self) -> Iterator[list[Stranger]]:
+    def strangers(self) -> Iterator[list[OrphanRow]]:
         """The rows that nobody owns, in batches. What has come since the census is not among them."""
         if not self.count_strangers():
             return
@@ -83,7 +83,7 @@ class Census:
             unowned = [ids[i] for i in np.flatnonzero(there & ~self._owned[places])]
             told = {row.id: row for row in self._collection.fetch(unowned)}
             if unowned:
-                yield [Stranger(i, _source(told.get(i))) for i in unowned]
+                yield [OrphanRow(i, _source(told.get(i))) for i in unowned]
 
     def doubled(self) -> frozenset[str]:
         """The ids that several rows have: a server shows one of them, and counts them all."""
@@ -112,10 +112,10 @@ class Comparison:
         """Take the census, and look for rows that are there twice."""
         self._collection = collection
         self._stores = stores
-        self.census = Census(collection)
+        self.census = IdInventory(collection)
         self._doubled = self.census.doubled()
 
-    def compare(self, owned: OwnedRows) -> Compared:
+    def compare(self, owned: ExpectedRows) -> Compared:
         """The rows of one part, each against the row of the collection that has its id."""
         rows = owned.rows
         ids = rows["id"].to_pylist()

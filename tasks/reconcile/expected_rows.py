@@ -25,7 +25,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnedRows:
+class ExpectedRows:
     """Rows (`CHUNK_SCHEMA`) of one part that documents own, all of whose vectors are in one space, by its name.
 
     With `damage`, a sentence that ends in the remedy, there are no rows, and `sources` names the documents whose rows
@@ -39,7 +39,7 @@ class OwnedRows:
     sources: frozenset[str] = frozenset()
 
 
-def owned_rows(lake: Lake, manifest: pa.Table) -> Iterator[OwnedRows]:
+def expected_rows(lake: Lake, manifest: pa.Table) -> Iterator[ExpectedRows]:
     """The rows of every document of `manifest`, in order of job and part; one part in memory at a time.
 
     Rows of a document that an interrupted run was deleting are nobody's any more.
@@ -52,7 +52,7 @@ def owned_rows(lake: Lake, manifest: pa.Table) -> Iterator[OwnedRows]:
         yield from _rows_of_job(lake, job, live.slice(start, end - start))
 
 
-def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[OwnedRows]:
+def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[ExpectedRows]:
     found: Counter[str] = Counter()
     unknown: set[str] = set()
     for number in _numbers(documents):
@@ -67,7 +67,7 @@ def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[OwnedRow
                 yield _damaged(PartName(job, number), space, str(error), frozenset(sources))
             else:
                 found.update(rows["source"].to_pylist())
-                yield OwnedRows(PartName(job, number), space, rows)
+                yield ExpectedRows(PartName(job, number), space, rows)
     for document in documents.select(["source", "part_first", "chunks", "space"]).to_pylist():
         source, expected = document["source"], document["chunks"]
         if source not in unknown and found[source] != expected:
@@ -93,12 +93,12 @@ def _by_space(documents: pa.Table) -> dict[str, list[str]]:
     return spaces
 
 
-def _damaged(part: PartName, space: str, message: str, sources: frozenset[str]) -> OwnedRows:
-    return OwnedRows(part, space, CHUNK_SCHEMA.empty_table(), message, sources)
+def _damaged(part: PartName, space: str, message: str, sources: frozenset[str]) -> ExpectedRows:
+    return ExpectedRows(part, space, CHUNK_SCHEMA.empty_table(), message, sources)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WithVectors:
+class RowsWithVectors:
     """Rows of one space with what the lake has for them.
 
     `rows`: `CHUNK_SCHEMA`, and in a space with sparse vectors the column "sparse". `vectors`: float32, shape
@@ -141,12 +141,12 @@ class Stores:
         """The stores; a space that the lake does not have any more has none."""
         return self._open
 
-    def read(self, owned: OwnedRows) -> WithVectors:
+    def read(self, owned: ExpectedRows) -> RowsWithVectors:
         """The rows with their vectors. A vector in a damaged part is one that the lake lacks."""
         store = self._open.get(owned.space)
         count = owned.rows.num_rows
         if store is None:
-            return WithVectors(owned.rows, np.full((count, 1), np.nan, np.float32), np.zeros(count, np.bool_))
+            return RowsWithVectors(owned.rows, np.full((count, 1), np.nan, np.float32), np.zeros(count, np.bool_))
         keys = owned.rows["text_key"].to_pylist()
         vectors = np.full((count, store.space.dimensions), np.nan, np.float32)
         sparse: list[bytes | None] = [None] * count
@@ -165,7 +165,7 @@ class Stores:
                 except LakeError:
                     there[position] = False
         rows = owned.rows.append_column(SPARSE, pa.array(sparse, SPARSE.type)) if store.space.sparse else owned.rows
-        return WithVectors(rows, vectors, there)
+        return RowsWithVectors(rows, vectors, there)
 
     def close(self) -> None:
         """Close all stores."""

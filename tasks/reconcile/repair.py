@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.tasks.embedding import Dispatcher, TextItem
+from millrace.tasks.embedding import Dispatcher, Text
 from millrace.tasks.errors import MillraceError, Rejected, TextsRefused
 from millrace.tasks.lake import ChunkParts, Lake, PartName, VectorStore
 from millrace.tasks.milvus import Collection, CollectionShape, check_rows
-from millrace.tasks.reconcile.compare import Census
-from millrace.tasks.reconcile.expected_rows import OwnedRows, Vectors
+from millrace.tasks.reconcile.compare import IdInventory
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, Vectors
 from millrace.tasks.records import MANIFEST_SCHEMA
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def send_fit(
     return [(rows["id"][position].as_py(), reason) for position, reason in unfit.items()]
 
 
-def delete_strangers(collection: Collection, census: Census, *, spared: Group[str], most: int) -> tuple[int, int]:
+def delete_orphans(collection: Collection, census: IdInventory, *, spared: Group[str], most: int) -> tuple[int, int]:
     """How many rows that nobody owns were deleted, and how many there were besides those of `spared` sources.
 
     More than `most` are not deleted at all.
@@ -69,7 +69,7 @@ def delete_strangers(collection: Collection, census: Census, *, spared: Group[st
     return len(ids), count
 
 
-def lacking_texts(owned: Iterable[OwnedRows], store: VectorStore) -> dict[PartName, int]:
+def lacking_texts(owned: Iterable[ExpectedRows], store: VectorStore) -> dict[PartName, int]:
     """How many texts each part needs that `store` does not have; not parts of other spaces, nor whole ones."""
     seen: set[bytes] = set()
     lacking: dict[PartName, int] = {}
@@ -83,7 +83,9 @@ def lacking_texts(owned: Iterable[OwnedRows], store: VectorStore) -> dict[PartNa
     return lacking
 
 
-async def buy_texts(owned: Iterable[OwnedRows], store: VectorStore, dispatcher: Dispatcher, *, end_mark: int) -> Bought:
+async def embed_missing(
+    owned: Iterable[ExpectedRows], store: VectorStore, dispatcher: Dispatcher, *, end_mark: int
+) -> Bought:
     """Buy the texts of `owned` that `store` does not have; requests are packed full across parts.
 
     Args:
@@ -111,13 +113,13 @@ async def buy_texts(owned: Iterable[OwnedRows], store: VectorStore, dispatcher: 
     return Bought(len(futures) - len(refused), refused)
 
 
-def _items_to_buy(owned: OwnedRows, store: VectorStore, end_mark: int) -> list[TextItem]:
+def _items_to_buy(owned: ExpectedRows, store: VectorStore, end_mark: int) -> list[Text]:
     if owned.space != store.space.name:
         return []
     rows = owned.rows
     keys = rows["text_key"].to_pylist()
     return [
-        TextItem(
+        Text(
             key=keys[position],
             text=rows["content"][position].as_py(),
             tokens=rows["tokens"][position].as_py() + end_mark,
@@ -131,7 +133,7 @@ def set_aside_damaged(parts: ChunkParts) -> list[PartName]:
     """The parts whose file cannot be read, now called `*.damaged`: no run stumbles over them any more."""
     damaged = [part for part in parts.all() if parts.problem(part)]
     for part in damaged:
-        parts.set_aside(part)
+        parts.quarantine(part)
     return damaged
 
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from millrace.tasks.lake import Lake, PartName
 from millrace.tasks.milvus import Collection, Hit
-from millrace.tasks.reconcile.compare import Census
-from millrace.tasks.reconcile.expected_rows import OwnedRows, Stores, Vectors, WithVectors, owned_rows
+from millrace.tasks.reconcile.compare import IdInventory
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors, expected_rows
 from millrace.tasks.records import CHUNK_SCHEMA
 
 ANSWERS = 10
@@ -30,7 +30,7 @@ _NO_PART = PartName(0, 0)
 
 
 @dataclass(slots=True)
-class Trial:
+class SwitchChecks:
     """What was seen. `rows` should be there by the lake; `alike` is the share of answers that both give."""
 
     rows: int = 0
@@ -66,10 +66,10 @@ class Trial:
         return told
 
 
-def count_rows(trial: Trial, collection: Collection, lake: Lake, manifest: pa.Table) -> None:
+def count_rows(trial: SwitchChecks, collection: Collection, lake: Lake, manifest: pa.Table) -> None:
     """Note which rows are there, by id."""
-    census = Census(collection)
-    for owned in owned_rows(lake, manifest):
+    census = IdInventory(collection)
+    for owned in expected_rows(lake, manifest):
         trial.damaged += len(owned.sources)
         trial.rows += owned.rows.num_rows
         census.own(owned.rows["id"].to_pylist())
@@ -78,7 +78,7 @@ def count_rows(trial: Trial, collection: Collection, lake: Lake, manifest: pa.Ta
     trial.doubled = len(census.doubled())
 
 
-def find_rows(trial: Trial, ask: Ask, sample: pa.Table, stores: Stores) -> None:
+def find_rows(trial: SwitchChecks, ask: Ask, sample: pa.Table, stores: Stores) -> None:
     """Note which of the rows of `sample` (`SAMPLE_SCHEMA`) are found by their own vectors."""
     for own in _by_space(sample, stores):
         for position in np.flatnonzero(own.there).tolist():
@@ -90,7 +90,7 @@ def find_rows(trial: Trial, ask: Ask, sample: pa.Table, stores: Stores) -> None:
 
 
 def compare_answers(
-    trial: Trial, ask: Ask, ask_other: Ask, sample: pa.Table, stores: Stores, *, other_space: str
+    trial: SwitchChecks, ask: Ask, ask_other: Ask, sample: pa.Table, stores: Stores, *, other_space: str
 ) -> None:
     """Ask two collections for the texts of `sample`, each by its own space's vector, and note what they answer.
 
@@ -108,11 +108,11 @@ def compare_answers(
     trial.alike = round(float(np.mean(shares)), 3) if shares else None
 
 
-def _by_space(sample: pa.Table, stores: Stores) -> Iterator[WithVectors]:
+def _by_space(sample: pa.Table, stores: Stores) -> Iterator[RowsWithVectors]:
     """The sampled rows of each space with their vectors."""
     for space in sorted(set(sample["space"].to_pylist())):
         yield stores.read(_rows_in(space, sample.filter(pc.equal(sample["space"], space))))
 
 
-def _rows_in(space: str, rows: pa.Table) -> OwnedRows:
-    return OwnedRows(_NO_PART, space, rows.select(CHUNK_SCHEMA.names))
+def _rows_in(space: str, rows: pa.Table) -> ExpectedRows:
+    return ExpectedRows(_NO_PART, space, rows.select(CHUNK_SCHEMA.names))

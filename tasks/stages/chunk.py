@@ -23,10 +23,17 @@ from millrace.tasks.documents import (
     read_documents,
 )
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake import Spool
+from millrace.tasks.lake import ScratchFiles
 from millrace.tasks.records import Chunk, Document, Reject, SourceFile
-from millrace.tasks.stages.part_writer import Part, PartOrigin, PartWriter
-from millrace.tasks.stages.pdf_ranges import LongPdf, RangeJob, RangeRead, range_job, read_in_ranges, spooled_ranges
+from millrace.tasks.stages.part_writer import Part, PartContext, PartWriter
+from millrace.tasks.stages.pdf_ranges import (
+    LongPdfFound,
+    RangeJob,
+    RangeResult,
+    range_job,
+    read_in_ranges,
+    spooled_ranges,
+)
 from millrace.tasks.stages.worker_pool import Channel, WorkerLost, WorkerPool
 
 _MAX_RESTARTS_PER_FILE = 3
@@ -56,11 +63,11 @@ class ChunkSettings:
     documents: DocumentOptions
     chunking: ChunkOptions
     tokenizer: str
-    origin: PartOrigin
+    origin: PartContext
 
 
 _Work = tuple[ChunkSettings, ChunkJob | RangeJob]
-_Message = Part | LongPdf | RangeRead | None
+_Message = Part | LongPdfFound | RangeResult | None
 
 
 class Readers(Protocol):
@@ -85,7 +92,7 @@ class ChunkStage:
 
     def __init__(self, settings: ChunkSettings, *, jobs: int, workers: int, deadline_s: float, memory_mb: int) -> None:
         self._settings = settings
-        self._spool = Spool(settings.origin.chunks_dir)
+        self._spool = ScratchFiles(settings.origin.chunks_dir)
         self._pool: WorkerPool[_Work, _Message] = WorkerPool(
             work,
             size=workers,
@@ -108,14 +115,14 @@ class ChunkStage:
         """The number of parts the job made; each was handed to `receive`, in order."""
         parts = job.first_part
         done = 0
-        long: LongPdf | None = None
+        long: LongPdfFound | None = None
 
         async def note(message: _Message, base: int) -> None:
             nonlocal parts, done, long
             if isinstance(message, Part):
                 parts, done = message.number + 1, base + message.files_done
                 await receive(replace(message, files_done=done))
-            elif isinstance(message, LongPdf):
+            elif isinstance(message, LongPdfFound):
                 done, long = base + message.files_done, message
 
         if any(map(may_be_long_pdf, job.files)):
@@ -139,9 +146,9 @@ class ChunkStage:
         """The job, with all pages of a long file read; or with the file given up."""
         self._discard(job)  # of the long file before this one
 
-        async def run(ranges: RangeJob, receive: Callable[[RangeRead | None], Awaitable[None]]) -> None:
+        async def run(ranges: RangeJob, receive: Callable[[RangeResult | None], Awaitable[None]]) -> None:
             async def note(message: _Message) -> None:
-                assert message is None or isinstance(message, RangeRead)
+                assert message is None or isinstance(message, RangeResult)
                 await receive(message)
 
             await self._pool.run((self._settings, ranges), note)
@@ -179,7 +186,7 @@ def work(work: _Work, channel: Channel[_Message]) -> None:
     """What a reading process does: a job, or a range of a long file's pages."""
     settings, job = work
     if isinstance(job, RangeJob):
-        range_job(job, settings.documents, Spool(settings.origin.chunks_dir), channel)
+        range_job(job, settings.documents, ScratchFiles(settings.origin.chunks_dir), channel)
     else:
         chunk_job(settings, job, channel)
 
@@ -201,7 +208,7 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
     for done, file in enumerate(job.files):
         if pages := _pages_to_spread(file, job, settings.documents, channel):
             parts.flush()
-            channel.send(LongPdf(done, pages))
+            channel.send(LongPdfFound(done, pages))
             return
         for outcome in _outcomes(file, settings, job, channel):
             if isinstance(outcome, Reject):
@@ -252,7 +259,7 @@ def _outcomes(
 
     try:
         if ranges := job.ranges.get(file.path):
-            read = spooled_ranges(ranges, Spool(settings.origin.chunks_dir))
+            read = spooled_ranges(ranges, ScratchFiles(settings.origin.chunks_dir))
             yield from join_page_ranges(file, read, skip=skip, at=at)
         else:
             yield from read_documents(file, settings.documents, skip=skip, at=at)

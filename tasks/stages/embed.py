@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from millrace.tasks.embedding import Dispatcher, TextItem
+from millrace.tasks.embedding import Dispatcher, Text
 from millrace.tasks.errors import TextsRefused
 from millrace.tasks.lake import ChunkParts, VectorStore
 from millrace.tasks.stages.part_writer import Part
@@ -63,7 +63,7 @@ class EmbedStage:
 
     async def _buy(self, key: bytes, rows: pa.Table, position: int) -> TextsRefused | None:
         """None when the text's vector is on disk, or why it will not have one."""
-        item = TextItem(
+        item = Text(
             key=key,
             text=rows["content"][position].as_py(),
             tokens=rows["tokens"][position].as_py() + self._end_mark_tokens,

@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 
 from millrace.tasks.embedding import Vectors
 from millrace.tasks.errors import CollectionError, Rejected, TextsRefused
-from millrace.tasks.lake import Checkpoint, Lake, VectorStore, pass_by
+from millrace.tasks.lake import Checkpoint, Lake, VectorStore, no_checkpoint
 from millrace.tasks.lake.vectors.store import with_sparse
 from millrace.tasks.milvus import Collection, check_rows
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, ManifestRow, Reject, Stage, reject_table
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.row_diff import Versions, ids_of
+from millrace.tasks.stages.row_diff import RowDiff, ids_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class LoadStage:
         lake: Lake,
         store: VectorStore,
         collection: Collection,
-        versions: Versions,
+        versions: RowDiff,
         run: str,
-        checkpoint: Checkpoint = pass_by,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._lake = lake
         self._store = store
@@ -131,7 +131,7 @@ class LoadStage:
             row["rejects"] += len(lost)
             if row["chunks"] == 0:
                 row["status"] = "rejected"
-                before = self._versions.kept_version(row["source"])
+                before = self._versions.previous_version(row["source"])
                 if before is not None:
                     row |= {key: before[key] for key in ("job", "part_first", "part_last", "chunks", "tokens", "space")}
         return settled, ended
@@ -140,7 +140,7 @@ class LoadStage:
         """Upsert the rows of versions that stay and that an interrupted run may have written over; how many rows."""
         restored = 0
         for row in documents:
-            if row["status"] == "rejected" and row["chunks"] and self._versions.is_doubted(row["source"]):
+            if row["status"] == "rejected" and row["chunks"] and self._versions.may_be_overwritten(row["source"]):
                 kept = self._lake.chunks.read(row["job"], row["part_first"], row["part_last"], sources=[row["source"]])
                 if row["space"] == self._store.space.name:  # of another space the vectors are not at hand
                     vectors = self._store.read(kept["text_key"].to_pylist())

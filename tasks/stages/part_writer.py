@@ -12,7 +12,7 @@ from itertools import chain, islice
 import pyarrow as pa
 
 from millrace.tasks.documents import file_hash
-from millrace.tasks.lake import ChunkParts, PartName, Place
+from millrace.tasks.lake import ChunkParts, LakePath, PartName
 from millrace.tasks.records import (
     MANIFEST_SCHEMA,
     METADATA_KEYS,
@@ -31,10 +31,10 @@ _FLUSH_MIN_CHUNKS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class PartOrigin:
+class PartContext:
     """What the documents of a run's parts are stamped with, the folder that the parts go to, and their size."""
 
-    chunks_dir: Place
+    chunks_dir: LakePath
     run: str
     fingerprint: str
     space: str
@@ -84,7 +84,7 @@ class PartWriter:
     """Rows and documents on their way into the next part."""
 
     def __init__(
-        self, origin: PartOrigin, *, job: int, first: int, send: Callable[[Part], None], bytes_to_come: int
+        self, origin: PartContext, *, job: int, first: int, send: Callable[[Part], None], bytes_to_come: int
     ) -> None:
         """Write the parts of `job` from number `first` on, handing each to `send`; its files have `bytes_to_come`."""
         self._origin = origin
@@ -112,7 +112,7 @@ class PartWriter:
         handed over while `chunks` are still being made; should making them fail, none of the document counts as taken,
         and whoever takes the parts in has rows to delete.
         """
-        self._put_away()
+        self._finish_document()
         self._flush_if_due()
         clash = sorted(METADATA_KEYS.intersection(document.extra))
         if clash:
@@ -130,7 +130,7 @@ class PartWriter:
             "tokens": tokens,
         }
 
-    def _put_away(self) -> None:
+    def _finish_document(self) -> None:
         """Queue the row of the document that is held, with the rejects that came for it."""
         if self._held is None:
             return
@@ -178,7 +178,7 @@ class PartWriter:
 
     def end_file(self, file: SourceFile) -> None:
         """Give every source that ended without a document its row, so that the next run need not try again."""
-        self._put_away()
+        self._finish_document()
         for source, rejects in self._file_rejects.items():
             self._documents.append(self._row(file, source, "") | {"status": "rejected", "rejects": len(rejects)})
             self._rejects += rejects

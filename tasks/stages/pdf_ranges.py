@@ -12,7 +12,7 @@ from pathlib import Path
 
 from millrace.tasks.documents import DocumentOptions, PageRange, check_patience, page_ranges, read_page_range
 from millrace.tasks.errors import Rejected
-from millrace.tasks.lake import Spool
+from millrace.tasks.lake import ScratchFiles
 from millrace.tasks.records import SourceFile
 from millrace.tasks.stages.worker_pool import Channel, WorkerLost
 
@@ -20,7 +20,7 @@ _MAX_PAGES_LOST = 10  # of one file; each has cost the deadline, and a process
 
 
 @dataclass(frozen=True, slots=True)
-class LongPdf:
+class LongPdfFound:
     """A worker came to a long file after `files_done` others of its job, and left it to be read in ranges."""
 
     files_done: int
@@ -37,7 +37,7 @@ class RangeJob:
 
 
 @dataclass(frozen=True, slots=True)
-class RangeRead:
+class RangeResult:
     """Where the spool has a range, the SHA-256 of the file that it was read from, and the CPU that it took."""
 
     digest: str
@@ -46,17 +46,19 @@ class RangeRead:
 
 
 @dataclass(frozen=True, slots=True)
-class FileRead:
+class FileResult:
     """All ranges of a file in order; none when it is to be read in one go. `lost` says why it is given up, if it is."""
 
     ranges: tuple[Path, ...] = ()
     lost: str = ""
 
 
-RunRange = Callable[[RangeJob, Callable[[RangeRead | None], Awaitable[None]]], Awaitable[None]]
+RunRange = Callable[[RangeJob, Callable[[RangeResult | None], Awaitable[None]]], Awaitable[None]]
 
 
-def range_job(job: RangeJob, options: DocumentOptions, spool: Spool, channel: Channel[RangeRead | None]) -> None:
+def range_job(
+    job: RangeJob, options: DocumentOptions, spool: ScratchFiles, channel: Channel[RangeResult | None]
+) -> None:
     """Read a range into the spool and say where it is; None when the file cannot be read in ranges.
 
     Raises `Rejected` when it takes too long.
@@ -72,15 +74,17 @@ def range_job(job: RangeJob, options: DocumentOptions, spool: Spool, channel: Ch
     if found is None:
         channel.send(None)
     else:
-        channel.send(RangeRead(found.digest, spool.put(pickle.dumps(found)), found.pages.cpu_s))
+        channel.send(RangeResult(found.digest, spool.put(pickle.dumps(found)), found.pages.cpu_s))
 
 
-def spooled_ranges(paths: Sequence[Path], spool: Spool) -> list[PageRange]:
+def spooled_ranges(paths: Sequence[Path], spool: ScratchFiles) -> list[PageRange]:
     """The ranges that processes of this run have put there."""
     return [pickle.loads(spool.take(path)) for path in paths]  # noqa: S301 - our own processes wrote it
 
 
-async def read_in_ranges(file: SourceFile, pages: int, *, run: RunRange, readers: int, spool: Spool) -> FileRead:
+async def read_in_ranges(
+    file: SourceFile, pages: int, *, run: RunRange, readers: int, spool: ScratchFiles
+) -> FileResult:
     """Read all pages of a file, `readers` ranges at once.
 
     Each page that takes too long or crashes is left out, up to some; then the file is given up. How many processes
@@ -105,14 +109,14 @@ async def read_in_ranges(file: SourceFile, pages: int, *, run: RunRange, readers
 class _Reading:
     """The ranges of one file as they are read."""
 
-    def __init__(self, file: SourceFile, pages: int, run: RunRange, spool: Spool) -> None:
+    def __init__(self, file: SourceFile, pages: int, run: RunRange, spool: ScratchFiles) -> None:
         self._file = file
         self._run = run
         self._spool = spool
         self._pages = pages
         self._ranges = page_ranges(pages)
         self._waiting: Iterator[range] = iter(self._ranges)
-        self._found: dict[range, RangeRead] = {}
+        self._found: dict[range, RangeResult] = {}
         self._lost: dict[str, str] = {}  # by unit; "" is the file
         self._readable = True
         self._cpu_s = 0.0
@@ -124,7 +128,7 @@ class _Reading:
                 await self._read_range(numbers)
 
     async def _read_range(self, numbers: range) -> None:
-        async def receive(read: RangeRead | None) -> None:
+        async def receive(read: RangeResult | None) -> None:
             if read is None:
                 self._readable = False
             else:
@@ -143,12 +147,12 @@ class _Reading:
             given_up = not item or len(self._lost) + 1 >= _MAX_PAGES_LOST
             self._lost["" if given_up else item] = f"{lost.cause}: {lost.detail}"
 
-    def result(self) -> FileRead:
+    def result(self) -> FileResult:
         if "" in self._lost:
-            return FileRead(lost=self._lost[""])
+            return FileResult(lost=self._lost[""])
         if not self._readable or len({read.digest for read in self._found.values()}) > 1:
-            return FileRead()  # it has changed under our hands; in one go it is one version or the other
-        return FileRead(tuple(self._found[numbers].path for numbers in self._ranges))
+            return FileResult()  # it has changed under our hands; in one go it is one version or the other
+        return FileResult(tuple(self._found[numbers].path for numbers in self._ranges))
 
     def discard(self) -> None:
         self._spool.discard(read.path for read in self._found.values())

@@ -1,7 +1,7 @@
 """The chunk stage on another machine: file names go there, parts go to the lake, and their numbers come back.
 
-`read_there` runs there, `Errand` is what it is told. The processes that read are the same as anywhere, with deadlines
-and bounds on memory; here they are kept from one job to the next. Knows nothing of what carries errands to machines.
+`run_remote_job` runs there, with a `RemoteJob`. The processes that read are the same as anywhere, with deadlines and
+bounds on memory; here they are kept from one job to the next. Knows nothing of what carries jobs to machines.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from millrace.tasks.errors import ConfigurationError
-from millrace.tasks.lake import PartName, Place, Slip, Slips
+from millrace.tasks.lake import LakePath, PartName, Sidecar, Sidecars
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings, ChunkStage
 from millrace.tasks.stages.part_writer import Part
 
@@ -22,12 +22,12 @@ _TIMES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class RemoteJob:
     """One job to be read, how, and where what is found is left."""
 
     settings: ChunkSettings
     job: ChunkJob
-    slips: Place
+    slips: LakePath
     deadline_s: float
     memory_mb: int
 
@@ -48,7 +48,7 @@ class _Reader(threading.local):
         self._stage: ChunkStage | None = None
         self._kind: tuple[ChunkSettings, float, int] | None = None
 
-    def stage(self, errand: Errand) -> ChunkStage:
+    def stage(self, errand: RemoteJob) -> ChunkStage:
         kind = errand.settings, errand.deadline_s, errand.memory_mb
         if self._stage is None or kind != self._kind:
             if self._stage is not None:
@@ -61,7 +61,7 @@ class _Reader(threading.local):
 _reader = _Reader()
 
 
-def read_there(errand: Errand) -> Done:
+def run_remote_job(errand: RemoteJob) -> Done:
     """Read and chunk the files of a job; its parts and their slips are in the lake.
 
     Should a machine be taken for dead and the job be given to another while the first goes on, each writes parts under
@@ -77,12 +77,12 @@ def read_there(errand: Errand) -> Done:
             "DASK_DISTRIBUTED__WORKER__DAEMON=False in its environment"
         )
     unseen = tuple(file.path for file in errand.job.files if not Path(file.path).exists())
-    slips = Slips(errand.slips)
+    slips = Sidecars(errand.slips)
     numbers: list[int] = []
 
     async def leave_slip(part: Part) -> None:
         counts = {"chunks": part.chunks, "tokens": part.tokens, "files_done": part.files_done}
-        slips.put(part.name, Slip(part.documents, part.rejects, counts))
+        slips.put(part.name, Sidecar(part.documents, part.rejects, counts))
         numbers.append(part.number)
 
     job = replace(errand.job, first_part=secrets.randbelow(_TIMES) * _NUMBERS_A_TIME)
@@ -90,7 +90,7 @@ def read_there(errand: Errand) -> Done:
     return Done(tuple(numbers), unseen, socket.gethostname())
 
 
-def taken(slips: Slips, job: int, number: int) -> Part:
+def taken(slips: Sidecars, job: int, number: int) -> Part:
     """A part that was made elsewhere, as if it had been made here. Raises LakeError."""
     slip = slips.take(PartName(job, number))
     counts = slip.counts

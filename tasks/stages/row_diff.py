@@ -26,7 +26,7 @@ _NO_ROWS: RowHashes = {}
 _DOCUMENTS_AT_A_TIME = 10_000
 
 
-class EarlierDocuments:
+class PreviousDocuments:
     """Manifest rows by source. What is fetched stays at hand until the document is finished."""
 
     def __init__(self, parts: ChunkParts, documents: pa.Table) -> None:
@@ -125,7 +125,7 @@ def _runs(positions: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
     return list(zip(positions[starts].tolist(), np.diff(starts, append=len(positions)).tolist(), strict=True))
 
 
-class Versions:
+class RowDiff:
     """The earlier versions of the documents that a run reads again.
 
     `previous`: their manifest rows. `doubted`: by source, ids that an interrupted run may have upserted. `space`: name
@@ -135,14 +135,14 @@ class Versions:
     def __init__(
         self, parts: ChunkParts, previous: pa.Table, doubted: Mapping[str, frozenset[str]], *, space: str
     ) -> None:
-        self._earlier = EarlierDocuments(parts, previous)
+        self._earlier = PreviousDocuments(parts, previous)
         self._doubted = doubted
         self._space = space
         self._new_ids: dict[str, set[str]] = {}
         self.cleared: set[str] = set()
         """Documents with doubted rows that are finished."""
 
-    def kept_version(self, source: str) -> ManifestRow | None:
+    def previous_version(self, source: str) -> ManifestRow | None:
         """The manifest row of the version that stays when nothing of the new one can be taken, if there is one.
 
         A version whose deletion was interrupted stays no longer.
@@ -150,7 +150,7 @@ class Versions:
         before = self._earlier.row(source)
         return None if before is None or before["status"] == "leaving" else before
 
-    def is_doubted(self, source: str) -> bool:
+    def may_be_overwritten(self, source: str) -> bool:
         """Whether rows of the document may have been written over: by an interrupted run, or by this one.
 
         Parts of a long document are loaded while its end is still being cut, and that may fail.
@@ -183,7 +183,7 @@ class Versions:
         old = set(self._earlier.row_hashes(source))
         doubted = self._doubted.get(source, frozenset())
         if document["status"] == "rejected":
-            stays = old if self.kept_version(source) is not None else set()
+            stays = old if self.previous_version(source) is not None else set()
             return (old | doubted | new) - stays, set()
         return (old | doubted) - new, new
 
@@ -208,6 +208,6 @@ class Versions:
 
     def _known_rows(self, source: str) -> RowHashes:
         """Row hash by id of what the collection surely holds of a document."""
-        before = self.kept_version(source)
+        before = self.previous_version(source)
         sure = before is not None and source not in self._doubted and before["space"] == self._space
         return self._earlier.row_hashes(source) if sure else _NO_ROWS

@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.tasks.documents import file_hash, list_files
-from millrace.tasks.lake import PLACES, Lake, PartName, where
+from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, where
 from millrace.tasks.records import Reject, SourceFile
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class UncommittedRows:
     """Rows that may or may not be in the collection.
 
     `rows`: their ids by source. `parts`: the parts that say so, each with the sources it speaks of.
@@ -39,19 +39,19 @@ class Doubt:
         return [part for part, sources in self.parts if all(source in settled for source in sources)]
 
 
-def rows_in_doubt(lake: Lake) -> Doubt:
+def uncommitted_rows(lake: Lake) -> UncommittedRows:
     """The rows of unfinished runs' parts that no document of the manifest owns; nothing is read when all runs ended."""
     first = lake.unsettled_job()
     unsettled = [part for part in lake.chunks.all() if part.job >= first]
     rows: dict[str, set[str]] = {}
     parts: list[tuple[PartName, frozenset[str]]] = []
     if unsettled:
-        for part, unowned in lake.chunks.unowned_rows(unsettled, lake.manifest.read(PLACES)):
+        for part, unowned in lake.chunks.unowned_rows(unsettled, lake.manifest.read(ROW_LOCATION_COLUMNS)):
             for source, row_id in zip(unowned["source"].to_pylist(), unowned["id"].to_pylist(), strict=True):
                 rows.setdefault(source, set()).add(row_id)
             if unowned.num_rows:
                 parts.append((part, frozenset(unowned["source"].unique().to_pylist())))
-    return Doubt({source: frozenset(ids) for source, ids in rows.items()}, tuple(parts))
+    return UncommittedRows({source: frozenset(ids) for source, ids in rows.items()}, tuple(parts))
 
 
 _JOB_CHUNKS = 1_500  # as many as a part may have at the end of a job; twice as many make two, and half as many one

@@ -109,7 +109,7 @@ def _rebuild(lake: Path, *settings: str) -> Rebuilt:
 
 def _make_lake(path: Path, rows: int) -> None:
     settings = load_settings(environment={})
-    space = components.open_model(settings).space
+    space = components.load_model(settings).space
     with Lake.open(path, "documents") as lake, lake.vectors(space) as store:
         job = lake.next_job(rows // PART_ROWS)
         documents = []

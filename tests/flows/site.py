@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from millrace.configs.settings import Settings, load_settings
 from millrace.flows.commands.ingest.run import ingest_here
-from millrace.flows.monitoring.run_summary import RunReport
-from millrace.flows.wiring.components import open_model
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.lake import Lake
 from millrace.tasks.records import METADATA_KEYS
@@ -87,7 +87,7 @@ class Site:
     def settings(self, *more: str) -> Settings:
         return load_settings(overrides=self.assignments(*more), environment={})
 
-    def ingest(self, *more: str, sources: Sequence[Path] | None = None) -> RunReport:
+    def ingest(self, *more: str, sources: Sequence[Path] | None = None) -> RunSummary:
         """Run `ingest` in this process."""
         return ingest_here(self.settings(*more), sources or [self.corpus], quiet=True)
 
@@ -114,7 +114,7 @@ class Site:
         """Every row of the collection, by id, read through the room's own reader."""
         settings = self.settings(*more)
         rows: dict[str, Row] = {}
-        with open_collection(settings, open_model(settings), create=False) as collection:
+        with open_collection(settings, load_model(settings), create=False) as collection:
             assert collection.count() == sum(len(batch) for batch in collection.ids())
             for batch in collection.ids():
                 for stored in collection.fetch(batch, with_vectors=True):

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.prefect_support.parameters import IngestParameters, VerifyParameters
 from millrace.tasks.errors import ConfigurationError
 from tests.flows.prose import english
@@ -81,7 +81,7 @@ async def _awaited(flow_run: Awaitable[Any]) -> Any:
     return await flow_run
 
 
-def run(site: Site, *more: str) -> RunReport:
+def run(site: Site, *more: str) -> RunSummary:
     from millrace.flows.ingest import ingest_under_prefect
 
     return ingest_under_prefect(site.settings(*more), [site.corpus], quiet=True)
@@ -263,7 +263,7 @@ def test_what_a_thread_of_a_run_says_reaches_its_log_and_what_its_bar_shows_does
 
 def test_the_nightly_comparison_fails_when_rows_are_missing_and_heals_them_when_asked(site: Site) -> None:
     from millrace.flows.verify import verify
-    from millrace.flows.wiring.components import open_model
+    from millrace.flows.wiring.components import load_model
     from millrace.flows.wiring.milvus import open_collection
 
     site.write("a.md", english(30))
@@ -275,7 +275,7 @@ def test_the_nightly_comparison_fails_when_rows_are_missing_and_heals_them_when_
         return asyncio.run(_awaited(verify(parameters, return_state=True)))
 
     assert compared(repair=False).is_completed()
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         collection.delete(next(iter(collection.ids()))[:1])
     assert compared(repair=False).is_failed()
     shown = artifacts_of(ask(newest_run).id)["verify"].data
@@ -323,10 +323,10 @@ def test_a_wrong_schedule_is_refused_in_words(site: Site) -> None:
 
 
 def test_the_automation_that_marks_silent_runs_is_made_once_whoever_asks() -> None:
-    from millrace.flows.serve import mark_zombies
+    from millrace.flows.serve import create_zombie_automation
 
-    mark_zombies()
-    mark_zombies()
+    create_zombie_automation()
+    create_zombie_automation()
     made = ask(lambda client: client.read_automations())
     (automation,) = [one for one in made if one.name.startswith("millrace")]
     assert automation.enabled

@@ -16,18 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.evaluate.known_item import SelfExam
-from millrace.flows.commands.evaluate.labelled import Exam, QuestionExam
+from millrace.flows.commands.evaluate.known_item import KnownItemEvaluation
+from millrace.flows.commands.evaluate.labelled import LabelledQueries, QuerySet
 from millrace.flows.commands.evaluate.metrics import History, measured
-from millrace.flows.commands.evaluate.queries import Answer, Asker, Questions
+from millrace.flows.commands.evaluate.queries import Answer, QueryRunner, Questions
 from millrace.flows.commands.evaluate.report import EvaluationReport, First
-from millrace.flows.commands.search.alias import through_alias
+from millrace.flows.commands.search.alias import with_alias_resolved
 from millrace.flows.commands.search.retrieve import (
     QueryVector,
     RankedHit,
     check_query,
+    compatibility_of,
     open_indexed,
-    pairing_of,
     retrieval_score_kind,
 )
 from millrace.flows.monitoring.progress import shown
@@ -104,7 +104,9 @@ def evaluate(
         BudgetReached: It would cost more than the cap.
         RunStopped: Milvus, the provider or the reranker does not answer; or there is nothing to ask by.
     """
-    return through_alias(settings, lambda chosen, notes: _Evaluation(chosen, options, notes).run(say, quiet=quiet))
+    return with_alias_resolved(
+        settings, lambda chosen, notes: _Evaluation(chosen, options, notes).run(say, quiet=quiet)
+    )
 
 
 def history(settings: Settings) -> History:
@@ -113,14 +115,14 @@ def history(settings: Settings) -> History:
     def read(chosen: Settings, _notes: list[str]) -> History:
         return History(chosen.milvus.collection, tuple(components.existing_lake(chosen).evaluations.newest()))
 
-    return through_alias(settings, read)
+    return with_alias_resolved(settings, read)
 
 
 class _Evaluation:
     def __init__(self, settings: Settings, options: EvaluationOptions, notes: list[str]) -> None:
         self._settings = settings
         self._options = options
-        self._model = components.open_model(settings)
+        self._model = components.load_model(settings)
         self._space = components.query_space(settings, self._model)
         self._run = new_run_id()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -155,25 +157,25 @@ class _Evaluation:
         return report
 
     def _check_pairing(self, lake: Lake) -> None:
-        pairing = pairing_of(self._settings, lake, self._space)
+        pairing = compatibility_of(self._settings, lake, self._space)
         if pairing.refusal:
             raise ConfigurationError(pairing.refusal)
         self._notes += [f"warning: {warning}" for warning in pairing.warnings]
         if self._model.spec.provider == "local":
             self._notes.append("provider local: passages are matched by their words, not by their meaning")
 
-    def _exam(self, lake: Lake, manifest: pa.Table) -> Exam:
+    def _exam(self, lake: Lake, manifest: pa.Table) -> QuerySet:
         if not (pc.sum(manifest["chunks"]).as_py() or 0):
             raise ConfigurationError(
                 f"the lake knows no chunk of collection {self._settings.milvus.collection}; run `millrace ingest` first"
             )
         if self._options.questions is not None:
-            exam = QuestionExam(_questions(self._options.questions), max(self._options.ks))
+            exam = LabelledQueries(_questions(self._options.questions), max(self._options.ks))
             self._note_unknown_sources(exam, manifest)
             return exam
         sample = draw_sample(lake, manifest, size=self._options.sample, seed=self._options.seed)
         self._notes += [f"warning: {problem}" for problem in sample.problems]
-        of_self = SelfExam(sample, by_cosine=retrieval_score_kind(self._settings) == "cosine")
+        of_self = KnownItemEvaluation(sample, by_cosine=retrieval_score_kind(self._settings) == "cosine")
         if not of_self.texts:
             raise RunStopped(
                 f"none of the {sample.rows.num_rows:,} chunks that were drawn has a sentence of its own to ask by; "
@@ -181,7 +183,7 @@ class _Evaluation:
             )
         return of_self
 
-    def _note_unknown_sources(self, exam: QuestionExam, manifest: pa.Table) -> None:
+    def _note_unknown_sources(self, exam: LabelledQueries, manifest: pa.Table) -> None:
         known = manifest.filter(pc.greater(manifest["chunks"], 0))["source"].to_pylist()
         names = {name for question in exam.questions for name in question.sources}
         unknown = {name for name in names if not any(is_source(name, source) for source in known)}
@@ -192,8 +194,8 @@ class _Evaluation:
                 if name in unknown
             ]
 
-    def _asker(self, texts: Sequence[str], manifest: pa.Table) -> Asker:
-        return Asker(
+    def _asker(self, texts: Sequence[str], manifest: pa.Table) -> QueryRunner:
+        return QueryRunner(
             Questions(self._settings, self._model, self._space, texts, self._run),
             rerank_spec=components.find_rerank_spec(self._settings) if self._options.rerank else None,
             depth=max(*self._options.ks, self._settings.search.top_k),
@@ -201,7 +203,7 @@ class _Evaluation:
         )
 
     async def _ask(
-        self, asker: Asker, exam: Exam, collection: Collection, lake: Lake
+        self, asker: QueryRunner, exam: QuerySet, collection: Collection, lake: Lake
     ) -> tuple[dict[int, str], dict[int, QueryVector], list[Answer]]:
         """Why questions were refused, the vectors of the others, and their answers."""
         reranker = components.open_reranker(self._settings) if asker.rerank_spec is not None else None
@@ -220,7 +222,7 @@ class _Evaluation:
                 await reranker.close()
 
     def _report(
-        self, exam: Exam, asker: Asker, answers: list[Answer], manifest: pa.Table, refused: dict[int, str]
+        self, exam: QuerySet, asker: QueryRunner, answers: list[Answer], manifest: pa.Table, refused: dict[int, str]
     ) -> EvaluationReport:
         ks, with_ndcg = self._options.ks, exam.kind == "questions"
         retrieved = [exam.judged(answer.number, answer.retrieved) for answer in answers]
@@ -253,7 +255,7 @@ class _Evaluation:
         report.seconds = round(time.monotonic() - self._began, 3)
         return report
 
-    def _series(self, exam: Exam) -> str:
+    def _series(self, exam: QuerySet) -> str:
         if self._options.questions is not None:
             return f"questions of {self._options.questions.name}, {exam.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"

@@ -9,23 +9,23 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from millrace.flows.commands.evaluate.labelled import Ranks
-from millrace.flows.commands.evaluate.metrics import Judged, Kind, Measures, measured
+from millrace.flows.commands.evaluate.metrics import Judgement, Kind, Measures, measured
 from millrace.flows.commands.evaluate.queries import Answer, Ranking
 from millrace.flows.commands.evaluate.report import BROKEN, SOUND, Asked, EvaluationReport, First
 from millrace.flows.commands.search.retrieve import QueryVector
 from millrace.tasks.lake import PartName
 from millrace.tasks.milvus import Collection, Hit
-from millrace.tasks.quality.row_similarity import LEAST_LEAD, lead_of, standing_of
+from millrace.tasks.quality.row_similarity import MIN_Z_SCORE, lead_of, row_similarity
 from millrace.tasks.quality.sampling import Sample
-from millrace.tasks.quality.terms import one_line, own_sentences, squeezed
-from millrace.tasks.reconcile.expected_rows import OwnedRows, Stores, Vectors
+from millrace.tasks.quality.terms import distinctive_sentences, one_line, without_whitespace
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, Stores, Vectors
 
 _SAME_DIRECTION = 0.999
-_CLEARLY_NEAR = 2 * LEAST_LEAD
+_CLEARLY_NEAR = 2 * MIN_Z_SCORE
 _CLEARLY_NEARER = 0.001  # of cosines that two programs have worked out
 
 
-class SelfExam:
+class KnownItemEvaluation:
     """Chunks of the lake, each asked for by a sentence of its own text."""
 
     kind: Kind = "self"
@@ -37,12 +37,12 @@ class SelfExam:
         `by_cosine` says that the scores of retrieval are cosines.
         """
         self._by_cosine = by_cosine
-        sentences = own_sentences(sample.rows["content"].to_pylist())
+        sentences = distinctive_sentences(sample.rows["content"].to_pylist())
         there = [i for i, sentence in enumerate(sentences) if sentence.text]
         self._rows = sample.rows.take(pa.array(there, pa.int64()))
         self._chunks = sample.chunks
         self._drawn = sample.rows.num_rows
-        self._wanted = [squeezed(sentences[i].text) for i in there]
+        self._wanted = [without_whitespace(sentences[i].text) for i in there]
         self.texts: Sequence[str] = [one_line(sentences[i].text) for i in there]
         self.skipped: Mapping[str, int] = Counter(sentence.lack for sentence in sentences if sentence.lack)
         self._ids: list[str] = self._rows["id"].to_pylist()
@@ -60,11 +60,11 @@ class SelfExam:
 
     def judge(self, number: int, hits: Sequence[Hit]) -> tuple[int | None, ...]:
         """A hit is right when the sentence stands in its content; the same text elsewhere is as good."""
-        return tuple(0 if self._wanted[number] in squeezed(hit.content) else None for hit in hits)
+        return tuple(0 if self._wanted[number] in without_whitespace(hit.content) else None for hit in hits)
 
-    def judged(self, number: int, ranking: Ranking) -> Judged:
+    def judged(self, number: int, ranking: Ranking) -> Judgement:
         """One item is expected."""
-        return Judged(ranking.found)
+        return Judgement(ranking.found)
 
     def look_at_rows(
         self, collection: Collection, stores: Stores, vectors: Mapping[int, QueryVector], answers: Sequence[Answer]
@@ -75,7 +75,7 @@ class SelfExam:
             return
         questions = np.stack([vectors[number].dense for number in numbers])
         rows = self._fetched(collection, [self._ids[number] for number in numbers], questions.shape[1])
-        standing = standing_of(questions, rows)
+        standing = row_similarity(questions, rows)
         self._own[numbers], self._lead[numbers] = standing.cosine, standing.lead
         self._stands_out[numbers] = standing.stands_out
         kept = self._kept(stores, questions.shape[1])[numbers]
@@ -120,8 +120,8 @@ class SelfExam:
         measures = [
             (
                 path,
-                measured([Judged(answer.retrieved.found) for answer in group], ks, with_ndcg=False),
-                measured([Judged(a.reranked.found) for a in group if a.reranked is not None], ks, with_ndcg=False)
+                measured([Judgement(answer.retrieved.found) for answer in group], ks, with_ndcg=False),
+                measured([Judgement(a.reranked.found) for a in group if a.reranked is not None], ks, with_ndcg=False)
                 if group[0].reranked is not None
                 else None,
             )
@@ -204,7 +204,7 @@ class SelfExam:
         spaces = np.array(self._rows["space"].to_pylist())
         for space in np.unique(spaces).tolist():
             places = np.flatnonzero(spaces == space)
-            read = stores.read(OwnedRows(PartName(0, 0), space, self._rows.take(pa.array(places))))
+            read = stores.read(ExpectedRows(PartName(0, 0), space, self._rows.take(pa.array(places))))
             if read.vectors.shape[1] == dimensions:
                 kept[places[read.there]] = read.vectors[read.there]
         return kept

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from millrace.flows.commands.evaluate.metrics import Judged, Kind, Measures
+from millrace.flows.commands.evaluate.metrics import Judgement, Kind, Measures
 from millrace.flows.commands.evaluate.queries import Answer, Ranking
 from millrace.flows.commands.evaluate.report import Asked, EvaluationReport, First
 from millrace.flows.commands.search.retrieve import QueryVector
@@ -18,7 +18,7 @@ from millrace.tasks.reconcile.expected_rows import Stores
 Ranks = tuple[int | None, int | None]
 
 
-class Exam(Protocol):
+class QuerySet(Protocol):
     """What is asked, and how the answers are judged."""
 
     kind: Kind
@@ -35,7 +35,7 @@ class Exam(Protocol):
         """For each hit of question `number`, which of the expected items it is."""
         ...
 
-    def judged(self, number: int, ranking: Ranking) -> Judged:
+    def judged(self, number: int, ranking: Ranking) -> Judgement:
         """The same ranking with what each expected item of the question is worth."""
         ...
 
@@ -64,7 +64,7 @@ class Exam(Protocol):
         ...
 
 
-class QuestionExam:
+class LabelledQueries:
     """Questions that somebody has written down, with the sources that answer them."""
 
     kind: Kind = "questions"
@@ -87,9 +87,9 @@ class QuestionExam:
         sources = [str(hit.metadata.get("source") or "") for hit in hits]
         return tuple(found_sources(self.questions[number].sources, sources))
 
-    def judged(self, number: int, ranking: Ranking) -> Judged:
+    def judged(self, number: int, ranking: Ranking) -> Judgement:
         """Each expected source by its relevance."""
-        return Judged(ranking.found, self.questions[number].relevance)
+        return Judgement(ranking.found, self.questions[number].relevance)
 
     def look_at_rows(
         self, collection: Collection, stores: Stores, vectors: Mapping[int, QueryVector], answers: Sequence[Answer]

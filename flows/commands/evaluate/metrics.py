@@ -34,14 +34,14 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judgement:
     """One question's ranking: which expected item each hit is, and how much each expected item is worth."""
 
     found: tuple[int | None, ...]
     relevance: tuple[float, ...] = (1.0,)
 
 
-def measured(judged: Sequence[Judged], ks: Sequence[int], *, with_ndcg: bool) -> Measures:
+def measured(judged: Sequence[Judgement], ks: Sequence[int], *, with_ndcg: bool) -> Measures:
     """The means over questions."""
     return Measures(
         questions=len(judged),

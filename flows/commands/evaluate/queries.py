@@ -15,7 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.search.retrieve import HASTE_S, WITHOUT_HASTE_S, QueryVector, RankedHit, rerank, retrieve
+from millrace.flows.commands.search.retrieve import (
+    BATCH_BACKOFF_S,
+    INTERACTIVE_BACKOFF_S,
+    QueryVector,
+    RankedHit,
+    rerank,
+    retrieve,
+)
 from millrace.flows.wiring import components
 from millrace.flows.wiring.embedder import buying
 from millrace.tasks.chunking import Tokenizer
@@ -23,8 +30,8 @@ from millrace.tasks.embedding import Budget, Event, Reranker, RerankSpec, cost_c
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
 from millrace.tasks.lake import Bill, Lake, PartName, VectorStore
 from millrace.tasks.milvus import Collection, Hit
-from millrace.tasks.reconcile.expected_rows import OwnedRows
-from millrace.tasks.reconcile.repair import buy_texts
+from millrace.tasks.reconcile.expected_rows import ExpectedRows
+from millrace.tasks.reconcile.repair import embed_missing
 from millrace.tasks.records import TEXT_KEY_BYTES, EmbeddingSpace, text_key
 
 
@@ -122,7 +129,7 @@ class Questions:
                 "source": [f"question {i + 1}" for i in missing],
             }
         )
-        with Lake.open(components.lake_place(self.settings), self.settings.milvus.collection) as lake:
+        with Lake.open(components.lake_path(self.settings), self.settings.milvus.collection) as lake:
             store = lake.vectors(self.space)
             try:
                 self.progress.embedding = True
@@ -130,9 +137,9 @@ class Questions:
                     self.settings, self.model, lake, store, run=self.run, query=True, on_event=self.progress.note
                 )
                 async with buyer as dispatcher:
-                    rows = OwnedRows(PartName(0, 0), self.space.name, table)
+                    rows = ExpectedRows(PartName(0, 0), self.space.name, table)
                     try:
-                        bought = await buy_texts([rows], store, dispatcher, end_mark=0)
+                        bought = await embed_missing([rows], store, dispatcher, end_mark=0)
                     finally:
                         self.spent.tokens = dispatcher.tally.tokens_billed
                         self.spent.cost_cny = dispatcher.tally.cost_cny
@@ -196,7 +203,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Asker:
+class QueryRunner:
     """Asks the `questions`. `mean_tokens` is that of a chunk, `depth` how many rows are wanted."""
 
     questions: Questions
@@ -284,7 +291,7 @@ class Asker:
                 hits[:top_k],
                 top_n=top_k,
                 # What never answered is most likely not there.
-                pauses_s=WITHOUT_HASTE_S if spent.rerank_requests else HASTE_S,
+                pauses_s=BATCH_BACKOFF_S if spent.rerank_requests else INTERACTIVE_BACKOFF_S,
                 tell=questions.progress.tell,
             )
             billed = answer.billed_tokens

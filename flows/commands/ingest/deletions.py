@@ -15,13 +15,13 @@ from millrace.flows.wiring import components
 from millrace.tasks.errors import SourceError
 from millrace.tasks.records import MANIFEST_SCHEMA, ManifestRow
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.scan import Doubt, Scan
+from millrace.tasks.stages.scan import Scan, UncommittedRows
 
 
-class Departures:
+class DeletionPlan:
     """What a run over `sources` has to take out of the collection, as far as is known by now."""
 
-    def __init__(self, settings: Settings, sources: Sequence[Path], found: Scan, doubt: Doubt) -> None:
+    def __init__(self, settings: Settings, sources: Sequence[Path], found: Scan, doubt: UncommittedRows) -> None:
         self._settings = settings
         self._sources = sources
         self._found = found

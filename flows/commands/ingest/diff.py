@@ -11,7 +11,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.deletions import with_rows
 from millrace.flows.wiring import components
 from millrace.tasks.lake import Lake
-from millrace.tasks.stages.scan import Doubt, Scan, rows_in_doubt, scan
+from millrace.tasks.stages.scan import Scan, UncommittedRows, scan, uncommitted_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +19,7 @@ class Comparison:
     """What was found, and of how many documents the manifest says that they have rows."""
 
     found: Scan
-    doubt: Doubt
+    doubt: UncommittedRows
     documents_with_rows: int
 
 
@@ -38,7 +38,7 @@ def compare(
     Documents in `again` are to be read whatever their files look like. Of those in `unknown`, the rows of the earlier
     version are not known any more. `proceed` is called before each file and may raise, to break off.
     """
-    doubt = rows_in_doubt(lake)
+    doubt = uncommitted_rows(lake)
     manifest = lake.manifest.read()
     paths = settings.sources
     found = scan(

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from millrace.flows.commands.ingest.signals import drained, end_tasks
+from millrace.flows.commands.ingest.signals import cancel_tasks, drained
 
 _PARTS_UNDER_WAY = 4  # between the readers and the collection; bounds memory and what a crash makes again
 
@@ -20,7 +20,7 @@ class _Turn:
     over: asyncio.Event  # this one is
 
 
-class Conveyor:
+class PartExecutor:
     """`chunk` is a reader, which calls `put` for each part; `bring_in` embeds a part and, `in_turn`, loads it.
 
     `no_more` is called when every part has been handed to `bring_in`, `stop_reading` when no reader is needed any more.
@@ -68,15 +68,15 @@ class Conveyor:
             await asyncio.gather(*feeding)
         finally:
             self._stop_reading()
-            await end_tasks(feeding)
-            await end_tasks([*first, *filter(None, drained(self._under_way))])
+            await cancel_tasks(feeding)
+            await cancel_tasks([*first, *filter(None, drained(self._under_way))])
 
     async def _read(self, readers: int) -> None:
         tasks = [asyncio.create_task(self._read_as(reader)) for reader in range(1, readers + 1)]
         try:
             await asyncio.gather(*tasks)
         finally:
-            await end_tasks(tasks)
+            await cancel_tasks(tasks)
             self._cut.put_nowait(None)
 
     async def _read_as(self, reader: int) -> int:

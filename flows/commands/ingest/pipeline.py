@@ -15,20 +15,20 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.ingest.deletions import Departures, is_below, with_rows
+from millrace.flows.commands.ingest.deletions import DeletionPlan, is_below, with_rows
 from millrace.flows.commands.ingest.diff import Comparison, compare
-from millrace.flows.commands.ingest.executor import Conveyor
-from millrace.flows.commands.ingest.signals import opened, to_the_end
+from millrace.flows.commands.ingest.executor import PartExecutor
+from millrace.flows.commands.ingest.signals import opened, run_in_thread_uncancelled
 from millrace.flows.monitoring.counters import RunCounts
-from millrace.flows.monitoring.observer import Nobody, ToDo, Watcher
+from millrace.flows.monitoring.observer import NullObserver, RunObserver, SourceDiffSummary
 from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.embedder import buying
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.embedding import Dispatcher
 from millrace.tasks.errors import CollectionMissing, RunStopped
-from millrace.tasks.lake import PLACES, Checkpoint, Lake, VectorStore, pass_by
+from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, VectorStore, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
 from millrace.tasks.milvus import is_lite
 from millrace.tasks.records import reject_table
@@ -37,8 +37,8 @@ from millrace.tasks.stages.embed import Embedded, EmbedStage
 from millrace.tasks.stages.load import Loaded, LoadStage
 from millrace.tasks.stages.memory import trim
 from millrace.tasks.stages.part_writer import PART_CHUNKS, Part
-from millrace.tasks.stages.row_diff import Versions
-from millrace.tasks.stages.scan import Doubt, Scan
+from millrace.tasks.stages.row_diff import RowDiff
+from millrace.tasks.stages.scan import Scan, UncommittedRows
 
 _log = logging.getLogger(__name__)
 
@@ -51,13 +51,13 @@ class Pipeline:
         settings: Settings,
         sources: Sequence[Path],
         lake: Lake,
-        report: RunReport,
+        report: RunSummary,
         progress: Progress,
         *,
         again: Collection[str] = (),
         unknown: Collection[str] = (),
-        checkpoint: Checkpoint = pass_by,
-        watcher: Watcher | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+        watcher: RunObserver | None = None,
     ) -> None:
         """Prepare a run over `sources`.
 
@@ -74,8 +74,8 @@ class Pipeline:
         self._progress = progress
         self._counts = RunCounts(report, progress)
         self._checkpoint = checkpoint
-        self._watcher = watcher or Nobody()
-        self._model = components.open_model(settings)
+        self._watcher = watcher or NullObserver()
+        self._model = components.load_model(settings)
         self._jobs: Iterator[ChunkJob] = iter(())
         self._parts: dict[str, Part] = {}
         self._broken_off = threading.Event()
@@ -92,28 +92,30 @@ class Pipeline:
 
     async def run(self) -> None:
         """Bring the collection to the state of the sources, filling the report on the way."""
-        compared = await to_the_end(self._compare, if_cancelled=self._broken_off.set)
+        compared = await run_in_thread_uncancelled(self._compare, if_cancelled=self._broken_off.set)
         found, doubt, self._documents_with_rows = compared.found, compared.doubt, compared.documents_with_rows
         if self._documents_with_rows and milvus.collection_is_gone(self._settings):
-            raise milvus.gone_collection(self._settings, self._documents_with_rows)
+            raise milvus.collection_missing(self._settings, self._documents_with_rows)
         self._counts.compared(found)
-        self._departures = Departures(self._settings, self._sources, found, doubt)
+        self._departures = DeletionPlan(self._settings, self._sources, found, doubt)
         self._departures.refuse_before_reading()
         lost = self._departures.lost(set())
         settled: set[str] = set()
-        await self._watcher.compared(ToDo.of(self._sources, found))
+        await self._watcher.compared(SourceDiffSummary.of(self._sources, found))
         try:
             if found.jobs or found.removed.num_rows or lost:
                 async with self._stages(found, doubt) as load_stage:
                     if found.jobs:
                         await self._ingest()
                     lost = self._departures.lost(self._versions.cleared)
-                    await to_the_end(partial(self._remove, doubt, lost, load_stage))
+                    await run_in_thread_uncancelled(partial(self._remove, doubt, lost, load_stage))
                     settled = self._versions.cleared | lost
             elif self._documents_with_rows and not is_lite(self._settings.milvus.uri):
-                await to_the_end(lambda: self._open_collection().close())  # that nothing is to be done is to be true
+                await run_in_thread_uncancelled(
+                    lambda: self._open_collection().close()
+                )  # that nothing is to be done is to be true
             settled |= doubt.rows.keys() & set(found.removed["source"].to_pylist()) if doubt.rows else set()
-            await to_the_end(partial(self._settle, found, doubt, settled))
+            await run_in_thread_uncancelled(partial(self._settle, found, doubt, settled))
         finally:
             self._counts.left()
             self._report.rejects = self._lake.rejects.outstanding().num_rows
@@ -135,7 +137,7 @@ class Pipeline:
             raise RunStopped("the comparison with the manifest was broken off; nothing was changed")
 
     @contextlib.asynccontextmanager
-    async def _stages(self, found: Scan, doubt: Doubt) -> AsyncIterator[LoadStage]:
+    async def _stages(self, found: Scan, doubt: UncommittedRows) -> AsyncIterator[LoadStage]:
         """Everything that must be open while rows move: the collection first, so that nothing is bought in vain."""
         model, lake = self._model, self._lake
         async with contextlib.AsyncExitStack() as stack:
@@ -156,7 +158,7 @@ class Pipeline:
             stack.callback(self._counts.billed, dispatcher.tally)
             stack.push_async_callback(dispatcher.close)
             self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
-            self._versions = Versions(lake.chunks, found.previous, doubt.rows, space=model.space.name)
+            self._versions = RowDiff(lake.chunks, found.previous, doubt.rows, space=model.space.name)
             self._load_stage = LoadStage(
                 lake=lake,
                 store=store,
@@ -166,7 +168,7 @@ class Pipeline:
                 checkpoint=self._named("load"),
             )
             yield self._load_stage
-            await to_the_end(store.compact)
+            await run_in_thread_uncancelled(store.compact)
 
     def _open_collection(self) -> MilvusCollection:
         """The collection, made when it is new; one that is gone or emptied is not filled with a part of its rows."""
@@ -176,11 +178,11 @@ class Pipeline:
                 self._settings, self._model, create=not documents, checkpoint=self._named("collection")
             )
         except CollectionMissing as missing:
-            raise milvus.gone_collection(self._settings, documents) from missing
+            raise milvus.collection_missing(self._settings, documents) from missing
         with contextlib.ExitStack() as closing:
             closing.callback(collection.close)
             if documents and not self._again and not collection.count():
-                raise milvus.gone_collection(self._settings, documents, emptied=True)
+                raise milvus.collection_missing(self._settings, documents, emptied=True)
             closing.pop_all()
         return collection
 
@@ -198,13 +200,13 @@ class Pipeline:
         settings = self._settings
         first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
         self._jobs = (ChunkJob(number, files) for number, files in enumerate(found.jobs, start=first))
-        how = components.chunk_settings(
+        how = components.chunk_stage_options(
             settings, self._model, self._lake.chunks_dir, run=self._report.run, part_chunks=self.part_chunks
         )
         return self.open_readers(how, len(found.jobs))
 
     async def _ingest(self) -> None:
-        self._conveyor = Conveyor(
+        self._conveyor = PartExecutor(
             chunk=self.chunk,
             bring_in=self.bring_in,
             no_more=self._dispatcher.flush,
@@ -259,7 +261,7 @@ class Pipeline:
             trim()
             return loaded
 
-        loaded = await to_the_end(load, if_cancelled=self._collection.stop_waiting)
+        loaded = await run_in_thread_uncancelled(load, if_cancelled=self._collection.stop_waiting)
         self._progress.observations.loaded(part, time.monotonic() - began)
         self._departures.note_half_read(part)
         await self._watcher.moved(self._progress)
@@ -268,7 +270,7 @@ class Pipeline:
     def _named(self, part: str) -> Checkpoint:
         return lambda step: self._checkpoint(f"{part}: {step}")
 
-    def _remove(self, doubt: Doubt, lost: set[str], stage: LoadStage) -> None:
+    def _remove(self, doubt: UncommittedRows, lost: set[str], stage: LoadStage) -> None:
         """Delete the rows of documents that are gone: whole files, records of a file, and what nobody owns."""
         unfinished = self._versions.unfinished()
         gone = self._departures.gone(unfinished)
@@ -280,7 +282,7 @@ class Pipeline:
             self._lake.manifest.commit(kept, f"{self._report.run}-kept")
             self._report.notes += self._departures.notes(kept)
 
-    def _settle(self, found: Scan, doubt: Doubt, settled: set[str]) -> None:
+    def _settle(self, found: Scan, doubt: UncommittedRows, settled: set[str]) -> None:
         """What comes after the last row: new times of untouched files, rejects of the listing, and tidying up."""
         lake, run = self._lake, self._report.run
         lake.seal_leftovers(self._model.space)
@@ -299,7 +301,7 @@ class Pipeline:
             lake.settle_jobs()
         if not unsettled and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self.part_chunks)
-        manifest = lake.manifest.read(PLACES)
+        manifest = lake.manifest.read(ROW_LOCATION_COLUMNS)
         lake.chunks.remove(sorted(set(lake.chunks.dangling(manifest)) - unsettled))
         self._report.notes += outgrown(self._settings, pc.sum(manifest["chunks"]).as_py() or 0)
 

@@ -14,12 +14,12 @@ from millrace.flows.commands.ingest.pipeline import Pipeline
 from millrace.flows.commands.ingest.signals import Interrupt, interruptible
 from millrace.flows.monitoring import timeline
 from millrace.flows.monitoring.logs import name_run
-from millrace.flows.monitoring.observer import Watcher
+from millrace.flows.monitoring.observer import RunObserver
 from millrace.flows.monitoring.progress import Progress, shown
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import BudgetReached, ConfigurationError, LakeError, RunStopped
-from millrace.tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, pass_by
+from millrace.tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, no_checkpoint
 from millrace.tasks.stages import memory
 
 _log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ def ingest_here(
     quiet: bool,
     again: Collection[str] = (),
     command: str = "ingest",
-    checkpoint: Checkpoint = pass_by,
-) -> RunReport:
+    checkpoint: Checkpoint = no_checkpoint,
+) -> RunSummary:
     """Run `ingest` in this process, without Prefect; what happened, also when it was stopped.
 
     `checkpoint` is told each step that became durable; crash tests end the process in it. Raises `ConfigurationError`
@@ -63,9 +63,9 @@ async def ingest(
     command: str = "ingest",
     interrupt: Interrupt | None = None,
     prepare: Callable[[Pipeline], None] = lambda _: None,
-    checkpoint: Checkpoint = pass_by,
-    watcher: Watcher | None = None,
-) -> RunReport:
+    checkpoint: Checkpoint = no_checkpoint,
+    watcher: RunObserver | None = None,
+) -> RunSummary:
     """Run `ingest`; `prepare` may wrap the pipeline's stages before it starts, `interrupt` may cut it short.
 
     Documents in `again` are read whatever their files look like. The run is recorded as one of `command`.
@@ -73,17 +73,17 @@ async def ingest(
     Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
     memory.prepare()
-    model = components.open_model(settings)
-    components.check_environment(settings, model)
+    model = components.load_model(settings)
+    components.require_api_key(settings, model)
     components.check_prefect(settings)
     for source in sources:
         if not source.exists():
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
     with (
-        Lake.open(components.lake_place(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
-        milvus.hold_collection(settings),
+        Lake.open(components.lake_path(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
+        milvus.lease_collection(settings),
     ):
-        report = RunReport(
+        report = RunSummary(
             run=new_run_id(),
             collection=settings.milvus.collection,
             model=model.spec.name,
@@ -124,7 +124,7 @@ async def ingest(
         return report
 
 
-def _log_end(report: RunReport) -> None:
+def _log_end(report: RunSummary) -> None:
     told = "; ".join(" ".join(line.split()) for line in report.lines())
     level = logging.ERROR if report.outcome == "stopped" else logging.INFO
     fields = {"event": "end", "exit_code": report.exit_code, **report.as_json()}
@@ -136,7 +136,7 @@ async def _told(
     record: "_Record",
     lake: Lake,
     settings: Settings,
-    report: RunReport,
+    report: RunSummary,
     progress: Progress,
     *,
     command: str,
@@ -159,7 +159,7 @@ async def _told(
 class _Record:
     """The run's record in the lake: begun when the run begins, finished however it ends."""
 
-    def __init__(self, lake: Lake, settings: Settings, report: RunReport, command: str) -> None:
+    def __init__(self, lake: Lake, settings: Settings, report: RunSummary, command: str) -> None:
         self._command = command
         self._lake = lake
         self._settings = settings
@@ -202,7 +202,7 @@ class _Record:
         )
 
 
-def _left(report: RunReport) -> str:
+def _left(report: RunSummary) -> str:
     """What the run did not come to, for the message of an interrupt."""
     if report.left is None:
         return " before it was known what there is to do"

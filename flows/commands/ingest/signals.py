@@ -66,7 +66,7 @@ def interruptible() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
-async def to_the_end(work: Callable[[], T], *, if_cancelled: Callable[[], object] = lambda: None) -> T:
+async def run_in_thread_uncancelled(work: Callable[[], T], *, if_cancelled: Callable[[], object] = lambda: None) -> T:
     """The result of `work` in a thread. When cancelled, the thread is waited for: it cannot be stopped half-way.
 
     `if_cancelled` is called then, to tell the work to hurry.
@@ -87,10 +87,12 @@ async def opened(stack: contextlib.AsyncExitStack, open_it: Callable[[], Closabl
 
     def open_and_register() -> ClosableT:
         thing = open_it()
-        stack.push_async_callback(to_the_end, thing.close)  # Milvus Lite makes its index then, for a while
+        stack.push_async_callback(
+            run_in_thread_uncancelled, thing.close
+        )  # Milvus Lite makes its index then, for a while
         return thing
 
-    return await to_the_end(open_and_register)
+    return await run_in_thread_uncancelled(open_and_register)
 
 
 def drained(queue: asyncio.Queue[T]) -> list[T]:
@@ -101,7 +103,7 @@ def drained(queue: asyncio.Queue[T]) -> list[T]:
     return items
 
 
-async def end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def cancel_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """End the tasks; their failures, if any, have been or will be told by the one that failed first."""
     for task in tasks:
         task.cancel()

@@ -300,7 +300,7 @@ def _pace(facts: RunFacts) -> str:
     return f"{rate:,.0f} {what}/s while requests went out: {min(use, 1.0):.0%} of the pace allowed"
 
 
-def holdups(facts: RunFacts) -> Chart | None:
+def bottlenecks(facts: RunFacts) -> Chart | None:
     """What the run waited for, as shares of each moment."""
     series, held = facts.series, facts.held_s
     total = sum(held.values())

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millrace.configs.settings import Settings
 from millrace.flows.monitoring.format_stats import FormatCounts, Reading
-from millrace.flows.monitoring.run_summary import RunReport
-from millrace.flows.monitoring.timeline import COLUMNS, HOLDUPS
-from millrace.flows.wiring.components import existing_lake, open_model
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.monitoring.timeline import BOTTLENECKS, COLUMNS
+from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.embedder import account_of
 from millrace.tasks.embedding import LearnedLimits
 from millrace.tasks.errors import ConfigurationError, LakeError
@@ -200,7 +200,7 @@ class Facts(_Kept):
     slowest: tuple[Reading, ...] = ()
     reading_s: float = 0.0
     loading_s: float = 0.0
-    report: RunReport | None = None
+    report: RunSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class RunFacts:
     """Everything that the report of a run is made of. `series` are the timeline's columns, empty without one."""
 
     record: RunRecord
-    report: RunReport
+    report: RunSummary
     state: State
     facts: Facts
     series: Mapping[str, Numbers]
@@ -219,7 +219,7 @@ class RunFacts:
     @property
     def held_s(self) -> dict[str, float]:
         """Seconds that the run waited, by what it waited for, most first; only what it did wait for."""
-        held = {name: float(self.series[f"held_{name}_s"][-1]) for name in HOLDUPS} if self.series else {}
+        held = {name: float(self.series[f"held_{name}_s"][-1]) for name in BOTTLENECKS} if self.series else {}
         return {name: s for name, s in sorted(held.items(), key=lambda item: -item[1]) if s > 0.0}
 
     @property
@@ -302,7 +302,7 @@ def _state(record: RunRecord, timeline: Timeline, series: Mapping[str, Numbers])
     return "running" if silent_s < max(_QUIET_FOR_S, 3 * interval_s) else "killed"
 
 
-def _report(record: RunRecord, facts: Facts, series: Mapping[str, Numbers], state: State) -> RunReport:
+def _report(record: RunRecord, facts: Facts, series: Mapping[str, Numbers], state: State) -> RunSummary:
     """The counts of the run: those that it reported, or of one that did not come to that, those of its last sample."""
     report = facts.report or _of_record(record)
     if state not in {"killed", "running"} or not series:
@@ -319,7 +319,7 @@ def _report(record: RunRecord, facts: Facts, series: Mapping[str, Numbers], stat
     return replace(report, requests=requests, tokens=tokens, cost_cny=cost, seconds=seconds, left=None)
 
 
-def _of_record(record: RunRecord) -> RunReport:
+def _of_record(record: RunRecord) -> RunSummary:
     """What the record alone says, for a run without a timeline."""
     counts = {name: value for name, value in record.counts.items() if isinstance(value, dict)}
     model = record.settings.get("embedding")
@@ -334,18 +334,18 @@ def _of_record(record: RunRecord) -> RunReport:
     try:
         return _Reported.model_validate({"report": values}).report
     except ValidationError:
-        return RunReport(run=record.id, collection="", model="")
+        return RunSummary(run=record.id, collection="", model="")
 
 
 class _Reported(_Kept):
-    report: RunReport
+    report: RunSummary
 
 
 def _learned(lake: Lake, record: RunRecord) -> LearnedLimits:
     """What the lake knows by now of the limits of the account that the run used."""
     try:
         settings = Settings.model_validate(record.settings)
-        account = account_of(settings, open_model(settings))
+        account = account_of(settings, load_model(settings))
     except (ValidationError, ConfigurationError):  # of another version
         return LearnedLimits()
     return LearnedLimits.from_values(lake.limits.read(account))

@@ -49,7 +49,7 @@ def page_of(facts: RunFacts) -> str:
 
 
 def _along(facts: RunFacts) -> list[Chart | None]:
-    drawn = [charts.throughput, charts.holdups, charts.progress, charts.spending]
+    drawn = [charts.throughput, charts.bottlenecks, charts.progress, charts.spending]
     return [draw(facts) for draw in (*drawn, charts.latency_over_time, charts.latency)]
 
 

@@ -10,7 +10,7 @@ from millrace.flows.commands.report.facts import RunFacts, gather
 from millrace.flows.commands.report.page import page_of
 from millrace.flows.wiring.components import existing_lake
 from millrace.tasks.errors import ConfigurationError
-from millrace.tasks.lake import Place
+from millrace.tasks.lake import LakePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class WrittenReport:
     """The page of a run: what it was made of, and where it is."""
 
     facts: RunFacts
-    path: Place
+    path: LakePath
 
     @property
     def run(self) -> str:

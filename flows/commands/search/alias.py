@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring import milvus
-from millrace.flows.wiring.lake_location import lake_place
+from millrace.flows.wiring.lake_location import lake_path
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
 from millrace.tasks.lake import Lake, RunRecord
 
@@ -48,7 +48,7 @@ def required_alias(settings: Settings) -> str:
     return milvus.alias
 
 
-def through_alias(settings: Settings, ask: Callable[[Settings, list[str]], T]) -> T:
+def with_alias_resolved(settings: Settings, ask: Callable[[Settings, list[str]], T]) -> T:
     """What `ask` returns, given the settings of the collection that searches use, and what to tell of it.
 
     That is the one behind `milvus.alias`, if it is set and stands for one, else `milvus.collection`. When it fails and
@@ -85,14 +85,14 @@ def _settings_of(settings: Settings) -> Mapping[str, Mapping[str, object]] | Non
     """What the last run that filled the collection was told of `_MADE_BY`; None where the lake does not know."""
     milvus = settings.milvus
     try:
-        runs = Lake.open(lake_place(settings), milvus.collection, read_only=True).runs.newest(_LOOKED_BACK)
+        runs = Lake.open(lake_path(settings), milvus.collection, read_only=True).runs.newest(_LOOKED_BACK)
     except LakeError:  # a search can do without a lake
         return None
     filling = (run for run in runs if run.command in _FILLING and run.exit in _WHOLE)
-    return next((made_by for run in filling if (made_by := _made_by(run, milvus.collection))), None)
+    return next((made_by for run in filling if (made_by := _settings_it_was_built_with(run, milvus.collection))), None)
 
 
-def _made_by(run: RunRecord, collection: str) -> Mapping[str, Mapping[str, object]] | None:
+def _settings_it_was_built_with(run: RunRecord, collection: str) -> Mapping[str, Mapping[str, object]] | None:
     sections = {name: section for name, section in run.settings.items() if isinstance(section, dict)}
     if sections.get("milvus", {}).get("collection") != collection:
         return None

@@ -8,7 +8,7 @@ from millrace.tasks.embedding import cost_cny
 from millrace.tasks.errors import BudgetReached
 
 
-class Purse:
+class QueryBudget:
     """The cap of `budget.max_cny`, for one search, and what was spent of it."""
 
     def __init__(self, settings: Settings, model: components.Model) -> None:
@@ -28,7 +28,7 @@ class Purse:
                 f"the query would cost about {cost:.6f} of {self._cap} yuan (budget.max_cny); nothing was bought"
             )
 
-    def lack_for_reranking(self, query: str, passages: Sequence[str]) -> str:
+    def why_not_rerank(self, query: str, passages: Sequence[str]) -> str:
         """Why the passages cannot be reranked within the cap; "" where they can."""
         if self._cap is None or self._rerank_spec is None:
             return ""

@@ -13,14 +13,14 @@ from millrace.tasks.embedding import EmbeddingClient, Reranker, Vectors
 from millrace.tasks.errors import CollectionMissing, ConfigurationError, LakeError, RunStopped, Transient
 from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection, Hit
-from millrace.tasks.quality.compatibility import Pairing, pair
+from millrace.tasks.quality.compatibility import Compatibility, pair
 from millrace.tasks.records import EmbeddingSpace
 
 T = TypeVar("T")
 
-HASTE_S = (0.5, 1.0, 2.0)
+INTERACTIVE_BACKOFF_S = (0.5, 1.0, 2.0)
 """Pauses between tries where somebody is waiting."""
-WITHOUT_HASTE_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
+BATCH_BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
 """Pauses between tries where nobody is waiting: in all more than the minute after which a limit has room again."""
 RERANK = "rerank"
 
@@ -62,10 +62,10 @@ def open_indexed(settings: Settings, model: components.Model) -> Collection:
         documents = _documents_with_rows(settings)
         if not documents:
             raise
-        raise milvus.gone_collection(settings, documents) from missing
+        raise milvus.collection_missing(settings, documents) from missing
 
 
-def pairing_of(settings: Settings, lake: Lake, query_space: EmbeddingSpace) -> Pairing:
+def compatibility_of(settings: Settings, lake: Lake, query_space: EmbeddingSpace) -> Compatibility:
     """How queries in `query_space` go together with the documents of the collection, by what the lake says of them.
 
     Raises LakeError when the manifest cannot be read.
@@ -123,7 +123,7 @@ async def rerank(
     hits: Sequence[Hit],
     *,
     top_n: int,
-    pauses_s: Sequence[float] = HASTE_S,
+    pauses_s: Sequence[float] = INTERACTIVE_BACKOFF_S,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Reranked:
     """The `top_n` best of `hits`, as the reranker sees it.
@@ -148,7 +148,7 @@ def retrieval_score_kind(settings: Settings) -> str:
 async def patiently(
     ask: Callable[[], Awaitable[T]],
     *,
-    pauses_s: Sequence[float] = HASTE_S,
+    pauses_s: Sequence[float] = INTERACTIVE_BACKOFF_S,
     tell: Callable[[str], None] = lambda _: None,
 ) -> T:
     """What `ask` returns, asked again after each of `pauses_s` while it raises Transient; the last of these is raised.
@@ -167,9 +167,7 @@ async def patiently(
 def _documents_with_rows(settings: Settings) -> int:
     """How many documents the lake knows to have rows; 0 where it cannot say."""
     try:
-        manifest = Lake.open(
-            components.lake_place(settings), settings.milvus.collection, read_only=True
-        ).manifest.read()
+        manifest = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True).manifest.read()
     except LakeError:
         return 0
     return pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from millrace.configs.settings import Settings, load_settings
-from millrace.flows.commands.search.alias import through_alias
-from millrace.flows.commands.search.budget import Purse
+from millrace.flows.commands.search.alias import with_alias_resolved
+from millrace.flows.commands.search.budget import QueryBudget
 from millrace.flows.commands.search.result import SearchHit, SearchResult
 from millrace.flows.commands.search.retrieve import (
     RERANK,
@@ -23,9 +23,9 @@ from millrace.flows.commands.search.retrieve import (
     RankedHit,
     Reranked,
     check_query,
+    compatibility_of,
     embed_query,
     open_indexed,
-    pairing_of,
     rerank,
     retrieval_score_kind,
     retrieve,
@@ -78,9 +78,9 @@ def search(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return through_alias(chosen, ask)
+        return with_alias_resolved(chosen, ask)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="search") as thread:  # one loop in a thread is the most
-        return thread.submit(through_alias, chosen, ask).result()
+        return thread.submit(with_alias_resolved, chosen, ask).result()
 
 
 async def asearch(
@@ -131,18 +131,18 @@ def _with_bounds(settings: Settings, top_k: int | None, top_n: int | None) -> Se
 async def _searched(
     settings: Settings, query: str, expression: str, *, reranking: bool, notes: list[str]
 ) -> SearchResult:
-    model = components.open_model(settings)
+    model = components.load_model(settings)
     check_query(query, model)
     notes += _notes(settings, model)
     reranker = components.open_reranker(settings) if reranking else None
-    purse = Purse(settings, model)
+    purse = QueryBudget(settings, model)
     try:
         with open_indexed(settings, model) as collection:
             vector = await _query_vector(settings, model, query, purse)
             hits = retrieve(settings, collection, query, vector, top_k=settings.search.top_k, expression=expression)
             if not hits:
                 notes.append(_nothing(settings, collection.count(), expression))
-        too_dear = purse.lack_for_reranking(query, [hit.content for hit in hits]) if reranker is not None else ""
+        too_dear = purse.why_not_rerank(query, [hit.content for hit in hits]) if reranker is not None else ""
         if too_dear:
             notes.append(f"warning: {too_dear}")
         answer = await _reranked(None if too_dear else reranker, query, hits, settings.search.top_n, notes)
@@ -165,7 +165,7 @@ async def _searched(
     )
 
 
-async def _query_vector(settings: Settings, model: components.Model, query: str, purse: Purse) -> QueryVector:
+async def _query_vector(settings: Settings, model: components.Model, query: str, purse: QueryBudget) -> QueryVector:
     purse.check_query(query)
     client = components.open_client(settings, model, query=True)
     try:
@@ -198,8 +198,8 @@ def _notes(settings: Settings, model: components.Model) -> list[str]:
     """
     notes = []
     try:
-        lake = Lake.open(components.lake_place(settings), settings.milvus.collection, read_only=True)
-        pairing = pairing_of(settings, lake, components.query_space(settings, model))
+        lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
+        pairing = compatibility_of(settings, lake, components.query_space(settings, model))
     except LakeError as error:  # the answer is from the collection, and as good as ever
         notes.append(f"warning: {error}")
     else:

@@ -14,22 +14,22 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.pipeline import Pipeline
-from millrace.flows.commands.verify.report import Repairs, VerifyReport
+from millrace.flows.commands.verify.report import Repairs, VerifyResult
 from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
 from millrace.flows.monitoring.progress import Progress, RowProgress, shown
 from millrace.flows.monitoring.run_record import recorded
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.embedder import buying
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import Comparison
-from millrace.tasks.reconcile.expected_rows import Stores, owned_rows
+from millrace.tasks.reconcile.expected_rows import Stores, expected_rows
 from millrace.tasks.reconcile.repair import (
     ahead,
-    buy_texts,
-    delete_strangers,
+    delete_orphans,
+    embed_missing,
     forget_rows,
     lacking_texts,
     set_aside_damaged,
@@ -37,7 +37,7 @@ from millrace.tasks.reconcile.repair import (
 )
 
 
-def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyReport:
+def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
     """Heal whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
 
     Raises:
@@ -46,16 +46,16 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
         LakeError: The manifest is damaged, and no sources are named that it could be made again from.
         BudgetReached, RunStopped: What was finished until then stays finished.
     """
-    model = components.open_model(settings)
+    model = components.load_model(settings)
     began = time.monotonic()
     components.existing_lake(settings)
     run = new_run_id()
     with (
-        Lake.open(components.lake_place(settings), settings.milvus.collection) as lake,
-        milvus.hold_collection(settings),
+        Lake.open(components.lake_path(settings), settings.milvus.collection) as lake,
+        milvus.lease_collection(settings),
         recorded(lake, settings, "repair", run) as outcome,
     ):
-        mending = _Mending(settings, model, lake, run, quiet=as_json)
+        mending = _Repair(settings, model, lake, run, quiet=as_json)
         mending.run(sources)
         report = new_report(settings, as_json=as_json)
         report.repaired = done = mending.done
@@ -74,7 +74,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
     return report
 
 
-class _Mending:
+class _Repair:
     """The steps of one repair, in their order; the caller holds the lake and the collection."""
 
     def __init__(self, settings: Settings, model: components.Model, lake: Lake, run: str, *, quiet: bool) -> None:
@@ -110,7 +110,7 @@ class _Mending:
                 f"{damaged[0].message} Or name the sources, `millrace verify --repair SOURCE...`: then they are read "
                 "again, and no vector is bought twice."
             )
-        self._lake.manifest.set_aside()
+        self._lake.manifest.quarantine()
         self.done.files_set_aside += [str(damage.path) for damage in damaged]
         return True
 
@@ -119,7 +119,7 @@ class _Mending:
         damaged = self._lake.rejects.check()
         if not damaged:
             return frozenset()
-        self._lake.rejects.set_aside()
+        self._lake.rejects.quarantine()
         self.done.files_set_aside += [str(damage.path) for damage in damaged]
         manifest = self._lake.manifest.read()
         with_rejects = manifest.filter(
@@ -140,7 +140,7 @@ class _Mending:
         """Documents whose rows the lake does not know any more."""
         chunks = self._lake.chunks
         self.done.files_set_aside += [str(chunks.path(part)) for part in set_aside_damaged(chunks)]
-        owned = owned_rows(self._lake, self._lake.manifest.read())
+        owned = expected_rows(self._lake, self._lake.manifest.read())
         return frozenset(source for some in owned for source in some.sources)
 
     def _read_again(self, again: frozenset[str], unknown: frozenset[str]) -> None:
@@ -152,7 +152,7 @@ class _Mending:
         if there:
             self._read(there, again=again | unknown, unknown=unknown)
         manifest = self._lake.manifest.read()
-        still_unknown = {source for some in owned_rows(self._lake, manifest) for source in some.sources}
+        still_unknown = {source for some in expected_rows(self._lake, manifest) for source in some.sources}
         if still_unknown:
             forgotten = forget_rows(self._lake, still_unknown, self._run)
             self.done.notes.append(
@@ -162,7 +162,7 @@ class _Mending:
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
         # A run of its own: its bill must not be written over by that of the texts bought later.
-        report = RunReport(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
+        report = RunSummary(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
         progress = Progress()
         pipeline = Pipeline(self._settings, sources, self._lake, report, progress, again=again, unknown=unknown)
         try:
@@ -188,15 +188,17 @@ class _Mending:
         """Buy the texts of live rows whose vector the lake lacks."""
         manifest = self._lake.manifest.read()
         with self._lake.vectors(self._model.space) as store:
-            lacking = lacking_texts(owned_rows(self._lake, manifest), store)
+            lacking = lacking_texts(expected_rows(self._lake, manifest), store)
             if not lacking:
                 return
-            wanted = (owned for owned in owned_rows(self._lake, manifest) if owned.part in lacking)
+            wanted = (owned for owned in expected_rows(self._lake, manifest) if owned.part in lacking)
 
             async def buy() -> int:
                 async with buying(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
                     try:
-                        bought = await buy_texts(wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens)
+                        bought = await embed_missing(
+                            wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens
+                        )
                     finally:
                         await dispatcher.close()
                         tally = dispatcher.tally
@@ -223,7 +225,7 @@ class _Mending:
             shown(progress, quiet=self._quiet),
         ):
             comparison = Comparison(collection, stores)
-            for owned in ahead(owned_rows(self._lake, manifest)):
+            for owned in ahead(expected_rows(self._lake, manifest)):
                 compared = comparison.compare(owned)
                 unfit = {row_id for row_id, _ in upsert_fit(collection, *compared.healing())}
                 ids = owned.rows["id"].to_pylist()
@@ -234,7 +236,7 @@ class _Mending:
                 )
                 progress.done += owned.rows.num_rows
             if delete:
-                self._delete_strangers(collection, comparison, self._spared_sources(manifest))
+                self._delete_orphans(collection, comparison, self._spared_sources(manifest))
             elif comparison.census.count_strangers():
                 self.done.notes.append(
                     "the manifest was made anew from the sources named, so rows that no document owns now were left "
@@ -247,9 +249,9 @@ class _Mending:
         forgotten = without.filter(pc.equal(without["fingerprint"], ""))["source"].to_pylist()
         return self._unknown.intersection(without["source"].to_pylist()).union(forgotten)
 
-    def _delete_strangers(self, collection: Collection, comparison: Comparison, spared: frozenset[str]) -> None:
+    def _delete_orphans(self, collection: Collection, comparison: Comparison, spared: frozenset[str]) -> None:
         census, share = comparison.census, self._settings.sources.max_removed_share
-        deleted, found = delete_strangers(collection, census, spared=spared, most=int(share * census.rows))
+        deleted, found = delete_orphans(collection, census, spared=spared, most=int(share * census.rows))
         self.done.rows_deleted += deleted
         if found > int(share * census.rows):
             self.done.notes.append(

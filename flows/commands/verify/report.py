@@ -88,7 +88,7 @@ class Repairs:
 
 
 @dataclass(slots=True)
-class VerifyReport:
+class VerifyResult:
     """What was compared and what does not agree; after a repair, what still does not.
 
     `findings` holds all of them, or of each kind the first few, as `keep` says; `counts` counts all.

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.verify.report import KEPT_FOR_PEOPLE, Finding, Kind, VerifyReport
+from millrace.flows.commands.verify.report import KEPT_FOR_PEOPLE, Finding, Kind, VerifyResult
 from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import CollectionMissing, ConfigurationError
 from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import Compared, Comparison, Fault
-from millrace.tasks.reconcile.expected_rows import OwnedRows, Stores, owned_rows
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, Stores, expected_rows
 from millrace.tasks.reconcile.repair import ahead
 from millrace.tasks.reconcile.source_changes import source_changes
 
@@ -37,7 +37,7 @@ _KIND_OF_CHANGE: dict[str, Kind] = {
 }
 
 
-def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyReport:
+def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
     """Compare; with `as_json` every finding is kept, else the first few of each kind.
 
     Without sources, documents are compared with the files that the manifest names.
@@ -46,7 +46,7 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
         ConfigurationError: There is no such lake, or the settings are not those of its documents.
         CollectionError: Milvus cannot be reached.
     """
-    model = components.open_model(settings)
+    model = components.load_model(settings)
     report = new_report(settings, as_json=as_json)
     began = time.monotonic()
     lake = components.existing_lake(settings)
@@ -57,9 +57,9 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
     return report
 
 
-def new_report(settings: Settings, *, as_json: bool) -> VerifyReport:
+def new_report(settings: Settings, *, as_json: bool) -> VerifyResult:
     """An empty report that keeps as many findings as its reader wants."""
-    return VerifyReport(settings.milvus.collection, keep=None if as_json else KEPT_FOR_PEOPLE)
+    return VerifyResult(settings.milvus.collection, keep=None if as_json else KEPT_FOR_PEOPLE)
 
 
 def require_fitting_spaces(stores: Stores, model: components.Model) -> None:
@@ -82,7 +82,7 @@ class Inspection:
     """One look at everything, filling a report; the lake as it was opened, the collection only read."""
 
     def __init__(
-        self, settings: Settings, model: components.Model, lake: Lake, report: VerifyReport, progress: RowProgress
+        self, settings: Settings, model: components.Model, lake: Lake, report: VerifyResult, progress: RowProgress
     ) -> None:
         self._settings = settings
         self._model = model
@@ -151,7 +151,7 @@ class Inspection:
         comparison = Comparison(collection, stores) if collection is not None else None
         unknown: set[str] = set()
         lacking: set[bytes] = set()
-        for owned in ahead(owned_rows(self._lake, manifest)):
+        for owned in ahead(expected_rows(self._lake, manifest)):
             if owned.damage:
                 unknown |= owned.sources
                 self._report.add(Finding("damaged_file", str(self._lake.chunks.path(owned.part)), detail=owned.damage))
@@ -175,7 +175,7 @@ class Inspection:
             )
         self._note_lacking(compared.owned, ~compared.lake.there, lacking)
 
-    def _note_lacking(self, owned: OwnedRows, absent: npt.NDArray[np.bool_], lacking: set[bytes]) -> None:
+    def _note_lacking(self, owned: ExpectedRows, absent: npt.NDArray[np.bool_], lacking: set[bytes]) -> None:
         for position in np.flatnonzero(absent).tolist():
             key = owned.rows["text_key"][position].as_py()
             if key not in lacking:

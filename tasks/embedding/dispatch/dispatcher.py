@@ -13,27 +13,27 @@ from typing import Any, Self
 
 from millrace.tasks.embedding.dispatch.queue import (
     Activity,
-    Backlog,
     Event,
     Outcome,
-    Purchase,
+    PendingText,
     Request,
-    TextItem,
+    RequestQueue,
+    Text,
     VectorSink,
 )
-from millrace.tasks.embedding.dispatch.retry_policy import Health, Patience
-from millrace.tasks.embedding.dispatch.usage import Budget, Tally, apportion
+from millrace.tasks.embedding.dispatch.retry_policy import ProviderHealth, RetryPolicy
+from millrace.tasks.embedding.dispatch.usage import Budget, Usage, split_tokens
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse
 from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock, happens
-from millrace.tasks.embedding.rate_limit.concurrency import Slots
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.rate_limit.concurrency import ConcurrencyLimit
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.errors import MillraceError, RunStopped, TextsRefused, Throttled, Transient
 
 Ended = Callable[[Request, BaseException | None], None]
 """Told when a request's task has ended, with what it raised; a task that was cancelled raised nothing."""
 
 
-class UnderWay:
+class InFlightRequests:
     """A set of requests that leave it by themselves when their tasks end."""
 
     def __init__(self, ended: Ended) -> None:
@@ -73,7 +73,7 @@ class UnderWay:
         self._ended(self._requests.pop(task), None if task.cancelled() else task.exception())
 
 
-PROBE = TextItem(b"", "millrace", tokens=8, source="probe")
+PROBE = Text(b"", "millrace", tokens=8, source="probe")
 """Sent, rarely, to see whether the provider is up; its vector is not kept. `tokens` is more than it can cost."""
 
 
@@ -88,36 +88,36 @@ class Dispatcher:
     def __init__(
         self,
         client: EmbeddingClient,
-        pacer: Pacer,
+        pacer: RateLimiter,
         *,
         texts_per_request: int,
         tokens_per_request: int,
         store: VectorSink,
         max_in_flight: int = 128,
         budget: Budget | None = None,
-        tally: Tally | None = None,
-        patience: Patience | None = None,
+        tally: Usage | None = None,
+        patience: RetryPolicy | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.tally = tally or Tally()
+        self.tally = tally or Usage()
         self._client = client
         self._pacer = pacer
         self._store = store
         self._budget = budget or Budget(None, 0.0)
-        self._patience = patience or Patience()
+        self._patience = patience or RetryPolicy()
         self._tell = on_event or _tell_nobody
         self._clock = clock or LoopClock()
-        self._health = Health(self._patience)
-        self._slots = Slots(max_in_flight)
-        self._backlog = Backlog(
+        self._health = ProviderHealth(self._patience)
+        self._slots = ConcurrencyLimit(max_in_flight)
+        self._backlog = RequestQueue(
             texts_per_request=texts_per_request,
             tokens_per_request=tokens_per_request,
             # Enough to pack the next requests from, and a bound on what waits in memory.
             most_waiting=texts_per_request * (max_in_flight + 2),
         )
-        self._in_flight = UnderWay(self._tried)
-        self._backing_off = UnderWay(self._backed_off)
+        self._in_flight = InFlightRequests(self._tried)
+        self._backing_off = InFlightRequests(self._backed_off)
         self._sender: asyncio.Task[None] | None = None
         self._probe: Request | None = None
         self._waits_for_slot = False
@@ -127,7 +127,7 @@ class Dispatcher:
         self._idle = asyncio.Event()  # everything is settled, or failed
         self._idle.set()
 
-    async def submit(self, item: TextItem) -> asyncio.Future[Outcome]:
+    async def submit(self, item: Text) -> asyncio.Future[Outcome]:
         """A future that ends when the text's vector is durable (None) or refused (the refusal, not raised).
 
         Waits while too many texts wait already. A text that is under way is not bought twice. The future raises what
@@ -227,7 +227,7 @@ class Dispatcher:
 
     def _most_in_flight(self, request: Request) -> int:
         """How many requests may be under way: one, as a probe, while the provider fails all of them."""
-        return 1 if self._health.in_outage else self._slots.count(self._pacer.requests_per_second(request.tokens))
+        return 1 if self._health.circuit_open else self._slots.count(self._pacer.requests_per_second(request.tokens))
 
     async def _change(self, timeout_s: float | None = None) -> bool:
         """Wait until something happens; False if nothing did for `timeout_s` seconds."""
@@ -258,7 +258,7 @@ class Dispatcher:
 
     async def _keep(self, request: Request, answer: EmbeddingResponse) -> None:
         """Make the vectors durable; only then do their texts count as bought."""
-        if self._health.in_outage or request is self._probe:
+        if self._health.circuit_open or request is self._probe:
             self._end_outage()
         self._health.answered(self._clock.now())
         self.tally.tokens_billed += answer.billed_tokens
@@ -267,7 +267,7 @@ class Dispatcher:
             return
         counted = [purchase.item.tokens for purchase in request.purchases]
         keys = [purchase.item.key for purchase in request.purchases]
-        await self._store.append(keys, answer.vectors, apportion(answer.billed_tokens, counted), answer.sparse)
+        await self._store.append(keys, answer.vectors, split_tokens(answer.billed_tokens, counted), answer.sparse)
         self.tally.texts_bought += len(counted)
         self.tally.tokens_counted += request.tokens
         self.tally.tokens_of_bought += answer.billed_tokens
@@ -295,9 +295,13 @@ class Dispatcher:
             self._back_off(request, failure)
 
     def _back_off(self, request: Request, failure: Transient) -> None:
-        if request.tries > self._patience.tries_in_vain and not self._backlog.texts_waiting and self._probe is None:
+        if (
+            request.tries > self._patience.max_failures_beside_successes
+            and not self._backlog.texts_waiting
+            and self._probe is None
+        ):
             # With no other text to try, only a probe can tell a bad text from a bad hour.
-            self._probe = Request([Purchase(PROBE)])
+            self._probe = Request([PendingText(PROBE)])
             self._backlog.again([self._probe], first=True)
         wait_s = self._patience.wait_s(request, failure)
         if pause_s := self._health.pause_s(failure):
@@ -323,7 +327,7 @@ class Dispatcher:
         self._changed.set()
         self._tell(Event("split", f"{len(request.purchases)} texts are tried in halves: {why}"))
 
-    def _refuse(self, purchase: Purchase, refusal: TextsRefused) -> None:
+    def _refuse(self, purchase: PendingText, refusal: TextsRefused) -> None:
         self.tally.texts_refused += 1
         self._tell(Event("refused", f"{purchase.item.source}: {refusal}"))
         self._backlog.settle(purchase, refusal)

@@ -15,14 +15,14 @@ from typing import Literal, Protocol
 
 from millrace.tasks.embedding.dispatch.packing import fitting_texts
 from millrace.tasks.embedding.providers.client import Vectors
-from millrace.tasks.errors import ResponseUnproven, TextsRefused, Transient
+from millrace.tasks.errors import InvalidResponse, TextsRefused, Transient
 
 Outcome = TextsRefused | None
 """None: the text's vector is durable. A refusal: it will not have one, and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class TextItem:
+class Text:
     """A text to be bought once. `tokens` is what it is billed (end mark included); `source` names it in messages."""
 
     key: bytes
@@ -64,10 +64,10 @@ class Activity:
 
 
 @dataclass(slots=True, eq=False)
-class Purchase:
+class PendingText:
     """One text on its way, and everyone who waits for it."""
 
-    item: TextItem
+    item: Text
     futures: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
     def promise(self) -> asyncio.Future[Outcome]:
@@ -99,7 +99,7 @@ class Request:
     answered since the last one, at `failed_at`: they tell against the texts rather than against the provider.
     """
 
-    purchases: list[Purchase]
+    purchases: list[PendingText]
     tries: int = 0
     unproven: int = 0
     in_vain: int = 0
@@ -112,7 +112,7 @@ class Request:
     def note(self, failure: Transient, *, now: float, in_vain: bool) -> None:
         """Remember that it failed once more; `in_vain` as above."""
         self.tries += 1
-        self.unproven += isinstance(failure, ResponseUnproven)
+        self.unproven += isinstance(failure, InvalidResponse)
         self.in_vain += in_vain
         self.failed_at = now
 
@@ -125,15 +125,15 @@ class Request:
         ]
 
 
-class Backlog:
+class RequestQueue:
     """Every text from its submission until it is settled. At most `most_waiting` of them wait for a first request."""
 
     def __init__(self, *, texts_per_request: int, tokens_per_request: int, most_waiting: int) -> None:
         self._texts_per_request = texts_per_request
         self._tokens_per_request = tokens_per_request
         self._most_waiting = most_waiting
-        self._purchases: dict[bytes, Purchase] = {}  # all of them
-        self._waiting: deque[Purchase] = deque()  # in no request yet
+        self._purchases: dict[bytes, PendingText] = {}  # all of them
+        self._waiting: deque[PendingText] = deque()  # in no request yet
         self._ready: deque[Request] = deque()  # to go before what waits
         self._room = asyncio.Event()
 
@@ -156,12 +156,12 @@ class Backlog:
             self._room.clear()
             await self._room.wait()
 
-    def add(self, item: TextItem) -> tuple[asyncio.Future[Outcome], Purchase | None]:
+    def add(self, item: Text) -> tuple[asyncio.Future[Outcome], PendingText | None]:
         """A future for the text, and its purchase if it is new: a text that is here already is not bought twice."""
         known = self._purchases.get(item.key)
         if known is not None:
             return known.promise(), None
-        purchase = self._purchases[item.key] = Purchase(item)
+        purchase = self._purchases[item.key] = PendingText(item)
         if item.text.strip():
             self._waiting.append(purchase)
         return purchase.promise(), purchase
@@ -191,7 +191,7 @@ class Backlog:
         else:
             self._ready.extend(requests)
 
-    def settle(self, purchase: Purchase, outcome: Outcome) -> None:
+    def settle(self, purchase: PendingText, outcome: Outcome) -> None:
         """The text is bought, or refused for good."""
         del self._purchases[purchase.item.key]
         purchase.settle(outcome)

@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from millrace.tasks.embedding.dispatch.queue import Request
 from millrace.tasks.embedding.providers.client import Unreachable
 from millrace.tasks.embedding.providers.error_rules import UNEXPLAINED
-from millrace.tasks.errors import MillraceError, ProviderStopped, ResponseUnproven, TextsRefused, Throttled, Transient
+from millrace.tasks.errors import InvalidResponse, MillraceError, ProviderStopped, TextsRefused, Throttled, Transient
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often and how long the dispatcher tries. Times in seconds.
 
     After a 429 it waits `longest_throttled_s` at most: a minute's limit has room again within the minute, and being
     refused costs nothing. After other failures `longest_backoff_s`.
 
     A provider that was reached once is waited for without end; one that was never reached within `give_up_tries` tries
-    and `give_up_s` is most likely a wrong address. `unproven_tries` unusable answers, or `tries_in_vain` failures while
-    other requests succeed, are put down to the texts. `useless_rounds` rounds of unusable answers, with no usable one
-    between them, stop the run: they cost money. A request that is not full waits `linger_s` for more texts while
+    and `give_up_s` is most likely a wrong address. `unproven_tries` unusable answers, or
+    `max_failures_beside_successes` failures while other requests succeed, are put down to the texts.
+    `max_unusable_rounds` rounds of unusable answers, with no usable one between them, stop the run: they cost
+    money. A request that is not full waits `linger_s` for more texts while
     nothing else goes on. At the end, requests under way have `grace_s` to be answered.
     """
 
@@ -33,8 +34,8 @@ class Patience:
     give_up_tries: int = 5
     give_up_s: float = 15.0
     unproven_tries: int = 4
-    tries_in_vain: int = 3
-    useless_rounds: int = 8
+    max_failures_beside_successes: int = 3
+    max_unusable_rounds: int = 8
     linger_s: float = 1.0
     grace_s: float = 10.0
 
@@ -45,13 +46,13 @@ class Patience:
 
     def suspects(self, request: Request) -> bool:
         """Whether the failures of `request` tell against its texts rather than against the provider."""
-        return request.unproven >= self.unproven_tries or request.in_vain >= self.tries_in_vain
+        return request.unproven >= self.unproven_tries or request.in_vain >= self.max_failures_beside_successes
 
     def verdict(self, request: Request, failure: Transient) -> TextsRefused | None:
         """The refusal to settle a single text with that is suspected after `failure`; None to try it again."""
         if isinstance(failure, Throttled) or not self.suspects(request):
             return None
-        reason = "answer_unproven" if isinstance(failure, ResponseUnproven) else "provider_fails_on_text"
+        reason = "answer_unproven" if isinstance(failure, InvalidResponse) else "provider_fails_on_text"
         remedy = "run again later; if it fails again, look at the text"
         return TextsRefused(str(failure), reason=reason, remedy=remedy)
 
@@ -65,10 +66,10 @@ class Patience:
         return min(self.backoff_s(tries), longest_s)
 
 
-class Health:
+class ProviderHealth:
     """What a run knows of its provider: whether it ever answered, and how long it has been failing."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: RetryPolicy) -> None:
         self._patience = patience
         self._reached = False
         self._unreached = 0
@@ -80,7 +81,7 @@ class Health:
         self._last_answer_at = -math.inf
 
     @property
-    def in_outage(self) -> bool:
+    def circuit_open(self) -> bool:
         """Whether three rounds of requests in succession have failed, each sent after the one before it had."""
         return self._rounds >= 3
 
@@ -101,7 +102,7 @@ class Health:
             # Requests that were under way together tell of one moment, however many they are.
             self._rounds += 1
             self._round_at = now
-        if isinstance(failure, ResponseUnproven):
+        if isinstance(failure, InvalidResponse):
             return self._useless(failure, now, sent_at)
         if not isinstance(failure, Unreachable):
             self._reached = True
@@ -129,7 +130,7 @@ class Health:
         if sent_at >= self._useless_at:
             self._useless_rounds += 1
             self._useless_at = now
-        if self._useless_rounds < self._patience.useless_rounds:
+        if self._useless_rounds < self._patience.max_unusable_rounds:
             return None
         message = f"nothing but useless answers, {self._useless_rounds} times in a row; the last: {answer}"
         return ProviderStopped(message)
@@ -137,4 +138,4 @@ class Health:
     def pause_s(self, failure: Transient | None = None) -> float:
         """Seconds for which no request should go: the provider fails all of them, or asked for it; 0 for neither."""
         asked_s = failure.retry_after_s or 0.0 if isinstance(failure, Throttled) else 0.0
-        return max(asked_s, self._patience.pause_s(self._rounds - 1, failure) if self.in_outage else 0.0)
+        return max(asked_s, self._patience.pause_s(self._rounds - 1, failure) if self.circuit_open else 0.0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer
 from millrace.tasks.errors import BudgetReached, Throttled, ThrottledLimit, Transient
 
 BOUNDS_S = (
@@ -43,7 +43,7 @@ _DRIFT_MARGIN = Fraction(101, 100)  # on top of the worst drift seen, if there i
 
 
 @dataclass(slots=True)
-class Tally:
+class Usage:
     """Counters of one run.
 
     `tokens_counted` of the texts that were bought, by our tokenizer, and `tokens_of_bought` by the provider's answers
@@ -71,14 +71,14 @@ class Tally:
             case Throttled():
                 self.throttled_by[failure.limit] += 1
                 return 0
-            case AnswerUnproven():
+            case BilledInvalidResponse():
                 self.unproven += 1
                 if failure.billed_tokens is not None:
                     self.tokens_billed += failure.billed_tokens
                     return failure.billed_tokens
             case _:
                 self.unavailable += 1
-                if not isinstance(failure, AnswerLost):
+                if not isinstance(failure, LostAnswer):
                     return 0
         self.tokens_in_doubt += tokens
         return tokens
@@ -173,7 +173,7 @@ def cost_cny(tokens: int, price_cny_per_1k_tokens: float) -> float:
     return float(tokens * Fraction(str(price_cny_per_1k_tokens)) / 1000)
 
 
-def apportion(billed: int, counted: list[int]) -> list[int]:
+def split_tokens(billed: int, counted: list[int]) -> list[int]:
     """`billed` shared out in proportion to `counted`, in whole tokens that add up.
 
     >>> apportion(10, [2, 2, 2])

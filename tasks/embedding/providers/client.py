@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from millrace.tasks.errors import ProviderUnavailable, ResponseUnproven
+from millrace.tasks.errors import InvalidResponse, ProviderUnavailable
 
 Vectors = npt.NDArray[np.float32]
 
@@ -32,11 +32,11 @@ class Unreachable(ProviderUnavailable):
     """Nothing there speaks the protocol: no connection could be made, or what came is not the provider's."""
 
 
-class AnswerLost(ProviderUnavailable):
+class LostAnswer(ProviderUnavailable):
     """The request was sent and its answer did not arrive whole: it may have been billed."""
 
 
-class AnswerUnproven(ResponseUnproven):
+class BilledInvalidResponse(InvalidResponse):
     """An answer that cannot be used and was billed all the same; `billed_tokens` is None if it does not say."""
 
     def __init__(self, message: str, *, billed_tokens: int | None) -> None:
@@ -50,7 +50,7 @@ class EmbeddingClient(Protocol):
     async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
         """The vectors of `texts`, from one request that is tried once.
 
-        Raises Throttled, ProviderUnavailable, ResponseUnproven, TextsRefused, ProviderStopped or ConfigurationError.
+        Raises Throttled, ProviderUnavailable, InvalidResponse, TextsRefused, ProviderStopped or ConfigurationError.
         """
         ...
 

@@ -11,7 +11,7 @@ from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingR
 from millrace.tasks.embedding.providers.error_rules import is_refusal
 from millrace.tasks.embedding.providers.http import Endpoint
 from millrace.tasks.embedding.providers.openai_compatible import asks_dimensions, require_key
-from millrace.tasks.embedding.providers.validation import decode, prove_native
+from millrace.tasks.embedding.providers.validation import decode, validate_native
 
 PATH = "/services/embeddings/text-embedding/text-embedding"
 
@@ -19,7 +19,7 @@ PATH = "/services/embeddings/text-embedding/text-embedding"
 class NativeClient:
     """Embeddings of one model with one key; implements `EmbeddingClient`.
 
-    `root_url` is as `native_url` gives it; what the model can be asked for, `check_offer` has judged.
+    `root_url` is as `native_url` gives it; what the model can be asked for, `check_capabilities` has judged.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class NativeClient:
         body = decode(answer.body)
         if is_refusal(body):
             raise self._endpoint.refusal(answer, body)
-        return prove_native(
+        return validate_native(
             body,
             texts=len(texts),
             dimensions=self._dimensions,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer
 from millrace.tasks.errors import (
     ConfigurationError,
     MillraceError,
@@ -224,7 +224,7 @@ def translate(
     rule = next((rule for rule in rules if rule.fits(refusal.status, code, message)), None)
     told = f"{asked} answered {refusal.words}"
     if rule is None:
-        return AnswerUnproven(f"{told}, which millrace does not know", billed_tokens=0)
+        return BilledInvalidResponse(f"{told}, which millrace does not know", billed_tokens=0)
     full = f"{told}; {rule.remedy}"
     match rule.verdict:
         case "stop":
@@ -239,9 +239,9 @@ def translate(
             return TextsRefused(told, reason=rule.detail, remedy=rule.remedy)
 
 
-def lost(asked: str, why: str) -> AnswerLost:
+def lost(asked: str, why: str) -> LostAnswer:
     """The error for an answer that did not arrive whole."""
-    return AnswerLost(hide_keys(f"{asked}: the answer was lost ({why}); {_WAIT}"))
+    return LostAnswer(hide_keys(f"{asked}: the answer was lost ({why}); {_WAIT}"))
 
 
 def hide_keys(text: str) -> str:

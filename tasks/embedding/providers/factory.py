@@ -1,7 +1,7 @@
 """The client of a model: which provider's class, and a first request that proves key and address."""
 
 from millrace.tasks.embedding.addresses import endpoint_url, native_url
-from millrace.tasks.embedding.models import ModelSpec, check_offer, choose_dimensions
+from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingClient
 from millrace.tasks.errors import ConfigurationError, TextsRefused, Transient
 
@@ -29,7 +29,7 @@ def make_client(
     of dimensions, or something the model or this API of it has not.
     """
     chosen = choose_dimensions(spec, dimensions)
-    check_offer(spec, api=api, text_type=text_type, instruct=instruct, sparse=sparse)
+    check_capabilities(spec, api=api, text_type=text_type, instruct=instruct, sparse=sparse)
     if spec.provider == "local":
         from millrace.tasks.embedding.providers.local import LocalClient
 

@@ -113,7 +113,7 @@ class Endpoint:
         return min(self._pools, key=lambda pool: pool.under_way)
 
     async def post(self, body: Mapping[str, object]) -> Answer:
-        """The answer to one request, tried once. Raises as `EmbeddingClient.embed`, but for ResponseUnproven."""
+        """The answer to one request, tried once. Raises as `EmbeddingClient.embed`, but for InvalidResponse."""
         pool = self._pool()
         pool.under_way += 1
         try:

@@ -11,7 +11,7 @@ from millrace.tasks.embedding.models import ModelSpec
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingResponse
 from millrace.tasks.embedding.providers.error_rules import RULES, SERVER_RULES, STATUS_RULES, Rule, is_refusal
 from millrace.tasks.embedding.providers.http import Endpoint
-from millrace.tasks.embedding.providers.validation import OtherLength, decode, prove
+from millrace.tasks.embedding.providers.validation import OtherLength, decode, validate_response
 from millrace.tasks.errors import ConfigurationError
 
 
@@ -87,7 +87,7 @@ class CompatibleClient:
         if is_refusal(body):
             raise self._endpoint.refusal(answer, body)
         try:
-            proven = prove(
+            proven = validate_response(
                 body,
                 texts=len(sent),
                 dimensions=self._dimensions,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from millrace.tasks.embedding.providers.client import AnswerUnproven, EmbeddingResponse, Unreachable
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, EmbeddingResponse, Unreachable
 from millrace.tasks.records import sparse_bytes
 
 _LARGEST_SQUARE = 1e76  # (1e38)**2: a larger number would overflow float32
@@ -21,7 +21,7 @@ _LARGEST_SQUARE = 1e76  # (1e38)**2: a larger number would overflow float32
 Exact = npt.NDArray[np.float64]
 
 
-class OtherLength(AnswerUnproven):
+class OtherLength(BilledInvalidResponse):
     """Every vector is of one and the same other length, `found`, so perhaps it is the asking that is wrong."""
 
     def __init__(self, message: str, *, billed_tokens: int | None, found: int) -> None:
@@ -29,14 +29,14 @@ class OtherLength(AnswerUnproven):
         self.found = found
 
 
-def prove(
+def validate_response(
     answer: dict[str, Any], *, texts: int, dimensions: int, request_id: str = "", usage_needed: bool = True
 ) -> EmbeddingResponse:
     """The decoded `answer` of the compatible API to a request of `texts` texts, its rows in the order of the texts.
 
     Proven: one item a text, `index` a permutation, each vector (numbers, or little-endian float32 in base64) of
     `dimensions` finite numbers that are not all zero, usage present; where that is not needed, none is 0. Raises
-    AnswerUnproven, or OtherLength of its kind. An answer that carries an error is not for here (see
+    BilledInvalidResponse, or OtherLength of its kind. An answer that carries an error is not for here (see
     `translate.is_refusal`).
     """
     proof = _Proof(texts, request_id or str(answer.get("id") or ""), _billed(answer))
@@ -46,10 +46,10 @@ def prove(
     return EmbeddingResponse(vectors, proof.bill(), proof.request_id)
 
 
-def prove_native(
+def validate_native(
     answer: dict[str, Any], *, texts: int, dimensions: int, sparse: bool, request_id: str = ""
 ) -> EmbeddingResponse:
-    """As `prove`, of an answer of DashScope's native API; with `sparse` each text also has a sparse vector.
+    """As `validate_response`, of an answer of DashScope's native API; with `sparse` each text also has a sparse vector.
 
     That has at least one entry; of entries with one index the largest value stays.
     """
@@ -65,8 +65,8 @@ def prove_native(
 def decode(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`.
 
-    Raises Unreachable for HTML (a proxy's or another server's page), AnswerUnproven for a body that is cut off or not
-    an object.
+    Raises Unreachable for HTML (a proxy's or another server's page), BilledInvalidResponse for a body that is cut off
+    or not an object.
     """
     try:
         answer = orjson.loads(body)
@@ -76,10 +76,10 @@ def decode(body: bytes) -> dict[str, Any]:
             message = f"the answer is a web page: {start!r}; check embedding.base_url and any proxy on the way"
             raise Unreachable(message) from None
         message = f"the answer is not whole JSON ({error}); it begins {start!r}"
-        raise AnswerUnproven(message, billed_tokens=None) from None
+        raise BilledInvalidResponse(message, billed_tokens=None) from None
     if not isinstance(answer, dict):
         message = f"the answer is a JSON {type(answer).__name__}, not an object"
-        raise AnswerUnproven(message, billed_tokens=None)
+        raise BilledInvalidResponse(message, billed_tokens=None)
     return answer
 
 
@@ -163,8 +163,8 @@ class _Proof:
         except TypeError:
             raise self._fault(f"vector {at} holds something that is not a number") from None
 
-    def _fault(self, fault: str) -> AnswerUnproven:
-        return AnswerUnproven(self._words(fault), billed_tokens=self.billed)
+    def _fault(self, fault: str) -> BilledInvalidResponse:
+        return BilledInvalidResponse(self._words(fault), billed_tokens=self.billed)
 
     def _words(self, fault: str) -> str:
         return f"the answer cannot be used: {fault}" + (f" (request {self.request_id})" if self.request_id else "")

@@ -20,7 +20,7 @@ DOUBLING_S = 1.0  # after so long the step is twice as large
 _LAST_DOUBLING = 40.0  # beyond that any limit is reached; keeps the power finite
 
 
-class Ceiling:
+class AdaptiveRate:
     """The rate to use, in units a second: `limit` (infinite if not known) unless the provider refuses it."""
 
     def __init__(self, limit: float) -> None:

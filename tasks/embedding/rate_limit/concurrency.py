@@ -9,7 +9,7 @@ _ANSWERS = 32  # the last ones, of which the slowest counts
 _FIRST_LATENCY_S = 2.0  # until there is an answer
 
 
-class Slots:
+class ConcurrencyLimit:
     """A bound that follows the latency, up to `most`: when answers stop coming, little is under way to be lost."""
 
     def __init__(self, most: int) -> None:

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from millrace.tasks.embedding.rate_limit.adaptive_rate import Ceiling
+from millrace.tasks.embedding.rate_limit.adaptive_rate import AdaptiveRate
 from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock
 from millrace.tasks.embedding.rate_limit.windows import TICK_S, Rate
 from millrace.tasks.errors import ThrottledLimit
@@ -42,11 +42,11 @@ def growth_per_s(requests_per_second: float) -> float:
     return max(GROWTH_PER_S, requests_per_second / _RISE_S)
 
 
-class Growth:
+class RampUpLimiter:
     """At most `per_s` requests more in any second than in the second before it."""
 
     def __init__(self, per_s: float) -> None:
-        self.ceiling = Ceiling(per_s)
+        self.ceiling = AdaptiveRate(per_s)
         self._before: deque[float] = deque()  # when requests went, between two seconds and one second ago
         self._lately: deque[float] = deque()  # within the last second
 
@@ -106,7 +106,7 @@ _REQUESTS_A_SECOND = 8  # where no second may hold more than the rate, small req
 _REQUEST_ROOM = 1.25  # requests made small must not run into the limit of requests instead
 
 
-class Pacer:
+class RateLimiter:
     """Hands out leave to send, first come first served. A limit of 0 is none, or one that is not known.
 
     A request larger than what may be saved up waits for that much, goes, and leaves a debt that those after it wait
@@ -126,7 +126,9 @@ class Pacer:
         self._clock = clock or LoopClock()
         self._requests = Rate(requests_per_second, requests_per_minute)
         self._tokens = Rate(tokens_per_second, tokens_per_minute)
-        self._growth = Growth(growth_per_s(requests_per_second)) if self._requests.known or self._tokens.known else None
+        self._growth = (
+            RampUpLimiter(growth_per_s(requests_per_second)) if self._requests.known or self._tokens.known else None
+        )
         self._learned = learned
         self._share = 1.0
         self._turn = asyncio.Lock()
@@ -241,7 +243,7 @@ class Pacer:
             whole_seconds_s=self._trust_s,
         )
 
-    def _roof(self, limited: Rate | Growth) -> float:
+    def _roof(self, limited: Rate | RampUpLimiter) -> float:
         return limited.ceiling.roof / self._share if limited.ceiling.lowered else 0.0
 
     def _recall(self) -> None:
@@ -258,7 +260,7 @@ class Pacer:
             self._trust_s = min(learned.whole_seconds_s, _LONGEST_TRUST_S)
             self._whole_since, self._whole_until = now, now + self._trust_s
 
-    def _ceilings(self) -> list[Ceiling]:
+    def _ceilings(self) -> list[AdaptiveRate]:
         ceilings = [self._requests.ceiling, self._tokens.ceiling]
         return [*ceilings, self._growth.ceiling] if self._growth else ceilings
 

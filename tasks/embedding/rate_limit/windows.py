@@ -7,7 +7,7 @@ counted.
 import math
 from collections import deque
 
-from millrace.tasks.embedding.rate_limit.adaptive_rate import Ceiling
+from millrace.tasks.embedding.rate_limit.adaptive_rate import AdaptiveRate
 
 BURST_S = 0.25
 """How much of a second's worth may be saved up while nobody asks: enough to make up for a pause of the event loop."""
@@ -74,7 +74,7 @@ class Rate:
 
     def __init__(self, per_second: float, per_minute: float) -> None:
         limits = [rate for rate in (per_second, per_minute / 60.0) if rate > 0.0]
-        self.ceiling = Ceiling(min(limits, default=math.inf))
+        self.ceiling = AdaptiveRate(min(limits, default=math.inf))
         self._per_minute = per_minute
         self._level = 0.0  # empty: a bucket that starts full is a burst
         self._filled_at: float | None = None

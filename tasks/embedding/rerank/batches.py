@@ -18,7 +18,7 @@ Ask = Callable[[Sequence[int], int], Awaitable[list[Ranked]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RequestCapacity:
     """How many documents and tokens fit into one request; 0 is no limit. Any two documents fit."""
 
     documents: int
@@ -30,7 +30,9 @@ class Room:
         return sum(load <= self.tokens for load in accumulate(loads[:most])) if self.tokens else most
 
 
-async def contest(loads: Sequence[int], *, wanted: int, room: Room, ask: Ask) -> list[list[Ranked]]:
+async def rerank_in_batches(
+    loads: Sequence[int], *, wanted: int, room: RequestCapacity, ask: Ask
+) -> list[list[Ranked]]:
     """The `wanted` best of the documents with these `loads`, best first; scores are comparable within each inner list.
 
     There is more than one inner list only when `wanted` documents and one more may not fit into one request.
@@ -46,7 +48,7 @@ async def contest(loads: Sequence[int], *, wanted: int, room: Room, ask: Ask) ->
     return found
 
 
-def _keep(left: Sequence[int], loads: Sequence[int], wanted: int, room: Room) -> int:
+def _keep(left: Sequence[int], loads: Sequence[int], wanted: int, room: RequestCapacity) -> int:
     """How many to find at once: at least one new document must fit beside them, in the worst case too."""
     surely = room.takes(sorted((loads[index] for index in left), reverse=True))
     if wanted < surely or surely == len(left):
@@ -54,7 +56,7 @@ def _keep(left: Sequence[int], loads: Sequence[int], wanted: int, room: Room) ->
     return max(1, surely // 2)  # the number of requests, about 1 / (keep * (surely - keep)), is least there
 
 
-async def _best(left: Sequence[int], loads: Sequence[int], keep: int, room: Room, ask: Ask) -> list[Ranked]:
+async def _best(left: Sequence[int], loads: Sequence[int], keep: int, room: RequestCapacity, ask: Ask) -> list[Ranked]:
     waiting = deque(left)
     best: list[Ranked] = []
     while waiting:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from millrace.tasks.embedding.providers.client import AnswerUnproven, Unreachable
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, Unreachable
 from millrace.tasks.embedding.rerank.models import RerankSpec
 from millrace.tasks.embedding.rerank.reranker import Ranked
 
@@ -56,13 +56,13 @@ def dialect_of(spec: RerankSpec, url: str) -> Dialect:
     return _VERSIONED if len(parts) > 1 and parts[-2] in {"v1", "v2", "v3"} else _BARE
 
 
-def prove_ranking(
+def validate_ranking(
     body: object, *, sent: int, asked: int, answers: Literal["asked", "all", "either"]
 ) -> tuple[list[Ranked], int | None]:
     """The `asked` best of the `sent` documents by a decoded answer, sorted by score, then index; and the tokens billed.
 
     Proven: one result for each document that `answers` says, each index one of those sent and none twice, each score a
-    finite number. Tokens are None if the answer does not tell them. Raises AnswerUnproven.
+    finite number. Tokens are None if the answer does not tell them. Raises BilledInvalidResponse.
     """
     billed = _billed(body)
     items = _items(body)
@@ -72,16 +72,16 @@ def prove_ranking(
         message = (
             f"{' or '.join(map(str, sorted(expected)))} results were to come for {sent} documents, and {found} came"
         )
-        raise AnswerUnproven(message, billed_tokens=billed)
+        raise BilledInvalidResponse(message, billed_tokens=billed)
     ranked: dict[int, Ranked] = {}
     for item in items:
         index, score = _index_and_score(item)
         if type(index) is not int or not 0 <= index < sent or index in ranked:
             message = f"a result is numbered {index!r}; expected 0 to {sent - 1}, none twice"
-            raise AnswerUnproven(message, billed_tokens=billed)
+            raise BilledInvalidResponse(message, billed_tokens=billed)
         if type(score) not in {int, float} or not math.isfinite(score):
             message = f"the score of result {index} is {score!r}, not a finite number"
-            raise AnswerUnproven(message, billed_tokens=billed)
+            raise BilledInvalidResponse(message, billed_tokens=billed)
         ranked[index] = Ranked(index, float(score))
     return in_order(ranked.values())[:asked], billed
 
@@ -92,7 +92,7 @@ def in_order(ranked: Iterable[Ranked]) -> list[Ranked]:
 
 
 def decode(body: bytes) -> object:
-    """The JSON in `body`. Raises Unreachable for a web page, AnswerUnproven for a body that is not whole JSON."""
+    """The JSON in `body`. Raises Unreachable for a web page, BilledInvalidResponse for JSON that is not whole."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -101,7 +101,7 @@ def decode(body: bytes) -> object:
             message = f"the answer is a web page: {start!r}; check rerank.base_url and any proxy on the way"
             raise Unreachable(message) from None
         message = f"the answer is not whole JSON ({error}); it begins {start!r}"
-        raise AnswerUnproven(message, billed_tokens=None) from None
+        raise BilledInvalidResponse(message, billed_tokens=None) from None
 
 
 def _items(body: object) -> list[object] | None:

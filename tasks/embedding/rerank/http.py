@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from millrace.tasks.embedding.providers.client import AnswerUnproven
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse
 from millrace.tasks.embedding.providers.error_rules import UNEXPLAINED, is_refusal
 from millrace.tasks.embedding.providers.http import Endpoint
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
-from millrace.tasks.embedding.rerank.batches import Room, contest
-from millrace.tasks.embedding.rerank.dialects import Question, decode, dialect_of, in_order, prove_ranking
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
+from millrace.tasks.embedding.rerank.batches import RequestCapacity, rerank_in_batches
+from millrace.tasks.embedding.rerank.dialects import Question, decode, dialect_of, in_order, validate_ranking
 from millrace.tasks.embedding.rerank.error_rules import KEY_SETTING, rerank_rules
-from millrace.tasks.embedding.rerank.inputs import Count, Fitted, fit
+from millrace.tasks.embedding.rerank.inputs import Count, RerankInputs, fit
 from millrace.tasks.embedding.rerank.models import RerankSpec, rerank_url
 from millrace.tasks.embedding.rerank.reranker import Ranked, Reranking
 from millrace.tasks.errors import ConfigurationError, TextsRefused, Throttled
@@ -64,10 +64,12 @@ class HttpReranker:
         self._count = count
         self._dialect = dialect_of(spec, url)
         # Both are learnt from refusals and kept, so that the next call is not refused again.
-        self._room = Room(spec.documents_per_request, spec.tokens_per_request)
+        self._room = RequestCapacity(spec.documents_per_request, spec.tokens_per_request)
         self._server_cuts = False
         self._paid: dict[bytes, _Paid] = {}  # of calls that failed at a later request, so that another try goes on
-        self._pacer = Pacer(requests_per_minute=spec.requests_per_minute, tokens_per_minute=spec.tokens_per_minute)
+        self._pacer = RateLimiter(
+            requests_per_minute=spec.requests_per_minute, tokens_per_minute=spec.tokens_per_minute
+        )
         self._endpoint = Endpoint(
             url,
             api_key=api_key,
@@ -107,14 +109,16 @@ class HttpReranker:
     def __repr__(self) -> str:
         return f"HttpReranker({self._endpoint.asked}, api_key=***)"
 
-    async def _rounds(self, fitted: Fitted, wanted: int, bill: _Bill) -> list[list[Ranked]]:
+    async def _rounds(self, fitted: RerankInputs, wanted: int, bill: _Bill) -> list[list[Ranked]]:
         while True:
             try:
-                return await contest(fitted.loads, wanted=wanted, room=self._room, ask=partial(self._ask, fitted, bill))
+                return await rerank_in_batches(
+                    fitted.loads, wanted=wanted, room=self._room, ask=partial(self._ask, fitted, bill)
+                )
             except TextsRefused as refused:
-                self._yield_to(refused, bill)
+                self._shrink_request(refused, bill)
 
-    async def _ask(self, fitted: Fitted, bill: _Bill, indices: Sequence[int], keep: int) -> list[Ranked]:
+    async def _ask(self, fitted: RerankInputs, bill: _Bill, indices: Sequence[int], keep: int) -> list[Ranked]:
         texts = [fitted.texts[index] for index in indices]
         question = Question(self._spec.name, fitted.query, texts, keep, self._instruct)
         bill.last_size = len(texts)
@@ -142,15 +146,15 @@ class HttpReranker:
             raise
         self._pacer.answered(sent_at=sent_at)
         try:
-            return prove_ranking(
+            return validate_ranking(
                 found, sent=len(question.documents), asked=question.top_n, answers=self._dialect.answers
             )
-        except AnswerUnproven as error:
+        except BilledInvalidResponse as error:
             words = f"{self._endpoint.asked}: the answer cannot be used: {error}"
             named = f" (request {answer.request_id})" if answer.request_id else ""
-            raise AnswerUnproven(words + named, billed_tokens=error.billed_tokens) from None
+            raise BilledInvalidResponse(words + named, billed_tokens=error.billed_tokens) from None
 
-    def _yield_to(self, refused: TextsRefused, bill: _Bill) -> None:
+    def _shrink_request(self, refused: TextsRefused, bill: _Bill) -> None:
         """Ask for less the next time. Raises `refused` if there is nothing left to yield."""
         too_much = {"text_too_long", "request_too_large"}
         if not self._spec.documents_per_request:
@@ -187,5 +191,5 @@ class HttpReranker:
         return (self._room.documents, "documents"), (self._room.tokens, "tokens")
 
 
-def _by_document(found: Sequence[Ranked], fitted: Fitted) -> list[Ranked]:
+def _by_document(found: Sequence[Ranked], fitted: RerankInputs) -> list[Ranked]:
     return in_order(Ranked(index, one.score) for one in found for index in fitted.documents[one.index])

@@ -12,7 +12,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class RerankInputs:
     """`texts` are the distinct texts to send; `documents[i]` are the indices of the documents that are `texts[i]`.
 
     `loads[i]` is what `texts[i]` takes of a request's tokens, with the query's share; all 0 where there is no limit.
@@ -38,7 +38,7 @@ def bytes_bound(text: str) -> int:
 
 def fit(
     query: str, documents: Sequence[str], spec: RerankSpec, *, instruct: str = "", count: Count | None = None
-) -> Fitted:
+) -> RerankInputs:
     """What of `query` and `documents` the model of `spec` reads, with a notice for everything that it does not.
 
     Any two of the texts fit into one request. Raises ConfigurationError for a blank query, or an instruction that
@@ -69,7 +69,7 @@ def fit(
         notices.append(f"{spec.name} reads {limit:,} tokens of a document; cut: {_listed(shortened)}")
     if blank:
         notices.append(f"blank, so not sent and put last: {_listed(blank)}")
-    return Fitted(
+    return RerankInputs(
         query=query,
         texts=tuple(places),
         documents=tuple(map(tuple, places.values())),

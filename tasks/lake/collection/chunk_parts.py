@@ -17,19 +17,19 @@ from millrace.tasks.lake.storage.atomic import (
     UNREADABLE,
     Checkpoint,
     first_line,
-    pass_by,
+    no_checkpoint,
+    quarantine,
     remove_files,
-    set_aside,
     write_table_atomically,
 )
-from millrace.tasks.lake.storage.location import Place, parquet_file
+from millrace.tasks.lake.storage.location import LakePath, parquet_file
 from millrace.tasks.records import CHUNK_SCHEMA
 
 _NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
 _REMEDY = "Run `millrace verify --repair`, which makes its rows again from the sources; vectors are not bought again."
 _PARTS_AT_A_TIME = 1_000  # of a hundred thousand, beside a manifest of ten million rows
 
-PLACES = ("source", "job", "part_first", "part_last", "chunks")
+ROW_LOCATION_COLUMNS = ("source", "job", "part_first", "part_last", "chunks")
 """What of a manifest says where its documents' rows are."""
 
 
@@ -48,18 +48,18 @@ class ChunkParts:
     """The chunk parts in `folder`. Needs no lease for writing: worker processes write the parts of their own job."""
 
     def __init__(
-        self, folder: Place, *, places: Callable[[], pa.Table] | None = None, checkpoint: Checkpoint = pass_by
+        self, folder: LakePath, *, places: Callable[[], pa.Table] | None = None, checkpoint: Checkpoint = no_checkpoint
     ) -> None:
         """`places` gives the manifest as it is now: a reader may hold one from before a compaction."""
         self._folder = folder
         self._places = places
         self._checkpoint = checkpoint
 
-    def path(self, part: PartName) -> Place:
+    def path(self, part: PartName) -> LakePath:
         """Where the part is, or would be."""
         return self._folder / f"part-{part.job:06d}-{part.number:03d}.parquet"
 
-    def write(self, job: int, number: int, table: pa.Table) -> Place:
+    def write(self, job: int, number: int, table: pa.Table) -> LakePath:
         """The path of part `number` of `job`, durable, with the rows of `table` (`CHUNK_SCHEMA`) in their order.
 
         Raises:
@@ -155,9 +155,9 @@ class ChunkParts:
             remove_files(gone)
             self._checkpoint("removed")
 
-    def set_aside(self, part: PartName) -> None:
+    def quarantine(self, part: PartName) -> None:
         """Rename the part's file to `*.damaged`, durably."""
-        set_aside(self.path(part))
+        quarantine(self.path(part))
 
     def problem(self, part: PartName) -> str:
         """What is wrong with the part, as one sentence; "" when all of it can be read and its checksums agree."""

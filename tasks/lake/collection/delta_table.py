@@ -15,13 +15,13 @@ from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.storage.atomic import (
     Checkpoint,
     make_folder,
-    pass_by,
+    no_checkpoint,
+    quarantine,
     read_table,
     remove_files,
-    set_aside,
     write_table_atomically,
 )
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.part_file import Damage
 
 _FOLDED = b"millrace.folded"
@@ -29,14 +29,20 @@ _FOLD_AFTER = 1_000
 """Deltas that a long run may leave before they are folded in on its way: reading opens each of them."""
 
 
-class Ledger:
+class DeltaTable:
     """The base at `base`, the deltas in the folder `base` with suffix `.d`.
 
     `gone` is the column and value that mark a row as a tombstone; `remedy` ends the message about a damaged file.
     """
 
     def __init__(
-        self, base: Place, schema: pa.Schema, *, gone: tuple[str, str], remedy: str, checkpoint: Checkpoint = pass_by
+        self,
+        base: LakePath,
+        schema: pa.Schema,
+        *,
+        gone: tuple[str, str],
+        remedy: str,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._base_path = base
         self._delta_folder = base.with_suffix(".d")
@@ -109,12 +115,12 @@ class Ledger:
                 damaged.append(Damage(path, str(error)))
         return damaged
 
-    def set_aside(self) -> None:
+    def quarantine(self) -> None:
         """Rename the files that cannot be read to `*.damaged`; what the others say holds from then on."""
         for damage in self.check():
-            set_aside(damage.path)
+            quarantine(damage.path)
 
-    def _deltas(self) -> Iterator[tuple[int, Place]]:
+    def _deltas(self) -> Iterator[tuple[int, LakePath]]:
         """Number and path of each delta, in order of number."""
         if not self._delta_folder.is_dir():
             return
@@ -140,7 +146,7 @@ class Ledger:
     def _number_of(base: pa.Table) -> int:
         return int((base.schema.metadata or {}).get(_FOLDED, b"0"))
 
-    def _overlaid(self, deltas: list[tuple[int, Place]], columns: Sequence[str] | None = None) -> pa.Table:
+    def _overlaid(self, deltas: list[tuple[int, LakePath]], columns: Sequence[str] | None = None) -> pa.Table:
         wanted = list(columns) if columns is not None else self._schema.names
         column, value = self._gone
         read = wanted if columns is None else [n for n in self._schema.names if n in {*wanted, "source", column}]
@@ -168,7 +174,7 @@ class Ledger:
         kept = where(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
         return pa.concat_tables([kept, where(changed, keep)]).select(wanted)
 
-    def _conforming(self, table: pa.Table, path: Place, names: list[str]) -> pa.Table:
+    def _conforming(self, table: pa.Table, path: LakePath, names: list[str]) -> pa.Table:
         if not set(names) <= set(table.schema.names) <= set(self._schema.names):
             raise LakeError(f"{path} has the columns {table.schema.names}, not {self._schema.names}. {self._remedy}")
         return table.select(names).cast(pa.schema([self._schema.field(name) for name in names]))

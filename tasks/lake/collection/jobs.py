@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import Checkpoint, disk_errors, write_bytes_atomically
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.atomic import Checkpoint, translate_os_errors, write_bytes_atomically
+from millrace.tasks.lake.storage.location import LakePath
 
 _CLAIMED_AT_A_TIME = 100
 
@@ -23,7 +23,7 @@ class _Kept:
 class JobNumbers:
     """The job numbers of one collection, in the file `path`. `least` tells what is surely unused by the parts there."""
 
-    def __init__(self, path: Place, *, least: Callable[[], int], checkpoint: Checkpoint) -> None:
+    def __init__(self, path: LakePath, *, least: Callable[[], int], checkpoint: Checkpoint) -> None:
         self._path = path
         self._least = least
         self._checkpoint = checkpoint
@@ -64,7 +64,7 @@ class JobNumbers:
     def _read(self) -> _Kept:
         """What is known; nothing when the file is not there or damaged, and then all rows are in doubt."""
         try:
-            with disk_errors(self._path, "Reading"):
+            with translate_os_errors(self._path, "Reading"):
                 found = json.loads(self._path.read_bytes()) if self._path.exists() else {}
             return _Kept(next=int(found["next"]), settled=int(found["settled"]))
         except (ValueError, KeyError, TypeError):

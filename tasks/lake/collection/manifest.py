@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.tasks.lake.collection.delta_table import Ledger
-from millrace.tasks.lake.storage.atomic import Checkpoint, pass_by
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.collection.delta_table import DeltaTable
+from millrace.tasks.lake.storage.atomic import Checkpoint, no_checkpoint
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.part_file import Damage
 from millrace.tasks.records import MANIFEST_SCHEMA
 
@@ -19,8 +19,8 @@ _REMEDY = (
 class Manifest:
     """The manifest of the collection whose folder is `collection_dir`."""
 
-    def __init__(self, collection_dir: Place, *, checkpoint: Checkpoint = pass_by) -> None:
-        self._ledger = Ledger(
+    def __init__(self, collection_dir: LakePath, *, checkpoint: Checkpoint = no_checkpoint) -> None:
+        self._ledger = DeltaTable(
             collection_dir / "manifest.parquet",
             MANIFEST_SCHEMA,
             gone=("status", "removed"),
@@ -61,6 +61,6 @@ class Manifest:
         """The files of the manifest that cannot be read, each with the remedy."""
         return self._ledger.check()
 
-    def set_aside(self) -> None:
+    def quarantine(self) -> None:
         """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
-        self._ledger.set_aside()
+        self._ledger.quarantine()

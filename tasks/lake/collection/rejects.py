@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from millrace.tasks.lake.collection.delta_table import Ledger
-from millrace.tasks.lake.storage.atomic import Checkpoint, make_folder, pass_by
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.collection.delta_table import DeltaTable
+from millrace.tasks.lake.storage.atomic import Checkpoint, make_folder, no_checkpoint
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.part_file import Damage
 from millrace.tasks.records import REJECT_SCHEMA
 
@@ -23,9 +23,9 @@ _REMEDY = (
 class Rejects:
     """The rejects of the collection whose folder is `collection_dir`, in `rejects/`."""
 
-    def __init__(self, collection_dir: Place, *, checkpoint: Checkpoint = pass_by) -> None:
+    def __init__(self, collection_dir: LakePath, *, checkpoint: Checkpoint = no_checkpoint) -> None:
         self._folder = collection_dir / "rejects"
-        self._ledger = Ledger(
+        self._ledger = DeltaTable(
             self._folder / "rejects.parquet",
             OUTSTANDING_SCHEMA,
             gone=("stage", _CLEARED),
@@ -84,6 +84,6 @@ class Rejects:
         """The files of the rejects that cannot be read, each with the remedy."""
         return self._ledger.check()
 
-    def set_aside(self) -> None:
+    def quarantine(self) -> None:
         """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
-        self._ledger.set_aside()
+        self._ledger.quarantine()

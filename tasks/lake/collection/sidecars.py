@@ -19,22 +19,22 @@ import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake.collection.chunk_parts import PartName
-from millrace.tasks.lake.storage.atomic import disk_errors, make_folder, remove_files, write_bytes_atomically
-from millrace.tasks.lake.storage.location import Place, local_folder
+from millrace.tasks.lake.storage.atomic import make_folder, remove_files, translate_os_errors, write_bytes_atomically
+from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA
 
 
-class Spool:
+class ScratchFiles:
     """The spool in `folder`. Needs no lease: each file is of the process that makes it until its path is told."""
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: LakePath) -> None:
         self._folder = local_folder(folder)
 
     def put(self, data: bytes) -> Path:
         """The path of a new file with `data`. Raises `LakeError` when the disk is full, read-only or failing."""
         make_folder(self._folder)
         with (
-            disk_errors(self._folder, "Writing to"),
+            translate_os_errors(self._folder, "Writing to"),
             tempfile.NamedTemporaryFile(prefix=".spool-", suffix=".tmp", dir=self._folder, delete=False) as sink,
         ):
             sink.write(data)
@@ -42,13 +42,13 @@ class Spool:
 
     def take(self, path: Path) -> bytes:
         """What was put there. Raises `LakeError` when it cannot be read."""
-        with disk_errors(path, "Reading"):
+        with translate_os_errors(path, "Reading"):
             return path.read_bytes()
 
     def discard(self, paths: Iterable[Path]) -> None:
         """Delete the files, those that are there."""
         for path in paths:
-            with disk_errors(path, "Deleting"):
+            with translate_os_errors(path, "Deleting"):
                 path.unlink(missing_ok=True)
 
 
@@ -57,7 +57,7 @@ _NAME = re.compile(r"(\d{6,})-(\d{3,})\.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Slip:
+class Sidecar:
     """The documents that end in a part (`MANIFEST_SCHEMA`), its rejects (`REJECT_SCHEMA`), and numbers by name."""
 
     documents: pa.Table
@@ -65,13 +65,13 @@ class Slip:
     counts: Mapping[str, int]
 
 
-class Slips:
+class Sidecars:
     """The slips in `folder`. Needs no lease for writing: those of a job are written by who reads it."""
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: LakePath) -> None:
         self._folder = folder
 
-    def put(self, part: PartName, slip: Slip) -> None:
+    def put(self, part: PartName, slip: Sidecar) -> None:
         """Leave the slip of a part that is written. Raises LakeError."""
         make_folder(self._folder)
         told = {
@@ -81,7 +81,7 @@ class Slips:
         }
         write_bytes_atomically(json.dumps(told, ensure_ascii=False).encode(), self._path(part))
 
-    def take(self, part: PartName) -> Slip:
+    def take(self, part: PartName) -> Sidecar:
         """The slip of a part; it is deleted.
 
         Raises:
@@ -90,7 +90,7 @@ class Slips:
         path = self._path(part)
         try:
             told = json.loads(path.read_bytes())
-            slip = Slip(
+            slip = Sidecar(
                 pa.Table.from_pylist(told["documents"], schema=MANIFEST_SCHEMA),
                 pa.Table.from_pylist(told["rejects"], schema=REJECT_SCHEMA),
                 {str(name): int(number) for name, number in told["counts"].items()},
@@ -110,5 +110,5 @@ class Slips:
             old = [name for name in names if (found := _NAME.fullmatch(name)) and int(found[1]) < below]
             remove_files([self._folder / name for name in old])
 
-    def _path(self, part: PartName) -> Place:
+    def _path(self, part: PartName) -> LakePath:
         return self._folder / f"{part.job:06d}-{part.number:03d}.json"

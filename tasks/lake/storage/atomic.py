@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.location import Place, parquet_file
+from millrace.tasks.lake.storage.location import LakePath, parquet_file
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
 Checkpoint = Callable[[str], None]
@@ -35,12 +35,12 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
-def pass_by(step: str) -> None:
+def no_checkpoint(step: str) -> None:
     """The checkpoint of everyday: nothing happens at `step`."""
 
 
 @contextmanager
-def disk_errors(path: Place, doing: str) -> Iterator[None]:
+def translate_os_errors(path: LakePath, doing: str) -> Iterator[None]:
     """Turn an OSError of the body into a LakeError that names `path`, what was tried, and the remedy."""
     try:
         yield
@@ -48,7 +48,7 @@ def disk_errors(path: Place, doing: str) -> Iterator[None]:
         raise LakeError(_explained(error, path, doing)) from error
 
 
-def _explained(error: OSError, path: Place, doing: str) -> str:
+def _explained(error: OSError, path: LakePath, doing: str) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _FULL:
         remedy = "Free some space, or set lake.path to a larger disk and move the lake there; then run the same command"
@@ -62,7 +62,7 @@ def _explained(error: OSError, path: Place, doing: str) -> str:
     return f"{doing} {path} failed: {reason}. {remedy}"
 
 
-def make_folder(path: Place) -> None:
+def make_folder(path: LakePath) -> None:
     """The folder at `path`, durable, with its parents; among objects there are none to be made.
 
     Raises:
@@ -70,7 +70,7 @@ def make_folder(path: Place) -> None:
     """
     if isinstance(path, ObjectPath):
         return
-    with disk_errors(path, "Making the folder"):
+    with translate_os_errors(path, "Making the folder"):
         if path.is_dir():
             return
         missing = [path, *(parent for parent in path.parents if not parent.exists())]
@@ -79,11 +79,11 @@ def make_folder(path: Place) -> None:
         fsync_folder(folder.parent)
 
 
-def fsync_folder(path: Place) -> None:
+def fsync_folder(path: LakePath) -> None:
     """Make the names in the folder at `path` durable: files made, renamed or deleted in it."""
     if isinstance(path, ObjectPath):
         return
-    with disk_errors(path, "Flushing the folder"):
+    with translate_os_errors(path, "Flushing the folder"):
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
             os.fsync(descriptor)
@@ -95,19 +95,21 @@ def fsync_folder(path: Place) -> None:
             os.close(descriptor)
 
 
-def write_atomically(path: Place, write: Callable[[BinaryIO], None], *, checkpoint: Checkpoint = pass_by) -> None:
+def write_atomically(
+    path: LakePath, write: Callable[[BinaryIO], None], *, checkpoint: Checkpoint = no_checkpoint
+) -> None:
     """The file at `path`, replaced at one stroke by what `write` puts into the stream it is given.
 
     Raises:
         LakeError: The disk is full, read-only or failing; the file at `path`, if any, is as it was.
     """
     if isinstance(path, ObjectPath):
-        with disk_errors(Path(tempfile.gettempdir()), "Writing to"):
+        with translate_os_errors(Path(tempfile.gettempdir()), "Writing to"):
             path.put(write, lambda: checkpoint("written"))
         checkpoint("renamed")
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with disk_errors(path, "Writing"):
+    with translate_os_errors(path, "Writing"):
         try:
             with temporary.open("xb") as sink:
                 write(sink)
@@ -130,7 +132,7 @@ def _discard(temporary: Path) -> None:
             raise
 
 
-def write_bytes_atomically(data: bytes, path: Place) -> None:
+def write_bytes_atomically(data: bytes, path: LakePath) -> None:
     """The file at `path`, replaced at one stroke by `data`. Raises LakeError as `write_atomically` does."""
 
     def write(sink: BinaryIO) -> None:
@@ -140,7 +142,7 @@ def write_bytes_atomically(data: bytes, path: Place) -> None:
 
 
 def write_table_atomically(
-    table: pa.Table, path: Place, *, compression: str = "zstd", checkpoint: Checkpoint = pass_by
+    table: pa.Table, path: LakePath, *, compression: str = "zstd", checkpoint: Checkpoint = no_checkpoint
 ) -> None:
     """The table as one Parquet file at `path`, with page checksums. Raises LakeError as `write_atomically` does."""
     write_atomically(
@@ -152,7 +154,7 @@ def write_table_atomically(
     )
 
 
-def read_table(path: Place, *, columns: list[str] | None = None, remedy: str) -> pa.Table:
+def read_table(path: LakePath, *, columns: list[str] | None = None, remedy: str) -> pa.Table:
     """The table in the Parquet file at `path`, its checksums verified.
 
     Raises:
@@ -168,26 +170,26 @@ def read_table(path: Place, *, columns: list[str] | None = None, remedy: str) ->
         raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {remedy}") from error
 
 
-def remove_files(paths: Sequence[Place]) -> None:
+def remove_files(paths: Sequence[LakePath]) -> None:
     """Delete the files, those that are there, in the order given, durably."""
     for path in paths:
-        with disk_errors(path, "Deleting"):
+        with translate_os_errors(path, "Deleting"):
             path.unlink(missing_ok=True)
     for folder in {path.parent for path in paths}:
         fsync_folder(folder)
 
 
-def set_aside(path: Place) -> None:
+def quarantine(path: LakePath) -> None:
     """Rename the file to `*.damaged`, durably, for a person to look at; one that is not there is none."""
-    with disk_errors(path, "Setting aside"):
+    with translate_os_errors(path, "Setting aside"):
         if isinstance(path, ObjectPath):
-            path.set_aside()
+            path.quarantine()
         elif path.exists():
             path.rename(path.with_name(path.name + ".damaged"))
     fsync_folder(path.parent)
 
 
-def sweep_unfinished(folder: Place, *, spared: Iterable[Place] = ()) -> list[Path]:
+def sweep_unfinished(folder: LakePath, *, spared: Iterable[LakePath] = ()) -> list[Path]:
     """The temporary files below `folder` that a killed run left; they are deleted. Only for the lease's holder.
 
     Those in the folders `spared` may be of a living process that needs no lease.
@@ -203,7 +205,7 @@ def sweep_unfinished(folder: Place, *, spared: Iterable[Place] = ()) -> list[Pat
         if name.startswith(".") and name.endswith(".tmp")
     ]
     for path in found:
-        with disk_errors(path, "Deleting"):
+        with translate_os_errors(path, "Deleting"):
             path.unlink(missing_ok=True)
     return found
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from millrace.tasks.errors import LakeError, LeaseHeld
-from millrace.tasks.lake.storage.atomic import disk_errors
+from millrace.tasks.lake.storage.atomic import translate_os_errors
 
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL})
 
@@ -49,7 +49,7 @@ class Lease:
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
-        with disk_errors(self.path, "Releasing the lease"):
+        with translate_os_errors(self.path, "Releasing the lease"):
             os.ftruncate(descriptor, 0)
             os.close(descriptor)
 
@@ -84,12 +84,12 @@ def hold(path: Path, what: str) -> Lease:
         LeaseHeld: Another living process has it; the message says who, where and since when.
         LakeError: The file cannot be written.
     """
-    with disk_errors(path, "Opening the lease"):
+    with translate_os_errors(path, "Opening the lease"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         _lock(descriptor, path, what)
         me = myself()
-        with disk_errors(path, "Writing the lease"):
+        with translate_os_errors(path, "Writing the lease"):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
     except LakeError:

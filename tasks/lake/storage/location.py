@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
-Place = Path | ObjectPath
+LakePath = Path | ObjectPath
 
 _SMALL_BYTES = 4 << 20
 
 
-def parquet_file(path: Place, *, replaced: bool = False) -> pq.ParquetFile:
+def parquet_file(path: LakePath, *, replaced: bool = False) -> pq.ParquetFile:
     """The Parquet file at `path`, checksums to be verified. Raises FileNotFoundError, and what pyarrow does.
 
     An object that may be `replaced` meanwhile is fetched at once, and so is a small one; others are read in places.
@@ -30,7 +30,7 @@ def parquet_file(path: Place, *, replaced: bool = False) -> pq.ParquetFile:
     return pq.ParquetFile(path.open(), page_checksum_verification=True, pre_buffer=True)
 
 
-def files_in(folder: Place) -> Iterator[tuple[str, int]]:
+def files_in(folder: LakePath) -> Iterator[tuple[str, int]]:
     """Name and size in bytes of what is in the folder; nothing where it is not there."""
     if isinstance(folder, ObjectPath):
         yield from ((path.name, path.size) for path in folder.iterdir() if path.size is not None)
@@ -42,13 +42,13 @@ def files_in(folder: Place) -> Iterator[tuple[str, int]]:
             continue  # deleted since it was listed
 
 
-def local_folder(place: Place) -> Path:
+def local_folder(place: LakePath) -> Path:
     """Where on this machine's disk the things of `place` are: there, or for objects in a folder of their own."""
     if not isinstance(place, ObjectPath):
         return place
     return place.store.local / sha256(f"{place.store.endpoint} {place}".encode()).hexdigest()[:16]
 
 
-def size_of(path: Place) -> int:
+def size_of(path: LakePath) -> int:
     """The file's size in bytes. Raises FileNotFoundError, OSError, LakeError."""
     return path.size_bytes() if isinstance(path, ObjectPath) else path.stat().st_size

@@ -24,7 +24,7 @@ from typing import Self
 
 from millrace.tasks.errors import LakeError, LeaseHeld
 from millrace.tasks.lake.storage.lease import Holder, Lease, hold, is_gone, myself
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
 RENEWED_EVERY_S = 15.0
@@ -106,7 +106,7 @@ class ObjectLease:
                 continue  # `require` tells when it has been too long
 
 
-def lease_at(path: Place, what: str) -> Lease | ObjectLease:
+def lease_at(path: LakePath, what: str) -> Lease | ObjectLease:
     """The lease at `path`, on a disk or among objects; see `hold` and `claim`. Raises LeaseHeld, LakeError."""
     return claim(path, what) if isinstance(path, ObjectPath) else hold(path, what)
 

@@ -205,7 +205,7 @@ class ObjectPath:
                 if not missing_ok:
                     raise
 
-    def set_aside(self) -> None:
+    def quarantine(self) -> None:
         """Call it `*.damaged`: copied, then deleted; one that is not there is none. Raises LakeUnreachable."""
         self.store.guard()
         if self.exists():

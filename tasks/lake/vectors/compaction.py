@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from millrace.tasks.lake.storage.atomic import Checkpoint, remove_files, set_aside
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.atomic import Checkpoint, quarantine, remove_files
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.journal import Segment
 from millrace.tasks.lake.vectors.part_file import PartDamaged, check_part, new_stem, part_name, read_batches, write_part
-from millrace.tasks.lake.vectors.part_index import Catalogue
+from millrace.tasks.lake.vectors.part_index import PartIndex
 from millrace.tasks.lake.vectors.part_reader import PartReader
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, keys_in
 
@@ -59,7 +59,7 @@ def small_parts(rows: Mapping[str, int]) -> int:
     return sum(count < _SMALL for count in rows.values())
 
 
-def concatenated(folder: Place, names: Sequence[str], layout: Layout) -> Iterator[pa.RecordBatch]:
+def concatenated(folder: LakePath, names: Sequence[str], layout: Layout) -> Iterator[pa.RecordBatch]:
     """The rows of the parts, one part after the other, a row group at a time. Raises PartDamaged."""
     for name in names:
         yield from read_batches(folder / name, layout)
@@ -73,7 +73,7 @@ class PartMaker:
     """Makes the parts in `folder`. One thread at a time may use it, `new_stem` aside."""
 
     def __init__(
-        self, folder: Place, layout: Layout, catalogue: Catalogue, reader: PartReader, checkpoint: Checkpoint
+        self, folder: LakePath, layout: Layout, catalogue: PartIndex, reader: PartReader, checkpoint: Checkpoint
     ) -> None:
         self._folder = folder
         self._layout = layout
@@ -124,7 +124,7 @@ class PartMaker:
         if small_parts(self._catalogue.rows()) >= _MANY:
             self.compact(least=sys.maxsize, groups=1)
 
-    def set_aside(self, path: Place) -> int:
+    def quarantine(self, path: LakePath) -> int:
         """How many rows of a damaged part are in a part of their own now; the old file is called `*.damaged`."""
         saved: list[pa.RecordBatch] = []
         with contextlib.suppress(PartDamaged, FileNotFoundError):  # then nothing of it can be read
@@ -136,7 +136,7 @@ class PartMaker:
             self._catalogue.add(rescue, np.concatenate(keys))
             self._checkpoint("repair: indexed")
         self._reader.forget([path.name])
-        set_aside(path)
+        quarantine(path)
         self._catalogue.drop([path.name])
         return sum(batch.num_rows for batch in saved)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import disk_errors, fsync_folder
+from millrace.tasks.lake.storage.atomic import fsync_folder, translate_os_errors
 from millrace.tasks.lake.vectors.schema import Layout, Vectors, crc32, vectors_in
 
 _CRC = "crc32"
@@ -40,7 +40,7 @@ class JournalFile:
         self._gathered = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._gathered, schema)
         self._schema_bytes = schema.serialize().size  # goes before the first batch
-        with disk_errors(path, "Starting the journal"):
+        with translate_os_errors(path, "Starting the journal"):
             self._file = path.open("xb", buffering=0)
         self._synced = 0
 
@@ -57,7 +57,7 @@ class JournalFile:
             LakeError: It is not. The file must not be appended to again: after a failed flush the kernel may have
                 dropped the very pages, and a second flush would report success.
         """
-        with disk_errors(self.path, "Writing the journal"):
+        with translate_os_errors(self.path, "Writing the journal"):
             with self._gathered.getbuffer() as view:
                 written = 0
                 while written < len(view):
@@ -86,7 +86,7 @@ class JournalReader:
 
     def read(self, stretch: Stretch) -> pa.RecordBatch:
         """The batch there. Raises LakeError when it is not what was written, or the disk fails."""
-        with disk_errors(self._path, "Reading the journal"):
+        with translate_os_errors(self._path, "Reading the journal"):
             data = os.pread(self._file.fileno(), stretch.length, stretch.offset)
         try:
             reader = pa.ipc.open_stream(self._start + data)
@@ -124,7 +124,7 @@ def read_journal(path: Path, schema: pa.Schema) -> Recovered:
         FileNotFoundError: There is no such file.
         LakeError: The disk fails, or the journal belongs to other vectors.
     """
-    with _opened(path) as file, disk_errors(path, "Reading the journal"):
+    with _opened(path) as file, translate_os_errors(path, "Reading the journal"):
         data = file.readall()
     source = pa.BufferReader(data)
     try:

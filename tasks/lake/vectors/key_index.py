@@ -23,7 +23,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import disk_errors
+from millrace.tasks.lake.storage.atomic import translate_os_errors
 from millrace.tasks.lake.vectors.schema import KeyBytes, as_keys
 
 PREFIX_BYTES = 16
@@ -44,7 +44,7 @@ class KeySort:
     def __enter__(self) -> Self:
         where = Path(tempfile.gettempdir()) if self._folder is None else self._folder
         self._where = where
-        with disk_errors(where, "Sorting keys in"):
+        with translate_os_errors(where, "Sorting keys in"):
             # Without names: nothing is left behind, however this ends.
             self._files: list[BinaryIO] = [
                 os.fdopen(_unnamed(where), "w+b", buffering=1 << 14) for _ in range(self._count)
@@ -53,7 +53,7 @@ class KeySort:
 
     def __exit__(self, *_: object) -> None:
         for file in self._files:
-            with disk_errors(self._where, "Sorting keys in"):
+            with translate_os_errors(self._where, "Sorting keys in"):
                 file.close()
 
     def add(self, keys: KeyBytes, span: int) -> None:
@@ -66,14 +66,14 @@ class KeySort:
         order = np.argsort(files, kind="stable")
         bounds = np.searchsorted(files[order], np.arange(self._count + 1))
         records = records[order]
-        with disk_errors(self._where, "Sorting keys in"):
+        with translate_os_errors(self._where, "Sorting keys in"):
             for file, start, end in zip(self._files, bounds[:-1], bounds[1:], strict=True):
                 file.write(records[start:end].tobytes())
 
     def ascending(self) -> Iterator[Iterator[tuple[bytes, int, int]]]:
         """Prefix, span and row of every key, a file's worth at a time."""
         for file in self._files:
-            with disk_errors(self._where, "Sorting keys in"):
+            with translate_os_errors(self._where, "Sorting keys in"):
                 file.seek(0)
                 records = np.frombuffer(file.read(), _RECORD)
             records = records[np.lexsort((records["span"], records["low"], records["high"]))]
@@ -133,7 +133,7 @@ class KeyIndex:
     @classmethod
     def renew(cls, path: Path) -> Self:
         """An empty index at `path`, whatever was there."""
-        with disk_errors(path, "Deleting"):
+        with translate_os_errors(path, "Deleting"):
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
         with index_errors(path):

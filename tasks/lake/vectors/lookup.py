@@ -7,7 +7,7 @@ import numpy as np
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake.vectors.journal import Segment
 from millrace.tasks.lake.vectors.part_file import PartDamaged
-from millrace.tasks.lake.vectors.part_index import Catalogue
+from millrace.tasks.lake.vectors.part_index import PartIndex
 from millrace.tasks.lake.vectors.part_reader import GatheredSparse, GatheredVectors, Gathering, PartReader
 from millrace.tasks.lake.vectors.schema import KeyBytes, Vectors, as_keys
 from millrace.tasks.lake.vectors.space import SpaceFolder
@@ -21,7 +21,7 @@ class Lookup:
     """Reads of one vector store. `segments` gives those of the moment, whose vectors are in no part yet."""
 
     def __init__(
-        self, place: SpaceFolder, catalogue: Catalogue, reader: PartReader, segments: Callable[[], tuple[Segment, ...]]
+        self, place: SpaceFolder, catalogue: PartIndex, reader: PartReader, segments: Callable[[], tuple[Segment, ...]]
     ) -> None:
         self._place = place
         self._catalogue = catalogue

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import UNREADABLE, Checkpoint, first_line, pass_by, write_atomically
-from millrace.tasks.lake.storage.location import Place, parquet_file
+from millrace.tasks.lake.storage.atomic import UNREADABLE, Checkpoint, first_line, no_checkpoint, write_atomically
+from millrace.tasks.lake.storage.location import LakePath, parquet_file
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, crc32, keys_in
 
 ROWS_A_GROUP = 256
@@ -38,7 +38,7 @@ REMEDY = (
 class Damage:
     """A file that cannot be used, and why, as a sentence that ends in the remedy."""
 
-    path: Place
+    path: LakePath
     message: str
 
 
@@ -53,7 +53,7 @@ class Footer:
 class PartDamaged(LakeError):
     """A part cannot be read."""
 
-    def __init__(self, path: Place, why: str) -> None:
+    def __init__(self, path: LakePath, why: str) -> None:
         super().__init__(f"{path} is damaged ({why}); the other parts are not concerned. {REMEDY}")
         self.damage = Damage(path, str(self))
 
@@ -75,12 +75,12 @@ def part_number(name: str) -> int | None:
 
 
 def write_part(
-    path: Place,
+    path: LakePath,
     layout: Layout,
     batches: Iterable[pa.RecordBatch],
     *,
     replaces: Mapping[str, int] | None = None,
-    checkpoint: Checkpoint = pass_by,
+    checkpoint: Checkpoint = no_checkpoint,
 ) -> None:
     """The part at `path`, durable, with the rows of `batches`, `ROWS_A_GROUP` of them in memory besides one batch.
 
@@ -119,7 +119,7 @@ def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 class PartFile:
     """A part opened for reading. What is read of it has proven its checksums. Use as a context manager, or `close`."""
 
-    def __init__(self, path: Place, layout: Layout) -> None:
+    def __init__(self, path: LakePath, layout: Layout) -> None:
         """Open the part at `path`. Raises PartDamaged, FileNotFoundError."""
         self._path = path
         with _damage(path):
@@ -194,19 +194,19 @@ class PartFile:
             raise ValueError(f"the column {column} of its row group {group} is not what was written")
 
 
-def read_footer(path: Place, layout: Layout) -> Footer:
+def read_footer(path: LakePath, layout: Layout) -> Footer:
     """What the part at `path` says of itself. Raises PartDamaged, FileNotFoundError."""
     with PartFile(path, layout) as file:
         return Footer(file.rows, file.replaces())
 
 
-def read_keys(path: Place, layout: Layout) -> KeyBytes:
+def read_keys(path: LakePath, layout: Layout) -> KeyBytes:
     """All keys of the part at `path`: uint8, shape (rows, 32). Raises PartDamaged, FileNotFoundError."""
     with PartFile(path, layout) as file:
         return file.keys()
 
 
-def read_batches(path: Place, layout: Layout, *, salvage: bool = False) -> Iterator[pa.RecordBatch]:
+def read_batches(path: LakePath, layout: Layout, *, salvage: bool = False) -> Iterator[pa.RecordBatch]:
     """The rows of the part at `path`, a row group at a time, checksums verified.
 
     With `salvage`, row groups that cannot be read are passed over. Raises PartDamaged, FileNotFoundError.
@@ -220,7 +220,7 @@ def read_batches(path: Place, layout: Layout, *, salvage: bool = False) -> Itera
                     raise
 
 
-def check_part(path: Place, layout: Layout) -> Damage | None:
+def check_part(path: LakePath, layout: Layout) -> Damage | None:
     """What is wrong with the part at `path`, None when every row can be read and every checksum agrees."""
     try:
         rows = read_footer(path, layout).rows
@@ -237,7 +237,7 @@ def check_part(path: Place, layout: Layout) -> Damage | None:
 class _damage:  # noqa: N801 -- reads as the statement that it is
     """Turn what Arrow raises over the part at `path` into PartDamaged."""
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: LakePath) -> None:
         self._path = path
 
     def __enter__(self) -> None:

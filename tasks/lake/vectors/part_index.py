@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import disk_errors, remove_files
-from millrace.tasks.lake.storage.location import Place, files_in, size_of
+from millrace.tasks.lake.storage.atomic import remove_files, translate_os_errors
+from millrace.tasks.lake.storage.location import LakePath, files_in, size_of
 from millrace.tasks.lake.storage.object_path import ObjectPath
 from millrace.tasks.lake.vectors.key_index import IndexDamaged, KeyIndex
 from millrace.tasks.lake.vectors.part_file import (
@@ -29,14 +29,14 @@ from millrace.tasks.lake.vectors.schema import KeyBytes, Layout
 _LOOK_AGAIN_NS = 10_000_000_000
 
 
-class Catalogue:
+class PartIndex:
     """The parts in `folder` and where their keys are.
 
     For a writer the index file at `index_path` is kept in step. For a reader it is taken as it is found, if it is any
     good, and what it lacks is indexed on the side, in a temporary file.
     """
 
-    def __init__(self, folder: Place, index_path: Path, layout: Layout, *, read_only: bool) -> None:
+    def __init__(self, folder: LakePath, index_path: Path, layout: Layout, *, read_only: bool) -> None:
         """A catalogue in step with the folder.
 
         Raises:
@@ -50,7 +50,7 @@ class Catalogue:
         self._seen_ns = 0
         self._gone: frozenset[str] = frozenset()
         self._usable: frozenset[str] = frozenset()
-        self._damaged: dict[Place, Damage] = {}
+        self._damaged: dict[LakePath, Damage] = {}
         self._found: KeyIndex | None = None
         if read_only:
             self._found = KeyIndex.open_read_only(index_path)
@@ -97,14 +97,14 @@ class Catalogue:
                 found = self._lookup(wanted)
         return found
 
-    def add(self, path: Place, keys: KeyBytes) -> None:
+    def add(self, path: LakePath, keys: KeyBytes) -> None:
         """Take in the part at `path`, durable and holding `keys` in this order."""
         with self._refreshing:
             self._own.add(path.name, _size(path), keys)
             self._usable |= {path.name}
             self._gone -= {path.name}  # a journal outlived its part, and has become it again
 
-    def merge(self, path: Place, replaced: Mapping[str, int]) -> None:
+    def merge(self, path: LakePath, replaced: Mapping[str, int]) -> None:
         """Take in the part at `path`, durable and holding the rows of other parts, in their place.
 
         `replaced` are their names and rows, in order.
@@ -247,12 +247,12 @@ def _order(name: str) -> tuple[int, str]:
     return part_number(name) or 0, name
 
 
-def _size(path: Place) -> int:
-    with disk_errors(path, "Reading"):
+def _size(path: LakePath) -> int:
+    with translate_os_errors(path, "Reading"):
         return size_of(path)
 
 
-def _changed_ns(folder: Place) -> int:
+def _changed_ns(folder: LakePath) -> int:
     """When a file was last made, renamed or deleted in the folder, in nanoseconds; 0 when it is not there.
 
     Of objects that is not known; they may always have changed, but are listed once in a while at most.
@@ -265,7 +265,7 @@ def _changed_ns(folder: Place) -> int:
         return 0
 
 
-def _listing(folder: Place) -> dict[str, int]:
+def _listing(folder: LakePath) -> dict[str, int]:
     """The parts in the folder: file name to size in bytes."""
-    with disk_errors(folder, "Listing"):
+    with translate_os_errors(folder, "Listing"):
         return {name: size for name, size in files_in(folder) if part_number(name) is not None}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.journal import Segment
 from millrace.tasks.lake.vectors.part_file import ROWS_A_GROUP, PartFile
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, Vectors, keys_in, vectors_in
@@ -76,7 +76,7 @@ class GatheredSparse:
 class PartReader:
     """Reads single rows out of the parts in `folder`."""
 
-    def __init__(self, folder: Place, layout: Layout) -> None:
+    def __init__(self, folder: LakePath, layout: Layout) -> None:
         self._folder = folder
         self._layout = layout
         self._lock = threading.Lock()

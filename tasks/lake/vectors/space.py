@@ -6,9 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import disk_errors, make_folder, sweep_unfinished, write_bytes_atomically
+from millrace.tasks.lake.storage.atomic import (
+    make_folder,
+    sweep_unfinished,
+    translate_os_errors,
+    write_bytes_atomically,
+)
 from millrace.tasks.lake.storage.lease import Lease, hold
-from millrace.tasks.lake.storage.location import Place, local_folder, size_of
+from millrace.tasks.lake.storage.location import LakePath, local_folder, size_of
 from millrace.tasks.lake.storage.object_path import ObjectPath
 from millrace.tasks.lake.vectors.journal import has_journals, leftover_segments
 from millrace.tasks.lake.vectors.part_file import PartDamaged, part_number, read_footer
@@ -38,9 +43,9 @@ class SpaceFolder:
     Where the vectors are objects, the store says where on this machine that is.
     """
 
-    def __init__(self, root: Place, space: EmbeddingSpace, journal_dir: Path | None) -> None:
+    def __init__(self, root: LakePath, space: EmbeddingSpace, journal_dir: Path | None) -> None:
         self.space = space
-        self.folder: Place = root.absolute() / space.name
+        self.folder: LakePath = root.absolute() / space.name
         if journal_dir is None or isinstance(root, ObjectPath):
             self.local = local_folder(root.absolute()) / space.name
         else:
@@ -59,7 +64,7 @@ class SpaceFolder:
     def check(self) -> None:
         """Raise LakeError when the folder is another space's; one that is not there is fine."""
         path = self.folder / "space.json"
-        with disk_errors(path, "Reading"):
+        with translate_os_errors(path, "Reading"):
             if not path.exists():
                 return
             data = path.read_bytes()
@@ -97,7 +102,7 @@ class SpaceFolder:
         return lease
 
 
-def described_in(folder: Place) -> EmbeddingSpace | None:
+def described_in(folder: LakePath) -> EmbeddingSpace | None:
     """The space that the folder says it is of; None when it says nothing, or nothing that can be read."""
     try:
         return _parsed((folder / "space.json").read_bytes())
@@ -123,7 +128,7 @@ def _spelled(space: EmbeddingSpace) -> bytes:
     return json.dumps(fields, ensure_ascii=False, indent=1).encode()
 
 
-def summarize(folder: Place) -> SpaceSummary | None:
+def summarize(folder: LakePath) -> SpaceSummary | None:
     """What the vector store in `folder` holds, by the footers of its parts; None when it is not one.
 
     Journals in a folder of their own (`journal_dir`) are not seen.

@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import Checkpoint, pass_by, remove_files
+from millrace.tasks.lake.storage.atomic import Checkpoint, no_checkpoint, remove_files
 from millrace.tasks.lake.storage.lease import Lease
-from millrace.tasks.lake.storage.location import Place
+from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.compaction import PartMaker
 from millrace.tasks.lake.vectors.group_commit import GroupCommit
 from millrace.tasks.lake.vectors.journal import OpenSegment, Recovery, Segment, leftover_segments
 from millrace.tasks.lake.vectors.lookup import Lookup
 from millrace.tasks.lake.vectors.part_file import Damage, PartDamaged, check_part, part_name, part_number, read_keys
-from millrace.tasks.lake.vectors.part_index import Catalogue
+from millrace.tasks.lake.vectors.part_index import PartIndex
 from millrace.tasks.lake.vectors.part_reader import PartReader
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, Vectors
 from millrace.tasks.lake.vectors.space import SpaceFolder
@@ -47,7 +47,7 @@ class VectorStore:
         self._listing_segments = threading.Lock()
         # Journals are read before parts are listed: one that is sealed in between is then found in its part.
         leftovers = leftover_segments(place.local, layout)
-        self._catalogue = Catalogue(place.folder, place.index_path, layout, read_only=lease is None)
+        self._catalogue = PartIndex(place.folder, place.index_path, layout, read_only=lease is None)
         self._reader = PartReader(place.folder, layout)
         self._lookup = Lookup(place, self._catalogue, self._reader, lambda: self._segments)
         self._maker = PartMaker(place.folder, layout, self._catalogue, self._reader, checkpoint)
@@ -65,12 +65,12 @@ class VectorStore:
     @classmethod
     def open(
         cls,
-        root: Place,
+        root: LakePath,
         space: EmbeddingSpace,
         *,
         journal_dir: Path | None = None,
         read_only: bool = False,
-        checkpoint: Checkpoint = pass_by,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> Self:
         """The vector store of `space` below `root`, the lake's `vectors` folder.
 
@@ -185,7 +185,7 @@ class VectorStore:
         """Parts found damaged so far. Their vectors are missed, with a message, where they are read."""
         return self._catalogue.damaged
 
-    def parts(self) -> dict[Place, int]:
+    def parts(self) -> dict[LakePath, int]:
         """The parts in order of purchase: path to vectors."""
         return {self._place.folder / name: rows for name, rows in self._catalogue.rows().items()}
 
@@ -214,7 +214,7 @@ class VectorStore:
         """
         self.seal()
         paths = [damage.path for damage in self.check()]
-        return sum(self._sealer.submit(self._maker.set_aside, path).result() for path in paths)
+        return sum(self._sealer.submit(self._maker.quarantine, path).result() for path in paths)
 
     def _must_write(self) -> None:
         if self._lease is None:

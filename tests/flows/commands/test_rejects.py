@@ -3,7 +3,7 @@
 import pytest
 
 from millrace.flows.commands.rejects import RetryReport, retry_rejects
-from millrace.flows.monitoring.run_summary import RunReport
+from millrace.flows.monitoring.run_summary import RunSummary
 from tests.flows.prose import english
 from tests.flows.site import Site, json_of
 
@@ -16,7 +16,7 @@ def retry(site: Site, *more: str, reason: str = "") -> RetryReport:
     return retry_rejects(site.settings(*more), reason=reason, quiet=True)
 
 
-def spoiled(site: Site) -> RunReport:
+def spoiled(site: Site) -> RunSummary:
     """Nine good documents, one that the provider refuses, one that cannot be decoded, and one that is empty."""
     for number in range(9):
         site.write(f"{number}.txt", english(4, seed=number))

@@ -11,9 +11,9 @@ import pytest
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.rebuild import rebuild
-from millrace.flows.commands.search.alias import through_alias
+from millrace.flows.commands.search.alias import with_alias_resolved
 from millrace.flows.commands.search.search import search
-from millrace.flows.commands.switch import SwitchReport, drop_old, switch, switch_back
+from millrace.flows.commands.switch import SwitchResult, drop_old, switch, switch_back
 from millrace.flows.commands.verify.verify import verify
 from millrace.flows.wiring import milvus
 from millrace.tasks.errors import CollectionMissing, ConfigurationError, LeaseHeld, MillraceError
@@ -63,7 +63,7 @@ def new(site: Site) -> str:
     return f"milvus.collection={site.settings().milvus.collection.replace('old_', 'new_')}"
 
 
-def switched(settings: Settings, **more: object) -> SwitchReport:
+def switched(settings: Settings, **more: object) -> SwitchResult:
     return switch(settings, **({"source": "", "sample": 20, "move": True, "quiet": True} | more))  # type: ignore[arg-type]
 
 
@@ -186,10 +186,10 @@ def test_a_search_whose_collection_goes_under_it_asks_what_the_alias_stands_for_
             raise CollectionMissing("dropped meanwhile")
         return "answer"
 
-    assert through_alias(site.settings(), ask) == "answer"
+    assert with_alias_resolved(site.settings(), ask) == "answer"
     assert asked == ["new_", "old_"]
     with pytest.raises(CollectionMissing, match="for good"):
-        through_alias(site.settings(), lambda _chosen, _notes: missing("for good"))
+        with_alias_resolved(site.settings(), lambda _chosen, _notes: missing("for good"))
 
 
 def missing(why: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.flows.wiring.components import lake_place
+from millrace.flows.wiring.components import lake_path
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import Lake
 from tests.flows.prose import english
@@ -100,7 +100,7 @@ def assert_rows_as_on_one_machine(site: Site) -> None:
 
 def assert_nothing_is_left_over(site: Site, bucket: Bucket) -> None:
     assert not [key for key in bucket.objects() if "slips/" in key or key.startswith("lease/")]
-    with Lake.open(lake_place(site.settings()), "documents", read_only=True) as lake:
+    with Lake.open(lake_path(site.settings()), "documents", read_only=True) as lake:
         assert lake.chunks.dangling(lake.manifest.read()) == []
 
 

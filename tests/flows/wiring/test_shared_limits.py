@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from millrace.flows.wiring.shared_limits import LOOK_EVERY_S, SEEN_AFTER_S, KeeperUnreachable, PlaceLost, sharing
+from millrace.flows.wiring.shared_limits import LOOK_EVERY_S, SEEN_AFTER_S, KeeperUnreachable, SlotLost, sharing
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site
 from tests.simulator.settings import API_KEY
@@ -46,7 +46,7 @@ class Seat:
     async def keep(self) -> int:
         self.keeper.ask()
         if self not in self.keeper.holders:
-            raise PlaceLost
+            raise SlotLost
         return len(self.keeper.holders)
 
     async def leave(self) -> None:

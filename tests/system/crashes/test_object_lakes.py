@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from millrace.flows.wiring.components import lake_place
+from millrace.flows.wiring.components import lake_path
 from millrace.tasks.errors import LeaseHeld
 from millrace.tasks.lake import Lake
 from millrace.tasks.lake.storage import object_lease
@@ -46,7 +46,7 @@ def assert_tidy(site: Site, bucket: Bucket) -> None:
     assert list(bucket.local.rglob("*.arrows")) == []
     objects = bucket.objects()
     assert not [key for key in objects if key.startswith(("lease/", "documents/manifest.d/")) or ".damaged" in key]
-    with Lake.open(lake_place(site.settings()), "documents", read_only=True) as lake:
+    with Lake.open(lake_path(site.settings()), "documents", read_only=True) as lake:
         assert lake.chunks.dangling(lake.manifest.read()) == []
         assert [problem for part in lake.chunks.all() if (problem := lake.chunks.problem(part))] == []
 

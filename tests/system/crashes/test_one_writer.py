@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millrace.configs.settings import Settings
-from millrace.flows.wiring.milvus import hold_collection
+from millrace.flows.wiring.milvus import lease_collection
 from millrace.tasks.errors import CollectionError, LakeError, LeaseHeld
 from tests.flows.site import Site
 from tests.system.crashes.library import write_first
@@ -54,27 +54,27 @@ def test_a_collection_is_one_under_every_spelling_of_its_address(site: Site, min
     (site.folder / "deep").mkdir()
     mine, theirs = (uri.format(folder=site.folder) for uri in (mine, theirs))
     environment = {"XDG_STATE_HOME": str(site.folder / "state")}
-    with hold_collection(settings_of(site, mine), environment):
+    with lease_collection(settings_of(site, mine), environment):
         with pytest.raises(LeaseHeld, match=f"process {os.getpid()} on "):
-            hold_collection(settings_of(site, theirs), environment)
-        hold_collection(settings_of(site, theirs, "another"), environment).release()
-    hold_collection(settings_of(site, theirs), environment).release()
+            lease_collection(settings_of(site, theirs), environment)
+        lease_collection(settings_of(site, theirs, "another"), environment).release()
+    lease_collection(settings_of(site, theirs), environment).release()
 
 
 def test_leases_on_servers_lie_in_the_users_state_folder(site: Site, tmp_path: Path) -> None:
     settings = settings_of(site, "http://milvus.example:19530")
-    with hold_collection(settings, {"XDG_STATE_HOME": str(tmp_path / "state")}) as lease:
+    with lease_collection(settings, {"XDG_STATE_HOME": str(tmp_path / "state")}) as lease:
         assert lease.path.parent == tmp_path / "state" / "millrace" / "leases"
-    with hold_collection(settings, {"HOME": str(tmp_path / "home")}) as lease:
+    with lease_collection(settings, {"HOME": str(tmp_path / "home")}) as lease:
         assert lease.path.parent == tmp_path / "home" / ".local" / "state" / "millrace" / "leases"
     (tmp_path / "file").write_text("")
     with pytest.raises(LakeError, match="file"):
-        hold_collection(settings, {"XDG_STATE_HOME": str(tmp_path / "file")})
+        lease_collection(settings, {"XDG_STATE_HOME": str(tmp_path / "file")})
 
 
 def test_a_milvus_lite_path_without_its_folder_is_told_as_such(site: Site) -> None:
     with pytest.raises(CollectionError, match="there is no folder"):
-        hold_collection(settings_of(site, f"{site.folder}/nowhere/x.db"))
+        lease_collection(settings_of(site, f"{site.folder}/nowhere/x.db"))
 
 
 def test_a_stopped_holder_still_holds(site: Site) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from millrace.flows.commands.ingest.run import ingest_here
-from millrace.flows.wiring.components import open_client, open_model
+from millrace.flows.wiring.components import load_model, open_client
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.milvus import Collection
 from tests.flows.site import Site
@@ -73,7 +73,7 @@ def local_site(site: Site) -> Site:
 
 async def sentence_vectors(site: Site, names: set[str]) -> dict[str, npt.NDArray[np.float32]]:
     settings = site.settings()
-    client = open_client(settings, open_model(settings))
+    client = open_client(settings, load_model(settings))
     answer = await client.embed([library.known_sentence(name) for name in sorted(names)])
     await client.close()
     return dict(zip(sorted(names), answer.vectors, strict=True))
@@ -87,7 +87,7 @@ async def test_no_live_document_is_missed_while_documents_are_edited_and_removed
     library.edit(site.corpus)
     sentences = await sentence_vectors(site, first & library.live_names(site.corpus))
     settings = site.settings()
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         reader = Reader(collection, site.corpus, sentences)
         reader.look("before the run")
         with reader.looking():

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from millrace.tasks.embedding.dispatch.dispatcher import PROBE, Dispatcher
-from millrace.tasks.embedding.dispatch.queue import TextItem
+from millrace.tasks.embedding.dispatch.queue import Text
 from millrace.tasks.embedding.providers.client import EmbeddingResponse
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.errors import Throttled, ThrottledLimit
 from tests.simulator.limits import Limiter, LimitName, Limits
 from tests.tasks.embedding.fakes import DIMENSIONS, FakeSink, item
@@ -86,13 +86,13 @@ class AccountClient:
         pass
 
 
-def corpus(count: int = 2_000, tokens: Callable[[random.Random], float] = lambda draws: 401) -> list[TextItem]:
+def corpus(count: int = 2_000, tokens: Callable[[random.Random], float] = lambda draws: 401) -> list[Text]:
     draws = random.Random(3)
     return [item(f"text {number}", int(tokens(draws))) for number in range(count)]
 
 
-def beijing_pacer(**more: object) -> Pacer:
-    return Pacer(
+def beijing_pacer(**more: object) -> RateLimiter:
+    return RateLimiter(
         requests_per_second=30,
         tokens_per_second=20_000,
         requests_per_minute=1_800,
@@ -108,7 +108,7 @@ def beijing(window: str, share: float = 1.0) -> Limits:
     return Limits.model_validate({**whole, **figures, "second_window": window, "minute_window": window})
 
 
-async def buy(account: Account, texts: Sequence[TextItem], pacer: Pacer) -> float:
+async def buy(account: Account, texts: Sequence[Text], pacer: RateLimiter) -> float:
     """Buy the texts; the seconds that it took."""
     random.seed(5)  # of the backoff
     began = now()
@@ -120,7 +120,7 @@ async def buy(account: Account, texts: Sequence[TextItem], pacer: Pacer) -> floa
     return now() - began
 
 
-def bought(account: Account, texts: Sequence[TextItem], pacer: Callable[[], Pacer] = beijing_pacer) -> float:
+def bought(account: Account, texts: Sequence[Text], pacer: Callable[[], RateLimiter] = beijing_pacer) -> float:
     async def story() -> float:
         return await buy(account, texts, pacer())
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from millrace.tasks.embedding.dispatch.dispatcher import Dispatcher
-from millrace.tasks.embedding.dispatch.queue import Event, Outcome, TextItem
+from millrace.tasks.embedding.dispatch.queue import Event, Outcome, Text
 from millrace.tasks.embedding.providers.client import EmbeddingResponse, Vectors
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.errors import MillraceError
 from millrace.tasks.records import sparse_bytes
 
@@ -23,11 +23,11 @@ Behaviour = Callable[[Sequence[str], int], MillraceError | None]
 """What to raise for a request of these texts, the n-th (from 1) of all; None is an answer."""
 
 
-def item(text: str, tokens: int = 10) -> TextItem:
-    return TextItem(hashlib.sha256(text.encode()).digest(), text, tokens, f"{text}.md")
+def item(text: str, tokens: int = 10) -> Text:
+    return Text(hashlib.sha256(text.encode()).digest(), text, tokens, f"{text}.md")
 
 
-def items(count: int, tokens: int = 10) -> list[TextItem]:
+def items(count: int, tokens: int = 10) -> list[Text]:
     return [item(f"text {number}", tokens) for number in range(count)]
 
 
@@ -94,7 +94,7 @@ class FakeSink:
         if sparse is not None:
             self.sparse |= zip(keys, sparse, strict=True)
 
-    def holds(self, texts: Sequence[TextItem]) -> bool:
+    def holds(self, texts: Sequence[Text]) -> bool:
         """Whether exactly these texts are in, each with its own vector."""
         wanted = {one.key: vector_of(one.text).tolist() for one in texts}
         return {key: vector for key, (vector, _) in self.rows.items()} == wanted
@@ -115,10 +115,10 @@ class Scene:
 
     def dispatcher(self) -> Dispatcher:
         settings: dict[str, Any] = {"texts_per_request": 10, "tokens_per_request": 20_000, **self.options}
-        pacer = settings.pop("pacer", None) or Pacer()
+        pacer = settings.pop("pacer", None) or RateLimiter()
         return Dispatcher(self.client, pacer, store=self.sink, on_event=self.events.append, **settings)
 
-    async def buy(self, texts: Sequence[TextItem]) -> list[Outcome]:
+    async def buy(self, texts: Sequence[Text]) -> list[Outcome]:
         async with self.dispatcher() as dispatcher:
             self.tally = dispatcher.tally
             futures = [await dispatcher.submit(text) for text in texts]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.tasks.embedding.models import check_offer, find_model
+from millrace.tasks.embedding.models import check_capabilities, find_model
 from millrace.tasks.embedding.providers.factory import make_client
 from millrace.tasks.errors import ConfigurationError
 
@@ -15,18 +15,18 @@ SERVER = find_model("openai", "BAAI/bge-m3")
 
 
 def test_what_a_model_offers_is_let_pass() -> None:
-    check_offer(V4, api="native", text_type="query", instruct="Find", sparse=True)
-    check_offer(V3, api="native", text_type="document", sparse=True)
-    check_offer(V2, api="native", text_type="query")
-    check_offer(LOCAL, sparse=True)
+    check_capabilities(V4, api="native", text_type="query", instruct="Find", sparse=True)
+    check_capabilities(V3, api="native", text_type="document", sparse=True)
+    check_capabilities(V2, api="native", text_type="query")
+    check_capabilities(LOCAL, sparse=True)
     for spec in (SERVICE, SERVER):
-        check_offer(spec, instruct="Find")
+        check_capabilities(spec, instruct="Find")
 
 
 @pytest.mark.parametrize("spec", [LOCAL, SERVICE, SERVER])
 def test_the_native_api_is_dashscopes_alone(spec: object) -> None:
     with pytest.raises(ConfigurationError, match=r"embedding\.api"):
-        check_offer(spec, api="native")  # type: ignore[arg-type]
+        check_capabilities(spec, api="native")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_native_api_is_dashscopes_alone(spec: object) -> None:
 )
 def test_an_instruction_that_nobody_would_heed_is_an_error(spec: object, options: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigurationError, match=r"search\.instruct is set, but ") as caught:
-        check_offer(spec, instruct="Find", section="search", **options)  # type: ignore[arg-type]
+        check_capabilities(spec, instruct="Find", section="search", **options)  # type: ignore[arg-type]
     assert words in str(caught.value)
 
 
@@ -50,7 +50,7 @@ def test_an_instruction_that_nobody_would_heed_is_an_error(spec: object, options
 )
 def test_sparse_vectors_that_a_model_does_not_give_are_an_error_that_says_who_does(spec: object, api: str) -> None:
     with pytest.raises(ConfigurationError, match=r'milvus\.hybrid is "sparse".*text-embedding-v4 and v3'):
-        check_offer(spec, api=api, sparse=True)  # type: ignore[arg-type]
+        check_capabilities(spec, api=api, sparse=True)  # type: ignore[arg-type]
 
 
 def test_no_client_is_made_for_what_is_not_offered() -> None:

@@ -59,5 +59,5 @@ class Ended:
     """How a child process ended, and the numbers that it said were on disk."""
 
     killed: bool
-    acknowledged: list[int]
+    run_concurrently: list[int]
     error: str

@@ -64,7 +64,7 @@ def row(source: str, status: str, job: int) -> dict[str, object]:
     return blank | {"source": source, "status": status, "job": job, "chunks": 1}
 
 
-def ledger(collection: Path, step: str) -> None:
+def delta_table(collection: Path, step: str) -> None:
     kill = KillAt(step, armed=False)
     manifest = Manifest(collection, checkpoint=kill)
     for job in (1, 2, 3):
@@ -106,6 +106,6 @@ if __name__ == "__main__":
         elif sys.argv[1] == "chunks":
             chunks(Path(sys.argv[2]), sys.argv[3])
         else:
-            ledger(Path(sys.argv[2]), sys.argv[3])
+            delta_table(Path(sys.argv[2]), sys.argv[3])
     except LakeError as error:
         sys.exit(str(error))

@@ -8,7 +8,7 @@ import pytest
 
 from millrace.tasks.errors import CollectionError
 from millrace.tasks.milvus import Collection
-from millrace.tasks.milvus.collection import MAX_IN_FLIGHT, acknowledged
+from millrace.tasks.milvus.collection import MAX_IN_FLIGHT, run_concurrently
 from tests.tasks.milvus.samples import make_rows
 
 WAIT_S = 30
@@ -18,7 +18,7 @@ def test_as_many_calls_as_allowed_are_under_way_at_once() -> None:
     meeting = threading.Barrier(3)
     with ThreadPoolExecutor(8) as threads:
         calls: list[Callable[[], object]] = [lambda: meeting.wait(WAIT_S)] * 9
-        assert len(list(acknowledged(calls, threads, at_once=3))) == 9
+        assert len(list(run_concurrently(calls, threads, at_once=3))) == 9
 
 
 def test_no_more_calls_than_allowed_are_under_way_at_once() -> None:
@@ -34,7 +34,7 @@ def test_no_more_calls_than_allowed_are_under_way_at_once() -> None:
             under_way -= 1
 
     with ThreadPoolExecutor(8) as threads:
-        list(acknowledged([call] * 200, threads, at_once=2))
+        list(run_concurrently([call] * 200, threads, at_once=2))
     assert most <= 2
 
 
@@ -51,7 +51,7 @@ def test_a_failure_is_told_when_its_neighbours_have_ended_and_nothing_more_is_be
 
     calls: list[Callable[[], object]] = [fail, outlast, *[lambda: begun.append(1)] * 5]
     with ThreadPoolExecutor(8) as threads, pytest.raises(CollectionError, match="the second call"):
-        for _ in acknowledged(calls, threads, at_once=2):
+        for _ in run_concurrently(calls, threads, at_once=2):
             pass
     assert (ended.is_set(), begun) == (True, [])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from millrace.tasks.errors import CollectionError, ConfigurationError
 from millrace.tasks.milvus import Collection, CollectionShape, check_rows
 from millrace.tasks.milvus.client.sdk import DataType
-from millrace.tasks.milvus.rows import sent_columns
+from millrace.tasks.milvus.rows import row_columns
 from millrace.tasks.milvus.scalar_fields import ScalarField, fitted, scalar_fields
 from millrace.tasks.milvus.writer import upsert_request
 from millrace.tasks.records import JsonValue
@@ -105,7 +105,7 @@ def test_the_message_is_the_client_librarys_byte_for_byte() -> None:
         for row, vector, (page, lang, weight, checked) in zip(table.to_pylist(), vectors, values, strict=True)
     ]
     theirs = Prepare.row_upsert_param("some_name", rows, "", fields)
-    sent = sent_columns(table, PROMOTED, frozenset(["page_start", "weight", "checked"]))
+    sent = row_columns(table, PROMOTED, frozenset(["page_start", "weight", "checked"]))
     ours = upsert_request("some_name", sent, vectors)
     assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 
@@ -221,5 +221,5 @@ def test_what_fits_can_be_sent_and_what_does_not_is_told(value: JsonValue, kind:
         return
     shape = CollectionShape(dimensions=8, scalar_fields=(field,))
     table, _ = rows_with([{"x": value if not isinstance(value, float) or abs(value) < float("inf") else None}])
-    sent = sent_columns(table, shape, frozenset(["x"]))["x"].to_pylist()
+    sent = row_columns(table, shape, frozenset(["x"]))["x"].to_pylist()
     assert sent in ([came], [None])

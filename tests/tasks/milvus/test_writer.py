@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from millrace.tasks.milvus import CollectionShape, writer
 from millrace.tasks.milvus.client.sdk import DataType
-from millrace.tasks.milvus.rows import Vectors, sent_columns
+from millrace.tasks.milvus.rows import Vectors, row_columns
 from millrace.tasks.milvus.writer import upsert_request
 from millrace.tasks.records import sparse_bytes
 from tests.tasks.milvus.samples import make_rows
@@ -49,7 +49,7 @@ def test_sparse_vectors_are_the_client_librarys_byte_for_byte() -> None:
         for row, vector, words in zip(table.to_pylist(), vectors, entries, strict=True)
     ]
     theirs = Prepare.row_upsert_param("some_name", rows, "", fields)
-    sent = sent_columns(table.append_column("sparse", pa.array(sparse, pa.binary())), CollectionShape(hybrid="sparse"))
+    sent = row_columns(table.append_column("sparse", pa.array(sparse, pa.binary())), CollectionShape(hybrid="sparse"))
     ours = upsert_request("some_name", sent, vectors)
     assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from millrace.tasks.quality.compatibility import Pairing, pair
+from millrace.tasks.quality.compatibility import Compatibility, pair
 from millrace.tasks.records import EmbeddingSpace
 
 NATIVE = EmbeddingSpace("dashscope", "text-embedding-v4", 1024, "document")
@@ -12,17 +12,17 @@ COMPATIBLE = EmbeddingSpace("dashscope", "text-embedding-v4", 1024)
 QUERY = replace(NATIVE, text_type="query")
 
 
-def pairing(query: EmbeddingSpace, *index: EmbeddingSpace) -> Pairing:
+def pairing(query: EmbeddingSpace, *index: EmbeddingSpace) -> Compatibility:
     return pair(query, {space.name: (space, 10) for space in index})
 
 
 @pytest.mark.parametrize("query", [QUERY, replace(QUERY, instruct="Find the passage")])
 def test_a_query_against_documents_is_as_it_should_be(query: EmbeddingSpace) -> None:
-    assert pairing(query, NATIVE) == Pairing()
+    assert pairing(query, NATIVE) == Compatibility()
 
 
 def test_a_compatible_index_takes_compatible_and_native_queries() -> None:
-    assert pairing(COMPATIBLE, COMPATIBLE) == pairing(QUERY, COMPATIBLE) == Pairing()
+    assert pairing(COMPATIBLE, COMPATIBLE) == pairing(QUERY, COMPATIBLE) == Compatibility()
 
 
 def test_other_dimensions_are_refused_in_words() -> None:
@@ -57,7 +57,7 @@ def test_what_can_be_compared_and_should_not_is_warned_of(
 
 def test_two_apis_of_one_host_are_one_endpoint() -> None:
     native = replace(NATIVE, endpoint="http://gateway:80/api/v1")
-    assert pairing(replace(QUERY, endpoint="http://gateway:80/compatible-mode/v1"), native) == Pairing()
+    assert pairing(replace(QUERY, endpoint="http://gateway:80/compatible-mode/v1"), native) == Compatibility()
 
 
 def test_documents_that_do_not_fit_among_others_that_do_are_counted() -> None:
@@ -68,4 +68,4 @@ def test_documents_that_do_not_fit_among_others_that_do_are_counted() -> None:
 
 def test_a_space_that_nobody_describes_is_named() -> None:
     assert "v4-1024-abc" in pair(QUERY, {"v4-1024-abc": (None, 3)}).warnings[0]
-    assert pair(QUERY, {QUERY.name: (None, 3)}) == pair(QUERY, {}) == Pairing()
+    assert pair(QUERY, {QUERY.name: (None, 3)}) == pair(QUERY, {}) == Compatibility()

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.tasks.quality.terms import one_line, own_sentences, sentences, squeezed, terms
+from millrace.tasks.quality.terms import distinctive_sentences, one_line, sentences, terms, without_whitespace
 from tests.flows.prose import chinese, english
 
 ENGLISH = "The spare handle hangs behind the door of the stone floor. It is cold. Nobody has ever seen the other one."
@@ -43,12 +43,12 @@ def test_a_passage_is_asked_for_by_its_most_telling_sentence() -> None:
         "The gate is opened in the morning. The spare winding handle hangs in a green box.",
         "The gate is opened in the evening by the keeper.",
     ]
-    assert own_sentences(passages)[0].text == "The spare winding handle hangs in a green box."
+    assert distinctive_sentences(passages)[0].text == "The spare winding handle hangs in a green box."
 
 
 def test_a_sentence_that_stands_in_two_passages_asks_for_neither() -> None:
     shared = "The gate is opened at six in the morning."
-    first, second, third = own_sentences([shared, f"{shared} Then the stones are lowered one by one.", shared])
+    first, second, third = distinctive_sentences([shared, f"{shared} Then the stones are lowered one by one.", shared])
     assert (first.text, first.lack) == ("", "not_its_own")
     assert second.text == "Then the stones are lowered one by one."
     assert third.lack == "not_its_own"
@@ -56,13 +56,13 @@ def test_a_sentence_that_stands_in_two_passages_asks_for_neither() -> None:
 
 def test_what_has_no_sentence_is_asked_for_by_a_line_or_by_all_of_it_or_not_at_all() -> None:
     table = "name height\nwheel three metres and sixty\ngate two"
-    listed, short = own_sentences([table, "Wheel 5."])
+    listed, short = distinctive_sentences([table, "Wheel 5."])
     assert listed.text.startswith("name height")
     assert (short.text, short.lack) == ("", "too_short")
 
 
 def test_a_sentence_without_end_is_asked_for_by_its_beginning() -> None:
-    endless, in_chinese = own_sentences([" ".join(f"word{n}" for n in range(500)), "水车" * 400])
+    endless, in_chinese = distinctive_sentences([" ".join(f"word{n}" for n in range(500)), "水车" * 400])
     assert endless.text.split()[-1] == "word39"
     assert in_chinese.text == "水车" * 40
 
@@ -71,8 +71,10 @@ def test_a_sentence_without_end_is_asked_for_by_its_beginning() -> None:
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12))
 def test_a_chosen_sentence_stands_in_its_passage_and_in_no_other(seeds: list[int]) -> None:
     passages = [english(4, seed) if seed % 2 else chinese(4, seed) for seed in seeds]
-    for number, sentence in enumerate(own_sentences(passages)):
-        holders = [i for i, passage in enumerate(passages) if squeezed(sentence.text) in squeezed(passage)]
+    for number, sentence in enumerate(distinctive_sentences(passages)):
+        holders = [
+            i for i, passage in enumerate(passages) if without_whitespace(sentence.text) in without_whitespace(passage)
+        ]
         assert holders == [number] or (not sentence.text and seeds.count(seeds[number]) > 1)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.tasks.milvus import StoredRow
-from millrace.tasks.reconcile.compare import Census
+from millrace.tasks.reconcile.compare import IdInventory
 
 
 class ServerRows:
@@ -30,8 +30,8 @@ class ServerRows:
         return [StoredRow(row_id, "", {"source": f"of {row_id}"}) for row_id in ids if row_id in self.rows]
 
 
-def census(rows: Counter[str]) -> Census:
-    return Census(ServerRows(rows))  # type: ignore[arg-type] # the part of a Collection that a census needs
+def census(rows: Counter[str]) -> IdInventory:
+    return IdInventory(ServerRows(rows))  # type: ignore[arg-type] # the part of a Collection that a census needs
 
 
 @settings(max_examples=50)
@@ -49,5 +49,5 @@ def test_a_census_tells_doubled_rows_and_strangers(rows: dict[int, int], owned: 
 def test_a_doubled_row_among_many_is_found_with_few_questions() -> None:
     rows = ServerRows(Counter({f"{number:064x}": 1 for number in range(10_000)}))
     rows.rows[f"{4711:064x}"] = 2
-    assert Census(rows).doubled() == {f"{4711:064x}"}  # type: ignore[arg-type]
+    assert IdInventory(rows).doubled() == {f"{4711:064x}"}  # type: ignore[arg-type]
     assert rows.counted < 150

@@ -10,7 +10,7 @@ from millrace.tasks.documents import DocumentOptions
 from millrace.tasks.lake import ChunkParts
 from millrace.tasks.records import SourceFile
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings, ChunkStage
-from millrace.tasks.stages.part_writer import Part, PartOrigin
+from millrace.tasks.stages.part_writer import Part, PartContext
 from tests.flows.prose import english
 from tests.tasks.documents.conftest import source_file
 from tests.tasks.documents.pdf_files import PdfFile, book
@@ -21,7 +21,7 @@ ENDLESS = b"BT /F1 9 Tf " + b"(a) Tj 1 0 0 1 3 3 Tm " * 180_000 + b"ET"
 
 async def cut(files: list[SourceFile], folder: Path, *, workers: int, deadline_s: float = 60) -> list[Part]:
     """The parts of one job over `files`; nothing but them is left in `folder`."""
-    origin = PartOrigin(folder, "run", "fingerprint", "space", 100)
+    origin = PartContext(folder, "run", "fingerprint", "space", 100)
     settings = ChunkSettings(DocumentOptions(), ChunkOptions(max_tokens=128), "qwen", origin)
     stage = ChunkStage(settings, jobs=1, workers=workers, deadline_s=deadline_s, memory_mb=2048)
     parts: list[Part] = []

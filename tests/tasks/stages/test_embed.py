@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from millrace.tasks.embedding import Dispatcher, EmbeddingResponse, Pacer
+from millrace.tasks.embedding import Dispatcher, EmbeddingResponse, RateLimiter
 from millrace.tasks.lake import ChunkParts, Lake
 from millrace.tasks.records import EmbeddingSpace
 from millrace.tasks.stages.embed import EmbedStage
-from millrace.tasks.stages.part_writer import Part, PartOrigin, PartWriter
+from millrace.tasks.stages.part_writer import Part, PartContext, PartWriter
 from tests.tasks.stages.test_part_writer import cut, document_named, file_named
 
 
@@ -35,7 +35,7 @@ def parts_of_one_text(folder: Path, count: int) -> list[Part]:
     """Parts of different documents with the same text."""
     handed: list[Part] = []
     writer = PartWriter(
-        PartOrigin(folder, "run", "fingerprint", "space", 40), job=1, first=0, send=handed.append, bytes_to_come=10**9
+        PartContext(folder, "run", "fingerprint", "space", 40), job=1, first=0, send=handed.append, bytes_to_come=10**9
     )
     for number in range(count):
         file = file_named(f"{number}.md")
@@ -52,7 +52,7 @@ async def test_parts_that_want_the_same_texts_at_staggered_moments_buy_each_once
         parts = parts_of_one_text(tmp_path / "documents" / "chunks", 5)
         client = Counting()
         dispatcher = Dispatcher(
-            client, Pacer(), texts_per_request=3, tokens_per_request=0, max_in_flight=2, store=store
+            client, RateLimiter(), texts_per_request=3, tokens_per_request=0, max_in_flight=2, store=store
         )
         stage = EmbedStage(ChunkParts(lake.chunks_dir), store, dispatcher, end_mark_tokens=1)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from millrace.tasks.chunking import ChunkOptions, Tokenizer, chunk_document
 from millrace.tasks.lake import ChunkParts
 from millrace.tasks.records import Chunk, Document, Reject, SourceFile, chunk_id
-from millrace.tasks.stages.part_writer import Part, PartOrigin, PartWriter
+from millrace.tasks.stages.part_writer import Part, PartContext, PartWriter
 from tests.flows.prose import english
 
 
@@ -36,7 +36,7 @@ def page_reject(name: str, page: int) -> Reject:
 
 def written(tmp_path: Path, part_chunks: int = 10) -> tuple[PartWriter, list[Part]]:
     handed: list[Part] = []
-    origin = PartOrigin(tmp_path, "run", "fingerprint", "space", part_chunks)
+    origin = PartContext(tmp_path, "run", "fingerprint", "space", part_chunks)
     return PartWriter(origin, job=1, first=0, send=handed.append, bytes_to_come=10**9), handed
 
 
@@ -71,7 +71,7 @@ def chunks_of(source: str, count: int) -> list[Chunk]:
 def parts_of(folder: Path, documents: Sequence[tuple[int, int]], *, part_chunks: int) -> list[Part]:
     """The parts of a job over one document a file, given as (chunks, bytes)."""
     handed: list[Part] = []
-    origin = PartOrigin(folder, "run", "fingerprint", "space", part_chunks)
+    origin = PartContext(folder, "run", "fingerprint", "space", part_chunks)
     to_come = sum(size for _, size in documents)
     writer = PartWriter(origin, job=1, first=0, send=handed.append, bytes_to_come=to_come)
     for number, (count, size) in enumerate(documents):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from millrace.tasks.errors import LakeError, Rejected
-from millrace.tasks.lake import Spool
+from millrace.tasks.lake import ScratchFiles
 from millrace.tasks.records import SourceFile
-from millrace.tasks.stages.pdf_ranges import FileRead, RangeJob, RangeRead, read_in_ranges
+from millrace.tasks.stages.pdf_ranges import FileResult, RangeJob, RangeResult, read_in_ranges
 from millrace.tasks.stages.worker_pool import WorkerLost
 
 FILE = SourceFile("/corpus/book.pdf", "book.pdf", 1, 1)
@@ -20,7 +20,7 @@ class Processes:
     """Stands for a pool: reads at once, but `hanging` pages, and at `broken` ones whatever they do."""
 
     def __init__(self, folder: Path, hanging: frozenset[int] = frozenset()) -> None:
-        self.spool = Spool(folder)
+        self.spool = ScratchFiles(folder)
         self.hanging = hanging
         self.changes_at = 0  # from this page on, the file is another one
         self.gone_at = 0
@@ -28,7 +28,7 @@ class Processes:
         self.cpu_s = 0.0  # that each range takes
         self.read: list[tuple[int, ...]] = []
 
-    async def run(self, job: RangeJob, receive: Callable[[RangeRead | None], Awaitable[None]]) -> None:
+    async def run(self, job: RangeJob, receive: Callable[[RangeResult | None], Awaitable[None]]) -> None:
         for number in job.numbers:
             await asyncio.sleep(0)  # so that ranges are read in turn
             if self.error is not None and number == 100:
@@ -40,12 +40,12 @@ class Processes:
         if self.gone_at and job.numbers[0] >= self.gone_at:
             await receive(None)
         digest = "new" if self.changes_at and job.numbers[0] >= self.changes_at else "old"
-        await receive(RangeRead(digest, self.spool.put(repr(pages).encode()), self.cpu_s))
+        await receive(RangeResult(digest, self.spool.put(repr(pages).encode()), self.cpu_s))
 
-    async def read_all(self, readers: int) -> FileRead:
+    async def read_all(self, readers: int) -> FileResult:
         return await read_in_ranges(FILE, PAGES, run=self.run, readers=readers, spool=self.spool)
 
-    def pages_of(self, read: FileRead) -> list[int]:
+    def pages_of(self, read: FileResult) -> list[int]:
         return [int(n) for path in read.ranges for n in self.spool.take(path).decode().strip("(),").split(",")]
 
 
@@ -72,7 +72,7 @@ async def test_a_file_whose_pages_all_take_long_is_given_up_before_the_last(tmp_
     processes = Processes(tmp_path)
     processes.cpu_s = 170.0  # the bound is 600 s, and 0.2 s for each of 400 pages
     read = await processes.read_all(1)
-    assert read == FileRead(lost="timeout: Reading its pages took more than 680 s of CPU.")
+    assert read == FileResult(lost="timeout: Reading its pages took more than 680 s of CPU.")
     assert len(processes.read) == 5
     assert is_empty(tmp_path)
 
@@ -81,7 +81,7 @@ async def test_a_range_that_takes_longer_than_a_whole_file_may_ends_the_file(tmp
     processes = Processes(tmp_path)
     processes.error = Rejected("Reading its pages took more than 608 s of CPU.", reason="timeout", remedy="split it")
     read = await processes.read_all(2)
-    assert read == FileRead(lost="timeout: Reading its pages took more than 608 s of CPU.")
+    assert read == FileResult(lost="timeout: Reading its pages took more than 608 s of CPU.")
     assert is_empty(tmp_path)
 
 
@@ -89,7 +89,7 @@ async def test_a_range_that_takes_longer_than_a_whole_file_may_ends_the_file(tmp
 async def test_a_file_that_changes_while_it_is_read_is_read_in_one_go(tmp_path: Path, attribute: str) -> None:
     processes = Processes(tmp_path)
     setattr(processes, attribute, 300)
-    assert await processes.read_all(2) == FileRead()
+    assert await processes.read_all(2) == FileResult()
     assert is_empty(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from millrace.tasks.lake import ChunkParts
 from millrace.tasks.records import MANIFEST_SCHEMA, Chunk, ManifestRow, chunk_id, chunk_table
-from millrace.tasks.stages.row_diff import EarlierDocuments, ids_of
+from millrace.tasks.stages.row_diff import PreviousDocuments, ids_of
 
 DOCUMENTS, DOCUMENTS_A_PART, CHUNKS = 60, 20, 2
 
@@ -59,7 +59,7 @@ MANIFEST = pa.concat_tables(pa.Table.from_pylist(ROWS[i : i + 7], schema=MANIFES
 
 
 def test_each_document_is_found_with_its_rows_and_others_are_not(parts: CountedParts) -> None:
-    earlier = EarlierDocuments(parts, MANIFEST)
+    earlier = PreviousDocuments(parts, MANIFEST)
     for row in ROWS[::-7]:
         assert earlier.row(row["source"]) == row
         assert set(earlier.row_hashes(row["source"])) == {chunk(row["source"], at).id for at in range(CHUNKS)}
@@ -69,7 +69,7 @@ def test_each_document_is_found_with_its_rows_and_others_are_not(parts: CountedP
 
 def test_documents_of_one_part_are_read_together(parts: CountedParts) -> None:
     """A million records of one file took a million readings of chunk parts when they changed or were removed."""
-    earlier = EarlierDocuments(parts, MANIFEST)
+    earlier = PreviousDocuments(parts, MANIFEST)
     earlier.fetch([row["source"] for row in ROWS[10:50:3]])
     for row in ROWS[10:50:3]:
         assert len(earlier.row_hashes(row["source"])) == CHUNKS
@@ -80,13 +80,13 @@ def test_documents_of_one_part_are_read_together(parts: CountedParts) -> None:
 
 
 def test_what_was_not_finished_is_left(parts: CountedParts) -> None:
-    earlier = EarlierDocuments(parts, MANIFEST)
+    earlier = PreviousDocuments(parts, MANIFEST)
     earlier.finish([row["source"] for row in ROWS if row is not ROWS[17]] + ["somebody else"])
     assert earlier.unfinished().to_pylist() == [ROWS[17]]
 
 
 def test_nothing_is_found_in_an_empty_manifest(parts: CountedParts) -> None:
-    earlier = EarlierDocuments(parts, MANIFEST_SCHEMA.empty_table())
+    earlier = PreviousDocuments(parts, MANIFEST_SCHEMA.empty_table())
     earlier.fetch(["r.jsonl#1"])
     earlier.finish(["r.jsonl#1"])
     assert earlier.row("r.jsonl#1") is None

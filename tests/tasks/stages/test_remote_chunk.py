@@ -9,11 +9,11 @@ import pytest
 from millrace.tasks.chunking import ChunkOptions
 from millrace.tasks.documents import DocumentOptions
 from millrace.tasks.errors import ConfigurationError, LakeError
-from millrace.tasks.lake import ChunkParts, PartName, Slips
+from millrace.tasks.lake import ChunkParts, PartName, Sidecars
 from millrace.tasks.records import SourceFile
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings
-from millrace.tasks.stages.part_writer import PartOrigin
-from millrace.tasks.stages.remote_chunk import Errand, read_there, taken
+from millrace.tasks.stages.part_writer import PartContext
+from millrace.tasks.stages.remote_chunk import RemoteJob, run_remote_job, taken
 
 
 def source_file(path: Path) -> SourceFile:
@@ -22,7 +22,7 @@ def source_file(path: Path) -> SourceFile:
 
 
 @pytest.fixture
-def errand(tmp_path: Path) -> Errand:
+def errand(tmp_path: Path) -> RemoteJob:
     """Two documents, one of them with a text that is longer than a part."""
     (tmp_path / "a.md").write_text("# A\n\nA short one.\n")
     (tmp_path / "b.md").write_text("\n\n".join(f"# Part {n}\n\nSentence {n} of a long one." for n in range(40)))
@@ -30,16 +30,18 @@ def errand(tmp_path: Path) -> Errand:
         documents=DocumentOptions(),
         chunking=ChunkOptions(max_tokens=16, overlap_tokens=0, max_bytes=8192),
         tokenizer="qwen",
-        origin=PartOrigin(tmp_path / "chunks", "run", "fingerprint", "space", 10),
+        origin=PartContext(tmp_path / "chunks", "run", "fingerprint", "space", 10),
     )
     (tmp_path / "chunks").mkdir()
     files = (source_file(tmp_path / "a.md"), source_file(tmp_path / "b.md"))
-    return Errand(settings, ChunkJob(7, files), tmp_path / "slips", deadline_s=60.0, memory_mb=2048)
+    return RemoteJob(settings, ChunkJob(7, files), tmp_path / "slips", deadline_s=60.0, memory_mb=2048)
 
 
-def test_parts_and_what_is_said_of_them_are_in_the_lake_and_numbers_come_back(errand: Errand, tmp_path: Path) -> None:
-    done = read_there(errand)
-    slips, chunks = Slips(tmp_path / "slips"), ChunkParts(tmp_path / "chunks")
+def test_parts_and_what_is_said_of_them_are_in_the_lake_and_numbers_come_back(
+    errand: RemoteJob, tmp_path: Path
+) -> None:
+    done = run_remote_job(errand)
+    slips, chunks = Sidecars(tmp_path / "slips"), ChunkParts(tmp_path / "chunks")
     assert [part.number for part in chunks.all()] == list(done.parts)
     parts = [taken(slips, 7, number) for number in done.parts]
     assert [part.name for part in parts] == chunks.all()
@@ -51,22 +53,22 @@ def test_parts_and_what_is_said_of_them_are_in_the_lake_and_numbers_come_back(er
     assert list((tmp_path / "slips").iterdir()) == []
 
 
-def test_the_same_job_read_twice_makes_parts_of_other_numbers(errand: Errand, tmp_path: Path) -> None:
-    first, second = read_there(errand), read_there(errand)
+def test_the_same_job_read_twice_makes_parts_of_other_numbers(errand: RemoteJob, tmp_path: Path) -> None:
+    first, second = run_remote_job(errand), run_remote_job(errand)
     assert not set(first.parts) & set(second.parts)
     assert len(ChunkParts(tmp_path / "chunks").all()) == 2 * len(first.parts)
 
 
-def test_files_that_the_machine_does_not_see_are_named(errand: Errand, tmp_path: Path) -> None:
+def test_files_that_the_machine_does_not_see_are_named(errand: RemoteJob, tmp_path: Path) -> None:
     (tmp_path / "a.md").unlink()
-    assert read_there(errand).unseen == (str(tmp_path / "a.md"),)
+    assert run_remote_job(errand).unseen == (str(tmp_path / "a.md"),)
 
 
 def test_slips_of_runs_that_were_killed_are_deleted_and_one_that_is_missing_is_told(
-    errand: Errand, tmp_path: Path
+    errand: RemoteJob, tmp_path: Path
 ) -> None:
-    done = read_there(errand)
-    slips = Slips(tmp_path / "slips")
+    done = run_remote_job(errand)
+    slips = Sidecars(tmp_path / "slips")
     slips.clear(below=7)
     assert len(list((tmp_path / "slips").iterdir())) == len(done.parts)
     slips.clear(below=8)
@@ -77,8 +79,8 @@ def test_slips_of_runs_that_were_killed_are_deleted_and_one_that_is_missing_is_t
 
 
 def test_a_process_that_may_not_start_others_says_how_to_start_it(
-    errand: Errand, monkeypatch: pytest.MonkeyPatch
+    errand: RemoteJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError, match="--no-nanny"):
-        read_there(errand)
+        run_remote_job(errand)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from millrace.tasks.lake import ChunkParts
 from millrace.tasks.records import MANIFEST_SCHEMA, Chunk, ManifestRow, chunk_id, chunk_table
-from millrace.tasks.stages.row_diff import Versions
+from millrace.tasks.stages.row_diff import RowDiff
 
 
 def chunk(text: str) -> Chunk:
@@ -22,14 +22,14 @@ def test_rows_of_a_version_that_could_not_be_cut_to_its_end_go_and_the_earlier_o
     parts = ChunkParts(tmp_path)
     parts.write(1, 0, chunk_table([chunk("old"), chunk("in both")]))
     begun = chunk_table([chunk("in both"), chunk("new")])
-    versions = Versions(parts, MANIFEST_SCHEMA.empty_table().from_pylist([manifest_row(1, 2)]), {}, space="space")
-    assert not versions.is_doubted("a.md")
+    versions = RowDiff(parts, MANIFEST_SCHEMA.empty_table().from_pylist([manifest_row(1, 2)]), {}, space="space")
+    assert not versions.may_be_overwritten("a.md")
     versions.changed_positions(begun)
-    assert versions.is_doubted("a.md")
+    assert versions.may_be_overwritten("a.md")
     assert versions.settle(manifest_row(2, 2, "rejected")) == ({chunk("new").id}, set())
 
 
 def test_rows_of_a_new_document_that_could_not_be_cut_to_its_end_all_go(tmp_path: Path) -> None:
-    versions = Versions(ChunkParts(tmp_path), MANIFEST_SCHEMA.empty_table(), {}, space="space")
+    versions = RowDiff(ChunkParts(tmp_path), MANIFEST_SCHEMA.empty_table(), {}, space="space")
     versions.changed_positions(chunk_table([chunk("one"), chunk("two")]))
     assert versions.settle(manifest_row(2, 0, "rejected")) == ({chunk("one").id, chunk("two").id}, set())

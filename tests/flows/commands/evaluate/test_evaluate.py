@@ -17,7 +17,7 @@ from millrace.flows.commands.evaluate import queries
 from millrace.flows.commands.evaluate.evaluate import EvaluationOptions, evaluate, history
 from millrace.flows.commands.evaluate.report import EvaluationReport
 from millrace.flows.commands.search.retrieve import retrieve
-from millrace.flows.wiring.components import open_model
+from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.errors import BudgetReached, CollectionMissing, ConfigurationError, MillraceError, RunStopped
 from millrace.tasks.lake import Lake
@@ -59,7 +59,7 @@ def plant(site: Site, change: Callable[[Vectors], Vectors]) -> list[str]:
     That is the order of the texts: ids are made of paths, and so lie otherwise in another checkout.
     """
     settings = site.settings()
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         rows = [row for ids in collection.ids() for row in collection.fetch(ids, with_vectors=True)]
         rows.sort(key=lambda row: row.content)
         table = pa.table(
@@ -108,7 +108,7 @@ def test_vectors_shifted_in_the_lake_too_are_told_from_those_that_verify_can_hea
 def shift_lake(site: Site, ids: list[str]) -> None:
     """Keep in the lake what the collection holds: each vector under the key of its row's text."""
     rows = site.rows()
-    space = open_model(site.settings()).space
+    space = load_model(site.settings()).space
     shutil.rmtree(site.lake / "vectors" / space.name)
     with Lake.open(site.lake, "documents") as lake, lake.vectors(space) as store:
         keys = [text_key(rows[row_id].content) for row_id in ids]
@@ -353,7 +353,7 @@ def test_without_a_lake_or_a_chunk_or_a_collection_the_remedy_is_told(site: Site
 
 def test_rows_that_only_the_collection_has_are_noted(sample: Site) -> None:
     settings = sample.settings()
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         stranger = pa.table({"id": ["0" * 64], "content": ["nobody's"], "metadata": ["{}"]})
         collection.upsert(stranger, np.ones((1, 1024), np.float32))
     report = asked(sample)
@@ -364,7 +364,7 @@ def test_rows_that_only_the_collection_has_are_noted(sample: Site) -> None:
 def test_a_row_that_is_not_in_the_collection_is_named(sample: Site) -> None:
     gone = asked(sample, sample=12).asked[0].id
     settings = sample.settings()
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         collection.delete([gone])
     report = asked(sample, sample=12)
     (missed,) = report.misses

@@ -10,7 +10,7 @@ import pytest
 from millrace.flows.commands.rebuild import rebuild
 from millrace.flows.commands.verify.repair import repair
 from millrace.flows.commands.verify.verify import verify
-from millrace.flows.wiring.components import open_model
+from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import Lake
@@ -45,7 +45,7 @@ def hybrid(site: Site) -> Site:
 def stored(site: Site, *more: str) -> dict[str, StoredRow]:
     """Every row of the collection with its vectors, by id."""
     settings = site.settings(*more)
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         return {row.id: row for ids in collection.ids() for row in collection.fetch(ids, with_vectors=True)}
 
 
@@ -123,7 +123,7 @@ def put(site: Site, rows: list[StoredRow]) -> None:
         }
     )
     settings = site.settings()
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         collection.upsert(table, np.stack([row.vector for row in rows if row.vector is not None]))
 
 
@@ -192,5 +192,5 @@ def test_the_lake_says_in_words_what_a_hybrid_space_is_of(hybrid: Site) -> None:
     with Lake.open(hybrid.lake, "documents", read_only=True) as lake:
         (name,) = set(lake.manifest.read()["space"].to_pylist())
         space = lake.space_named(name)
-        assert space == open_model(hybrid.settings()).space
+        assert space == load_model(hybrid.settings()).space
         assert (space.model, space.dimensions, space.text_type, space.sparse) == (MODEL, 64, "document", True)

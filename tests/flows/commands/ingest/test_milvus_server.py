@@ -60,7 +60,7 @@ def test_a_collection_that_is_gone_from_a_server_is_told_also_when_nothing_is_to
     site.write("a.txt", english(20))
     assert site.ingest(*on_server).exit_code == 0
     settings = site.settings(*on_server)
-    with milvus.open_collection(settings, components.open_model(settings), create=False) as collection:
+    with milvus.open_collection(settings, components.load_model(settings), create=False) as collection:
         collection.delete([row_id for ids in collection.ids() for row_id in ids])
     assert "there is no row in collection" in site.ingest(*on_server).error
     milvus.drop_collection(settings)

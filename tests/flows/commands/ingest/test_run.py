@@ -147,7 +147,7 @@ def test_a_collection_that_was_emptied_is_not_filled_with_the_news_alone(site: S
     site.write("a.txt", english(20))
     site.ingest()
     settings = site.settings()
-    with milvus.open_collection(settings, components.open_model(settings), create=False) as collection:
+    with milvus.open_collection(settings, components.load_model(settings), create=False) as collection:
         collection.delete(sorted(site.rows()))
     site.write("b.txt", english(20, seed=2))
     report = site.ingest()

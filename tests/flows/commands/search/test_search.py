@@ -11,7 +11,7 @@ from millrace.configs.settings import load_settings
 from millrace.flows.commands.search.excerpt import excerpt, plain_lines
 from millrace.flows.commands.search.result import SearchResult
 from millrace.flows.commands.search.search import asearch, search
-from millrace.flows.wiring.components import open_model
+from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.errors import BudgetReached, CollectionMissing, ConfigurationError, MillraceError
 from tests.flows.prose import english
@@ -78,7 +78,7 @@ def test_a_filter_that_admits_nothing_is_told_from_an_empty_collection(mill: Sit
     nothing = search("gate", settings=settings, filter='metadata["page_start"] > 3')
     assert nothing.hits == ()
     assert "none of the 2 rows" in nothing.notes[-1]
-    with open_collection(settings, open_model(settings), create=False) as collection:
+    with open_collection(settings, load_model(settings), create=False) as collection:
         collection.delete([row_id for ids in collection.ids() for row_id in ids])
     empty = search("gate", settings=settings)
     assert "has no rows" in empty.notes[-1]

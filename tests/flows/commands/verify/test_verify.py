@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.flows.commands.verify.repair import repair
-from millrace.flows.commands.verify.report import Kind, VerifyReport
+from millrace.flows.commands.verify.report import Kind, VerifyResult
 from millrace.flows.commands.verify.verify import verify
 from millrace.tasks.milvus import Collection, MilvusAddress
 from millrace.tasks.records import metadata_json
@@ -51,7 +51,7 @@ def put(collection: Collection, rows: Iterable[Row]) -> None:
     collection.upsert(table, np.stack([row.vector for row in rows]))
 
 
-def found(report: VerifyReport, kind: Kind) -> set[str]:
+def found(report: VerifyResult, kind: Kind) -> set[str]:
     return {finding.item for finding in report.findings if finding.kind == kind}
 
 

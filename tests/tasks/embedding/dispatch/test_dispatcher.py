@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from millrace.tasks.embedding.dispatch.queue import Outcome, TextItem
-from millrace.tasks.embedding.dispatch.retry_policy import Patience
+from millrace.tasks.embedding.dispatch.queue import Outcome, Text
+from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
 from millrace.tasks.embedding.dispatch.usage import Budget
-from millrace.tasks.embedding.providers.client import AnswerLost
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.providers.client import LostAnswer
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused
 from tests.tasks.embedding.fakes import Scene, item, items, sparse_of
 from tests.tasks.embedding.virtual_time import now, run
@@ -45,7 +45,7 @@ def test_requests_are_packed_full_across_callers() -> None:
     async def story() -> None:
         async with scene.dispatcher() as dispatcher:
 
-            async def document(texts: list[TextItem]) -> None:
+            async def document(texts: list[Text]) -> None:
                 await asyncio.gather(*[await dispatcher.submit(text) for text in texts])
 
             every = items(303)
@@ -194,7 +194,7 @@ def test_two_runs_under_half_the_price_buy_the_corpus_once() -> None:
 
 def test_lost_answers_count_against_the_cap() -> None:
     budget = Budget(0.00025, PRICE)
-    scene = Scene(lambda texts, number: AnswerLost("time-out") if number % 2 else None, {"budget": budget})
+    scene = Scene(lambda texts, number: LostAnswer("time-out") if number % 2 else None, {"budget": budget})
     with pytest.raises(BudgetReached):
         run(scene.buy(items(100)))
     assert budget.spent_tokens <= 500
@@ -205,7 +205,7 @@ def test_lost_answers_count_against_the_cap() -> None:
 
 
 def test_breaking_off_keeps_what_was_under_way_and_sends_nothing_more() -> None:
-    scene = Scene(options={"pacer": Pacer(tokens_per_second=500)})
+    scene = Scene(options={"pacer": RateLimiter(tokens_per_second=500)})
     scene.client.latency_s = 2.0
 
     async def story() -> tuple[float, int]:
@@ -224,7 +224,7 @@ def test_breaking_off_keeps_what_was_under_way_and_sends_nothing_more() -> None:
 
 
 def test_breaking_off_does_not_wait_longer_than_its_grace() -> None:
-    scene = Scene(options={"patience": Patience(grace_s=3.0)})
+    scene = Scene(options={"patience": RetryPolicy(grace_s=3.0)})
     scene.client.latency_s = 60.0
 
     async def story() -> float:

@@ -10,7 +10,7 @@ from millrace.tasks.embedding.dispatch.dispatcher import Dispatcher
 from millrace.tasks.embedding.dispatch.estimate import Estimate, Estimator
 from millrace.tasks.embedding.dispatch.packing import pack_requests
 from millrace.tasks.embedding.models import find_model
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from tests.tasks.embedding.fakes import FakeClient, FakeSink, items
 from tests.tasks.embedding.virtual_time import now, run
 
@@ -39,7 +39,7 @@ def test_prices_are_those_of_the_catalogue() -> None:
 @pytest.mark.parametrize(("texts", "tokens"), [(2_000, 400), (6_000, 40), (400, 2_000)])
 def test_the_time_that_is_estimated_is_the_time_that_it_takes(texts: int, tokens: int) -> None:
     async def story() -> float:
-        pacer = Pacer(requests_per_second=V4.requests_per_second, tokens_per_second=V4.tokens_per_second)
+        pacer = RateLimiter(requests_per_second=V4.requests_per_second, tokens_per_second=V4.tokens_per_second)
         client = FakeClient(tokens_per_text=tokens)
         async with Dispatcher(
             client, pacer, texts_per_request=10, tokens_per_request=V4.tokens_per_request, store=FakeSink()

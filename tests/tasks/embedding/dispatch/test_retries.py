@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from millrace.tasks.embedding.dispatch.queue import Outcome
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven, Unreachable
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer, Unreachable
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.errors import (
     LakeError,
     MillraceError,
@@ -35,7 +35,7 @@ def poisoned(word: str, failure: Callable[[], MillraceError] = lambda: TOO_LONG)
 
 @pytest.mark.parametrize(
     "failure",
-    [DOWN, Throttled("HTTP 429", limit="tokens"), AnswerLost("reset"), AnswerUnproven("bad", billed_tokens=5)],
+    [DOWN, Throttled("HTTP 429", limit="tokens"), LostAnswer("reset"), BilledInvalidResponse("bad", billed_tokens=5)],
 )
 def test_a_failed_request_is_tried_again_and_nothing_is_lost_or_doubled(failure: MillraceError) -> None:
     scene = Scene(lambda texts, number: failure if number % 3 == 0 else None)
@@ -47,11 +47,13 @@ def test_a_failed_request_is_tried_again_and_nothing_is_lost_or_doubled(failure:
 
 
 def test_an_hour_without_the_provider_is_waited_out_with_few_requests() -> None:
-    scene = Scene(lambda texts, number: DOWN if 5 < now() < 3_600 else None, {"pacer": Pacer(tokens_per_second=100)})
+    scene = Scene(
+        lambda texts, number: DOWN if 5 < now() < 3_600 else None, {"pacer": RateLimiter(tokens_per_second=100)}
+    )
     texts = items(500)
     assert run(scene.buy(texts)) == [None] * 500
-    in_outage = [at for at, _ in scene.client.requests if 60 < at < 3_600]
-    assert 3_540 / 62 < len(in_outage) < 3_540 / 30 + 10
+    circuit_open = [at for at, _ in scene.client.requests if 60 < at < 3_600]
+    assert 3_540 / 62 < len(circuit_open) < 3_540 / 30 + 10
     assert max(at for at, _ in scene.client.requests) < 3_600 + 60 + 60
     assert scene.client.answered == 50
     assert {event.kind for event in scene.events} == {"retrying"}
@@ -61,7 +63,7 @@ def test_a_minute_of_429_is_waited_out_with_few_requests() -> None:
     def throttled(texts: Sequence[str], number: int) -> MillraceError | None:
         return Throttled("HTTP 429", limit="tokens") if 20 < now() < 80 else None
 
-    scene = Scene(throttled, {"pacer": Pacer(requests_per_second=30, tokens_per_second=1_000)})
+    scene = Scene(throttled, {"pacer": RateLimiter(requests_per_second=30, tokens_per_second=1_000)})
     run(scene.buy(items(5_000)))
     assert scene.tally.requests_throttled < 20
     assert scene.tally.throttled_by == {"tokens": scene.tally.requests_throttled}
@@ -70,14 +72,18 @@ def test_a_minute_of_429_is_waited_out_with_few_requests() -> None:
 
 def test_a_wait_that_the_provider_asks_for_is_kept_by_all_requests() -> None:
     throttled = Throttled("HTTP 429", limit="requests", retry_after_s=33.0)
-    scene = Scene(lambda texts, number: throttled if number == 1 else None, {"pacer": Pacer(requests_per_second=5)})
+    scene = Scene(
+        lambda texts, number: throttled if number == 1 else None, {"pacer": RateLimiter(requests_per_second=5)}
+    )
     run(scene.buy(items(100)))
     first_refused_at = scene.client.requests[0][0] + 0.1
     assert not [at for at, _ in scene.client.requests if first_refused_at < at < first_refused_at + 33.0]
 
 
 def test_retries_take_new_leave_from_the_pacing() -> None:
-    scene = Scene(lambda texts, number: DOWN if number in {2, 4, 6} else None, {"pacer": Pacer(tokens_per_second=100)})
+    scene = Scene(
+        lambda texts, number: DOWN if number in {2, 4, 6} else None, {"pacer": RateLimiter(tokens_per_second=100)}
+    )
     run(scene.buy(items(100)))
     times = [at for at, _ in scene.client.requests]
     assert len(times) == 13
@@ -148,7 +154,7 @@ def test_one_bad_text_of_ten_costs_at_most_eight_more_requests_and_only_itself(p
 
 
 def test_a_text_that_always_gets_a_useless_answer_is_found_and_refused() -> None:
-    scene = Scene(poisoned("text 17", lambda: AnswerUnproven("vector 7 is zero", billed_tokens=None)))
+    scene = Scene(poisoned("text 17", lambda: BilledInvalidResponse("vector 7 is zero", billed_tokens=None)))
     outcomes = run(scene.buy(items(50)))
     (refusal,) = [outcome for outcome in outcomes if outcome is not None]
     assert outcomes.index(refusal) == 17
@@ -157,7 +163,7 @@ def test_a_text_that_always_gets_a_useless_answer_is_found_and_refused() -> None
 
 
 def test_a_text_on_which_the_provider_always_fails_is_found_and_refused_while_others_succeed() -> None:
-    scene = Scene(poisoned("text 317", lambda: DOWN), {"pacer": Pacer(tokens_per_second=100)})
+    scene = Scene(poisoned("text 317", lambda: DOWN), {"pacer": RateLimiter(tokens_per_second=100)})
     outcomes = run(scene.buy(items(1_000)))
     (refusal,) = [outcome for outcome in outcomes if outcome is not None]
     assert outcomes.index(refusal) == 317
@@ -180,7 +186,9 @@ def test_the_last_texts_of_a_run_are_told_from_an_outage_by_a_probe(count: int) 
 
 
 def test_an_outage_at_the_end_of_a_run_rejects_nothing() -> None:
-    scene = Scene(lambda texts, number: DOWN if 0.3 < now() < 3_600 else None, {"pacer": Pacer(tokens_per_second=300)})
+    scene = Scene(
+        lambda texts, number: DOWN if 0.3 < now() < 3_600 else None, {"pacer": RateLimiter(tokens_per_second=300)}
+    )
     assert run(scene.buy(items(20))) == [None] * 20
 
 
@@ -188,12 +196,12 @@ def test_a_request_too_large_for_the_real_limit_is_made_smaller_never_refused() 
     def small_only(texts: Sequence[str], number: int) -> MillraceError | None:
         return Throttled("HTTP 429", limit="tokens") if len(texts) > 5 and "text 3" in texts else None
 
-    scene = Scene(small_only, {"pacer": Pacer(tokens_per_second=500)})
+    scene = Scene(small_only, {"pacer": RateLimiter(tokens_per_second=500)})
     assert run(scene.buy(items(1_000))) == [None] * 1_000
 
 
 def test_nothing_but_useless_answers_stops_the_run_before_texts_are_rejected() -> None:
-    scene = Scene(lambda texts, number: AnswerUnproven("vector 0 has 512 dimensions", billed_tokens=100))
+    scene = Scene(lambda texts, number: BilledInvalidResponse("vector 0 has 512 dimensions", billed_tokens=100))
     with pytest.raises(ProviderStopped, match="512 dimensions"):
         run(scene.buy(items(1_000)))
     assert not [event for event in scene.events if event.kind == "refused"]

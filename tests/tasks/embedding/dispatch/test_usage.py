@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.tasks.embedding.dispatch import usage
-from millrace.tasks.embedding.dispatch.usage import Budget, Tally, apportion
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven
+from millrace.tasks.embedding.dispatch.usage import Budget, Usage, split_tokens
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer
 from millrace.tasks.errors import BudgetReached, ProviderUnavailable, Throttled, Transient
 
 PRICE = 0.0005
@@ -77,15 +77,15 @@ def test_without_a_cap_or_a_price_nothing_is_refused(budget: Budget) -> None:
     [
         (Throttled("", limit="tokens"), 0, 0, 0),
         (ProviderUnavailable(""), 0, 0, 0),
-        (AnswerLost(""), 100, 0, 100),
-        (AnswerUnproven("", billed_tokens=90), 90, 90, 0),
-        (AnswerUnproven("", billed_tokens=None), 100, 0, 100),
+        (LostAnswer(""), 100, 0, 100),
+        (BilledInvalidResponse("", billed_tokens=90), 90, 90, 0),
+        (BilledInvalidResponse("", billed_tokens=None), 100, 0, 100),
     ],
 )
 def test_a_failed_try_costs_what_it_was_billed_or_may_have_been(
     failure: Transient, cost: int, billed: int, in_doubt: int
 ) -> None:
-    tally = Tally(price_cny_per_1k_tokens=PRICE)
+    tally = Usage(price_cny_per_1k_tokens=PRICE)
     assert tally.charge(failure, 100) == cost
     assert (tally.tokens_billed, tally.tokens_in_doubt) == (billed, in_doubt)
     assert tally.cost_cny == pytest.approx(billed * PRICE / 1000)
@@ -94,7 +94,7 @@ def test_a_failed_try_costs_what_it_was_billed_or_may_have_been(
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 9_000), min_size=1, max_size=25))
 def test_a_bill_is_shared_out_whole_and_in_proportion(billed: int, counted: list[int]) -> None:
-    shares = apportion(billed, counted)
+    shares = split_tokens(billed, counted)
     total = sum(counted)
     assert sum(shares) == (billed if total else 0)
     if total:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from millrace.tasks.embedding.models import find_model
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven, EmbeddingClient, Unreachable
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, EmbeddingClient, LostAnswer, Unreachable
 from millrace.tasks.embedding.providers.factory import make_client
 from millrace.tasks.embedding.providers.openai_compatible import CompatibleClient
 from millrace.tasks.errors import (
@@ -118,17 +118,17 @@ async def test_as_many_requests_at_once_as_before_go_over_the_connections_of_tho
         (Reason.GATEWAY_TIMEOUT, ProviderUnavailable, "504"),
         (Reason.HTML_502, ProviderUnavailable, "502"),
         (Reason.HTML_503, ProviderUnavailable, "503"),
-        (Damage.DROP, AnswerLost, "lost"),
-        (Damage.RESET, AnswerLost, "lost"),
-        (Damage.TRUNCATED, AnswerUnproven, "not whole JSON"),
-        (Damage.EMPTY_DATA, AnswerUnproven, "0 items"),
-        (Damage.MISSING_ITEM, AnswerUnproven, "2 items"),
-        (Damage.EXTRA_ITEM, AnswerUnproven, "4 items"),
-        (Damage.DOUBLED_INDEX, AnswerUnproven, "numbered"),
-        (Damage.WRONG_DIMENSION, AnswerUnproven, "dimensions"),
-        (Damage.NAN_VECTOR, AnswerUnproven, "not"),
-        (Damage.ZERO_VECTOR, AnswerUnproven, "zero"),
-        (Damage.NULL_EMBEDDING, AnswerUnproven, "missing"),
+        (Damage.DROP, LostAnswer, "lost"),
+        (Damage.RESET, LostAnswer, "lost"),
+        (Damage.TRUNCATED, BilledInvalidResponse, "not whole JSON"),
+        (Damage.EMPTY_DATA, BilledInvalidResponse, "0 items"),
+        (Damage.MISSING_ITEM, BilledInvalidResponse, "2 items"),
+        (Damage.EXTRA_ITEM, BilledInvalidResponse, "4 items"),
+        (Damage.DOUBLED_INDEX, BilledInvalidResponse, "numbered"),
+        (Damage.WRONG_DIMENSION, BilledInvalidResponse, "dimensions"),
+        (Damage.NAN_VECTOR, BilledInvalidResponse, "not"),
+        (Damage.ZERO_VECTOR, BilledInvalidResponse, "zero"),
+        (Damage.NULL_EMBEDDING, BilledInvalidResponse, "missing"),
     ],
 )
 async def test_each_fault_becomes_the_error_that_says_what_to_do(
@@ -143,14 +143,14 @@ async def test_each_fault_becomes_the_error_that_says_what_to_do(
 
 async def test_an_error_in_a_200_is_an_error(simulator: Simulator, client: EmbeddingClient) -> None:
     simulator.change({"faults": scripted(Damage.ERROR_IN_200)})
-    assert isinstance(await failure_of(client), ProviderUnavailable | Throttled | AnswerUnproven)
+    assert isinstance(await failure_of(client), ProviderUnavailable | Throttled | BilledInvalidResponse)
 
 
 @pytest.mark.parametrize("fault", [Damage.HANG, Damage.STALL])
 async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simulator, fault: Damage) -> None:
     simulator.change({"faults": scripted(fault)})
     error = await failure_of(client_of(simulator, timeout_s=0.2))
-    assert type(error) is AnswerLost
+    assert type(error) is LostAnswer
     assert "nothing came for 0.2 s" in str(error)
 
 

@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from millrace.tasks.embedding.providers import error_rules as module
-from millrace.tasks.embedding.providers.client import AnswerUnproven
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse
 from millrace.tasks.embedding.providers.error_rules import is_refusal, read_refusal, translate
 from millrace.tasks.errors import (
     ConfigurationError,
@@ -137,7 +137,7 @@ def test_an_error_in_a_200_is_seen_and_an_answer_is_not_taken_for_one() -> None:
 
 
 def test_an_error_in_a_200_that_nobody_knows_is_no_answer() -> None:
-    assert isinstance(translated(200, "Odd", "odd"), AnswerUnproven)
+    assert isinstance(translated(200, "Odd", "odd"), BilledInvalidResponse)
 
 
 def test_a_key_in_the_providers_words_is_masked() -> None:

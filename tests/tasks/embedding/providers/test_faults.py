@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from millrace.tasks.embedding.dispatch.dispatcher import Dispatcher
-from millrace.tasks.embedding.dispatch.queue import Outcome, TextItem
-from millrace.tasks.embedding.dispatch.retry_policy import Patience
-from millrace.tasks.embedding.dispatch.usage import Tally
+from millrace.tasks.embedding.dispatch.queue import Outcome, Text
+from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
+from millrace.tasks.embedding.dispatch.usage import Usage
 from millrace.tasks.embedding.models import find_model
 from millrace.tasks.embedding.providers.client import Vectors
 from millrace.tasks.embedding.providers.factory import make_client
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.errors import ProviderStopped
 from tests.simulator.faults import Damage, FaultRule
 from tests.simulator.model.tokens import bpe_tokens
@@ -25,7 +25,7 @@ from tests.simulator.refusals import Reason
 from tests.simulator.server import Simulator
 from tests.simulator.settings import API_KEY
 
-HURRIED = Patience(first_backoff_s=0.005, longest_backoff_s=0.1, linger_s=0.2, give_up_s=0.2)
+HURRIED = RetryPolicy(first_backoff_s=0.005, longest_backoff_s=0.1, linger_s=0.2, give_up_s=0.2)
 DIMENSIONS = 256
 
 
@@ -44,20 +44,20 @@ class Rows:
             self.vectors[key], self.tokens[key] = vector.copy(), billed
 
 
-def corpus(count: int) -> list[TextItem]:
+def corpus(count: int) -> list[Text]:
     texts = [f"第{number}段：水轮与水闸 passage {number} " + "on sluices " * (number % 7) for number in range(count)]
-    return [TextItem(hashlib.sha256(t.encode()).digest(), t, bpe_tokens(t) + 1, f"{n}.md") for n, t in enumerate(texts)]
+    return [Text(hashlib.sha256(t.encode()).digest(), t, bpe_tokens(t) + 1, f"{n}.md") for n, t in enumerate(texts)]
 
 
 async def buy(
-    simulator: Simulator, items: list[TextItem], rows: Rows, *, timeout_s: float = 5.0, pacer: Pacer | None = None
-) -> tuple[list[Outcome], Tally]:
+    simulator: Simulator, items: list[Text], rows: Rows, *, timeout_s: float = 5.0, pacer: RateLimiter | None = None
+) -> tuple[list[Outcome], Usage]:
     spec = find_model("dashscope", "", base_url=simulator.base_url)
     client = make_client(spec, base_url=simulator.base_url, api_key=API_KEY, dimensions=DIMENSIONS, timeout_s=timeout_s)
     try:
         async with Dispatcher(
             client,
-            pacer or Pacer(requests_per_second=1e5, tokens_per_second=1e9),
+            pacer or RateLimiter(requests_per_second=1e5, tokens_per_second=1e9),
             texts_per_request=spec.texts_per_request,
             tokens_per_request=spec.tokens_per_request,
             store=rows,
@@ -71,7 +71,7 @@ async def buy(
         await client.close()
 
 
-def assert_rows_are_right(rows: Rows, items: list[TextItem]) -> None:
+def assert_rows_are_right(rows: Rows, items: list[Text]) -> None:
     assert rows.vectors.keys() == {item.key for item in items}
     for item in items:
         assert np.array_equal(rows.vectors[item.key], expected_vector("text-embedding-v4", DIMENSIONS, item.text))
@@ -165,7 +165,9 @@ async def test_what_cannot_heal_stops_in_mid_run_and_what_was_bought_is_kept(
 async def test_nobody_listening_stops_the_run(simulator: Simulator) -> None:
     spec = find_model("dashscope", "")
     client = make_client(spec, base_url="http://127.0.0.1:9/v1", api_key="sk-x")
-    dispatcher = Dispatcher(client, Pacer(), texts_per_request=10, tokens_per_request=0, store=Rows(), patience=HURRIED)
+    dispatcher = Dispatcher(
+        client, RateLimiter(), texts_per_request=10, tokens_per_request=0, store=Rows(), patience=HURRIED
+    )
     for item in corpus(30):
         await dispatcher.submit(item)
     with pytest.raises(ProviderStopped, match=r"none before: .*cannot be reached"):

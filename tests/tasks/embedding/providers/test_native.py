@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from millrace.tasks.embedding.models import find_model
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven, EmbeddingClient
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, EmbeddingClient, LostAnswer
 from millrace.tasks.embedding.providers.dashscope_native import NativeClient
 from millrace.tasks.embedding.providers.factory import make_client
 from millrace.tasks.errors import (
@@ -95,16 +95,16 @@ async def test_sparse_vectors_come_beside_the_dense_ones_each_with_its_text(
         (Reason.WRONG_KEY, ProviderStopped, "InvalidApiKey"),
         (Reason.INTERNAL_ERROR, ProviderUnavailable, "500"),
         (Reason.HTML_502, ProviderUnavailable, "502"),
-        (Damage.RESET, AnswerLost, "lost"),
-        (Damage.TRUNCATED, AnswerUnproven, "not whole JSON"),
-        (Damage.EMPTY_DATA, AnswerUnproven, "0 items"),
-        (Damage.MISSING_ITEM, AnswerUnproven, "2 items"),
-        (Damage.DOUBLED_INDEX, AnswerUnproven, "numbered"),
-        (Damage.WRONG_DIMENSION, AnswerUnproven, "dimensions"),
-        (Damage.NAN_VECTOR, AnswerUnproven, "not"),
-        (Damage.ZERO_VECTOR, AnswerUnproven, "zero"),
-        (Damage.NULL_EMBEDDING, AnswerUnproven, "missing"),
-        (Damage.NO_SPARSE, AnswerUnproven, "no sparse vector"),
+        (Damage.RESET, LostAnswer, "lost"),
+        (Damage.TRUNCATED, BilledInvalidResponse, "not whole JSON"),
+        (Damage.EMPTY_DATA, BilledInvalidResponse, "0 items"),
+        (Damage.MISSING_ITEM, BilledInvalidResponse, "2 items"),
+        (Damage.DOUBLED_INDEX, BilledInvalidResponse, "numbered"),
+        (Damage.WRONG_DIMENSION, BilledInvalidResponse, "dimensions"),
+        (Damage.NAN_VECTOR, BilledInvalidResponse, "not"),
+        (Damage.ZERO_VECTOR, BilledInvalidResponse, "zero"),
+        (Damage.NULL_EMBEDDING, BilledInvalidResponse, "missing"),
+        (Damage.NO_SPARSE, BilledInvalidResponse, "no sparse vector"),
     ],
 )
 async def test_each_fault_becomes_the_error_that_says_what_to_do(

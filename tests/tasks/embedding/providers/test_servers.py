@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from millrace.tasks.embedding.models import find_model
-from millrace.tasks.embedding.providers.client import AnswerUnproven, EmbeddingClient
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, EmbeddingClient
 from millrace.tasks.embedding.providers.factory import make_client, probe
 from millrace.tasks.embedding.providers.openai_compatible import CompatibleClient
 from millrace.tasks.errors import ConfigurationError, ProviderStopped, ProviderUnavailable, TextsRefused, Throttled
@@ -124,7 +124,7 @@ async def test_a_later_answer_of_another_length_is_a_fault_that_passes(simulator
     simulator.change({"faults": scripted(None, Damage.WRONG_DIMENSION)})
     client = client_of(simulator)
     await client.embed(TEXTS)
-    assert isinstance(await failure_of(client, ["one"]), AnswerUnproven)
+    assert isinstance(await failure_of(client, ["one"]), BilledInvalidResponse)
 
 
 async def test_the_length_of_an_unknown_model_must_be_told(simulator: Simulator) -> None:
@@ -195,7 +195,7 @@ async def test_items_without_their_numbers_are_not_trusted(order: list[int | Non
     assert isinstance(client, CompatibleClient)
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json={"data": items}))
     client._endpoint._pools[0].client._client = httpx2.AsyncClient(transport=transport)
-    assert isinstance(await failure_of(client, ["a", "b"]), AnswerUnproven)
+    assert isinstance(await failure_of(client, ["a", "b"]), BilledInvalidResponse)
 
 
 async def test_a_probe_finds_wrong_settings_before_anything_is_made(simulator: Simulator) -> None:

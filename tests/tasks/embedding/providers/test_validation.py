@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from millrace.tasks.embedding.providers.client import AnswerUnproven, Unreachable
-from millrace.tasks.embedding.providers.validation import OtherLength, decode, prove, prove_native
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, Unreachable
+from millrace.tasks.embedding.providers.validation import OtherLength, decode, validate_native, validate_response
 from millrace.tasks.records import sparse_bytes
 
 
@@ -18,7 +18,7 @@ def answer(*vectors: Any, order: list[Any] | None = None, **changes: Any) -> dic
 
 
 def test_rows_are_float32_in_the_order_of_the_texts_whatever_the_order_of_the_answer() -> None:
-    proven = prove(answer([3.0, 4.0], [1.0, 0.5], order=[1, 0]), texts=2, dimensions=2)
+    proven = validate_response(answer([3.0, 4.0], [1.0, 0.5], order=[1, 0]), texts=2, dimensions=2)
     assert proven.vectors.dtype == np.float32
     assert proven.vectors.tolist() == [[1.0, 0.5], [3.0, 4.0]]
     assert (proven.billed_tokens, proven.request_id) == (7, "r-1")
@@ -54,20 +54,20 @@ def test_rows_are_float32_in_the_order_of_the_texts_whatever_the_order_of_the_an
     ],
 )
 def test_an_answer_that_does_not_prove_itself_is_refused(body: dict[str, Any], fault: str) -> None:
-    with pytest.raises(AnswerUnproven) as caught:
-        prove(body, texts=2, dimensions=2)
+    with pytest.raises(BilledInvalidResponse) as caught:
+        validate_response(body, texts=2, dimensions=2)
     assert fault in str(caught.value)
 
 
 def test_an_unusable_answer_still_tells_what_it_cost() -> None:
-    with pytest.raises(AnswerUnproven) as caught:
-        prove(answer([1.0, 2.0]), texts=2, dimensions=2)
+    with pytest.raises(BilledInvalidResponse) as caught:
+        validate_response(answer([1.0, 2.0]), texts=2, dimensions=2)
     assert caught.value.billed_tokens == 7
 
 
 @pytest.mark.parametrize("body", [b'{"data": [{"embed', b"", b"null", b"[1]", b"NaN", b'{"data": [NaN]}'])
 def test_a_body_that_is_not_a_whole_json_object_is_unproven(body: bytes) -> None:
-    with pytest.raises(AnswerUnproven):
+    with pytest.raises(BilledInvalidResponse):
         decode(body)
 
 
@@ -79,26 +79,28 @@ def test_a_web_page_is_not_taken_for_the_provider() -> None:
 def test_float32_numbers_printed_as_doubles_come_back_exactly() -> None:
     vector = np.random.default_rng(7).standard_normal(1024).astype(np.float32)
     body = decode(orjson.dumps(answer([float(number) for number in vector])))
-    assert np.array_equal(prove(body, texts=1, dimensions=1024).vectors[0], vector)
+    assert np.array_equal(validate_response(body, texts=1, dimensions=1024).vectors[0], vector)
 
 
 def test_base64_is_read_as_little_endian_float32() -> None:
     body = answer([1.0, 2.0], "AACAPwAAAEA=")
-    assert prove(body, texts=2, dimensions=2).vectors.tolist() == [[1.0, 2.0], [1.0, 2.0]]
+    assert validate_response(body, texts=2, dimensions=2).vectors.tolist() == [[1.0, 2.0], [1.0, 2.0]]
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"total_tokens": -1}, {"total_tokens": 0}])
 def test_a_bill_that_is_not_needed_is_nothing_where_there_is_none(usage: object) -> None:
-    assert prove(answer([1.0, 2.0], usage=usage), texts=1, dimensions=2, usage_needed=False).billed_tokens == 0
+    assert (
+        validate_response(answer([1.0, 2.0], usage=usage), texts=1, dimensions=2, usage_needed=False).billed_tokens == 0
+    )
 
 
 def test_one_other_length_of_all_vectors_is_told_apart_from_a_mixture() -> None:
     with pytest.raises(OtherLength) as caught:
-        prove(answer([1.0, 2.0], [1.0, 2.0]), texts=2, dimensions=3)
+        validate_response(answer([1.0, 2.0], [1.0, 2.0]), texts=2, dimensions=3)
     assert (caught.value.found, caught.value.billed_tokens) == (2, 7)
     for mixed in (answer([1.0], [1.0, 2.0]), answer([1.0, 2.0, 3.0], [1.0, 2.0]), answer([], [])):
-        with pytest.raises(AnswerUnproven) as other:
-            prove(mixed, texts=2, dimensions=3)
+        with pytest.raises(BilledInvalidResponse) as other:
+            validate_response(mixed, texts=2, dimensions=3)
         assert not isinstance(other.value, OtherLength)
 
 
@@ -113,7 +115,7 @@ def entries(*pairs: tuple[Any, Any]) -> dict[str, Any]:
 
 def test_a_native_answer_is_put_in_the_order_of_the_texts_dense_and_sparse() -> None:
     items = [entries((9, 0.5), (3, 0.25)) | {"text_index": 1}, entries((7, 1.0)) | {"text_index": 0}]
-    proven = prove_native(native(*items), texts=2, dimensions=2, sparse=True)
+    proven = validate_native(native(*items), texts=2, dimensions=2, sparse=True)
     assert proven.vectors.tolist() == [[1.0, 2.0], [1.0, 1.0]]
     assert proven.sparse == (sparse_bytes([7], [1.0]), sparse_bytes([3, 9], [0.25, 0.5]))
     assert (proven.billed_tokens, proven.request_id) == (7, "r-1")
@@ -121,11 +123,11 @@ def test_a_native_answer_is_put_in_the_order_of_the_texts_dense_and_sparse() -> 
 
 def test_of_entries_with_one_index_the_largest_value_stays() -> None:
     items = [entries((7, 0.25), (7, 0.5), (7, 0.125))]
-    assert prove_native(native(*items), texts=1, dimensions=2, sparse=True).sparse == (sparse_bytes([7], [0.5]),)
+    assert validate_native(native(*items), texts=1, dimensions=2, sparse=True).sparse == (sparse_bytes([7], [0.5]),)
 
 
 def test_sparse_vectors_that_were_not_asked_for_are_not_looked_at() -> None:
-    assert prove_native(native({"sparse_embedding": "?"}), texts=1, dimensions=2, sparse=False).sparse is None
+    assert validate_native(native({"sparse_embedding": "?"}), texts=1, dimensions=2, sparse=False).sparse is None
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,6 @@ def test_sparse_vectors_that_were_not_asked_for_are_not_looked_at() -> None:
     ],
 )
 def test_a_native_answer_that_does_not_prove_itself_is_refused(body: dict[str, Any], fault: str) -> None:
-    with pytest.raises(AnswerUnproven) as caught:
-        prove_native(body, texts=1, dimensions=2, sparse=True)
+    with pytest.raises(BilledInvalidResponse) as caught:
+        validate_native(body, texts=1, dimensions=2, sparse=True)
     assert fault in str(caught.value)

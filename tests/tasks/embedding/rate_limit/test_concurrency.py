@@ -6,19 +6,19 @@ import math
 import pytest
 
 from millrace.tasks.embedding.rate_limit import concurrency
-from millrace.tasks.embedding.rate_limit.concurrency import Slots
+from millrace.tasks.embedding.rate_limit.concurrency import ConcurrencyLimit
 from tests.tasks.embedding.account import Account, beijing, bought, corpus
 
 
 @pytest.mark.parametrize(("rate", "latency_s"), [(5.0, 0.15), (30.0, 0.6), (30.0, 1.9), (16.0, 3.0)])
 def test_there_is_room_for_what_rate_and_latency_need(rate: float, latency_s: float) -> None:
-    open_slots = Slots(most=128)
+    open_slots = ConcurrencyLimit(most=128)
     open_slots.took(latency_s)
     assert 1.5 * rate * latency_s < open_slots.count(rate) <= 128
 
 
 def test_a_single_late_answer_makes_room_at_once_and_is_forgotten_in_time() -> None:
-    open_slots = Slots(most=128)
+    open_slots = ConcurrencyLimit(most=128)
     for seconds in (*[0.1] * 40, 5.0):
         open_slots.took(seconds)
     assert open_slots.count(10.0) == 108
@@ -28,7 +28,7 @@ def test_a_single_late_answer_makes_room_at_once_and_is_forgotten_in_time() -> N
 
 
 def test_without_a_known_rate_the_bound_alone_holds() -> None:
-    assert Slots(most=7).count(math.inf) == 7
+    assert ConcurrencyLimit(most=7).count(math.inf) == 7
 
 
 @pytest.mark.parametrize("latency_s", [0.05, 1.0, 4.0])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, Pacer
+from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
 from tests.simulator.limits import Limits, WindowKind
 from tests.tasks.embedding.account import Account, beijing, beijing_pacer, bought, buy, corpus
 from tests.tasks.embedding.virtual_time import run
@@ -86,7 +86,7 @@ def test_small_texts_come_near_the_limit_of_requests(window: WindowKind) -> None
 def test_limits_that_nobody_knows_are_found(limit: float, refused: float) -> None:
     account = Account(Limits(tokens_per_second=limit))
     texts = corpus(int(limit) // 8, lambda draws: draws.uniform(300, 500))
-    took = bought(account, texts, Pacer)
+    took = bought(account, texts, RateLimiter)
     half = took / 2
     assert account.refused_share(half) < refused
     assert account.rate(half, took - 2) >= 0.7 * limit
@@ -108,7 +108,7 @@ def test_two_who_do_not_know_of_each_other_share_the_account() -> None:
 
 
 def test_what_was_learned_spares_the_next_run_the_refusals() -> None:
-    async def story(pacer: Pacer, account: Account) -> LearnedLimits:
+    async def story(pacer: RateLimiter, account: Account) -> LearnedLimits:
         await buy(account, corpus(600), pacer)
         return pacer.learned
 

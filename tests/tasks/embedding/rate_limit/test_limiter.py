@@ -6,28 +6,28 @@ from itertools import pairwise
 import pytest
 
 from millrace.tasks.embedding.rate_limit.adaptive_rate import HOLD_REQUESTS
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.embedding.rate_limit.windows import BURST_S
 from tests.simulator.limits import Limiter, Limits, WindowKind
 from tests.tasks.embedding.virtual_time import now, run
 
 
-def beijing() -> Pacer:
-    return Pacer(
+def beijing() -> RateLimiter:
+    return RateLimiter(
         requests_per_second=30, tokens_per_second=20_000, requests_per_minute=1_800, tokens_per_minute=1_200_000
     )
 
 
-async def grants(pacer: Pacer, requests: list[int]) -> list[float]:
+async def grants(pacer: RateLimiter, requests: list[int]) -> list[float]:
     return [await pacer.acquire(tokens) for tokens in requests]
 
 
 def test_without_limits_nobody_waits() -> None:
-    assert run(grants(Pacer(), [1_000_000] * 100)) == [0.0] * 100
+    assert run(grants(RateLimiter(), [1_000_000] * 100)) == [0.0] * 100
 
 
 def test_the_first_request_waits_because_the_bucket_starts_empty() -> None:
-    (first,) = run(grants(Pacer(tokens_per_second=20_000), [4_000]))
+    (first,) = run(grants(RateLimiter(tokens_per_second=20_000), [4_000]))
     assert first == pytest.approx(0.2)
 
 
@@ -42,7 +42,7 @@ def test_the_steady_rate_is_the_ceiling() -> None:
 
 
 def test_the_request_rate_grows_from_nothing() -> None:
-    times = run(grants(Pacer(requests_per_second=30), [10] * 200))
+    times = run(grants(RateLimiter(requests_per_second=30), [10] * 200))
     seconds = [sum(second <= time < second + 1 for time in times) for second in range(6)]
     assert seconds[0] == 8
     assert all(after - before <= 9 for before, after in pairwise([0, *seconds]))
@@ -62,14 +62,14 @@ def test_a_quiet_minute_does_not_save_up_a_burst() -> None:
 
 
 def test_a_request_larger_than_a_second_goes_and_the_next_one_pays() -> None:
-    first, second = run(grants(Pacer(tokens_per_second=20_000), [80_000, 1]))
+    first, second = run(grants(RateLimiter(tokens_per_second=20_000), [80_000, 1]))
     assert first == pytest.approx(BURST_S)
     assert second == pytest.approx(80_000 / 20_000, abs=0.01)
 
 
 def test_leave_is_given_in_the_order_it_was_asked_for() -> None:
     async def story() -> list[int]:
-        pacer, order = Pacer(tokens_per_second=100), list[int]()
+        pacer, order = RateLimiter(tokens_per_second=100), list[int]()
 
         async def one(number: int, tokens: int) -> None:
             await pacer.acquire(tokens)
@@ -83,7 +83,7 @@ def test_leave_is_given_in_the_order_it_was_asked_for() -> None:
 
 def test_whoever_gives_up_waiting_takes_no_leave_with_them() -> None:
     async def story() -> float:
-        pacer = Pacer(tokens_per_second=100)
+        pacer = RateLimiter(tokens_per_second=100)
         impatient = asyncio.create_task(pacer.acquire(50))
         await asyncio.sleep(0.1)
         impatient.cancel()
@@ -95,7 +95,7 @@ def test_whoever_gives_up_waiting_takes_no_leave_with_them() -> None:
 @pytest.mark.parametrize("limits", [(60.0, 0.0), (0.0, 6_000.0)])
 def test_no_minute_holds_more_than_its_limit_wherever_it_begins(limits: tuple[float, float]) -> None:
     requests, tokens = limits
-    times = run(grants(Pacer(requests_per_minute=requests, tokens_per_minute=tokens), [100] * 300))
+    times = run(grants(RateLimiter(requests_per_minute=requests, tokens_per_minute=tokens), [100] * 300))
     assert all(sum(start <= time < start + 60 for time in times) <= 60 for start in times)
 
 
@@ -113,7 +113,7 @@ def test_the_published_limits_and_growth_refuse_nothing(tokens: int, minute_wind
 
 def test_a_refused_rate_is_lowered_once_for_all_that_were_sent_under_it() -> None:
     async def story() -> list[float]:
-        pacer = Pacer(tokens_per_second=1_000)
+        pacer = RateLimiter(tokens_per_second=1_000)
         sent = [await pacer.acquire(100) for _ in range(5)]
         shares = []
         for at in sent:
@@ -126,7 +126,7 @@ def test_a_refused_rate_is_lowered_once_for_all_that_were_sent_under_it() -> Non
 
 def test_a_lowered_rate_comes_back_step_by_step_until_it_is_whole_again() -> None:
     async def story() -> list[float]:
-        pacer = Pacer(tokens_per_second=1_000)
+        pacer = RateLimiter(tokens_per_second=1_000)
         for _ in range(8):
             at = await pacer.acquire(100)
         pacer.refused("tokens", sent_at=at, tokens=100)
@@ -155,7 +155,7 @@ def test_only_the_limit_that_was_named_is_lowered() -> None:
 
 def test_a_refusal_that_whole_seconds_explain_lowers_nothing_and_no_second_holds_more_than_the_limit_after_it() -> None:
     async def story() -> tuple[tuple[float, float], list[float]]:
-        pacer = Pacer(tokens_per_second=1_000)
+        pacer = RateLimiter(tokens_per_second=1_000)
         sent = [await pacer.acquire(210) for _ in range(10)]
         pacer.refused("tokens", sent_at=sent[-1], tokens=210)
         return pacer.shares, await grants(pacer, [210] * 40)
@@ -182,7 +182,7 @@ def test_requests_are_made_small_where_seconds_are_whole_so_that_they_fill_them(
 
 def test_while_nothing_gets_through_there_is_nothing_to_learn_about_the_rate() -> None:
     async def story() -> tuple[float, float]:
-        pacer = Pacer(tokens_per_second=1_000)
+        pacer = RateLimiter(tokens_per_second=1_000)
         pacer.refused("tokens", sent_at=await pacer.acquire(100), tokens=100)
         once = pacer.shares[1]
         for _ in range(20):
@@ -196,7 +196,7 @@ def test_while_nothing_gets_through_there_is_nothing_to_learn_about_the_rate() -
 
 def test_a_share_of_the_account_is_a_share_of_every_limit() -> None:
     async def story() -> tuple[float, float]:
-        pacer = Pacer(tokens_per_second=1_000)
+        pacer = RateLimiter(tokens_per_second=1_000)
         pacer.set_share(0.25)
         quarter = (await grants(pacer, [100] * 20))[-1]
         pacer.set_share(0.5)
@@ -210,7 +210,7 @@ def test_a_share_of_the_account_is_a_share_of_every_limit() -> None:
 
 def test_a_pause_holds_everything_up_and_can_end_early() -> None:
     async def story() -> float:
-        pacer = Pacer()
+        pacer = RateLimiter()
         pacer.pause_until(60.0)
         waiting = asyncio.create_task(pacer.acquire(1))
         await asyncio.sleep(5)

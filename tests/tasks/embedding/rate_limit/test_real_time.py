@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from millrace.tasks.embedding.rate_limit.limiter import Pacer
+from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from tests.simulator.limits import WindowKind
 from tests.simulator.server import Simulator
 from tests.tasks.embedding.providers.test_faults import Rows, assert_rows_are_right, buy, corpus
@@ -22,7 +22,7 @@ async def test_a_few_seconds_at_the_limit_are_nearly_all_used_and_hardly_ever_re
     items, rows = corpus(1_400), Rows()
     tokens = sum(item.tokens for item in items)
     began = time.monotonic()
-    _, tally = await buy(simulator, items, rows, pacer=Pacer(requests_per_second=30, tokens_per_second=4_000))
+    _, tally = await buy(simulator, items, rows, pacer=RateLimiter(requests_per_second=30, tokens_per_second=4_000))
     took = time.monotonic() - began
     assert_rows_are_right(rows, items)
     # Virtual time holds the exact bounds; these leave room for a machine that does something else as well.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.tasks.embedding.rerank.batches import Room, contest
+from millrace.tasks.embedding.rerank.batches import RequestCapacity, rerank_in_batches
 from millrace.tasks.embedding.rerank.reranker import Ranked
 
 
@@ -20,7 +20,7 @@ class Judge:
 
     scores: Sequence[float]
     loads: Sequence[int]
-    room: Room
+    room: RequestCapacity
     asked: list[list[int]] = field(default_factory=list)
 
     async def ask(self, indices: Sequence[int], keep: int) -> list[Ranked]:
@@ -32,7 +32,7 @@ class Judge:
         return best_of(self.scores, indices)[:keep]
 
     def found(self, wanted: int) -> list[list[Ranked]]:
-        return asyncio.run(contest(self.loads, wanted=wanted, room=self.room, ask=self.ask))
+        return asyncio.run(rerank_in_batches(self.loads, wanted=wanted, room=self.room, ask=self.ask))
 
 
 def best_of(scores: Sequence[float], indices: Sequence[int]) -> list[Ranked]:
@@ -40,7 +40,7 @@ def best_of(scores: Sequence[float], indices: Sequence[int]) -> list[Ranked]:
 
 
 def judge(scores: Sequence[float], *, documents: int = 0, tokens: int = 0, load: int = 0) -> Judge:
-    return Judge(scores, [load] * len(scores), Room(documents, tokens))
+    return Judge(scores, [load] * len(scores), RequestCapacity(documents, tokens))
 
 
 @st.composite
@@ -49,7 +49,7 @@ def crowds(draw: st.DrawFn) -> tuple[Judge, int]:
     scores = draw(st.lists(st.integers(0, 8), min_size=1, max_size=60))
     tokens = draw(st.integers(20, 100))
     loads = draw(st.lists(st.integers(1, tokens // 2), min_size=len(scores), max_size=len(scores)))
-    room = Room(draw(st.sampled_from([0, 2, 3, 7, 20])), draw(st.sampled_from([0, tokens])))
+    room = RequestCapacity(draw(st.sampled_from([0, 2, 3, 7, 20])), draw(st.sampled_from([0, tokens])))
     return Judge([float(score) for score in scores], loads, room), draw(st.integers(1, len(scores)))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.tasks.embedding.rerank.batches import Room
+from millrace.tasks.embedding.rerank.batches import RequestCapacity
 from millrace.tasks.embedding.rerank.inputs import bytes_bound, cut, fit
 from millrace.tasks.embedding.rerank.models import RerankSpec, find_reranker
 from millrace.tasks.errors import ConfigurationError
@@ -95,7 +95,7 @@ def test_any_two_texts_fit_and_every_document_is_somewhere(
     )
     assert not per_text or all(bytes_bound(text) <= per_text for text in (fitted.query, *fitted.texts))
     heaviest = sorted(fitted.loads, reverse=True)
-    assert Room(0, per_request).takes(heaviest) >= min(2, len(heaviest))
+    assert RequestCapacity(0, per_request).takes(heaviest) >= min(2, len(heaviest))
     whole = fitted.query == query and all(
         documents[index] == text for text, at in zip(fitted.texts, fitted.documents, strict=True) for index in at
     )

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from millrace.tasks.embedding import Ranked, Reranker, Reranking, find_reranker, make_reranker, rerank_url
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer
 from millrace.tasks.errors import MillraceError, ProviderStopped, ProviderUnavailable, Throttled
 from tests.simulator.faults import Damage, Fault, scripted
 from tests.simulator.model.ranking import expected_scores
@@ -156,18 +156,18 @@ async def test_a_limit_that_nobody_knew_is_kept_to_once_it_has_refused(simulator
         (Reason.INTERNAL_ERROR, ProviderUnavailable),
         (Reason.MODEL_UNAVAILABLE, ProviderUnavailable),
         (Reason.HTML_502, ProviderUnavailable),
-        (Damage.DROP, AnswerLost),
-        (Damage.RESET, AnswerLost),
-        (Damage.HANG, AnswerLost),
-        (Damage.TRUNCATED, AnswerUnproven),
-        (Damage.EMPTY_DATA, AnswerUnproven),
-        (Damage.MISSING_ITEM, AnswerUnproven),
-        (Damage.EXTRA_ITEM, AnswerUnproven),
-        (Damage.DOUBLED_INDEX, AnswerUnproven),
-        (Damage.WRONG_DIMENSION, AnswerUnproven),
-        (Damage.NAN_VECTOR, AnswerUnproven),
-        (Damage.ZERO_VECTOR, AnswerUnproven),
-        (Damage.NULL_EMBEDDING, AnswerUnproven),
+        (Damage.DROP, LostAnswer),
+        (Damage.RESET, LostAnswer),
+        (Damage.HANG, LostAnswer),
+        (Damage.TRUNCATED, BilledInvalidResponse),
+        (Damage.EMPTY_DATA, BilledInvalidResponse),
+        (Damage.MISSING_ITEM, BilledInvalidResponse),
+        (Damage.EXTRA_ITEM, BilledInvalidResponse),
+        (Damage.DOUBLED_INDEX, BilledInvalidResponse),
+        (Damage.WRONG_DIMENSION, BilledInvalidResponse),
+        (Damage.NAN_VECTOR, BilledInvalidResponse),
+        (Damage.ZERO_VECTOR, BilledInvalidResponse),
+        (Damage.NULL_EMBEDDING, BilledInvalidResponse),
     ],
 )
 async def test_every_fault_is_what_it_is_and_the_next_try_may_succeed(
@@ -229,11 +229,11 @@ async def test_a_server_of_ones_own_is_asked_to_cut_what_its_model_cannot_read(s
         (Reason.WRONG_KEY, ProviderStopped),
         (Reason.INTERNAL_ERROR, ProviderUnavailable),
         (Reason.MODEL_UNAVAILABLE, ProviderUnavailable),
-        (Damage.RESET, AnswerLost),
-        (Damage.TRUNCATED, AnswerUnproven),
-        (Damage.MISSING_ITEM, AnswerUnproven),
-        (Damage.DOUBLED_INDEX, AnswerUnproven),
-        (Damage.NAN_VECTOR, AnswerUnproven),
+        (Damage.RESET, LostAnswer),
+        (Damage.TRUNCATED, BilledInvalidResponse),
+        (Damage.MISSING_ITEM, BilledInvalidResponse),
+        (Damage.DOUBLED_INDEX, BilledInvalidResponse),
+        (Damage.NAN_VECTOR, BilledInvalidResponse),
     ],
 )
 async def test_servers_of_every_kind_fail_alike(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from millrace.tasks.embedding import Ranked, Reranker, Reranking, find_reranker, make_reranker, rerank_url
-from millrace.tasks.embedding.providers.client import AnswerLost, AnswerUnproven, Unreachable
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer, Unreachable
 from millrace.tasks.errors import (
     ConfigurationError,
     MillraceError,
@@ -285,8 +285,13 @@ def refusal(code: str, message: str = "no") -> dict[str, Any]:
         (400, refusal("InvalidParameter"), TextsRefused, "InvalidParameter"),
         (200, refusal("InternalError"), ProviderUnavailable, "InternalError"),
         (200, "<html>", Unreachable, "rerank.base_url"),
-        (200, '{"results": [', AnswerUnproven, "not whole JSON"),
-        (200, {"results": [], "usage": {"total_tokens": 9}}, AnswerUnproven, "0 results came (request request-1)"),
+        (200, '{"results": [', BilledInvalidResponse, "not whole JSON"),
+        (
+            200,
+            {"results": [], "usage": {"total_tokens": 9}},
+            BilledInvalidResponse,
+            "0 results came (request request-1)",
+        ),
     ],
 )
 async def test_every_failure_comes_in_words_of_reranking(
@@ -316,4 +321,4 @@ async def test_a_client_hides_its_key() -> None:
 
 
 def test_a_lost_answer_is_known_as_one() -> None:
-    assert issubclass(AnswerLost, ProviderUnavailable)
+    assert issubclass(LostAnswer, ProviderUnavailable)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from millrace.tasks.embedding.providers.client import AnswerUnproven, Unreachable
-from millrace.tasks.embedding.rerank.dialects import decode, prove_ranking
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, Unreachable
+from millrace.tasks.embedding.rerank.dialects import decode, validate_ranking
 from millrace.tasks.embedding.rerank.reranker import Ranked
 
 GOOD = [
@@ -32,17 +32,20 @@ def answer(*items: Any, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_results_are_sorted_by_score_then_index_wherever_they_stand(body: Any) -> None:
-    assert prove_ranking(body, sent=3, asked=3, answers="all") == ([Ranked(0, 0.9), Ranked(1, 0.5), Ranked(2, 0.5)], 12)
+    assert validate_ranking(body, sent=3, asked=3, answers="all") == (
+        [Ranked(0, 0.9), Ranked(1, 0.5), Ranked(2, 0.5)],
+        12,
+    )
 
 
 def test_a_bare_list_is_an_answer_that_tells_no_tokens() -> None:
     body = [{"index": 1, "score": 1}, {"index": 0, "score": -3.5}]
-    assert prove_ranking(body, sent=2, asked=2, answers="either") == ([Ranked(1, 1.0), Ranked(0, -3.5)], None)
+    assert validate_ranking(body, sent=2, asked=2, answers="either") == ([Ranked(1, 1.0), Ranked(0, -3.5)], None)
 
 
 def test_all_results_are_cut_to_those_asked_for() -> None:
     for answers in ("all", "either"):
-        ranked, _ = prove_ranking(answer(*GOOD), sent=3, asked=1, answers=answers)
+        ranked, _ = validate_ranking(answer(*GOOD), sent=3, asked=1, answers=answers)
         assert ranked == [Ranked(0, 0.9)]
 
 
@@ -71,25 +74,25 @@ def test_all_results_are_cut_to_those_asked_for() -> None:
     ],
 )
 def test_an_answer_that_proves_nothing_is_not_used_and_its_bill_is_told(body: Any, words: str) -> None:
-    with pytest.raises(AnswerUnproven) as caught:
-        prove_ranking(body, sent=3, asked=3, answers="asked")
+    with pytest.raises(BilledInvalidResponse) as caught:
+        validate_ranking(body, sent=3, asked=3, answers="asked")
     assert words in str(caught.value)
     assert caught.value.billed_tokens == (12 if isinstance(body, dict) else None)
 
 
 def test_as_many_results_as_were_asked_for_and_no_others() -> None:
-    with pytest.raises(AnswerUnproven, match="2 results were to come for 3 documents, and 3 results came"):
-        prove_ranking(answer(*GOOD), sent=3, asked=2, answers="asked")
-    with pytest.raises(AnswerUnproven, match="3 results were to come for 3 documents, and 2 results came"):
-        prove_ranking(answer(*GOOD[:2]), sent=3, asked=2, answers="all")
-    with pytest.raises(AnswerUnproven, match="1 or 3 results were to come"):
-        prove_ranking(answer(*GOOD[:2]), sent=3, asked=1, answers="either")
+    with pytest.raises(BilledInvalidResponse, match="2 results were to come for 3 documents, and 3 results came"):
+        validate_ranking(answer(*GOOD), sent=3, asked=2, answers="asked")
+    with pytest.raises(BilledInvalidResponse, match="3 results were to come for 3 documents, and 2 results came"):
+        validate_ranking(answer(*GOOD[:2]), sent=3, asked=2, answers="all")
+    with pytest.raises(BilledInvalidResponse, match="1 or 3 results were to come"):
+        validate_ranking(answer(*GOOD[:2]), sent=3, asked=1, answers="either")
 
 
 def test_bodies_that_are_no_answer() -> None:
     with pytest.raises(Unreachable, match=r"web page.*rerank\.base_url"):
         decode(b"<html>")
-    with pytest.raises(AnswerUnproven, match="not whole JSON"):
+    with pytest.raises(BilledInvalidResponse, match="not whole JSON"):
         decode(b'{"results": [')
-    with pytest.raises(AnswerUnproven, match="not whole JSON"):
+    with pytest.raises(BilledInvalidResponse, match="not whole JSON"):
         decode(b'{"results": [{"index": 0, "relevance_score": NaN}]}')

@@ -12,9 +12,9 @@ import pytest
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake import ObjectPath, ObjectStore
 from millrace.tasks.lake.storage.atomic import (
+    quarantine,
     read_table,
     remove_files,
-    set_aside,
     write_atomically,
     write_bytes_atomically,
 )
@@ -121,8 +121,8 @@ def test_an_object_of_many_parts_comes_back_as_it_was(bucket: Bucket) -> None:
 
 def test_what_is_set_aside_has_another_name(bucket: Bucket) -> None:
     write_bytes_atomically(b"damaged", bucket.lake / "part")
-    set_aside(bucket.lake / "part")
-    set_aside(bucket.lake / "part")
+    quarantine(bucket.lake / "part")
+    quarantine(bucket.lake / "part")
     assert bucket.objects() == ["part.damaged"]
 
 

@@ -127,11 +127,11 @@ def test_what_was_acknowledged_before_a_kill_is_there_afterwards(tmp_path: Path)
     for kill_after in (3, 8):
         child = start("upsert_for_ever", path)
         assert child.stdout is not None
-        acknowledged = [int(child.stdout.readline()) for _ in range(kill_after)]
+        run_concurrently = [int(child.stdout.readline()) for _ in range(kill_after)]
         child.kill()
-        acknowledged += [int(line) for line in child.communicate()[0].splitlines()]
+        run_concurrently += [int(line) for line in child.communicate()[0].splitlines()]
         with Collection.open(MilvusAddress(path), "rows", shape=SHAPE, create=False) as collection:
-            wanted = [row_id(n) for n in range(acknowledged[-1])]
+            wanted = [row_id(n) for n in range(run_concurrently[-1])]
             assert collection.present(wanted) == set(wanted)
             listed = [i for batch in collection.ids() for i in batch]
             assert len(listed) == len(set(listed)) == collection.count()

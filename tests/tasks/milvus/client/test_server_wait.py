@@ -75,7 +75,7 @@ def test_a_refusal_is_not_repeated() -> None:
         (1, "service not ready", False, "ServerAway"),
         (1, "unexpected", True, "ServerAway"),
         (1, "unexpected", False, "Refused"),
-        (101, "collection not loaded", False, "NotLoaded"),
+        (101, "collection not loaded", False, "CollectionNotLoaded"),
         (1100, 'cannot parse: a like "%not ready"', False, "Refused"),
         (65535, "auth check failure, please check username and password are correct", False, "CredentialsRefused"),
         (1, "Received UNIMPLEMENTED from server.", False, "CollectionError"),
