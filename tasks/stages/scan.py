@@ -1,12 +1,11 @@
-"""The scan stage: what lies in the sources against what the manifest says; what is to be done, grouped into jobs.
+"""The scan stage: compares the files of the sources with the manifest, and groups the files to read into jobs.
 
 Joins `documents` (the listing) and `lake` (the manifest). An unchanged file costs a stat, not a read; the comparison is
-an Arrow join. Law 7 is judged here, before anything else happens.
+an Arrow join.
 
-What a run that never finished may have left in the collection.
-
-A part is written before any of its rows is upserted, and a document's manifest row after all of them, so the rows of
-parts that the manifest does not name are exactly the rows in doubt. Knows the lake alone.
+It also finds the uncommitted rows, which a run that never finished may have left in the collection: a part is written
+before any of its rows is upserted, and a document's manifest row after all of them, so they are exactly the rows of
+parts that the manifest does not name.
 """
 
 import hashlib
@@ -28,15 +27,15 @@ from millrace.tasks.records import Reject, SourceFile
 class UncommittedRows:
     """Rows that may or may not be in the collection.
 
-    `rows`: their ids by source. `parts`: the parts that say so, each with the sources it speaks of.
+    `rows`: their ids by source. `parts`: the parts that hold them, each with the sources of those rows.
     """
 
     rows: Mapping[str, frozenset[str]]
     parts: tuple[tuple[PartName, frozenset[str]], ...]
 
-    def settled_parts(self, settled: Group[str]) -> list[PartName]:
-        """The parts of which every source is among `settled`: they have said what they had to say."""
-        return [part for part, sources in self.parts if all(source in settled for source in sources)]
+    def completed_parts(self, completed: Group[str]) -> list[PartName]:
+        """The parts of which every source is among `completed`: they are needed no more."""
+        return [part for part, sources in self.parts if all(source in completed for source in sources)]
 
 
 def uncommitted_rows(lake: Lake) -> UncommittedRows:
@@ -69,17 +68,18 @@ _FILE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a run has to do.
+    """The work of a run.
 
-    `jobs`: files to read, in listing order. `previous`: manifest rows of documents in those files. `kept`: of documents
-    that are as they were source, status and chunks, `touched` the manifest rows of those whose file has a new time but
-    the same bytes (with the new time filled in). `removed`: manifest rows of documents whose file is gone. `rejects`:
-    what the listing could not take. `known`: how many documents with rows the manifest had under these sources.
+    `jobs`: files to read, in listing order. `previous`: manifest rows of documents in those files. `unchanged`: source,
+    status and chunks of documents that are as they were. `touched`: manifest rows of those among them whose file has a
+    new time but the same bytes (with the new time filled in). `removed`: manifest rows of documents whose file is gone.
+    `rejects`: what the listing could not take. `files`: how many files it found. `known`: how many documents with rows
+    the manifest had under these sources.
     """
 
     jobs: tuple[tuple[SourceFile, ...], ...]
     previous: pa.Table
-    kept: pa.Table
+    unchanged: pa.Table
     touched: pa.Table
     removed: pa.Table
     rejects: tuple[Reject, ...]
@@ -95,12 +95,12 @@ def scan(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
-    in_doubt: Iterable[str] = (),
+    again: Iterable[str] = (),
     proceed: Callable[[], None] = lambda: None,
 ) -> Scan:
     """Compare the files of `sources` with the manifest.
 
-    A document made under another `fingerprint`, or whose source is `in_doubt` (an interrupted run may have changed its
+    A document made under another `fingerprint`, or whose source is in `again` (an interrupted run may have changed its
     rows), is read again whatever its file looks like; so is one whose rows an interrupted run may have deleted.
     `proceed` is called before each file and may raise, to break off. Raises `SourceError` for a source that cannot be
     read.
@@ -112,10 +112,10 @@ def scan(
     rejects = tuple(found for found in listed if isinstance(found, Reject))
     files = [found for found in listed if isinstance(found, SourceFile)]
     scope = where(manifest, _under(manifest["path"], _absolute(sources)))
-    doubted = pa.array(sorted(set(in_doubt)), pa.string())
+    read_again = pa.array(sorted(set(again)), pa.string())
 
     rows = _file_table(files)
-    known = _known_files(scope, fingerprint, doubted)
+    known = _known_files(scope, fingerprint, read_again)
     joined = rows.join(known, "path", join_type="left outer", coalesce_keys=True)
     joined = joined.sort_by("position")
     same_stat = pc.and_(
@@ -123,14 +123,14 @@ def scan(
         pc.equal(joined["mtime_ns"], joined["known_mtime_ns"]),
     )
     usable = pc.fill_null(joined["usable"], False)
-    unchanged = pc.fill_null(pc.and_(usable, same_stat), False)
+    as_before = pc.fill_null(pc.and_(usable, same_stat), False)
     same_size = pc.fill_null(pc.equal(joined["size_bytes"], joined["known_size_bytes"]), False)
 
     to_read: list[SourceFile] = []
     touched_paths: dict[str, SourceFile] = {}
     for position, (is_unchanged, is_usable, is_same_size, known_hash) in enumerate(
         zip(
-            unchanged.to_pylist(),
+            as_before.to_pylist(),
             usable.to_pylist(),
             same_size.to_pylist(),
             joined["file_hash"].to_pylist(),
@@ -151,15 +151,15 @@ def scan(
     in_read = pc.is_in(scope["path"], value_set=read_paths)
     in_listing = pc.is_in(scope["path"], value_set=listed_paths)
     unreachable = _under(scope["source"], [r.source for r in rejects])
-    gone = scope.filter(pc.and_not(pc.invert(in_listing), unreachable))
+    removed = scope.filter(pc.and_not(pc.invert(in_listing), unreachable))
     stays = pc.or_(pc.and_not(in_listing, in_read), pc.and_not(unreachable, in_listing))
     touched = pc.and_(stays, pc.is_in(scope["path"], value_set=pa.array(list(touched_paths), pa.string())))
     return Scan(
         jobs=tuple(_jobs(to_read)),
         previous=where(scope, in_read),
-        kept=where(scope.select(["source", "status", "chunks"]), stays),
+        unchanged=where(scope.select(["source", "status", "chunks"]), stays),
         touched=_with_new_times(scope.filter(touched), touched_paths),
-        removed=gone,
+        removed=removed,
         rejects=rejects,
         files=len(files),
         known=pc.sum(pc.greater(scope["chunks"], 0)).as_py() or 0,
@@ -182,10 +182,10 @@ def _file_table(files: list[SourceFile]) -> pa.Table:
     )
 
 
-def _known_files(scope: pa.Table, fingerprint: str, doubted: pa.Array) -> pa.Table:
+def _known_files(scope: pa.Table, fingerprint: str, read_again: pa.Array) -> pa.Table:
     """One row a file of the manifest: its stat and hash, and whether all of its documents can be kept as they are."""
     same_settings = pc.and_not(
-        pc.equal(scope["fingerprint"], fingerprint), pc.is_in(scope["source"], value_set=doubted)
+        pc.equal(scope["fingerprint"], fingerprint), pc.is_in(scope["source"], value_set=read_again)
     )
     sound = pc.and_(same_settings, pc.not_equal(scope["file_hash"], ""))  # no hash: it could not even be opened
     sound = pc.and_not(sound, pc.equal(scope["status"], "leaving"))
@@ -255,7 +255,7 @@ def _absolute(sources: Sequence[Path]) -> list[str]:
 def _hash_or_none(path: str) -> str | None:
     try:
         return file_hash(path)
-    except OSError:  # the reader will say why
+    except OSError:  # reading it will say why
         return None
 
 

@@ -24,7 +24,7 @@ from millrace.flows.commands.search.retrieve import (
     retrieve,
 )
 from millrace.flows.wiring import components
-from millrace.flows.wiring.embedder import buying
+from millrace.flows.wiring.embedder import open_embedder
 from millrace.tasks.chunking import Tokenizer
 from millrace.tasks.embedding import Budget, Event, Reranker, RerankSpec, cost_cny
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
@@ -133,7 +133,7 @@ class Questions:
             store = lake.vectors(self.space)
             try:
                 self.progress.embedding = True
-                buyer = buying(
+                buyer = open_embedder(
                     self.settings, self.model, lake, store, run=self.run, query=True, on_event=self.progress.note
                 )
                 async with buyer as dispatcher:
