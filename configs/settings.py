@@ -227,8 +227,8 @@ class ReportSettings(Section):
 class Settings(BaseSettings):
     """Every setting, by section.
 
-    `Settings(embedding={"provider": "dashscope"})` takes what is not named from the environment, then from the defaults;
-    `load_settings` reads a file and assignments too.
+    `Settings(embedding={"provider": "dashscope"})` takes what is not named from the environment, then from the
+    defaults; `load_settings` reads a file and assignments too.
     """
 
     model_config = SettingsConfigDict(
@@ -260,15 +260,15 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The arguments, then the environment, then the defaults."""
         return init_settings, _Environment(settings_cls, os.environ), _defaults(settings_cls)
 
     @property
     def given(self) -> frozenset[str]:
-        """Each `section.key` that was set: in a file, in the environment or by an assignment; the others are defaults."""
+        """Each `section.key` that a file, the environment or an assignment has set; the others are defaults."""
         return self._given
 
     def with_overrides(self, overrides: Iterable[str]) -> "Settings":
@@ -281,9 +281,8 @@ class Settings(BaseSettings):
         With `given` they count as set by the user.
         """
         merged = {name: section | values.get(name, {}) for name, section in self.model_dump().items()}
-        settings = _validated([InitSettingsSource(Settings, merged)])
-        settings._given = self._given | _keys_of(values) if given else self._given
-        return settings
+        keys = self._given | _keys_of(values) if given else self._given
+        return _validated([InitSettingsSource(Settings, merged)], given=keys)
 
 
 class _Environment(EnvSettingsSource):
@@ -316,9 +315,8 @@ def load_settings(
         _Environment(Settings, os.environ if environment is None else environment),
         *([InitSettingsSource(Settings, _file(config))] if config is not None else []),
     ]
-    settings = _validated([*sources, _defaults(Settings)])
-    settings._given = frozenset().union(*(_keys_of(source()) for source in sources))
-    return settings
+    given = frozenset[str]().union(*(_keys_of(source()) for source in sources))
+    return _validated([*sources, _defaults(Settings)], given=given)
 
 
 def known_keys() -> list[str]:
@@ -388,12 +386,14 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else f"; known are: {', '.join(known)}"
 
 
-def _validated(sources: Sequence[PydanticBaseSettingsSource]) -> Settings:
-    """The settings of these sources, the first of which comes first."""
+def _validated(sources: Sequence[PydanticBaseSettingsSource], *, given: frozenset[str]) -> Settings:
+    """The settings of these sources, the first of which comes first, with what the user has set of them."""
     try:
-        return Settings(**{"_build_sources": (tuple(sources), {})})
+        settings = Settings(_build_sources=(tuple(sources), {}))
     except ValidationError as error:
         raise ConfigurationError("wrong settings: " + "; ".join(map(_problem, error.errors()))) from None
+    settings._given = given  # noqa: SLF001 - as the class itself would, if sources could be given to it otherwise
+    return settings
 
 
 def _problem(problem: "ErrorDetails") -> str:
