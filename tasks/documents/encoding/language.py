@@ -1,7 +1,8 @@
 """How much a decoded text looks like language, which distinguishes the right encoding from the wrong ones.
 
 Bytes above 127 decode in many encodings. The right one gives the letters of some language, in about their usual shares
-and in their usual positions; the others give rare letters, capitals within words, or two alphabets in one word. A detector that looks only at probable bytes reads `für` as `fĂĽr` and `två` as `tvĺ`, and nothing shows the mistake.
+and in their usual positions; the others give rare letters, capitals within words, or two alphabets in one word. A
+detector that looks only at probable bytes reads `für` as `fĂĽr` and `två` as `tvĺ`, and nothing shows the mistake.
 
 Letters are listed from the most frequent to the rarest, from general knowledge of each orthography; only the order of
 magnitude matters.

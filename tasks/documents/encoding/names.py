@@ -19,7 +19,7 @@ _COOKIE = re.compile(
 
 
 def editor_declared_encoding(data: bytes) -> str | None:
-    """The encoding that a text declares to Emacs or vim near its top (`-*- coding: gbk -*-`, `vim: fileencoding=gbk`)."""
+    """The encoding that a text declares near its top to Emacs (`coding: gbk`) or vim (`fileencoding=gbk`)."""
     found = _COOKIE.search(data, 0, _COOKIE_SEARCH_BYTES)
     return (found[1] or found[2]).decode("ascii") if found else None
 

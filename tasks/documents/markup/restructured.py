@@ -1,7 +1,7 @@
 """reStructuredText: the text unchanged, with its section titles.
 
-A title is a line that is underlined, or over- and underlined, with one punctuation character. The level of each style is
-the order in which it first appears. Source: docutils, "reStructuredText Markup Specification", Sections.
+A title is a line underlined, or over- and underlined, with one punctuation character. The level of each style is the
+order in which it first appears. Source: docutils, "reStructuredText Markup Specification", Sections.
 """
 
 import re
