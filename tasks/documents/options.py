@@ -21,8 +21,8 @@ class DocumentOptions:
 
     `encoding` forces the encoding of text formats (None: detect). The columns are those of record files: `text_column`
     is the same for all of them, or differs by glob, of which the first that fits a file counts (see `text_columns`);
-    only the `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer than
-    `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
+    only the `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer
+    than `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
 
     Raises:
         ConfigurationError: the engine's library is not installed.
