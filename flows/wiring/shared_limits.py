@@ -9,7 +9,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import repeat
 from typing import Protocol, TypeVar
+
+from millrace.tasks.retry import retry_transient_async
 
 _log = logging.getLogger(__name__)
 
@@ -95,9 +98,12 @@ async def _look(slots: ConcurrencySlots, set_share: Callable[[float], None], tak
 
 
 async def _until_reached(ask: Callable[[], Awaitable[T]]) -> T:
-    while True:
-        try:
-            return await ask()
-        except SlotServerUnreachable as error:
-            _log.warning("%s; asking again", error)
-            await asyncio.sleep(LOOK_EVERY_S)
+    """What `ask` returns, asked again while the server does not answer."""
+
+    def pause_after(error: SlotServerUnreachable, planned_s: float) -> float:
+        _log.warning("%s; asking again", error)
+        return planned_s
+
+    return await retry_transient_async(
+        ask, SlotServerUnreachable, pauses_s=repeat(LOOK_EVERY_S), pause_after=pause_after
+    )
