@@ -141,8 +141,8 @@ class Questions:
                     try:
                         bought = await embed_missing([rows], store, dispatcher, end_mark=0)
                     finally:
-                        self.spent.tokens = dispatcher.tally.tokens_billed
-                        self.spent.cost_cny = dispatcher.tally.cost_cny
+                        self.spent.tokens = dispatcher.usage.tokens_billed
+                        self.spent.cost_cny = dispatcher.usage.cost_cny
             finally:
                 self.progress.embedding, self.progress.trouble = False, ""
                 store.close()
