@@ -81,17 +81,17 @@ class BulkImport:
         from millrace.tasks.milvus.client.sdk import common_pb2, milvus_pb2
 
         request = milvus_pb2.GetImportStateRequest(task=task)
-        reply = self._connection.patiently(
+        reply = self._connection.retry(
             lambda: self._connection.ask("GetImportState", request, doing="asking how far an import is")
         )
-        told = {info.key: info.value for info in reply.infos}
+        described = {info.key: info.value for info in reply.infos}
         failed = reply.state in {common_pb2.ImportFailed, common_pb2.ImportFailedAndCleaned}
-        percent = told.get("progress_percent", "0")
+        percent = described.get("progress_percent", "0")
         return FileState(
             rows=int(reply.row_count),
             percent=int(percent) if percent.isdigit() else 0,
             is_done=reply.state == common_pb2.ImportCompleted,
-            failure=(told.get("failed_reason") or "the server gives no reason") if failed else "",
+            failure=(described.get("failed_reason") or "the server gives no reason") if failed else "",
         )
 
     def finish(self, rows: int) -> None:
@@ -104,7 +104,7 @@ class BulkImport:
 
         connection = self._connection
         schema.load(connection, self._making)
-        found = connection.patiently(partial(reader.count_rows, connection, self._making))
+        found = connection.retry(partial(reader.count_rows, connection, self._making))
         if found != rows:
             raise CollectionError(f"{connection.where} holds {found:,} rows after importing {rows:,}")
         connection.request("naming the collection", connection.client.rename_collection, self._making, self._name)

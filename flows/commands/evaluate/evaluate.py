@@ -6,7 +6,7 @@ its own text they come first; or questions are asked that somebody has written d
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.commands.evaluate.known_item import KnownItemEvaluation
 from millrace.flows.commands.evaluate.labelled import LabelledQueries, QuerySet
-from millrace.flows.commands.evaluate.metrics import History, measured
+from millrace.flows.commands.evaluate.metrics import History, Judgement, Measures, measured
 from millrace.flows.commands.evaluate.queries import Answer, QueryRunner, Questions
-from millrace.flows.commands.evaluate.report import EvaluationReport, First
+from millrace.flows.commands.evaluate.report import EvaluationResult, TopHit
 from millrace.flows.commands.search.alias import with_alias_resolved
+from millrace.flows.commands.search.budget import QueryBudget
 from millrace.flows.commands.search.retrieve import (
     QueryVector,
-    RankedHit,
     check_query,
     compatibility_of,
     open_indexed,
@@ -36,10 +36,9 @@ from millrace.tasks.embedding import RerankSpec
 from millrace.tasks.errors import ConfigurationError, RunStopped
 from millrace.tasks.lake import Evaluation, Lake, new_run_id
 from millrace.tasks.milvus import Collection
-from millrace.tasks.quality.metrics import rank_of_first
 from millrace.tasks.quality.questions import Question, is_source, parse_questions
 from millrace.tasks.quality.sampling import draw_sample
-from millrace.tasks.reconcile.expected_rows import Stores
+from millrace.tasks.reconcile.expected_rows import VectorStores
 
 _SAMPLE = 200
 _DEEPEST = 1_000
@@ -95,7 +94,7 @@ def options_of(
 
 def evaluate(
     settings: Settings, options: EvaluationOptions, *, say: Callable[[str], None], quiet: bool
-) -> EvaluationReport:
+) -> EvaluationResult:
     """Ask the index, and keep what came of it in the lake's history. `say` is told the price before anything is bought.
 
     Raises:
@@ -129,50 +128,49 @@ class _Evaluation:
         self._began = time.monotonic()
         self._notes = notes
 
-    def run(self, say: Callable[[str], None], *, quiet: bool) -> EvaluationReport:
+    def run(self, say: Callable[[str], None], *, quiet: bool) -> EvaluationResult:
         settings = self._settings
         lake = components.existing_lake(settings)
         manifest = lake.manifest.read()
-        self._check_pairing(lake)
-        exam = self._exam(lake, manifest)
-        for number, text in enumerate(exam.texts):
+        self._check_compatibility(lake)
+        query_set = self._query_set(lake, manifest)
+        for number, text in enumerate(query_set.texts):
             try:
                 check_query(text, self._model)
             except ConfigurationError as error:
-                raise ConfigurationError(f"{exam.label(number)}: {error}") from error
-        asker = self._asker(exam.texts, manifest)
+                raise ConfigurationError(f"{query_set.labels[number]}: {error}") from error
+        runner = self._runner(query_set.texts, manifest)
         with open_indexed(settings, self._model) as collection:
             rows = collection.count()
-            price = asker.price()
-            if price.cost_cny:
-                say(price.line(self._model.spec.name, _name(asker.rerank_spec)))
-            with shown(asker.questions.progress, quiet=quiet):
-                refused, vectors, answers = asyncio.run(self._ask(asker, exam, collection, lake))
-            with Stores(lake, manifest, self._space) as stores:
-                exam.look_at_rows(collection, stores, vectors, answers)
-        report = self._report(exam, asker, answers, manifest, refused)
+            if price := runner.price():
+                say(price)
+            with shown(runner.questions.progress, quiet=quiet):
+                refused, vectors, answers = asyncio.run(self._ask(runner, query_set, collection, lake))
+            with VectorStores(lake, manifest, self._space) as stores:
+                query_set.inspect_rows(collection, stores, vectors, answers)
+        report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
         self._note_sizes(report)
         lake.evaluations.append(Evaluation(self._run, report.summary()))
         return report
 
-    def _check_pairing(self, lake: Lake) -> None:
-        pairing = compatibility_of(self._settings, lake, self._space)
-        if pairing.refusal:
-            raise ConfigurationError(pairing.refusal)
-        self._notes += [f"warning: {warning}" for warning in pairing.warnings]
+    def _check_compatibility(self, lake: Lake) -> None:
+        compatibility = compatibility_of(self._settings, lake, self._space)
+        if compatibility.refusal:
+            raise ConfigurationError(compatibility.refusal)
+        self._notes += [f"warning: {warning}" for warning in compatibility.warnings]
         if self._model.spec.provider == "local":
             self._notes.append("provider local: passages are matched by their words, not by their meaning")
 
-    def _exam(self, lake: Lake, manifest: pa.Table) -> QuerySet:
+    def _query_set(self, lake: Lake, manifest: pa.Table) -> QuerySet:
         if not (pc.sum(manifest["chunks"]).as_py() or 0):
             raise ConfigurationError(
                 f"the lake knows no chunk of collection {self._settings.milvus.collection}; run `millrace ingest` first"
             )
         if self._options.questions is not None:
-            exam = LabelledQueries(_questions(self._options.questions), max(self._options.ks))
-            self._note_unknown_sources(exam, manifest)
-            return exam
+            query_set = LabelledQueries(_questions(self._options.questions), max(self._options.ks))
+            self._note_unknown_sources(query_set, manifest)
+            return query_set
         sample = draw_sample(lake, manifest, size=self._options.sample, seed=self._options.seed)
         self._notes += [f"warning: {problem}" for problem in sample.problems]
         of_self = KnownItemEvaluation(sample, by_cosine=retrieval_score_kind(self._settings) == "cosine")
@@ -183,84 +181,113 @@ class _Evaluation:
             )
         return of_self
 
-    def _note_unknown_sources(self, exam: LabelledQueries, manifest: pa.Table) -> None:
+    def _note_unknown_sources(self, query_set: LabelledQueries, manifest: pa.Table) -> None:
         known = manifest.filter(pc.greater(manifest["chunks"], 0))["source"].to_pylist()
-        names = {name for question in exam.questions for name in question.sources}
+        names = {name for question in query_set.questions for name in question.sources}
         unknown = {name for name in names if not any(is_source(name, source) for source in known)}
-        for question in exam.questions:
+        for question in query_set.questions:
             self._notes += [
                 f"warning: line {question.line} expects {name}, which no document of the lake is called"
                 for name in question.sources
                 if name in unknown
             ]
 
-    def _asker(self, texts: Sequence[str], manifest: pa.Table) -> QueryRunner:
+    def _runner(self, texts: Sequence[str], manifest: pa.Table) -> QueryRunner:
+        rerank_spec = components.find_rerank_spec(self._settings) if self._options.rerank else None
+        budget = QueryBudget(self._settings, self._model, rerank_spec)
         return QueryRunner(
-            Questions(self._settings, self._model, self._space, texts, self._run),
-            rerank_spec=components.find_rerank_spec(self._settings) if self._options.rerank else None,
+            Questions(self._settings, self._model, self._space, texts, self._run, budget),
+            rerank_spec=rerank_spec,
             depth=max(*self._options.ks, self._settings.search.top_k),
             mean_tokens=pc.sum(manifest["tokens"]).as_py() / pc.sum(manifest["chunks"]).as_py(),
         )
 
     async def _ask(
-        self, asker: QueryRunner, exam: QuerySet, collection: Collection, lake: Lake
+        self, runner: QueryRunner, query_set: QuerySet, collection: Collection, lake: Lake
     ) -> tuple[dict[int, str], dict[int, QueryVector], list[Answer]]:
         """Why questions were refused, the vectors of the others, and their answers."""
-        reranker = components.open_reranker(self._settings) if asker.rerank_spec is not None else None
+        reranker = components.open_reranker(self._settings) if runner.rerank_spec is not None else None
         try:
-            questions = asker.questions
-            refused = await questions.buy_vectors()
+            questions = runner.questions
+            refused = await questions.embed()
             numbers = [number for number in range(len(questions.texts)) if number not in refused]
             store = lake.vectors(self._space)
             try:
                 vectors = dict(zip(numbers, questions.vectors(store, numbers), strict=True))
             finally:
                 store.close()
-            return refused, vectors, await asker.answers(collection, reranker, vectors, exam.judge)
+            return refused, vectors, await runner.answers(collection, reranker, vectors, query_set.judge)
         finally:
             if reranker is not None:
                 await reranker.close()
 
     def _report(
-        self, exam: QuerySet, asker: QueryRunner, answers: list[Answer], manifest: pa.Table, refused: dict[int, str]
-    ) -> EvaluationReport:
-        ks, with_ndcg = self._options.ks, exam.kind == "questions"
-        retrieved = [exam.judged(answer.number, answer.retrieved) for answer in answers]
-        reranked = [exam.judged(answer.number, answer.reranked) for answer in answers if answer.reranked is not None]
-        report = EvaluationReport(
+        self,
+        query_set: QuerySet,
+        runner: QueryRunner,
+        answers: list[Answer],
+        manifest: pa.Table,
+        refused: dict[int, str],
+    ) -> EvaluationResult:
+        budget = runner.questions.budget
+        retrieved, reranked = self._measured(query_set, answers, with_ndcg=query_set.kind == "questions")
+        report = EvaluationResult(
             run=self._run,
             started=self._started,
-            kind=exam.kind,
+            kind=query_set.kind,
             collection=self._settings.milvus.collection,
             model=self._model.spec.name,
             space=self._space.name,
             fingerprint=components.fingerprint(self._settings, self._model),
-            reranker=_name(asker.rerank_spec),
-            ks=ks,
-            series=self._series(exam),
-            basis=exam.basis(len(answers), self._options.seed),
-            retrieved=measured(retrieved, ks, with_ndcg=with_ndcg),
-            reranked=measured(reranked, ks, with_ndcg=with_ndcg) if asker.rerank_spec is not None else None,
-            seed=self._options.seed if exam.kind == "self" else None,
+            reranker=_name(runner.rerank_spec),
+            ks=self._options.ks,
+            series=self._series(query_set),
+            basis=query_set.basis(len(answers), self._options.seed),
+            retrieved=retrieved,
+            reranked=reranked if runner.rerank_spec is not None else None,
+            seed=self._options.seed if query_set.kind == "self" else None,
             chunks=pc.sum(manifest["chunks"]).as_py(),
-            skipped=Counter(exam.skipped) + Counter(refused=len(refused)),
-            sources=exam.by_source(answers, ks),
-            asked=tuple(exam.asked(answer, _rank(answer), _first(answer)) for answer in answers),
-            notes=[*self._notes, *sorted(asker.notices)],
-            tokens_billed=asker.questions.spent.tokens + asker.questions.spent.rerank_tokens,
-            cost_cny=asker.questions.spent.cost_cny,
+            skipped=Counter(query_set.skipped) + Counter(refused=len(refused)),
+            sources=self._by_source(query_set, answers),
+            asked=tuple(query_set.outcome(answer, _unexpected_first(answer)) for answer in answers),
+            notes=[*self._notes, *sorted(runner.notices)],
+            tokens_billed=budget.tokens + budget.rerank_tokens,
+            cost_cny=budget.spent_cny,
             least=self._options.min_self_hit,
         )
-        report.verdict = exam.verdict(report)
+        report.verdict = query_set.verdict(report)
         report.seconds = round(time.monotonic() - self._began, 3)
         return report
 
-    def _series(self, exam: QuerySet) -> str:
+    def _measured(
+        self, query_set: QuerySet, answers: Sequence[Answer], *, with_ndcg: bool
+    ) -> tuple[Measures, Measures]:
+        """The means over questions, as retrieved and as reranked."""
+        retrieved = [Judgement(a.retrieved.found, query_set.relevance(a.number)) for a in answers]
+        reranked = [Judgement(a.reranked.found, query_set.relevance(a.number)) for a in answers if a.reranked]
+        ks = self._options.ks
+        return measured(retrieved, ks, with_ndcg=with_ndcg), measured(reranked, ks, with_ndcg=with_ndcg)
+
+    def _by_source(
+        self, query_set: QuerySet, answers: Sequence[Answer]
+    ) -> tuple[tuple[str, Measures, Measures | None], ...]:
+        """The measures of each file, the worst first; of equals the one with more questions is worse."""
+        of_file: dict[str, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            if path := query_set.path(answer.number):
+                of_file[path].append(answer)
+        measures = []
+        for path, group in of_file.items():
+            retrieved, reranked = self._measured(query_set, group, with_ndcg=False)
+            measures.append((path, retrieved, reranked if group[0].reranked is not None else None))
+        return tuple(sorted(measures, key=lambda m: ((m[2] or m[1]).hit_at_1, -m[1].questions, m[0])))
+
+    def _series(self, query_set: QuerySet) -> str:
         if self._options.questions is not None:
-            return f"questions of {self._options.questions.name}, {exam.digest}"
+            return f"questions of {self._options.questions.name}, {query_set.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"
 
-    def _note_sizes(self, report: EvaluationReport) -> None:
+    def _note_sizes(self, report: EvaluationResult) -> None:
         if report.rows_in_collection != report.chunks:
             report.notes.append(
                 f"warning: the collection has {report.rows_in_collection:,} rows and the lake knows {report.chunks:,} "
@@ -282,18 +309,14 @@ def _name(spec: RerankSpec | None) -> str:
     return spec.name if spec is not None else ""
 
 
-def _rank(answer: Answer) -> tuple[int | None, int | None]:
-    reranked = answer.reranked
-    return rank_of_first(answer.retrieved.found), rank_of_first(reranked.found) if reranked is not None else None
-
-
-def _first(answer: Answer) -> First | None:
-    ranked: RankedHit | None = (answer.reranked or answer.retrieved).first
-    if ranked is None:
+def _unexpected_first(answer: Answer) -> TopHit | None:
+    """The hit that came first where another was expected."""
+    ranked = answer.final.first
+    if ranked is None or answer.final.rank == 1:
         return None
     metadata = ranked.hit.metadata
     page, number = metadata.get("page_start"), metadata.get("chunk_number")
-    return First(
+    return TopHit(
         source=str(metadata.get("source") or ""),
         page=page if isinstance(page, int) else None,
         chunk_number=number if isinstance(number, int) else None,

@@ -1,8 +1,10 @@
 """What `verify` found and what `--repair` did about it: as one object, as JSON and as lines for people."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
+
+from millrace.flows.monitoring.result import Result
 
 Kind = Literal[
     "missing_row",
@@ -23,7 +25,7 @@ Kind = Literal[
 
 _REPAIR = "millrace verify --repair"
 _INGEST = "millrace ingest SOURCE..."
-_WHAT: dict[Kind, tuple[str, str]] = {
+_DESCRIPTIONS: dict[Kind, tuple[str, str]] = {
     "missing_row": ("rows that are not in the collection", _REPAIR),
     "altered_content": ("rows with another content than the lake's", _REPAIR),
     "altered_metadata": ("rows with other metadata than the lake's", _REPAIR),
@@ -88,7 +90,7 @@ class Repairs:
 
 
 @dataclass(slots=True)
-class VerifyResult:
+class VerifyResult(Result):
     """What was compared and what does not agree; after a repair, what still does not.
 
     `findings` holds all of them, or of each kind the first few, as `keep` says; `counts` counts all.
@@ -124,11 +126,9 @@ class VerifyResult:
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `verify --json` prints."""
-        values = asdict(self) | {"counts": dict(self.counts)}  # asdict makes nonsense of a Counter
-        if self.repaired is not None:
-            values["repaired"]["rows_upserted"] = dict(self.repaired.rows_upserted)
+        values = {"agree": self.agree, **Result.as_json(self)}
         del values["keep"]
-        return {"agree": self.agree, **values}
+        return values
 
     def lines(self) -> list[str]:
         """The table for people: what was done, what was compared, and what does not agree, the first of each kind."""
@@ -141,21 +141,21 @@ class VerifyResult:
         if self.agree:
             return [*lines, "all agree"]
         width = max(len(f"{count:,}") for count in self.counts.values())
-        for kind, (what, remedy) in _WHAT.items():
+        for kind, (what, remedy) in _DESCRIPTIONS.items():
             if not self.counts[kind]:
                 continue
             lines += ["", f"{self.counts[kind]:>{width},}  {what:<42} {remedy}"]
             shown = [finding for finding in self.findings if finding.kind == kind][:_SHOWN]
-            lines += [f"{'':{width}}    {_told(finding)}" for finding in shown]
+            lines += [f"{'':{width}}    {_describe(finding)}" for finding in shown]
             more = self.counts[kind] - len(shown)
             if more:
                 lines.append(f"{'':{width}}    and {more:,} more; --json lists all")
         return lines
 
 
-KEPT_FOR_PEOPLE = _SHOWN
+SHOWN_PER_KIND = _SHOWN
 
 
-def _told(finding: Finding) -> str:
-    told = "  ".join(part for part in (finding.item, finding.source) if part)
-    return finding.detail if finding.detail.startswith(finding.item) else f"{told}  {finding.detail}".rstrip()
+def _describe(finding: Finding) -> str:
+    named = "  ".join(part for part in (finding.item, finding.source) if part)
+    return finding.detail if finding.detail.startswith(finding.item) else f"{named}  {finding.detail}".rstrip()
