@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from millrace.configs.settings import Settings, choose_settings
-from millrace.flows.commands.evaluate.report import EvaluationReport
+from millrace.flows.commands.evaluate.report import EvaluationResult
 from millrace.flows.commands.plan import Plan
 from millrace.flows.commands.rebuild import RebuildResult
 from millrace.flows.commands.verify.report import VerifyResult
@@ -157,7 +157,7 @@ def evaluate(
     questions: Path | str | None = None,
     depths: Sequence[int] = (1, 5, 10, 20),
     rerank: bool = True,
-) -> EvaluationReport:
+) -> EvaluationResult:
     """Whether the index finds chunks by a sentence of their own text, or what the questions of a file expect.
 
     Args:

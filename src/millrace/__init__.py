@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from millrace.configs.settings import Settings, load_settings
     from millrace.flows.api import evaluate, ingest, plan, rebuild, verify
-    from millrace.flows.commands.evaluate.report import EvaluationReport
+    from millrace.flows.commands.evaluate.report import EvaluationResult
     from millrace.flows.commands.plan import Plan
     from millrace.flows.commands.rebuild import RebuildResult
     from millrace.flows.commands.search.result import SearchHit, SearchResult
@@ -43,7 +43,7 @@ __all__ = [
     "CollectionError",
     "CollectionMissing",
     "ConfigurationError",
-    "EvaluationReport",
+    "EvaluationResult",
     "ExitCode",
     "LakeError",
     "LakeUnreachable",
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EvaluationReport": "millrace.flows.commands.evaluate.report",
+    "EvaluationResult": "millrace.flows.commands.evaluate.report",
     "Plan": "millrace.flows.commands.plan",
     "RebuildResult": "millrace.flows.commands.rebuild",
     "RunSummary": "millrace.flows.monitoring.run_summary",

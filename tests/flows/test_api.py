@@ -112,7 +112,7 @@ hits: tuple[millrace.SearchHit, ...] = millrace.search("q", settings=settings).h
 found: millrace.SearchResult = asyncio.run(millrace.asearch("q", top_n=1))
 agree: bool = millrace.verify(settings=settings).agree
 rows: int = millrace.rebuild(into="other").rows
-quality: millrace.EvaluationReport = millrace.evaluate(sample=20)
+quality: millrace.EvaluationResult = millrace.evaluate(sample=20)
 code: int = millrace.ExitCode.REJECTS + quality.exit_code
 try:
     millrace.ingest(["docs"])
