@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from millrace.configs.settings import MetricsSettings
 from millrace.flows.monitoring.run_state import RunState
-from millrace.tasks.embedding import BOUNDS_S, Usage
+from millrace.tasks.embedding import LATENCY_BUCKETS_S, Usage
 from millrace.tasks.lake import Lake, RunRecord
 
 _log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class RunMetrics(Collector):
 
     def _answers(self, usage: Usage) -> Metric:
         latencies, reached, buckets = usage.latencies, 0, []
-        for bound, count in zip([*map(str, BOUNDS_S), "+Inf"], latencies.counts, strict=True):
+        for bound, count in zip([*map(str, LATENCY_BUCKETS_S), "+Inf"], latencies.counts, strict=True):
             reached += count
             buckets.append((bound, reached))
         family = HistogramMetricFamily(

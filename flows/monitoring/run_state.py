@@ -198,7 +198,7 @@ class RunState:
     @property
     def usage(self) -> Usage:
         """What was asked of the provider."""
-        return self._dispatcher.tally if self._dispatcher else Usage()
+        return self._dispatcher.usage if self._dispatcher else Usage()
 
     @property
     def activity(self) -> Activity:
@@ -208,13 +208,13 @@ class RunState:
     @property
     def ceilings(self) -> tuple[float, float]:
         """Requests and tokens a second that may go out; 0 where there is no limit."""
-        requests, tokens = self._dispatcher.ceilings if self._dispatcher else (0.0, 0.0)
+        requests, tokens = self._dispatcher.current_rates if self._dispatcher else (0.0, 0.0)
         return requests if math.isfinite(requests) else 0.0, tokens if math.isfinite(tokens) else 0.0
 
     @property
     def chunks_embedded(self) -> int:
         """Chunks whose vector is on disk, made in this run or reused."""
-        return self.usage.texts_bought + self.chunks_reused
+        return self.usage.texts_embedded + self.chunks_reused
 
     @property
     def bottleneck(self) -> Bottleneck:

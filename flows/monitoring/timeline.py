@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from millrace.flows.monitoring.run_state import BOTTLENECKS, RunState
-from millrace.tasks.embedding import BOUNDS_S, Usage
+from millrace.tasks.embedding import LATENCY_BUCKETS_S, Usage
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, Timeline
 from millrace.tasks.records import JsonValue
@@ -163,10 +163,10 @@ def _model_facts(state: RunState) -> Mapping[str, JsonValue]:
 
 def _answer_facts(usage: Usage) -> Mapping[str, JsonValue]:
     return {
-        "latency": {"bounds_s": list(BOUNDS_S), **asdict(usage.latencies)},
+        "latency": {"bounds_s": list(LATENCY_BUCKETS_S), **asdict(usage.latencies)},
         "throttled_by": {str(limit): count for limit, count in usage.throttled_by.items()},
         "unavailable": usage.unavailable,
-        "unproven": usage.unproven,
+        "unproven": usage.invalid_responses,
         "texts_refused": usage.texts_refused,
         "tokens_in_doubt": usage.tokens_in_doubt,
     }

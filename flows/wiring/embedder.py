@@ -82,16 +82,16 @@ class UsageWriter:
             await asyncio.to_thread(self._write, *self._state())
 
     def _state(self) -> tuple[Bill, LearnedLimits]:
-        tally = self._dispatcher.tally
+        usage = self._dispatcher.usage
         bill = Bill(
             run=self._bill.run,
             collection=self._bill.collection,
             model=self._bill.model,
-            requests=tally.requests_sent,
-            tokens_counted=tally.tokens_counted,
-            tokens_billed=tally.tokens_billed,
-            tokens_in_doubt=tally.tokens_in_doubt,
-            cost_cny=tally.cost_cny,
+            requests=usage.requests_sent,
+            tokens_counted=usage.tokens_counted,
+            tokens_billed=usage.tokens_billed,
+            tokens_in_doubt=usage.tokens_in_doubt,
+            cost_cny=usage.cost_cny,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return bill, self._pacer.learned

@@ -232,8 +232,9 @@ def test_a_user_s_own_flow_calls_the_ingestion_as_a_subflow(site: Site) -> None:
         return summary.chunks.upserted
 
     assert asyncio.run(_awaited(publish())) == len(site.check()) > 0
-    runs = ask(lambda client: client.read_flow_runs())
-    assert {"publish", "ingest"} <= {ask(lambda client, r=run: client.read_flow(r.flow_id)).name for run in runs}
+    run = ask(newest_run)
+    assert run.parent_task_run_id is not None
+    assert run.name == "ingest corpus: 1 new"
     site.write("a.md", english(30, seed=1))
     site.simulator.change({"faults": [{"fault": "arrearage", "numbers": list(range(1, 100))}]})
     with pytest.raises(FailedRun, match="Arrearage"):
