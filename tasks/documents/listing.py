@@ -277,7 +277,10 @@ def _link(
 def _item(path: str, status: os.stat_result, prefix: str) -> tuple[bytes, SourceFile | Reject]:
     if not _encodable(path):
         return os.fsencode(path), _name_reject(path, prefix)
-    return os.fsencode(path), SourceFile(path, path[len(prefix) :], status.st_size, status.st_mtime_ns)
+    inode = status.st_ino if status.st_ino < 1 << 63 else status.st_ino - (1 << 64)  # an int64 in the manifest
+    return os.fsencode(path), SourceFile(
+        path, path[len(prefix) :], status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode
+    )
 
 
 def _name_reject(path: str, prefix: str) -> Reject:

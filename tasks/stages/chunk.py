@@ -214,6 +214,9 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
             if isinstance(outcome, Reject):
                 parts.add_reject(outcome)
                 continue
+            if _is_reserved(outcome.source, file):
+                parts.add_reject(_name_taken(outcome, file))
+                continue
             chunks = chunk_document(outcome, tokenizer, settings.chunking)
             try:
                 parts.add_document(
@@ -274,6 +277,22 @@ def _outcomes(
             message=f"the reader failed on this file: {type(error).__name__}: {error}",
             remedy="please report it with the file; the other documents are not affected",
         )
+
+
+def _is_reserved(source: str, file: SourceFile) -> bool:
+    """Whether a record of `file` has the name of another file, or of a record in it."""
+    return any(source == name or source.startswith(name + "#") for name in file.reserved)
+
+
+def _name_taken(record: Document, file: SourceFile) -> Reject:
+    return Reject(
+        stage="read",
+        source=file.name,
+        item=f"record {record.source.removeprefix(file.name + '#')}",
+        reason="duplicate_id",
+        message=f"another file has the name of this record, {record.source}",
+        remedy="rename that file, or give the record another id",
+    )
 
 
 def _too_large(document: Document) -> Reject:

@@ -221,6 +221,8 @@ class PartWriter:
             "path": file.path,
             "size_bytes": file.size_bytes,
             "mtime_ns": file.mtime_ns,
+            "ctime_ns": file.ctime_ns,
+            "inode": file.inode,
             "file_hash": document_hash if document_hash and source == file.name else self._hash_of(file),
             "document_hash": document_hash,
             "fingerprint": self._origin.fingerprint,

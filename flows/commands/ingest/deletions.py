@@ -15,7 +15,7 @@ from millrace.flows.wiring import components
 from millrace.tasks.errors import SourceError
 from millrace.tasks.records import MANIFEST_SCHEMA, ManifestRow
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.scan import Scan, UncommittedRows
+from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, UncommittedRows
 
 
 class DeletionPlan:
@@ -27,11 +27,11 @@ class DeletionPlan:
         self._found = found
         self._uncommitted = uncommitted
         self._partially_read: dict[str, ManifestRow] = {}  # by path
+        self._scope = [(components.document_name(settings, source), source.is_file()) for source in sources]
 
-    @property
-    def scope(self) -> list[str]:
-        """The sources, as documents call them."""
-        return [components.document_name(self._settings, source) for source in self._sources]
+    def in_scope(self, name: str) -> bool:
+        """Whether the document `name` comes from the sources of the run."""
+        return any(is_in_source(name, source, is_file=is_file) for source, is_file in self._scope)
 
     def note_partially_read(self, part: Part) -> None:
         """Remember files of which not every document is known: those known from them are retained."""
@@ -42,16 +42,17 @@ class DeletionPlan:
         uncommitted = self._uncommitted.rows
         if not uncommitted:
             return set()
-        scope = self.scope
-        unread = [*sorted(self._partially_read), *(reject.source for reject in self._found.rejects)]
+        files = [row["source"] for row in self._partially_read.values()]
+        rejected = [reject.source for reject in self._found.rejects]
+        unread = [(name, True) for name in [*files, *rejected]] + [(name, False) for name in rejected]
         unchanged = set(self._found.unchanged["source"].to_pylist())
         return {
             source
             for source in uncommitted
             if source not in completed
             and source not in unchanged
-            and is_below(source, scope)
-            and not is_below(source, unread)
+            and self.in_scope(source)
+            and not any(is_in_source(source, name, is_file=is_file) for name, is_file in unread)
         }
 
     def rows_of(self, orphaned: set[str]) -> Mapping[str, frozenset[str]]:
@@ -73,7 +74,7 @@ class DeletionPlan:
         """
         partially_read = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._partially_read), pa.string()))
         stay = [
-            row | {key: self._partially_read[row["path"]][key] for key in ("size_bytes", "mtime_ns", "file_hash")}
+            row | {key: self._partially_read[row["path"]][key] for key in (*STAT_COLUMNS, "file_hash")}
             for row in unfinished.filter(pc.and_(partially_read, pc.greater(unfinished["chunks"], 0))).to_pylist()
             if row["status"] != "leaving"
         ]
@@ -107,12 +108,12 @@ class DeletionPlan:
         """Sources that may have rows, by what an interrupted run has left, and have none by the manifest."""
         if not self._uncommitted.rows:
             return set()
-        found, scope = self._found, self.scope
+        found = self._found
         known = pa.concat_tables(
             table.select(["source", "chunks"]) for table in (found.previous, found.unchanged, found.removed)
         )
         known = known.filter(pc.greater(known["chunks"], 0))
-        return {s for s in self._uncommitted.rows if is_below(s, scope)}.difference(known["source"].to_pylist())
+        return {s for s in self._uncommitted.rows if self.in_scope(s)}.difference(known["source"].to_pylist())
 
 
 def with_rows(documents: pa.Table) -> int:
@@ -150,10 +151,12 @@ def refuse_mass_deletion(removed: int, known: int, max_share: float, sources: Se
         )
 
 
-def is_below(name: str, folders: Sequence[str]) -> bool:
-    """Whether `name`, a path or the name of a record in it, is one of `folders` or lies below one; all is below ".".
+def is_in_source(name: str, source: str, *, is_file: bool) -> bool:
+    """Whether the document `name` comes from `source`: a file, or a folder (everything is below ".").
 
-    >>> is_below("/a/b.jsonl#7", ["/a/b.jsonl"]), is_below("/ab/c", ["/a"])
+    >>> is_in_source("/a/b.jsonl#7", "/a/b.jsonl", is_file=True), is_in_source("/a#/c", "/a", is_file=False)
     (True, False)
     """
-    return "." in folders or any(name == f or name.startswith((f.rstrip("/") + "/", f + "#")) for f in folders)
+    if name == source:
+        return True
+    return name.startswith(source + "#") if is_file else source == "." or name.startswith(source.rstrip("/") + "/")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.ingest.deletions import DeletionPlan, is_below, with_rows
+from millrace.flows.commands.ingest.deletions import DeletionPlan, with_rows
 from millrace.flows.commands.ingest.diff import SourceDiff, diff_sources
 from millrace.flows.commands.ingest.executor import PartExecutor, StepRunner, run_directly
 from millrace.flows.commands.ingest.signals import run_in_thread_uncancelled
@@ -246,7 +246,7 @@ class Pipeline:
         outstanding = lake.rejects.outstanding()
         before = outstanding.filter(pc.equal(outstanding["stage"], "scan"))["source"].to_pylist()
         now = reject_table(list(found.rejects))
-        listed = {*now["source"].to_pylist(), *(source for source in before if is_below(source, deletions.scope))}
+        listed = {*now["source"].to_pylist(), *(source for source in before if deletions.in_scope(source))}
         lake.rejects.replace(listed, now, run=run, name=run)
         lake.manifest.fold()
         lake.rejects.fold()
