@@ -141,7 +141,7 @@ def scan(
         file = files[position]
         if is_unchanged:
             continue
-        if is_usable and is_same_size and known_hash and _hash_or_none(file.path) == known_hash:
+        if is_usable and is_same_size and known_hash and _hash_or_none(file) == known_hash:
             touched_paths[file.path] = file
         else:
             to_read.append(file)
@@ -252,9 +252,9 @@ def _absolute(sources: Sequence[Path]) -> list[str]:
     return [os.path.abspath(source) for source in sources]  # noqa: PTH100
 
 
-def _hash_or_none(path: str) -> str | None:
+def _hash_or_none(file: SourceFile) -> str | None:
     try:
-        return file_hash(path)
+        return file_hash(file)
     except OSError:  # the reader will say why
         return None
 
