@@ -146,6 +146,7 @@ class SourceSettings(Section):
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     base: str
+    follow_links: bool
     max_removed_share: Annotated[float, Field(ge=0, le=1)]
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from millrace.tasks.documents.encoding import detect, marked_codec, required_codec, telling_sample
-from millrace.tasks.documents.formats import Format, given_up
+from millrace.tasks.documents.formats import Format, abandoned_unit
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, JsonValue, Reject, SourceFile
@@ -256,7 +256,7 @@ def _results(
                 yield _result(row, number, file, options, seen)
         if given_up_for is not None:
             remedy = f"Look for an enormous value in rows {first} to {number}, take it out, and retry."
-            yield given_up(file.name, item, given_up_for, remedy)
+            yield abandoned_unit(file.name, item, given_up_for, remedy)
         if number < first + ROWS_PER_UNIT - 1:
             return
 
