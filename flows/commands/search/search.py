@@ -135,7 +135,7 @@ async def _searched(
     check_query(query, model)
     notes += _notes(settings, model)
     reranker = components.open_reranker(settings) if reranking else None
-    budget = QueryBudget(settings, model)
+    budget = QueryBudget(settings, model, components.find_rerank_spec(settings))
     try:
         with open_indexed(settings, model) as collection:
             vector = await _query_vector(settings, model, query, budget)
@@ -147,7 +147,7 @@ async def _searched(
             notes.append(f"warning: {too_dear}")
         answer = await _reranked(None if too_dear else reranker, query, hits, settings.search.top_n, notes)
         ordered = answer.hits if answer is not None else None
-        budget.charge_reranking(answer.billed_tokens if answer is not None else 0)
+        budget.rerank_tokens += answer.billed_tokens if answer is not None else 0
     finally:
         if reranker is not None:
             await reranker.close()
@@ -160,7 +160,7 @@ async def _searched(
         score_kind=kind if ordered is None else RERANK,
         retrieval_score_kind=kind,
         notes=tuple(notes),
-        tokens_billed=budget.tokens,
+        tokens_billed=budget.tokens + budget.rerank_tokens,
         cost_cny=budget.spent_cny,
     )
 
@@ -172,7 +172,7 @@ async def _query_vector(settings: Settings, model: components.Model, query: str,
         vector = await embed_query(client, query)
     finally:
         await client.close()
-    budget.charge(vector.billed_tokens, model.spec.price_cny_per_1k_tokens)
+    budget.tokens += vector.billed_tokens
     return vector
 
 
@@ -199,13 +199,13 @@ def _notes(settings: Settings, model: components.Model) -> list[str]:
     notes = []
     try:
         lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
-        pairing = compatibility_of(settings, lake, components.query_space(settings, model))
+        compatibility = compatibility_of(settings, lake, components.query_space(settings, model))
     except LakeError as error:  # the answer is from the collection, and as good as ever
         notes.append(f"warning: {error}")
     else:
-        if pairing.refusal:
-            raise ConfigurationError(pairing.refusal)
-        notes += [f"warning: {warning}" for warning in pairing.warnings]
+        if compatibility.refusal:
+            raise ConfigurationError(compatibility.refusal)
+        notes += [f"warning: {warning}" for warning in compatibility.warnings]
     if model.spec.provider == "local":
         notes.append("provider local: passages are matched by their words, not by their meaning")
     return notes

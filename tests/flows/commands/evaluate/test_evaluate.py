@@ -15,7 +15,7 @@ import pytest
 from millrace.configs.settings import Settings
 from millrace.flows.commands.evaluate import queries
 from millrace.flows.commands.evaluate.evaluate import EvaluationOptions, evaluate, history
-from millrace.flows.commands.evaluate.report import EvaluationReport
+from millrace.flows.commands.evaluate.report import EvaluationResult
 from millrace.flows.commands.search.retrieve import retrieve
 from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
@@ -49,7 +49,7 @@ def office(site: Site) -> Site:
     return site
 
 
-def asked(site: Site, *more: str, say: Callable[[str], None] = lambda _: None, **options: object) -> EvaluationReport:
+def asked(site: Site, *more: str, say: Callable[[str], None] = lambda _: None, **options: object) -> EvaluationResult:
     return evaluate(site.settings(*more), EvaluationOptions(**options), say=say, quiet=True)  # type: ignore[arg-type]
 
 
