@@ -173,6 +173,9 @@ class Chunk:
         }
 
 
+METADATA_MAX_BYTES = 65_536
+"""A Milvus server's limit for one JSON value. Source: `common.JSON.maxLength` of its configuration."""
+
 METADATA_KEYS = frozenset(
     [
         *("source", "title", "page_start", "page_end", "heading_path", "start", "end"),
