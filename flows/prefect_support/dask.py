@@ -38,9 +38,9 @@ class DaskReaders:
     def __init__(self, runner: Any, settings: ChunkSettings, lake: Lake, *, deadline_s: float, memory_mb: int) -> None:
         self._runner = runner
         self._remote_job = partial(
-            RemoteJob, settings, sidecars_dir=lake.slips_dir, deadline_s=deadline_s, memory_mb=memory_mb
+            RemoteJob, settings, sidecars_dir=lake.sidecars_dir, deadline_s=deadline_s, memory_mb=memory_mb
         )
-        self._sidecars = lake.slips
+        self._sidecars = lake.sidecars
         self._sidecars.clear(below=lake.next_job(0))
         self._submitted: set[Future] = set()
         self.readers = sum(runner.client.nthreads().values())

@@ -14,15 +14,15 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Group
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.tasks.documents import file_hash, list_files
-from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, where
-from millrace.tasks.records import Reject, SourceFile
+from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, filter_rows
+from millrace.tasks.records import LeftOut, Reject, SourceFile
 from millrace.tasks.stages.name_clashes import find_clashes
 
 
@@ -43,7 +43,7 @@ class UncommittedRows:
 
 def uncommitted_rows(lake: Lake) -> UncommittedRows:
     """The rows of unfinished runs' parts that no document of the manifest owns; nothing is read when all runs ended."""
-    first = lake.unsettled_job()
+    first = lake.first_uncommitted_job()
     unsettled = [part for part in lake.chunks.all() if part.job >= first]
     rows: dict[str, set[str]] = {}
     parts: list[tuple[PartName, frozenset[str]]] = []
@@ -76,7 +76,7 @@ class Scan:
     status and chunks of documents that are as they were. `touched`: manifest rows of those among them whose file has a
     new time but the same bytes (with the new time filled in). `removed`: manifest rows of documents whose file is gone.
     `rejects`: what the listing could not take. `files`: how many files it found. `known`: how many documents with rows
-    the manifest had under these sources.
+    the manifest had under these sources. `left_out`: what the listing passed over.
     """
 
     jobs: tuple[tuple[SourceFile, ...], ...]
@@ -87,6 +87,7 @@ class Scan:
     rejects: tuple[Reject, ...]
     files: int
     known: int
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def scan(
@@ -97,6 +98,7 @@ def scan(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
+    follow_links: bool = False,
     again: Iterable[str] = (),
     reread: str = "",
     proceed: Callable[[], None] = lambda: None,
@@ -110,11 +112,12 @@ def scan(
     read.
     """
     listed: list[SourceFile | Reject] = []
-    for one in list_files(sources, include=include, exclude=exclude, base=base):
+    listing = list_files(sources, include=include, exclude=exclude, base=base, follow_links=follow_links)
+    for one in listing:
         proceed()
         listed.append(one)
     files = [found for found in listed if isinstance(found, SourceFile)]
-    scope = where(manifest, _under(manifest["path"], _absolute(sources)))
+    scope = filter_rows(manifest, _under(manifest["path"], _absolute(sources)))
     clashes = find_clashes(files, manifest, scope)
     files = clashes.files
     rejects = (*(found for found in listed if isinstance(found, Reject)), *clashes.rejects)
@@ -143,7 +146,7 @@ def scan(
         elif is_as_before and not matches(file.path):
             if is_unrecorded:
                 touched_paths[file.path] = file
-        elif is_usable and is_same_size and known_hash and _hash_or_none(file.path) == known_hash:
+        elif is_usable and is_same_size and known_hash and _hash_or_none(file) == known_hash:
             touched_paths[file.path] = file
         else:
             to_read.append(file)
@@ -161,13 +164,14 @@ def scan(
     touched = pc.and_(stays, pc.is_in(scope["path"], value_set=pa.array(list(touched_paths), pa.string())))
     return Scan(
         jobs=tuple(_jobs(to_read)),
-        previous=where(scope, pc.or_(in_read, undecided)),
-        unchanged=where(scope.select(["source", "status", "chunks"]), stays),
+        previous=filter_rows(scope, pc.or_(in_read, undecided)),
+        unchanged=filter_rows(scope.select(["source", "status", "chunks"]), stays),
         touched=_with_new_stat(scope.filter(touched), touched_paths),
         removed=removed,
         rejects=rejects,
         files=len(files),
         known=pc.sum(pc.greater(scope["chunks"], 0)).as_py() or 0,
+        left_out=listing.left_out,
     )
 
 
@@ -254,9 +258,9 @@ def _absolute(sources: Sequence[Path]) -> list[str]:
     return [os.path.abspath(source) for source in sources]  # noqa: PTH100
 
 
-def _hash_or_none(path: str) -> str | None:
+def _hash_or_none(file: SourceFile) -> str | None:
     try:
-        return file_hash(path)
+        return file_hash(file)
     except OSError:  # reading it will say why
         return None
 

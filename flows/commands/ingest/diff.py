@@ -46,6 +46,7 @@ def diff_sources(
         manifest,
         include=paths.include,
         exclude=paths.exclude,
+        follow_links=paths.follow_links,
         base=components.sources_base(settings),
         fingerprint=components.fingerprint(settings, model),
         again=uncommitted.rows.keys() | frozenset(again),

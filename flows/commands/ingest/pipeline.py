@@ -253,7 +253,7 @@ class Pipeline:
         parts = diff.uncommitted.parts
         open_parts = {part for part, _ in parts}.difference(diff.uncommitted.completed_parts(completed))
         if not open_parts and (found.jobs or parts):
-            lake.settle_jobs()
+            lake.mark_jobs_committed()
         if not open_parts and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self._execution.part_chunks)
         manifest = lake.manifest.read(ROW_LOCATION_COLUMNS)
