@@ -39,7 +39,7 @@ OF_A_LATER_RUN: list[Step] = [
 ]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("state", "steps"), [("new", OF_A_FIRST_RUN), ("edited", OF_A_LATER_RUN)])
 def test_runs_killed_at_later_and_later_steps_converge(
     state: str, steps: list[Step], states: States, runs: Runs
