@@ -154,6 +154,7 @@ class MilvusSettings(Section):
     uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$")]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
     alias: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$")]
+    claim: Literal["sole", "share", "take_over"]
     database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
     token_env: Name
     tls_ca: str

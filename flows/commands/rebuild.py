@@ -18,18 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
+from millrace.flows.commands.verify.orphans import remove_orphans
 from millrace.flows.commands.verify.verify import require_fitting_spaces
 from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.ownership import claim_collection, refuse_to_drop
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
-from millrace.tasks.milvus import Collection, CollectionShape, is_lite
+from millrace.tasks.milvus import CollectionShape, is_lite
 from millrace.tasks.reconcile.bulk_import import ImportFolder, ImportWriter, doubled_ids
 from millrace.tasks.reconcile.compare import IdInventory
 from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Vectors, VectorStores, expected_rows
-from millrace.tasks.reconcile.repair import delete_orphans, prefetch, send_valid
+from millrace.tasks.reconcile.repair import prefetch, send_valid
 
 
 def why_not_import(settings: Settings, rows: int) -> str | None:
@@ -220,6 +222,7 @@ class _Rebuilding:
             require_fitting_spaces(stores, self._model)
             if drop:
                 self._require_all(stores)
+                refuse_to_drop(self._target, self._lake)
                 milvus.drop_collection(self._target)
             with shown(progress, quiet=quiet):
                 if not self._import_all(stores, progress):
@@ -260,7 +263,10 @@ class _Rebuilding:
                 why_not = str(error)
                 report.lacking.clear()
                 progress.done = 0
-        if why_not:
+        if why_not == "":
+            with milvus.open_collection(self._target, self._model, create=False) as collection:
+                claim_collection(self._target, self._lake, collection)
+        elif why_not:
             report.notes.append(f"the rows were upserted, not imported: {why_not}")
         return why_not == ""
 
@@ -289,12 +295,18 @@ class _Rebuilding:
             inventory = IdInventory(collection)
             if not self._is_own:
                 self._refuse_foreign_rows(inventory)
+            ownership = claim_collection(self._target, self._lake, collection)
             for expected, kept in self._parts(stores, unknown):
                 inventory.own(expected.rows["id"].to_pylist())
                 self._report.upserted += self._send(expected, kept, collection.shape, collection.upsert)
                 progress.done += expected.rows.num_rows
             if self._is_own:
-                self._delete_orphans(collection, inventory, unknown)
+                removal = remove_orphans(self._target, collection, inventory, ownership, protected=unknown)
+                self._report.deleted = removal.deleted
+                if removal.exceeds_share:
+                    self._report.error = f"{removal.why_kept}. Every row of the lake is in"
+                else:
+                    self._report.notes += filter(None, [removal.why_kept])
 
     def _parts(self, stores: VectorStores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
         """The parts that can be read; the documents of the others are added to `unknown`, and told as lacking."""
@@ -325,18 +337,6 @@ class _Rebuilding:
             source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
             lacking.append(_lacking(source, f"row {row_id}", str(reason)))
         return int(rows.num_rows) - len(invalid)
-
-    def _delete_orphans(self, collection: Collection, inventory: IdInventory, unknown: set[str]) -> None:
-        report, share = self._report, self._target.sources.max_removed_share
-        report.deleted, found = delete_orphans(
-            collection, inventory, protected=unknown, most=int(share * inventory.rows)
-        )
-        if found > report.deleted:
-            report.error = (
-                f"{found - report.deleted:,} of {inventory.rows:,} rows that were in the collection are owned by no "
-                f"document of this lake and were left there; more than {share:.0%} (sources.max_removed_share) are not "
-                "deleted. Every row of the lake is in; allow the deletion once with --set sources.max_removed_share=1"
-            )
 
 
 def _with_vectors(

@@ -26,6 +26,7 @@ from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.milvus import redacted_uri
+from millrace.flows.wiring.ownership import refuse_to_drop
 from millrace.tasks.errors import CollectionMissing, ConfigurationError, RunStopped
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import Aliases
@@ -191,6 +192,7 @@ def drop_old(settings: Settings) -> SwitchResult:
                     "first"
                 )
             dropped = settings.with_overrides([f"milvus.collection={name}"])
+            refuse_to_drop(dropped, lake)
             with milvus.lease_collection(dropped):
                 milvus.drop_collection(dropped)
             report.dropped.append(name)

@@ -250,6 +250,18 @@ class Collection:
             )
         )
 
+    def owners(self) -> frozenset[str]:
+        """The identities of the lakes that fill the collection; empty where none has marked it."""
+        from millrace.tasks.milvus.owners import read_owners
+
+        return read_owners(self._connection, self.name)
+
+    def mark_owners(self, owners: Iterable[str]) -> None:
+        """Leaves the collection marked as filled by these lakes, and by no others."""
+        from millrace.tasks.milvus.owners import write_owners
+
+        write_owners(self._connection, self.name, owners)
+
     def stop_waiting(self) -> None:
         """Have an absent server reported at once from now on, also to a call that waits already; from any thread."""
         self._stop_waiting.set()

@@ -26,6 +26,7 @@ from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.embedder import buying
 from millrace.flows.wiring.milvus import outgrown
+from millrace.flows.wiring.ownership import claim_collection, refuse_unknown_collection
 from millrace.tasks.embedding import Dispatcher
 from millrace.tasks.errors import CollectionMissing, RunStopped
 from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, VectorStore, no_checkpoint
@@ -145,6 +146,7 @@ class Pipeline:
             stack.callback(self._chunk_stage.close)
             self._chunk_stage.start()  # they read nothing yet, but starting takes as long as opening the collection
             if not self._documents_with_rows:
+                await run_in_thread_uncancelled(partial(refuse_unknown_collection, self._settings, lake))
                 await components.try_provider(self._settings, model)
             self._collection = collection = await opened(stack, self._open_collection)
             store = await opened(stack, partial(lake.vectors, model.space))
@@ -183,6 +185,7 @@ class Pipeline:
             closing.callback(collection.close)
             if documents and not self._again and not collection.count():
                 raise milvus.collection_missing(self._settings, documents, emptied=True)
+            claim_collection(self._settings, self._lake, collection)
             closing.pop_all()
         return collection
 

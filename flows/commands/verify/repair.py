@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.pipeline import Pipeline
+from millrace.flows.commands.verify.orphans import remove_orphans
 from millrace.flows.commands.verify.report import Repairs, VerifyResult
 from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
 from millrace.flows.monitoring.progress import Progress, RowProgress, shown
@@ -21,13 +22,12 @@ from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.embedder import buying
+from millrace.flows.wiring.ownership import Ownership, claim_collection
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, new_run_id
-from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import Comparison
 from millrace.tasks.reconcile.expected_rows import VectorStores, expected_rows
 from millrace.tasks.reconcile.repair import (
-    delete_orphans,
     embed_missing,
     forget_rows,
     missing_texts,
@@ -85,11 +85,13 @@ class _Repair:
         self._run = run
         self._quiet = quiet
         self._unknown: frozenset[str] = frozenset()
+        self._ownership = Ownership(is_sole=False)
 
     def run(self, sources: Sequence[Path]) -> None:
         """Mend the lake's files, read again what they held, buy what is lacking, and then heal the rows."""
-        milvus.open_collection(self._settings, self._model, create=True).close()
-        made_anew = self._repair_manifest(sources)
+        with milvus.open_collection(self._settings, self._model, create=True) as collection:
+            made_anew = self._repair_manifest(sources)
+            self._ownership = claim_collection(self._settings, self._lake, collection)
         again = self._repair_rejects()
         self._repair_vectors()
         self._unknown = unknown = self._repair_chunks()
@@ -236,7 +238,15 @@ class _Repair:
                 )
                 progress.done += expected.rows.num_rows
             if delete:
-                self._delete_orphans(collection, comparison, self._protected_sources(manifest))
+                removal = remove_orphans(
+                    self._settings,
+                    collection,
+                    comparison.inventory,
+                    self._ownership,
+                    protected=self._protected_sources(manifest),
+                )
+                self.done.rows_deleted += removal.deleted
+                self.done.notes += filter(None, [removal.why_kept])
             elif comparison.inventory.count_orphans():
                 self.done.notes.append(
                     "the manifest was made anew from the sources named, so rows that no document owns now were left "
@@ -248,15 +258,3 @@ class _Repair:
         without = manifest.filter(pc.equal(manifest["chunks"], 0))
         forgotten = without.filter(pc.equal(without["fingerprint"], ""))["source"].to_pylist()
         return self._unknown.intersection(without["source"].to_pylist()).union(forgotten)
-
-    def _delete_orphans(self, collection: Collection, comparison: Comparison, protected: frozenset[str]) -> None:
-        inventory, share = comparison.inventory, self._settings.sources.max_removed_share
-        deleted, found = delete_orphans(collection, inventory, protected=protected, most=int(share * inventory.rows))
-        self.done.rows_deleted += deleted
-        if found > int(share * inventory.rows):
-            self.done.notes.append(
-                f"{found:,} of {inventory.rows:,} rows of the collection are owned by no document of this lake "
-                f"({found / inventory.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); none of them "
-                "was deleted. Look whether the collection is shared with something else; if not, allow it once with "
-                "--set sources.max_removed_share=1"
-            )

@@ -165,9 +165,9 @@ class Inspection:
             else:
                 self._note_missing_vectors(expected, ~stores.read(expected).has_vector, missing)
             self._progress.done += expected.rows.num_rows
-        if comparison is not None:
+        if comparison is not None and collection is not None:
             self._report.rows_in_collection = comparison.inventory.rows
-            self._note_orphans(comparison, unknown)
+            self._note_orphans(comparison, unknown, others=collection.owners() - {self._lake.identity})
 
     def _note_part(self, compared: Compared, missing: set[bytes]) -> None:
         rows = compared.expected.rows
@@ -188,8 +188,14 @@ class Inspection:
                     )
                 )
 
-    def _note_orphans(self, comparison: Comparison, unknown: set[str]) -> None:
-        """Rows nobody owns; those of documents whose part is damaged may well be owned."""
+    def _note_orphans(self, comparison: Comparison, unknown: set[str], *, others: frozenset[str]) -> None:
+        """Rows that nobody owns; those of documents in damaged parts, and of other lakes, may well be owned."""
+        if others:
+            self._report.notes.append(
+                f"{comparison.inventory.count_orphans():,} rows are not of this lake; they were not compared, since "
+                f"the collection is filled by {', '.join(sorted(others))} as well"
+            )
+            return
         protected = 0
         for batch in comparison.inventory.orphans():
             for orphan in batch:

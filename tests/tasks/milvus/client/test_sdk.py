@@ -53,7 +53,7 @@ def test_while_pymilvus_is_imported_others_may_configure_logging() -> None:
 @pytest.mark.parametrize(("chosen", "expected"), [("", str(32 << 20)), ("1000000", "1000000")])
 def test_milvus_lite_writes_out_little_at_a_time_unless_told_otherwise(chosen: str, expected: str) -> None:
     name = "MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"
-    script = "import millrace.tasks.milvus.client.sdk\nfrom milvus_lite.constants import MEMTABLE_MEMORY_LIMIT\nprint(MEMTABLE_MEMORY_LIMIT)"
+    script = "import tempfile\nfrom millrace.tasks.milvus.client import lite\nlite.acquire(tempfile.mkdtemp() + '/m.db').release()\nfrom milvus_lite.constants import MEMTABLE_MEMORY_LIMIT\nprint(MEMTABLE_MEMORY_LIMIT)"
     environment = {key: value for key, value in os.environ.items() if key != name} | ({name: chosen} if chosen else {})
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=environment
