@@ -174,7 +174,7 @@ class MilvusSettings(Section):
     scalar_fields: Words
     partition_key: str
     hybrid: Literal["none", "sparse", "bm25"]
-    analyzer: Literal["standard", "english", "chinese"]
+    analyzer: Literal["auto", "standard", "english", "chinese"]
 
 
 class SourceSettings(Section):

@@ -16,7 +16,7 @@ import pyarrow as pa
 from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling
 from millrace.tasks.milvus.client.server_wait import wait_for_server
-from millrace.tasks.milvus.collection_spec import CollectionShape, check_name
+from millrace.tasks.milvus.collection_spec import CONTENT_FIELD, Analyzer, CollectionShape, check_name
 from millrace.tasks.milvus.errors import CollectionNotLoaded
 from millrace.tasks.milvus.rows import Hit, StoredRow, Vectors, row_columns
 
@@ -64,9 +64,13 @@ class Collection:
         shape: CollectionShape,
         *,
         nullable: frozenset[str],
+        analyzer: str = "",
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Wrap what `open` has connected and checked; `nullable` names the fields that take null."""
+        """Wrap what `open` has connected and checked.
+
+        `nullable` names the fields that take null; `analyzer` is what cuts contents into words, "" for nothing.
+        """
         self._connection = connection
         self._checkpoint = checkpoint
         self._stop_waiting = threading.Event()
@@ -74,6 +78,7 @@ class Collection:
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="milvus")
         self.name = name
         self.shape = shape
+        self.analyzer = analyzer
         self.is_lite = connection.is_lite
 
     @classmethod
@@ -84,12 +89,14 @@ class Collection:
         *,
         shape: CollectionShape | None = None,
         create: bool = True,
+        choose_analyzer: Callable[[], Analyzer] = lambda: "standard",
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
         Opening fails within about 10 seconds if nobody answers; only later calls wait for a server. `checkpoint` is
-        told each call that changed rows and was acknowledged: "upserted" or "deleted".
+        told each call that changed rows and was acknowledged: "upserted" or "deleted". `choose_analyzer` is asked where
+        the shape leaves the analyzer of a new collection open.
 
         Raises:
             ConfigurationError: The address or the name is none, or this Milvus cannot do what `shape` asks for.
@@ -110,12 +117,13 @@ class Collection:
             raise CollectionMissing(message)
         connection = Connection(address)
         try:
-            fields = schema.ensure(connection, name, shape, create=create)
+            fields = schema.ensure(connection, name, shape, create=create, choose_analyzer=choose_analyzer)
         except (CollectionError, ConfigurationError):
             connection.close()
             raise
         nullable = frozenset(field.name for field in fields.values() if field.optional)
-        return cls(connection, name, shape, nullable=nullable, checkpoint=checkpoint)
+        analyzer = fields[CONTENT_FIELD].analyzer
+        return cls(connection, name, shape, nullable=nullable, analyzer=analyzer, checkpoint=checkpoint)
 
     @staticmethod
     def drop(address: MilvusAddress, name: str) -> None:

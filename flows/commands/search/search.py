@@ -34,7 +34,7 @@ from millrace.flows.wiring import components
 from millrace.tasks.embedding import Reranker
 from millrace.tasks.errors import ConfigurationError, LakeError, MillraceError
 from millrace.tasks.lake import Lake
-from millrace.tasks.milvus import Hit
+from millrace.tasks.milvus import Hit, why_words_are_not_found
 from millrace.tasks.records import JsonValue
 
 
@@ -138,6 +138,8 @@ async def _searched(
     budget = QueryBudget(settings, model, components.find_rerank_spec(settings))
     try:
         with open_indexed(settings, model) as collection:
+            if settings.milvus.hybrid == "bm25" and (why := why_words_are_not_found(collection.analyzer, query)):
+                notes.append(f"warning: {why}; make the collection anew with another one: `millrace switch`")
             vector = await _query_vector(settings, model, query, budget)
             hits = retrieve(settings, collection, query, vector, top_k=settings.search.top_k, expression=expression)
             if not hits:

@@ -50,7 +50,7 @@ def test_a_collection_is_marked_by_the_lake_that_makes_it(site: Site) -> None:
 def test_a_second_lake_is_refused_before_anything_is_paid_for_and_both_ways_on_are_named(site: Site) -> None:
     fill(site)
     before, sent = site.rows(), site.simulator.books.requests
-    with pytest.raises(ConfigurationError, match="(?s)another lake.*--share.*--take-over") as refused:
+    with pytest.raises(ConfigurationError, match=r"(?s)another lake.*--share.*--take-over") as refused:
         site.ingest(other_lake(site), sources=[other_corpus(site)])
     assert identity(site.lake) in str(refused.value)
     assert str(site.lake) + "-2" in str(refused.value)
@@ -98,7 +98,7 @@ def test_an_empty_lake_beside_a_full_collection_stops_before_anything_is_bought(
         collection.mark_owners(())  # as an earlier version made it
     sent = site.simulator.books.requests
     shutil.rmtree(site.lake)  # not mounted, say
-    with pytest.raises(ConfigurationError, match="(?s)knows none of them.*mounted.*--share.*--take-over"):
+    with pytest.raises(ConfigurationError, match=r"(?s)knows none of them.*mounted.*--share.*--take-over"):
         site.ingest()
     assert site.simulator.books.requests == sent
     assert site.ingest("milvus.claim=take_over").exit_code == 0
