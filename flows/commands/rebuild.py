@@ -11,6 +11,7 @@ What a rebuild has brought back, as one object, as JSON and as lines for people.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.analyzer import analyzer_for_lake
 from millrace.flows.wiring.ownership import claim_collection, refuse_to_drop
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
@@ -290,7 +292,11 @@ class _Rebuilding:
         progress.doing = "upserted"
         unknown: set[str] = set()
         with milvus.open_collection(
-            self._target, self._model, create=True, checkpoint=lambda step: self._checkpoint(f"collection: {step}")
+            self._target,
+            self._model,
+            create=True,
+            choose_analyzer=partial(analyzer_for_lake, self._lake),
+            checkpoint=lambda step: self._checkpoint(f"collection: {step}"),
         ) as collection:
             inventory = IdInventory(collection)
             if not self._is_own:

@@ -128,7 +128,7 @@ class Questions:
                     try:
                         embedded = await embed_missing([rows], store, dispatcher, end_mark=0)
                     finally:
-                        self.budget.tokens = dispatcher.tally.tokens_billed
+                        self.budget.tokens = dispatcher.usage.tokens_billed
             finally:
                 self.progress.embedding, self.progress.trouble = False, ""
                 store.close()

@@ -2,9 +2,9 @@
 
 For other programs too:
 
-    from millrace.flows.commands.search.search import search
+    import millrace
 
-    for hit in search("how is the sluice opened", config=Path("millrace.toml")).hits:
+    for hit in millrace.search("how is the sluice opened", config=Path("millrace.toml")).hits:
         print(hit.score, hit.source, hit.page_start, hit.content)
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from millrace.configs.settings import Settings, load_settings
+from millrace.configs.settings import Settings, choose_settings
 from millrace.flows.commands.search.alias import with_alias_resolved
 from millrace.flows.commands.search.budget import QueryBudget
 from millrace.flows.commands.search.result import SearchHit, SearchResult
@@ -41,7 +41,7 @@ from millrace.tasks.records import JsonValue
 def search(
     query: str,
     *,
-    config: Path | None = None,
+    config: Path | str | None = None,
     overrides: Iterable[str] = (),
     settings: Settings | None = None,
     top_k: int | None = None,
@@ -74,7 +74,7 @@ def search(
         bounded = _with_bounds(chosen, top_k, top_n)
         return asyncio.run(_searched(bounded, query, filter, reranking=rerank, notes=notes))
 
-    chosen = _settings(config, overrides, settings)
+    chosen = choose_settings(settings, config, overrides)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -86,7 +86,7 @@ def search(
 async def asearch(
     query: str,
     *,
-    config: Path | None = None,
+    config: Path | str | None = None,
     overrides: Iterable[str] = (),
     settings: Settings | None = None,
     top_k: int | None = None,
@@ -109,14 +109,6 @@ async def asearch(
         filter=filter,
         rerank=rerank,
     )
-
-
-def _settings(config: Path | None, overrides: Iterable[str], settings: Settings | None) -> Settings:
-    if settings is None:
-        return load_settings(config, overrides)
-    if config is not None:
-        raise ConfigurationError("search() takes settings, or the file to load them from (config), not both")
-    return settings.with_overrides(overrides)
 
 
 def _with_bounds(settings: Settings, top_k: int | None, top_n: int | None) -> Settings:

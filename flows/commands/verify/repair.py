@@ -7,6 +7,7 @@ is left to `ingest`.
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,10 +22,12 @@ from millrace.flows.monitoring.progress import Progress, RowProgress, shown
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.analyzer import analyzer_for_lake
 from millrace.flows.wiring.embedder import buying
 from millrace.flows.wiring.ownership import Ownership, claim_collection
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, new_run_id
+from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import Comparison
 from millrace.tasks.reconcile.expected_rows import VectorStores, expected_rows
 from millrace.tasks.reconcile.repair import (
@@ -89,7 +92,7 @@ class _Repair:
 
     def run(self, sources: Sequence[Path]) -> None:
         """Mend the lake's files, read again what they held, buy what is lacking, and then heal the rows."""
-        with milvus.open_collection(self._settings, self._model, create=True) as collection:
+        with self._open_collection() as collection:
             made_anew = self._repair_manifest(sources)
             self._ownership = claim_collection(self._settings, self._lake, collection)
         again = self._repair_rejects()
@@ -101,6 +104,10 @@ class _Repair:
             self._read_again(again, unknown)
         self._embed_missing()
         self._repair_rows(delete=not made_anew)
+
+    def _open_collection(self) -> Collection:
+        choose_analyzer = partial(analyzer_for_lake, self._lake)
+        return milvus.open_collection(self._settings, self._model, create=True, choose_analyzer=choose_analyzer)
 
     def _repair_manifest(self, sources: Sequence[Path]) -> bool:
         """Whether the manifest was damaged and has to be made anew, from the sources."""
@@ -203,11 +210,11 @@ class _Repair:
                         )
                     finally:
                         await dispatcher.close()
-                        tally = dispatcher.tally
+                        tally = dispatcher.usage
                         self.done.requests += tally.requests_sent
                         self.done.tokens += tally.tokens_billed
                         self.done.cost_cny += tally.cost_cny
-                        self.done.texts_bought += tally.texts_bought
+                        self.done.texts_bought += tally.texts_embedded
                 return len(bought.refused)
 
             refused = asyncio.run(buy())
@@ -223,7 +230,7 @@ class _Repair:
         progress = RowProgress("compared and healed", rows=pc.sum(manifest["chunks"]).as_py() or 0)
         with (
             VectorStores(self._lake, manifest, self._model.space) as stores,
-            milvus.open_collection(self._settings, self._model, create=True) as collection,
+            self._open_collection() as collection,
             shown(progress, quiet=self._quiet),
         ):
             comparison = Comparison(collection, stores)
