@@ -162,15 +162,15 @@ def rebuild(
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
         if copy_collection and not report.exit_code:
-            lake.adopt_as(name)
-            with lake.switches.hold():
+            lake.copy_as(name)
+            with lake.switches.acquire_lease():
                 lake.switches.finish(mark)
     return report
 
 
 def _mark_as_new(lake: Lake, target: Settings, mark: str) -> None:
     """Note of a collection that is not there yet that all its rows will be of this lake, also when we are killed."""
-    with lake.switches.hold(), milvus.open_aliases(target) as aliases:
+    with lake.switches.acquire_lease(), milvus.open_aliases(target) as aliases:
         if not aliases.exists(target.milvus.collection):
             lake.switches.begin(mark)
 

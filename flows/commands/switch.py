@@ -131,7 +131,7 @@ def switch(
             checkpoint("switch: tried")
             # What was tried is on record before the alias is moved: from then on searches are made by that.
             if move and not report.problems:
-                with lake.switches.hold():
+                with lake.switches.acquire_lease():
                     report.before = aliases.target(alias)
                     _move(report, aliases, lake, name, checkpoint)
             report.earlier = _earlier_but(lake.switches.earlier(_key(report)), report.now)
@@ -148,7 +148,7 @@ def switch_back(settings: Settings, *, checkpoint: Checkpoint = no_checkpoint) -
     """
     alias = required_alias(settings)
     lake = components.existing_lake(settings)
-    with lake.switches.hold(), milvus.open_aliases(settings) as aliases:
+    with lake.switches.acquire_lease(), milvus.open_aliases(settings) as aliases:
         before = aliases.target(alias)
         report = _report_of(settings, before)
         kept = _earlier_but(lake.switches.earlier(_key(report)), before)
@@ -173,7 +173,7 @@ def drop_old(settings: Settings) -> SwitchResult:
     """
     alias = required_alias(settings)
     lake = components.existing_lake(settings)
-    with lake.switches.hold(), milvus.open_aliases(settings) as aliases:
+    with lake.switches.acquire_lease(), milvus.open_aliases(settings) as aliases:
         now = aliases.target(alias)
         if not now:
             raise ConfigurationError(f"{alias} stands for no collection yet; nothing was dropped")

@@ -12,7 +12,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import Model
 from millrace.flows.wiring.lake_location import state_folder
 from millrace.tasks.errors import CollectionError, CollectionMissing
-from millrace.tasks.lake import Checkpoint, Lease, hold, make_folder, no_checkpoint
+from millrace.tasks.lake import Checkpoint, Lease, acquire_lease, make_folder, no_checkpoint
 from millrace.tasks.milvus import (
     Aliases,
     Analyzer,
@@ -137,7 +137,7 @@ def lease_collection(settings: Settings, environment: Mapping[str, str] | None =
         digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
         path = state_folder(environment) / "leases" / f"{digest[:32]}.lease"
         make_folder(path.parent)
-    return hold(path, f"The collection {name} at {without_credentials(uri)}")
+    return acquire_lease(path, f"The collection {name} at {without_credentials(uri)}")
 
 
 def _milvus_uri(settings: Settings) -> str:

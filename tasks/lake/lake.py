@@ -13,17 +13,25 @@ from pathlib import Path
 from typing import Self
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
-from millrace.tasks.lake import history
 from millrace.tasks.lake.collection import sidecars
-from millrace.tasks.lake.collection.chunk_compaction import LEAST, gathered, light_parts
+from millrace.tasks.lake.collection.chunk_compaction import MIN_LIGHT_PARTS, gather_light_parts, light_parts
 from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts
 from millrace.tasks.lake.collection.jobs import JobNumbers
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
-from millrace.tasks.lake.history import Bills, Evaluations, Reports, Runs, Timelines
-from millrace.tasks.lake.state import Limits, Switches
+from millrace.tasks.lake.history import (
+    EVALUATIONS_FOLDER,
+    Evaluation,
+    RunFiles,
+    RunPages,
+    RunRecord,
+    RunUsage,
+    Timeline,
+)
+from millrace.tasks.lake.state import LearnedLimitsFile, Switches
 from millrace.tasks.lake.storage.atomic import (
     Checkpoint,
+    Damage,
     fsync_folder,
     make_folder,
     no_checkpoint,
@@ -40,7 +48,7 @@ from millrace.tasks.lake.vectors.space import SpaceFolder, SpaceSummary, describ
 from millrace.tasks.lake.vectors.store import VectorStore
 from millrace.tasks.records import EmbeddingSpace
 
-_LEDGER = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json")
+_COLLECTION_FILES = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json")
 """All of a collection's folder but the records of its runs."""
 
 
@@ -61,7 +69,7 @@ def copy_collection(source: LakePath, target: LakePath) -> None:
     with translate_os_errors(making, "Writing"):
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir()
-        for name in _LEDGER:
+        for name in _COLLECTION_FILES:
             if (source / name).is_dir():
                 shutil.copytree(source / name, making / name, copy_function=_link)
             elif (source / name).exists():
@@ -87,7 +95,7 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_TAKEN = frozenset(
+_RESERVED_NAMES = frozenset(
     {"vectors", "bills", "limits.json", "switches.json", "switches.lease", "format.json", "lake.json", "lease"}
 )
 
@@ -107,18 +115,22 @@ class Lake:
         self._lease = lease
         self._checkpoint = checkpoint
         self.manifest = Manifest(self.collection_dir, checkpoint=_named("manifest", checkpoint))
-        self.chunks = ChunkParts(self.chunks_dir, places=self.manifest.read, checkpoint=_named("chunks", checkpoint))
+        self.chunks = ChunkParts(
+            self.chunks_dir, current_manifest=self.manifest.read, checkpoint=_named("chunks", checkpoint)
+        )
         self._jobs = JobNumbers(
-            self.collection_dir / "jobs.json", least=self._job_after_parts, checkpoint=_named("jobs", checkpoint)
+            self.collection_dir / "jobs.json",
+            first_after_parts=self._job_after_parts,
+            checkpoint=_named("jobs", checkpoint),
         )
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
-        self.runs = Runs(self.collection_dir)
-        self.timelines = Timelines(self.collection_dir)
-        self.reports = Reports(self.collection_dir)
-        self.slips = sidecars.Sidecars(self.slips_dir)
-        self.evaluations = Evaluations(self.collection_dir)
-        self.bills = Bills(path / "bills")
-        self.limits = Limits(path / "limits.json")
+        self.runs = RunFiles(self.collection_dir / "runs", RunRecord)
+        self.timelines = RunFiles(self.collection_dir / "timelines", Timeline, indent=None)
+        self.evaluations = RunFiles(self.collection_dir / EVALUATIONS_FOLDER, Evaluation)
+        self.usage = RunFiles(path / "bills", RunUsage, consequence="What that run cost is missing from the sums.")
+        self.reports = RunPages(self.collection_dir / "reports")
+        self.sidecars = sidecars.Sidecars(self.sidecars_dir)
+        self.limits = LearnedLimitsFile(path / "limits.json")
         self.switches = Switches(path / "switches.json")
 
     @classmethod
@@ -134,10 +146,10 @@ class Lake:
             LakeError: The name does not do, something else is in the way, the folder cannot be written, or the lake
                 was made by a newer version.
         """
-        if not _COLLECTION.fullmatch(collection) or collection in _TAKEN:
+        if not _COLLECTION.fullmatch(collection) or collection in _RESERVED_NAMES:
             raise LakeError(
                 f"The collection name {collection!r} cannot be a folder of the lake: expected 1 to 200 letters, digits,"
-                f" '_', '-' or '.', not beginning with '.' or '-', and none of {', '.join(sorted(_TAKEN))}."
+                f" '_', '-' or '.', not beginning with '.' or '-', and none of {', '.join(sorted(_RESERVED_NAMES))}."
             )
         path = path.absolute()
         if path.exists() and not path.is_dir():
@@ -190,7 +202,7 @@ class Lake:
         return self.collection_dir / "chunks"
 
     @property
-    def slips_dir(self) -> LakePath:
+    def sidecars_dir(self) -> LakePath:
         """The folder of what is said of parts that are made on other machines."""
         return self.collection_dir / sidecars.FOLDER
 
@@ -240,24 +252,24 @@ class Lake:
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        return self._own_jobs().take(count)
+        return self._own_jobs().reserve(count)
 
-    def unsettled_job(self) -> int:
+    def first_uncommitted_job(self) -> int:
         """The first job whose rows may be in doubt: jobs before it belong to runs that came to their end.
 
         Of the parts of later jobs, `chunks.unowned_rows` are what an interrupted run may have left in the collection.
         """
-        return self._jobs.unsettled()
+        return self._jobs.first_uncommitted()
 
-    def settle_jobs(self) -> None:
+    def mark_jobs_committed(self) -> None:
         """Record that no row of any job so far is in doubt: what the manifest does not own is not in the collection.
 
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        self._own_jobs().settle()
+        self._own_jobs().mark_committed()
 
-    def adopt_as(self, collection: str) -> None:
+    def copy_as(self, collection: str) -> None:
         """Let the lake know the rows of this collection as those of `collection` too, which it has not known so far.
 
         Raises:
@@ -268,29 +280,37 @@ class Lake:
         copy_collection(self.collection_dir, self.path / collection)
         self._checkpoint("lake: adopted")
 
-    def compact_chunks(self, *, part_rows: int, least: int = LEAST) -> int:
-        """How many chunk parts with few live rows were brought together in new ones; fewer than `least` are left.
+    def compact_chunks(self, *, part_rows: int, min_parts: int = MIN_LIGHT_PARTS) -> int:
+        """How many chunk parts with few live rows were brought together in new ones; fewer than `min_parts` are left.
 
         For the end of a run, when no row of any job is in doubt and the deltas of the manifest are folded. The old
         parts are then dangling.
 
         Args:
             part_rows: So many rows a part may have; few are less than half of that.
-            least: So many such parts are worth the writing.
+            min_parts: So many such parts are worth the writing.
 
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        if len(light_parts(self.manifest.read(ROW_LOCATION_COLUMNS), part_rows=part_rows)) < least:
+        if len(light_parts(self.manifest.read(ROW_LOCATION_COLUMNS), part_rows=part_rows)) < min_parts:
             return 0
         light = light_parts(self.manifest.read(), part_rows=part_rows)
         job = self.next_job()
         # Rows of the new parts are in the collection, and owned where they were, so they are never in doubt.
-        self.settle_jobs()
-        moved = gathered(self.chunks, light, job=job, part_rows=part_rows)
+        self.mark_jobs_committed()
+        moved = gather_light_parts(self.chunks, light, job=job, part_rows=part_rows)
         self.manifest.commit(moved, f"job-{job}")
         self.manifest.fold()
         return len(light)
+
+    def damaged_records(self) -> list[Damage]:
+        """The small files of runs, jobs, limits and aliases that are damaged, and what follows from each.
+
+        No document and no vector depends on them.
+        """
+        records = self.runs, self.usage, self.evaluations, self._jobs, self.limits, self.switches
+        return [damage for one in records for damage in one.damaged()]
 
     def require_lease(self) -> None:
         """Return while this process is sure to be the one who writes; among objects a lease can be lost.
@@ -309,7 +329,7 @@ class Lake:
             return
         lease, self._lease = self._lease, None
         try:
-            self._jobs.give_back()
+            self._jobs.release()
         finally:
             lease.release()
             if isinstance(self.path, ObjectPath):
@@ -338,7 +358,7 @@ class Lake:
         make_folder(self.chunks_dir)
         make_folder(self.vectors_dir)
         sweep_unfinished(local_folder(self.chunks_dir))
-        sweep_unfinished(self.path, spared=self.path.glob(f"*/{history.EVALUATIONS_FOLDER}"))
+        sweep_unfinished(self.path, spared=self.path.glob(f"*/{EVALUATIONS_FOLDER}"))
 
 
 def _named(part: str, checkpoint: Checkpoint) -> Checkpoint:

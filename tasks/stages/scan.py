@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.tasks.documents import file_hash, list_files
-from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, where
+from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, filter_rows
 from millrace.tasks.records import Reject, SourceFile
 
 
@@ -41,7 +41,7 @@ class UncommittedRows:
 
 def uncommitted_rows(lake: Lake) -> UncommittedRows:
     """The rows of unfinished runs' parts that no document of the manifest owns; nothing is read when all runs ended."""
-    first = lake.unsettled_job()
+    first = lake.first_uncommitted_job()
     unsettled = [part for part in lake.chunks.all() if part.job >= first]
     rows: dict[str, set[str]] = {}
     parts: list[tuple[PartName, frozenset[str]]] = []
@@ -111,7 +111,7 @@ def scan(
         listed.append(one)
     rejects = tuple(found for found in listed if isinstance(found, Reject))
     files = [found for found in listed if isinstance(found, SourceFile)]
-    scope = where(manifest, _under(manifest["path"], _absolute(sources)))
+    scope = filter_rows(manifest, _under(manifest["path"], _absolute(sources)))
     doubted = pa.array(sorted(set(in_doubt)), pa.string())
 
     rows = _file_table(files)
@@ -156,8 +156,8 @@ def scan(
     touched = pc.and_(stays, pc.is_in(scope["path"], value_set=pa.array(list(touched_paths), pa.string())))
     return Scan(
         jobs=tuple(_jobs(to_read)),
-        previous=where(scope, in_read),
-        kept=where(scope.select(["source", "status", "chunks"]), stays),
+        previous=filter_rows(scope, in_read),
+        kept=filter_rows(scope.select(["source", "status", "chunks"]), stays),
         touched=_with_new_times(scope.filter(touched), touched_paths),
         removed=gone,
         rejects=rejects,

@@ -151,7 +151,7 @@ class _Evaluation:
         report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
         self._note_sizes(report)
-        lake.evaluations.append(Evaluation(self._run, report.summary()))
+        lake.evaluations.save(Evaluation(self._run, report.summary()))
         return report
 
     def _check_compatibility(self, lake: Lake) -> None:

@@ -26,7 +26,7 @@ from millrace.flows.wiring import components
 from millrace.flows.wiring.embedder import buying
 from millrace.tasks.embedding import Budget, Reranker, RerankSpec
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
-from millrace.tasks.lake import Bill, Lake, PartName, VectorStore
+from millrace.tasks.lake import Lake, PartName, RunUsage, VectorStore
 from millrace.tasks.milvus import Collection, Hit
 from millrace.tasks.quality.metrics import rank_of_first
 from millrace.tasks.reconcile.expected_rows import ExpectedRows
@@ -290,7 +290,7 @@ class QueryRunner:
         spec, spent, settings = self.rerank_spec, self.questions.budget, self.questions.settings
         if spec is None or not spent.rerank_requests:
             return
-        usage = Bill(
+        usage = RunUsage(
             self.questions.run,
             settings.milvus.collection,
             spec.name,
@@ -299,7 +299,7 @@ class QueryRunner:
             cost_cny=spent.cost_cny(0, spent.rerank_tokens),
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        components.existing_lake(settings).bills.save(usage)
+        components.existing_lake(settings).usage.save(usage)
 
 
 def _ranking(hits: Sequence[RankedHit], found: tuple[int | None, ...]) -> Ranking:

@@ -310,7 +310,7 @@ class Pipeline:
         lake.rejects.fold()
         unsettled = {part for part, _ in doubt.parts}.difference(doubt.settled_parts(settled))
         if not unsettled and (found.jobs or doubt.parts):
-            lake.settle_jobs()
+            lake.mark_jobs_committed()
         if not unsettled and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self.part_chunks)
         manifest = lake.manifest.read(ROW_LOCATION_COLUMNS)

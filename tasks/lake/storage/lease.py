@@ -37,7 +37,7 @@ class Holder:
 
 
 class Lease:
-    """A lease that this process holds until `release`, or until it ends. Use `hold` to get one."""
+    """A lease that this process holds until `release`, or until it ends. Use `acquire_lease` to get one."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -77,7 +77,7 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def hold(path: Path, what: str) -> Lease:
+def acquire_lease(path: Path, what: str) -> Lease:
     """The lease whose file is `path`; `what` names the guarded thing in messages ("the lake at /srv/lake").
 
     Raises:

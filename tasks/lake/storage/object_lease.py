@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from millrace.tasks.errors import LakeError, LeaseHeld
-from millrace.tasks.lake.storage.lease import Holder, Lease, hold, is_gone, myself
+from millrace.tasks.lake.storage.lease import Holder, Lease, acquire_lease, is_gone, myself
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
@@ -107,8 +107,8 @@ class ObjectLease:
 
 
 def lease_at(path: LakePath, what: str) -> Lease | ObjectLease:
-    """The lease at `path`, on a disk or among objects; see `hold` and `claim`. Raises LeaseHeld, LakeError."""
-    return claim(path, what) if isinstance(path, ObjectPath) else hold(path, what)
+    """The lease at `path`, on a disk or among objects; see `acquire_lease` and `claim`. Raises LeaseHeld, LakeError."""
+    return claim(path, what) if isinstance(path, ObjectPath) else acquire_lease(path, what)
 
 
 def claim(folder: ObjectPath, what: str) -> ObjectLease:

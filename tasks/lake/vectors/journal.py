@@ -23,7 +23,7 @@ from millrace.tasks.lake.vectors.schema import Layout, Vectors, crc32, vectors_i
 _CRC = "crc32"
 
 
-class Stretch(NamedTuple):
+class ByteRange(NamedTuple):
     """Where a batch is in its journal, in bytes."""
 
     offset: int
@@ -44,11 +44,11 @@ class JournalFile:
             self._file = path.open("xb", buffering=0)
         self._synced = 0
 
-    def append(self, batch: pa.RecordBatch) -> Stretch:
+    def append(self, batch: pa.RecordBatch) -> ByteRange:
         """Add the batch; it counts, and is where this says, only after `sync`."""
         begin = self._gathered.tell() or (0 if self._synced else self._schema_bytes)
         self._writer.write_batch(batch, custom_metadata={_CRC: str(checksum(batch))})
-        return Stretch(self._synced + begin, self._gathered.tell() - begin)
+        return ByteRange(self._synced + begin, self._gathered.tell() - begin)
 
     def sync(self) -> None:
         """Return when all that was appended is on disk.
@@ -84,10 +84,10 @@ class JournalReader:
         self._file = _opened(path)
         weakref.finalize(self, self._file.close)  # whoever still reads from it holds it
 
-    def read(self, stretch: Stretch) -> pa.RecordBatch:
+    def read(self, byte_range: ByteRange) -> pa.RecordBatch:
         """The batch there. Raises LakeError when it is not what was written, or the disk fails."""
         with translate_os_errors(self._path, "Reading the journal"):
-            data = os.pread(self._file.fileno(), stretch.length, stretch.offset)
+            data = os.pread(self._file.fileno(), byte_range.length, byte_range.offset)
         try:
             reader = pa.ipc.open_stream(self._start + data)
             batch, metadata = reader.read_next_batch_with_custom_metadata()
@@ -96,7 +96,7 @@ class JournalReader:
             sound = False
         if not sound:
             raise LakeError(
-                f"The journal {self._path} does not hold at byte {stretch.offset} what was written there. Check the"
+                f"The journal {self._path} does not hold at byte {byte_range.offset} what was written there. Check the"
                 " disk, then run the same command again: it keeps what is sound, and buys the rest again."
             )
         return batch
@@ -107,7 +107,7 @@ class Recovered:
     """What a journal still holds: its sound batches, where they are, and the bytes behind them that were dropped."""
 
     batches: list[pa.RecordBatch]
-    places: list[Stretch]
+    places: list[ByteRange]
     dropped_bytes: int
     dropped_batches: int
 
@@ -136,7 +136,7 @@ def read_journal(path: Path, schema: pa.Schema) -> Recovered:
             f"The journal {path} holds {reader.schema.to_string()!r}, not vectors of this space. Move it away."
         )
     batches: list[pa.RecordBatch] = []
-    places: list[Stretch] = []
+    places: list[ByteRange] = []
     unsound = 0
     end = source.tell()
     while True:
@@ -149,7 +149,7 @@ def read_journal(path: Path, schema: pa.Schema) -> Recovered:
         end = source.tell()
         if sound:
             batches.append(batch)
-            places.append(Stretch(begin, end - begin))
+            places.append(ByteRange(begin, end - begin))
         else:
             unsound += 1
     return Recovered(batches, places, _torn_bytes(data, end), unsound)
@@ -201,26 +201,26 @@ class Segment:
         self.path = path
         self.rows = 0
         self._reader = JournalReader(path, layout.schema)
-        self._stretches: list[Stretch] = []
+        self._ranges: list[ByteRange] = []
         self._places: dict[bytes, tuple[int, int]] = {}  # to the number of a batch, and the row in it
         self._last: tuple[int, pa.RecordBatch] | None = None  # neighbours are asked for one after the other
 
-    def add(self, batches: Iterable[pa.RecordBatch], places: Iterable[Stretch]) -> None:
+    def add(self, batches: Iterable[pa.RecordBatch], places: Iterable[ByteRange]) -> None:
         """Take in batches that are durable in the journal, and where they are in it."""
-        for batch, stretch in zip(batches, places, strict=True):
-            number = len(self._stretches)
-            self._stretches.append(stretch)
+        for batch, byte_range in zip(batches, places, strict=True):
+            number = len(self._ranges)
+            self._ranges.append(byte_range)
             self._places.update((key, (number, row)) for row, key in enumerate(batch["text_key"].to_pylist()))
             self.rows += batch.num_rows
 
     @property
     def size_bytes(self) -> int:
         """What its batches take in the file."""
-        return sum(stretch.length for stretch in self._stretches)
+        return sum(byte_range.length for byte_range in self._ranges)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its batches in order, read one at a time. Raises LakeError when the file no longer holds one of them."""
-        return map(self._reader.read, self._stretches)
+        return map(self._reader.read, self._ranges)
 
     @property
     def number(self) -> int:
@@ -250,7 +250,7 @@ class Segment:
     def _batch(self, number: int) -> pa.RecordBatch:
         last = self._last  # another thread may put its own there at any time
         if last is None or last[0] != number:
-            self._last = last = number, self._reader.read(self._stretches[number])
+            self._last = last = number, self._reader.read(self._ranges[number])
         return last[1]
 
     def keys(self) -> list[bytes]:

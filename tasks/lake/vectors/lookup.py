@@ -21,10 +21,10 @@ class Lookup:
     """Reads of one vector store. `segments` gives those of the moment, whose vectors are in no part yet."""
 
     def __init__(
-        self, place: SpaceFolder, catalogue: PartIndex, reader: PartReader, segments: Callable[[], tuple[Segment, ...]]
+        self, place: SpaceFolder, part_index: PartIndex, reader: PartReader, segments: Callable[[], tuple[Segment, ...]]
     ) -> None:
         self._place = place
-        self._catalogue = catalogue
+        self._part_index = part_index
         self._reader = reader
         self._segments = segments
 
@@ -33,7 +33,7 @@ class Lookup:
         wanted = as_keys(keys)
         segments = self._segments()
         left = [i for i, key in enumerate(wanted) if not any(key in segment for segment in segments)]
-        located = self._catalogue.locate(wanted[i] for i in left)
+        located = self._part_index.locate(wanted[i] for i in left)
         return [i for i in left if wanted[i] not in located]
 
     def read(self, keys: Sequence[bytes] | KeyBytes) -> Vectors:
@@ -58,9 +58,9 @@ class Lookup:
             try:
                 if self._read_parts(wanted, left, into):
                     return
-                self._catalogue.rebuild()  # the index has named rows that hold other keys
+                self._part_index.rebuild()  # the index has named rows that hold other keys
             except FileNotFoundError:
-                self._catalogue.refresh()
+                self._part_index.refresh()
         raise LakeError(f"The parts in {self._place.folder} change while they are read. Try again when that is over.")
 
     def _read_segments(self, wanted: list[bytes], into: Gathering) -> list[int]:
@@ -74,7 +74,7 @@ class Lookup:
 
     def _read_parts(self, wanted: list[bytes], left: list[int], into: Gathering) -> bool:
         """Fill in what is in parts; whether every row that the index named holds its key."""
-        located = self._catalogue.locate(wanted[i] for i in left)
+        located = self._part_index.locate(wanted[i] for i in left)
         absent = [wanted[i].hex() for i in left if wanted[i] not in located]
         if absent:
             raise LakeError(
@@ -91,6 +91,6 @@ class Lookup:
                 if not self._reader.gather(name, rows, keys, into, np.array(positions, np.int64)):
                     return False
             except PartDamaged as error:
-                self._catalogue.report(error.damage)
+                self._part_index.report(error.damage)
                 raise
         return True

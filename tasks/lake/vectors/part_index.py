@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import remove_files, translate_os_errors
+from millrace.tasks.lake.storage.atomic import Damage, remove_files, translate_os_errors
 from millrace.tasks.lake.storage.location import LakePath, files_in, size_of
 from millrace.tasks.lake.storage.object_path import ObjectPath
 from millrace.tasks.lake.vectors.key_index import IndexDamaged, KeyIndex
 from millrace.tasks.lake.vectors.part_file import (
-    Damage,
     Footer,
     PartDamaged,
     check_part,

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import Checkpoint, no_checkpoint, remove_files
+from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, no_checkpoint, remove_files
 from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.compaction import PartMaker
 from millrace.tasks.lake.vectors.group_commit import GroupCommit
 from millrace.tasks.lake.vectors.journal import OpenSegment, Recovery, Segment, leftover_segments
 from millrace.tasks.lake.vectors.lookup import Lookup
-from millrace.tasks.lake.vectors.part_file import Damage, PartDamaged, check_part, part_name, part_number, read_keys
+from millrace.tasks.lake.vectors.part_file import PartDamaged, check_part, part_name, part_number, read_keys
 from millrace.tasks.lake.vectors.part_index import PartIndex
 from millrace.tasks.lake.vectors.part_reader import PartReader
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, Vectors
@@ -47,10 +47,10 @@ class VectorStore:
         self._listing_segments = threading.Lock()
         # Journals are read before parts are listed: one that is sealed in between is then found in its part.
         leftovers = leftover_segments(place.local, layout)
-        self._catalogue = PartIndex(place.folder, place.index_path, layout, read_only=lease is None)
+        self._part_index = PartIndex(place.folder, place.index_path, layout, read_only=lease is None)
         self._reader = PartReader(place.folder, layout)
-        self._lookup = Lookup(place, self._catalogue, self._reader, lambda: self._segments)
-        self._maker = PartMaker(place.folder, layout, self._catalogue, self._reader, checkpoint)
+        self._lookup = Lookup(place, self._part_index, self._reader, lambda: self._segments)
+        self._maker = PartMaker(place.folder, layout, self._part_index, self._reader, checkpoint)
         # Two threads: one appends to the journal and starts the next, one makes parts.
         self._commits: GroupCommit[pa.RecordBatch] = GroupCommit(self._commit, name="vector-journal")
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vector-parts")
@@ -59,7 +59,7 @@ class VectorStore:
         try:
             self._recover(leftovers)
         except LakeError:
-            self._catalogue.close()
+            self._part_index.close()
             raise
 
     @classmethod
@@ -149,13 +149,13 @@ class VectorStore:
         if sealing is not None:
             sealing.result()
 
-    def compact(self, *, least: int = 8) -> int:
-        """How many small parts were merged into larger ones; fewer than `least` are left for a later time.
+    def compact(self, *, min_parts: int = 8) -> int:
+        """How many small parts were merged into larger ones; fewer than `min_parts` are left for a later time.
 
         What was appended before is sealed first. Readers in other processes are not disturbed.
         """
         self.seal()
-        return self._sealer.submit(lambda: self._maker.compact(least=least)).result()
+        return self._sealer.submit(lambda: self._maker.compact(min_parts=min_parts)).result()
 
     def close(self) -> None:
         """Seal what is journalled and give the lease back. After a failed write the journal stays for the next run."""
@@ -170,7 +170,7 @@ class VectorStore:
             if self._active is not None:
                 self._active.journal.close()
             self._reader.close()
-            self._catalogue.close()
+            self._part_index.close()
             if self._lease is not None:
                 self._lease.release()
 
@@ -183,11 +183,11 @@ class VectorStore:
     @property
     def damaged(self) -> list[Damage]:
         """Parts found damaged so far. Their vectors are missed, with a message, where they are read."""
-        return self._catalogue.damaged
+        return self._part_index.damaged
 
     def parts(self) -> dict[LakePath, int]:
         """The parts in order of purchase: path to vectors."""
-        return {self._place.folder / name: rows for name, rows in self._catalogue.rows().items()}
+        return {self._place.folder / name: rows for name, rows in self._part_index.rows().items()}
 
     def keys(self) -> Iterator[KeyBytes]:
         """All keys, a part at a time: uint8, shape (n, 32). A key can come twice. Damaged parts are passed over."""
@@ -195,7 +195,7 @@ class VectorStore:
             try:
                 yield read_keys(path, self._layout)
             except PartDamaged as error:
-                self._catalogue.report(error.damage)
+                self._part_index.report(error.damage)
         for segment in self._segments:
             yield np.frombuffer(b"".join(segment.keys()), np.uint8).reshape(-1, TEXT_KEY_BYTES)
 
@@ -204,7 +204,7 @@ class VectorStore:
         for path in sorted({*self.parts(), *(damage.path for damage in self.damaged)}):
             damage = check_part(path, self._layout)
             if damage is not None:
-                self._catalogue.report(damage)
+                self._part_index.report(damage)
                 yield damage
 
     def repair(self) -> int:

@@ -43,7 +43,7 @@ def test_small_parts_become_a_large_one_that_a_reader_finds(bucket: Bucket, text
             store.seal()
         with store_on(bucket, texts, "two", read_only=True) as reader:
             texts.assert_holds(reader, range(50))
-            assert store.compact(least=2) == 3
+            assert store.compact(min_parts=2) == 3
             texts.assert_holds(reader, range(300))
         texts.assert_holds(store, range(300))
     assert len([key for key in bucket.objects() if "part-" in key]) == 1
