@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.states import Completed, Failed
 
+from millrace.flows.commands.report.markdown_summary import fenced
 from millrace.flows.commands.verify.repair import repair
 from millrace.flows.commands.verify.verify import verify as compare
 from millrace.flows.prefect_support.parameters import VerifyParameters
@@ -27,7 +28,7 @@ async def verify(parameters: VerifyParameters) -> Any:
         )
     lines = report.lines()
     await acreate_markdown_artifact(
-        "```\n" + "\n".join(lines) + "\n```",
+        fenced(lines),
         key="verify",
         description=f"Sources, lake and collection {settings.milvus.collection}",
     )

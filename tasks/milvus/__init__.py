@@ -16,7 +16,7 @@ from millrace.tasks.milvus.collection_spec import (
     analyzer_for,
     why_words_are_not_found,
 )
-from millrace.tasks.milvus.rows import Hit, StoredRow, check_rows
+from millrace.tasks.milvus.rows import Hit, StoredRow, check_metadata, check_rows
 from millrace.tasks.milvus.scalar_fields import scalar_fields
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "MilvusAddress",
     "StoredRow",
     "analyzer_for",
+    "check_metadata",
     "check_rows",
     "is_lite",
     "may_hold",
