@@ -1,7 +1,6 @@
 """The Prefect flow `verify`: sources, lake and collection compared, or healed, on a schedule."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -11,7 +10,7 @@ from prefect.states import Completed, Failed
 from millrace.flows.commands.report.markdown_summary import fenced
 from millrace.flows.commands.verify.repair import repair
 from millrace.flows.commands.verify.verify import verify as compare
-from millrace.flows.prefect_support.parameters import VerifyParameters
+from millrace.flows.prefect_support.parameters import VerifyParameters, source_paths
 from millrace.flows.prefect_support.run_logs import log_to_flow_run
 
 
@@ -24,7 +23,7 @@ async def verify(parameters: VerifyParameters) -> Any:
     settings = parameters.settings()
     with log_to_flow_run():
         report = await asyncio.to_thread(
-            repair if parameters.repair else compare, settings, _paths(parameters.sources), as_json=False
+            repair if parameters.repair else compare, settings, source_paths(parameters), as_json=False
         )
     lines = report.lines()
     await acreate_markdown_artifact(
@@ -35,7 +34,3 @@ async def verify(parameters: VerifyParameters) -> Any:
     if report.exit_code:
         return Failed(message=lines[0], data=report.exit_code)
     return Completed(message=lines[0], data=report.exit_code)
-
-
-def _paths(sources: list[str]) -> list[Path]:
-    return [Path(source).absolute() for source in sources]
