@@ -1,4 +1,4 @@
-"""How the words of a new collection are cut: chosen by the texts that will be in it, and told where it cannot serve."""
+"""How the words of a new collection are cut: chosen by the texts that will be in it, with a warning where it cannot serve."""
 
 import asyncio
 import tempfile
@@ -49,13 +49,13 @@ def analyzer_for_lake(lake: Lake) -> Analyzer:
     for part in _evenly(lake.chunks.all(), _PARTS):
         try:
             texts += lake.chunks.read(part.job, part.number, part.number, columns=["content"])["content"].to_pylist()
-        except LakeError:  # `verify` tells of a damaged part
+        except LakeError:  # `verify` reports a damaged part
             continue
     return analyzer_for(texts)
 
 
 def analyzer_notes(settings: Settings, lake: Lake, collection: Collection, choose: Callable[[], Analyzer]) -> list[str]:
-    """What to tell when the words of the documents cannot be found in a collection made with its analyzer.
+    """A warning when the words of the documents cannot be found in a collection made with its analyzer.
 
     `choose` is asked where the lake has no texts yet.
     """

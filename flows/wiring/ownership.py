@@ -126,6 +126,6 @@ def _of_another_lake(settings: Settings, lake: Lake, owners: frozenset[str]) -> 
 def _unknown_rows(settings: Settings, lake: Lake, rows: int) -> str:
     return (
         f"the collection {settings.milvus.collection} at {redacted_uri(settings)} holds {rows:,} rows, and the lake "
-        f"{lake.path} knows none of them; nothing was bought or changed. See that the lake is mounted, and that "
+        f"{lake.path} knows none of them; nothing was spent or changed. See that the lake is mounted, and that "
         f"lake.path names it; for another corpus name another milvus.collection. {_BOTH_WAYS}"
     )

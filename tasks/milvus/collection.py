@@ -94,13 +94,13 @@ class Collection:
     ) -> Self:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
-        Opening fails within about 10 seconds if nobody answers; only later calls wait for a server. `checkpoint` is
-        told each call that changed rows and was acknowledged: "upserted" or "deleted". `choose_analyzer` is asked where
+        Opening fails within about 10 seconds if the server does not answer; only later calls wait for a server. `checkpoint` hears
+        of each call that changed rows and was acknowledged: "upserted" or "deleted". `choose_analyzer` is asked where
         the shape leaves the analyzer of a new collection open.
 
         Raises:
-            ConfigurationError: The address or the name is none, or this Milvus cannot do what `shape` asks for.
-            CollectionError: Milvus cannot be opened or reached, or the collection has another shape (told field by
+            ConfigurationError: The address or the name is invalid, or this Milvus cannot do what `shape` asks for.
+            CollectionError: Milvus cannot be opened or reached, or the collection has another shape (listed field by
                 field).
             CollectionMissing: It is missing and `create` is false; nothing was made.
         """
@@ -142,7 +142,7 @@ class Collection:
         """The number of rows, all of them acknowledged; each replaces the row that had its id.
 
         `rows` has the columns id, content and metadata (JSON strings), and sparse where the shape has it from rows;
-        others are passed over. `vectors`: float32, shape (len(rows), dimensions), vector i belongs to row i.
+        others are ignored. `vectors`: float32, shape (len(rows), dimensions), vector i belongs to row i.
         `check_rows` says beforehand which rows Milvus would refuse.
         """
         from millrace.tasks.milvus import writer
@@ -239,7 +239,7 @@ class Collection:
 
         Raises:
             ConfigurationError: the collection has no words to search, or Milvus cannot make sense of `filter`.
-            ValueError: `vector` is none to search by, or the words are missing.
+            ValueError: `vector` cannot be searched with, or the words are missing.
         """
         from millrace.tasks.milvus import hybrid
 
@@ -286,7 +286,7 @@ class Collection:
         self.close()
 
     def _ask(self, ask: Callable[[], T]) -> T:
-        """What `ask` returns; the server is waited for, and a collection that somebody released is loaded again."""
+        """What `ask` returns; the server is waited for, and a collection that was released is loaded again."""
         try:
             return self._retry(ask)
         except CollectionNotLoaded:

@@ -53,7 +53,7 @@ PARAMS: Mapping[str, dict[str, JsonValue]] = MappingProxyType(
 
 
 def analyzer_name(params: str) -> str:
-    """The name of the analyzer whose parameters a collection tells as JSON, or those parameters if it is not ours."""
+    """The name of the analyzer with these parameters (JSON), or the parameters themselves if it is not ours."""
     try:
         described = json.loads(params)
     except json.JSONDecodeError:
@@ -78,7 +78,7 @@ def check_analyzer(analyzer: str, *, is_lite: bool) -> None:
             "milvus.analyzer = standard hardly any word of Chinese is found)"
         )
         raise ConfigurationError(message) from error
-    # Only now: importing it sets its level, and gives it a handler on standard error, where it tells of its dictionary.
+    # Only now: importing it sets its level, and gives it a handler on standard error, where it reports on its dictionary.
     logging.getLogger("jieba").setLevel(logging.WARNING)
 
 
@@ -158,7 +158,7 @@ class CollectionShape:
 
 @dataclass(frozen=True, slots=True)
 class FieldShape:
-    """One field as Milvus tells it.
+    """One field as Milvus describes it.
 
     `kind` names its data type; `size` is its dimension or `max_length`, if any; `analyzer` is what cuts it into words,
     "" if nothing does; `made` says that Milvus fills it from other fields, `parts` that it is the partition key.
@@ -183,7 +183,7 @@ class FieldShape:
 
 @dataclass(frozen=True, slots=True)
 class IndexShape:
-    """The index of one field; of an existing one, `params` are those that Milvus tells."""
+    """The index of one field; of an existing one, `params` are those that Milvus describes."""
 
     field: str
     kind: str

@@ -116,7 +116,7 @@ def _check_version(connection: Connection, shape: CollectionShape) -> None:
     )
     version = _SERVER_VERSION.match(str(described))
     for setting, what, needed in needs:
-        # Others than Milvus itself, as Zilliz Cloud, tell their own version in words of their own; they have it all.
+        # Others than Milvus itself, as Zilliz Cloud, report versions of their own; they have it all.
         if version and (int(version[1]), int(version[2])) < needed:
             message = (
                 f"{setting}: {connection.where} is Milvus {described}, and {what} came with {needed[0]}.{needed[1]}; "
@@ -148,7 +148,7 @@ def _create(client: Any, name: str, shape: CollectionShape, timeout_s: float) ->
         if field.analyzer:
             params |= {"enable_analyzer": True, "analyzer_params": PARAMS[field.analyzer]}
         if field.optional:
-            params["nullable"] = True  # which a server older than 2.5 passes over; the field is then told as it is
+            params["nullable"] = True  # which a server older than 2.5 passes over; the field is then described as it is
         if field.parts:
             params["is_partition_key"] = True
         schema.add_field(field.name, DataType[field.kind], is_primary=field.primary, **params)
@@ -190,7 +190,7 @@ def _indexes(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
     found = {}
     for index_name in client.list_indexes(name, timeout=timeout_s):
         described = client.describe_index(name, index_name, timeout=timeout_s)
-        params = {**described, **described.get("params", {})}  # a server tells them in the spelling they were given in
+        params = {**described, **described.get("params", {})}  # a server gives them in the spelling it got
         known = sorted((key, value) for key, value in params.items() if isinstance(value, str | int | float))
         found[described["field_name"]] = IndexShape(
             described["field_name"], described.get("index_type", ""), described.get("metric_type", ""), tuple(known)

@@ -1,4 +1,4 @@
-"""What the run's page says beside its pictures, in Markdown: for a page of somebody else's, such as Prefect's."""
+"""The text of a run's page in Markdown, for a page that another program shows, such as Prefect's."""
 
 import re
 from collections.abc import Sequence

@@ -25,17 +25,17 @@ class OrphanRemoval:
 def remove_orphans(
     settings: Settings, collection: Collection, inventory: IdInventory, ownership: Ownership, *, protected: Group[str]
 ) -> OrphanRemoval:
-    """Delete the rows that nobody owns, but for those of `protected` sources, where that is safe."""
+    """Delete the rows that no document owns, but for those of `protected` sources, where that is safe."""
     share = settings.sources.max_removed_share
     most = int(share * inventory.rows) if ownership.is_sole else 0
     deleted, found = delete_orphans(collection, inventory, protected=protected, most=most)
     if found <= most:
         return OrphanRemoval(deleted)
-    kept = f"{found:,} of {inventory.rows:,} rows of the collection are owned by no document of this lake"
+    prefix = f"{found:,} of {inventory.rows:,} rows of the collection are owned by no document of this lake"
     if not ownership.is_sole:
-        return OrphanRemoval(why_kept=f"{kept}; none of them was deleted: {ownership.why_kept}")
+        return OrphanRemoval(why_kept=f"{prefix}; none of them was deleted: {ownership.why_kept}")
     return OrphanRemoval(
-        why_kept=f"{kept} ({found / inventory.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); none "
+        why_kept=f"{prefix} ({found / inventory.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); none "
         "of them was deleted. Look whether the collection is shared with something else; if not, allow it once with "
         "--set sources.max_removed_share=1",
         exceeds_share=True,

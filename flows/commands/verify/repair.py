@@ -1,4 +1,4 @@
-"""`verify --repair`: the collection and the lake's own files healed from the lake, and what it lacks bought; no more.
+"""`verify --repair`: the collection and the lake's own files repaired from the lake, and missing vectors embedded.
 
 Each step leaves everything usable, so a repair that is cut short is simply begun again. What has changed in the sources
 is left to `ingest`.
@@ -41,7 +41,7 @@ from millrace.tasks.reconcile.repair import (
 
 
 def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
-    """Heal whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
+    """Repair whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
 
     Raises:
         ConfigurationError: There is no such lake, the settings are not those of its documents, or a key is needed.
@@ -91,7 +91,7 @@ class _Repair:
         self._ownership = Ownership(is_sole=False)
 
     def run(self, sources: Sequence[Path]) -> None:
-        """Mend the lake's files, read again what they held, buy what is lacking, and then heal the rows."""
+        """Repair the lake's files, read again what they held, embed what is missing, and then repair the rows."""
         with self._open_collection() as collection:
             made_anew = self._repair_manifest(sources)
             self._ownership = claim_collection(self._settings, self._lake, collection)
@@ -170,7 +170,7 @@ class _Repair:
             )
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
-        # A run of its own: its bill must not be written over by that of the texts bought later.
+        # A run of its own: its usage must not be written over by that of the texts embedded later.
         report = RunSummary(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
         progress = Progress()
         pipeline = Pipeline(self._settings, sources, self._lake, report, progress, again=again, unknown=unknown)
@@ -194,7 +194,7 @@ class _Repair:
         return sorted({Path(path) for path in concerned["path"].to_pylist()})
 
     def _embed_missing(self) -> None:
-        """Buy the texts of live rows whose vector the lake lacks."""
+        """Embed the texts of live rows whose vector the lake lacks."""
         manifest = self._lake.manifest.read()
         with self._lake.vectors(self._model.space) as store:
             missing = missing_texts(expected_rows(self._lake, manifest), store)
@@ -205,7 +205,7 @@ class _Repair:
             async def buy() -> int:
                 async with buying(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
                     try:
-                        bought = await embed_missing(
+                        embedded = await embed_missing(
                             wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens
                         )
                     finally:
@@ -215,7 +215,7 @@ class _Repair:
                         self.done.tokens += tally.tokens_billed
                         self.done.cost_cny += tally.cost_cny
                         self.done.texts_bought += tally.texts_embedded
-                return len(bought.refused)
+                return len(embedded.refused)
 
             refused = asyncio.run(buy())
             if refused:
@@ -225,9 +225,9 @@ class _Repair:
                 )
 
     def _repair_rows(self, *, delete: bool) -> None:
-        """Upsert what is missing or different; then, once all of that is in, delete what nobody owns."""
+        """Upsert what is missing or different; then, once all of that is in, delete what no document owns."""
         manifest = self._lake.manifest.read()
-        progress = RowProgress("compared and healed", rows=pc.sum(manifest["chunks"]).as_py() or 0)
+        progress = RowProgress("compared and repaired", rows=pc.sum(manifest["chunks"]).as_py() or 0)
         with (
             VectorStores(self._lake, manifest, self._model.space) as stores,
             self._open_collection() as collection,

@@ -38,7 +38,7 @@ _KIND_OF_CHANGE: dict[str, Kind] = {
 
 
 def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
-    """Compare; with `as_json` every finding is kept, else the first few of each kind.
+    """Compare; with `as_json` every finding is listed, else the first few of each kind.
 
     Without sources, documents are compared with the files that the manifest names.
 
@@ -97,7 +97,7 @@ class Inspection:
         for damage in [*of_manifest, *of_rejects]:
             self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
         if of_manifest:
-            self._report.notes.append("without the manifest nobody can say which rows should be there")
+            self._report.notes.append("without the manifest it is not known which rows should be there")
             return
         manifest = self._lake.manifest.read()
         with_rows = pc.greater(manifest["chunks"], 0)
@@ -189,7 +189,7 @@ class Inspection:
                 )
 
     def _note_orphans(self, comparison: Comparison, unknown: set[str], *, others: frozenset[str]) -> None:
-        """Rows that nobody owns; those of documents in damaged parts, and of other lakes, may well be owned."""
+        """Rows that no document owns; those of documents in damaged parts, and of other lakes, may well be owned."""
         if others:
             self._report.notes.append(
                 f"{comparison.inventory.count_orphans():,} rows are not of this lake; they were not compared, since "
