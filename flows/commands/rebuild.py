@@ -334,9 +334,8 @@ class _Rebuilding:
     ) -> int:
         """Have `send` take the rows of a part that the lake has whole, and report the others; how many were sent."""
         lacking = self._report.lacking
-        for row in (
-            rows_with_vectors.rows.filter(pa.array(~rows_with_vectors.has_vector)).select(["source", "id"]).to_pylist()
-        ):
+        without = rows_with_vectors.rows.filter(pa.array(~rows_with_vectors.has_vector))
+        for row in without.select(["source", "id"]).to_pylist():
             why = f"its vector is not in the lake, in the space {expected.space}"
             lacking.append(_lacking(row["source"], f"row {row['id']}", why))
         rows, vectors = rows_with_vectors.taken(np.flatnonzero(rows_with_vectors.has_vector))

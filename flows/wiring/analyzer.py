@@ -1,4 +1,4 @@
-"""How the words of a new collection are cut: chosen by the texts that will be in it, with a warning where it cannot serve."""
+"""How the words of a new collection are cut: chosen by its texts, with a warning where that cannot serve."""
 
 import asyncio
 import tempfile

@@ -94,9 +94,9 @@ class Collection:
     ) -> Self:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
-        Opening fails within about 10 seconds if the server does not answer; only later calls wait for a server. `checkpoint` hears
-        of each call that changed rows and was acknowledged: "upserted" or "deleted". `choose_analyzer` is asked where
-        the shape leaves the analyzer of a new collection open.
+        Opening fails within about 10 seconds if the server does not answer; only later calls wait for a server.
+        `checkpoint` hears of each call that changed rows and was acknowledged: "upserted" or "deleted".
+        `choose_analyzer` is asked where the shape leaves the analyzer of a new collection open.
 
         Raises:
             ConfigurationError: The address or the name is invalid, or this Milvus cannot do what `shape` asks for.

@@ -78,7 +78,7 @@ def check_analyzer(analyzer: str, *, is_lite: bool) -> None:
             "milvus.analyzer = standard hardly any word of Chinese is found)"
         )
         raise ConfigurationError(message) from error
-    # Only now: importing it sets its level, and gives it a handler on standard error, where it reports on its dictionary.
+    # Only now: importing it sets its level, and gives it a handler on standard error, for word of its dictionary.
     logging.getLogger("jieba").setLevel(logging.WARNING)
 
 

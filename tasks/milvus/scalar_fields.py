@@ -83,8 +83,8 @@ def _scalar_field(spelling: str) -> ScalarField:
     size = None if found is None or found["size"] is None else int(found["size"])
     if found is None or not _NAME.fullmatch(name) or (size is not None and not 1 <= size <= LONGEST_VARCHAR):
         message = (
-            f"milvus.scalar_fields: {spelling!r} is invalid; write key:type with int64, double, bool or varchar(n), n at "
-            f"most {LONGEST_VARCHAR}, as page_start:int64; a key that is no ASCII name needs one, as 语言:varchar(16) "
+            f"milvus.scalar_fields: {spelling!r} is invalid; write key:type with int64, double, bool or varchar(n), n "
+            f"at most {LONGEST_VARCHAR}, as page_start:int64; a key that is no ASCII name needs one, as 语言:varchar(16) "
             f"as lang"
         )
         raise ConfigurationError(message)
