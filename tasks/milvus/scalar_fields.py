@@ -84,8 +84,8 @@ def _scalar_field(spelling: str) -> ScalarField:
     if found is None or not _NAME.fullmatch(name) or (size is not None and not 1 <= size <= LONGEST_VARCHAR):
         message = (
             f"milvus.scalar_fields: {spelling!r} is invalid; write key:type with int64, double, bool or varchar(n), n "
-            f"at most {LONGEST_VARCHAR}, as page_start:int64; a key that is no ASCII name needs one, as 语言:varchar(16) "
-            f"as lang"
+            f"at most {LONGEST_VARCHAR}, as page_start:int64; a key that is no ASCII name needs one, as "
+            f"语言:varchar(16) as lang"
         )
         raise ConfigurationError(message)
     kind: ScalarKind = "VARCHAR"

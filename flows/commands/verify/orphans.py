@@ -36,7 +36,7 @@ def remove_orphans(
         return OrphanRemoval(why_kept=f"{prefix}; none of them was deleted: {ownership.why_kept}")
     return OrphanRemoval(
         why_kept=f"{prefix} ({found / inventory.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); "
-        "none of them was deleted. Look whether the collection is shared with something else; if not, allow it once with "
-        "--set sources.max_removed_share=1",
+        "none of them was deleted. Look whether the collection is shared with something else; if not, allow it once "
+        "with --set sources.max_removed_share=1",
         exceeds_share=True,
     )
