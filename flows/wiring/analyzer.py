@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring import components
-from millrace.tasks.errors import LakeError
+from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake import ChunkParts, Lake
 from millrace.tasks.milvus import Analyzer, Collection, analyzer_for
 from millrace.tasks.records import SourceFile
@@ -49,6 +49,8 @@ def analyzer_for_lake(lake: Lake) -> Analyzer:
     for part in _evenly(lake.chunks.all(), _PARTS):
         try:
             texts += lake.chunks.read(part.job, part.number, part.number, columns=["content"])["content"].to_pylist()
+        except LakeUnreachable:
+            raise
         except LakeError:  # `verify` reports a damaged part
             continue
     return analyzer_for(texts)
