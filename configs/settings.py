@@ -183,6 +183,7 @@ class SourceSettings(Section):
     include: Words
     exclude: Words
     base: str
+    follow_links: bool
     max_removed_share: Annotated[float, Field(ge=0, le=1)]
 
 

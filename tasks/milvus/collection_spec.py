@@ -123,8 +123,6 @@ METADATA_FIELD = "metadata"
 SPARSE_FIELD = "sparse"
 
 ID_MAX_BYTES = 64
-METADATA_MAX_BYTES = 65_536
-"""A Milvus server's limit for one JSON value. Source: `common.JSON.maxLength` of its configuration."""
 
 SPARSE_INDEX = "SPARSE_INVERTED_INDEX"
 SCALAR_INDEX = "INVERTED"

@@ -23,12 +23,11 @@ from millrace.tasks.milvus.collection_spec import (
     CONTENT_FIELD,
     ID_FIELD,
     METADATA_FIELD,
-    METADATA_MAX_BYTES,
     SPARSE_FIELD,
     CollectionShape,
 )
 from millrace.tasks.milvus.scalar_fields import promoted_columns, wrong_scalar
-from millrace.tasks.records import SPARSE_PAIR, JsonValue, sparse_bytes
+from millrace.tasks.records import METADATA_MAX_BYTES, SPARSE_PAIR, JsonValue, sparse_bytes
 
 NOTHING = sparse_bytes([2**32 - 2], [1.0])
 """What stands for a sparse vector without entries, which Milvus Lite refuses: a word that no text has, since it is the

@@ -34,6 +34,7 @@ def source_changes(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
+    follow_links: bool = False,
 ) -> list[SourceChange]:
     """What differs between `sources` and `manifest`; without sources, between its files and what it says of them.
 
@@ -49,7 +50,15 @@ def source_changes(
         base = None  # names play no part in the comparison, and files may lie outside of the present one
     found: list[SourceChange] = []
     if sources:
-        listing = scan(sources, manifest, include=include, exclude=exclude, base=base, fingerprint=fingerprint)
+        listing = scan(
+            sources,
+            manifest,
+            include=include,
+            exclude=exclude,
+            base=base,
+            fingerprint=fingerprint,
+            follow_links=follow_links,
+        )
         gone += sorted(set(listing.removed["path"].to_pylist()))
         found += _to_read(listing, fingerprint)
     return found + [SourceChange("gone", path) for path in gone]

@@ -243,7 +243,7 @@ class PartWriter:
         """The file's own hash, read once for all the records in it; "" where it cannot be read."""
         if self._record_file_hash[0] != file.path:
             try:
-                self._record_file_hash = (file.path, file_hash(file.path))
+                self._record_file_hash = (file.path, file_hash(file))
             except OSError:  # the reader has reported it; without a hash the next run tries again
                 self._record_file_hash = (file.path, "")
         return self._record_file_hash[1]

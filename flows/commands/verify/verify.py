@@ -212,6 +212,7 @@ class Inspection:
             manifest,
             include=self._settings.sources.include,
             exclude=self._settings.sources.exclude,
+            follow_links=self._settings.sources.follow_links,
             base=components.sources_base(self._settings),
             fingerprint=components.fingerprint(self._settings, self._model),
         )
