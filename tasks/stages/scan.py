@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Group
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from millrace.tasks.documents import file_hash, list_files
 from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, filter_rows
-from millrace.tasks.records import Reject, SourceFile
+from millrace.tasks.records import LeftOut, Reject, SourceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ class Scan:
     that are as they were source, status and chunks, `touched` the manifest rows of those whose file has a new time but
     the same bytes (with the new time filled in). `removed`: manifest rows of documents whose file is gone. `rejects`:
     what the listing could not take. `known`: how many documents with rows the manifest had under these sources.
+    `left_out`: what the listing passed over.
     """
 
     jobs: tuple[tuple[SourceFile, ...], ...]
@@ -85,6 +86,7 @@ class Scan:
     rejects: tuple[Reject, ...]
     files: int
     known: int
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def scan(
@@ -95,6 +97,7 @@ def scan(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
+    follow_links: bool = False,
     in_doubt: Iterable[str] = (),
     proceed: Callable[[], None] = lambda: None,
 ) -> Scan:
@@ -106,7 +109,8 @@ def scan(
     read.
     """
     listed: list[SourceFile | Reject] = []
-    for one in list_files(sources, include=include, exclude=exclude, base=base):
+    listing = list_files(sources, include=include, exclude=exclude, base=base, follow_links=follow_links)
+    for one in listing:
         proceed()
         listed.append(one)
     rejects = tuple(found for found in listed if isinstance(found, Reject))
@@ -141,7 +145,7 @@ def scan(
         file = files[position]
         if is_unchanged:
             continue
-        if is_usable and is_same_size and known_hash and _hash_or_none(file.path) == known_hash:
+        if is_usable and is_same_size and known_hash and _hash_or_none(file) == known_hash:
             touched_paths[file.path] = file
         else:
             to_read.append(file)
@@ -163,6 +167,7 @@ def scan(
         rejects=rejects,
         files=len(files),
         known=pc.sum(pc.greater(scope["chunks"], 0)).as_py() or 0,
+        left_out=listing.left_out,
     )
 
 
@@ -252,9 +257,9 @@ def _absolute(sources: Sequence[Path]) -> list[str]:
     return [os.path.abspath(source) for source in sources]  # noqa: PTH100
 
 
-def _hash_or_none(path: str) -> str | None:
+def _hash_or_none(file: SourceFile) -> str | None:
     try:
-        return file_hash(path)
+        return file_hash(file)
     except OSError:  # the reader will say why
         return None
 

@@ -1,6 +1,6 @@
 """Many questions to a collection at once: their price, their vectors, and what the collection answers to each.
 
-Their vectors are embedded and kept in the lake as those of documents are, so the same evaluation costs nothing twice.
+Their vectors are embedded and stored in the lake as those of documents are, so the same evaluation costs nothing twice.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ class Questions:
         """Embed the questions that the lake has no vector of; why the provider refused to, by question.
 
         Raises:
-            BudgetReached, RunStopped: As the dispatcher does; what was embedded until then is kept.
+            BudgetReached, RunStopped: As the dispatcher does; what was embedded until then stays in the lake.
             LeaseHeld: Another process writes to the lake, and something has to be embedded.
         """
         missing = self.missing()
