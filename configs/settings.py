@@ -32,7 +32,7 @@ from pydantic_settings import (
 )
 
 from millrace.tasks.errors import ConfigurationError
-from millrace.tasks.safe_text import looks_like_secret, mask
+from millrace.tasks.secrets import looks_like_secret, mask
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -183,6 +183,7 @@ class MilvusSettings(Section):
     uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$"), AfterValidator(_no_secret_in_address)]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
     alias: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$")]
+    claim: Literal["sole", "share", "take_over"]
     database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
     token_env: Variable
     tls_ca: str
@@ -202,7 +203,7 @@ class MilvusSettings(Section):
     scalar_fields: Words
     partition_key: str
     hybrid: Literal["none", "sparse", "bm25"]
-    analyzer: Literal["standard", "english", "chinese"]
+    analyzer: Literal["auto", "standard", "english", "chinese"]
 
 
 class SourceSettings(Section):
@@ -211,6 +212,7 @@ class SourceSettings(Section):
     include: Words
     exclude: Words
     base: str
+    follow_links: bool
     max_removed_share: Annotated[float, Field(ge=0, le=1)]
 
 

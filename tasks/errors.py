@@ -25,7 +25,7 @@ item, what was expected, what came and what to do.
 from enum import IntEnum
 from typing import Literal
 
-from millrace.tasks.safe_text import mask
+from millrace.tasks.secrets import mask
 
 
 class ExitCode(IntEnum):

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal
 
-from millrace.tasks.safe_text import harmless, mask
+from millrace.tasks.control_characters import harmless
+from millrace.tasks.secrets import mask
 
 Format = Literal["text", "json"]
 LOG_FORMAT_VARIABLE = "MILLRACE_LOG_FORMAT"

@@ -31,7 +31,7 @@ from millrace.tasks.embedding import (
 )
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import Lake, LakePath
-from millrace.tasks.safe_text import read_secret
+from millrace.tasks.secrets import read_secret
 from millrace.tasks.stages.chunk import ChunkSettings, ChunkStage
 from millrace.tasks.stages.part_writer import PART_CHUNKS, PartContext
 from millrace.tasks.stages.scan import fingerprint_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from millrace.configs.settings import Settings
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import LakePath, ObjectPath, ObjectStore
-from millrace.tasks.safe_text import read_secret
+from millrace.tasks.secrets import read_secret
 
 
 def lake_path(settings: Settings, environment: Mapping[str, str] | None = None) -> LakePath:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millrace.flows.commands.search.result import SearchHit, SearchResult
+from millrace.tasks.control_characters import harmless
 from millrace.tasks.quality.terms import Term, one_line, terms
-from millrace.tasks.safe_text import harmless
 
 _SHOWN_CHARACTERS = 320
 _SENTENCE_START = re.compile(r"(?<=[。！？；])|(?<=[.!?]) (?=\S)")
@@ -98,7 +98,7 @@ def _scores(result: SearchResult, hit: SearchHit) -> str:
 
 
 def _window(text: str, matches: list[Term], most: int) -> tuple[int, int]:
-    """The `most` characters of `text` in which the matches tell most, from the beginning of a sentence if possible."""
+    """The `most` characters of `text` in which the matches weigh most, from the beginning of a sentence if possible."""
     if not matches:
         return 0, _word_end(text, most)
     occurrences = Counter(match.value for match in matches)

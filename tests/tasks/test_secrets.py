@@ -1,22 +1,80 @@
-"""No secret leaves the process, whatever shape it comes back in, and no text commands a terminal."""
+from __future__ import annotations
 
 import base64
+import doctest
+import html
 import json
-import unicodedata
-from urllib.parse import quote
+import re
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.tasks import safe_text
+from millrace.tasks import secrets
 from millrace.tasks.errors import MillraceError, ProviderStopped, Rejected, RunStopped
-from millrace.tasks.safe_text import harmless, looks_like_secret, mask, read_secret
+from millrace.tasks.secrets import MASK, looks_like_secret, mask, read_secret, remember
+
+KEY = 'Zx9/q+"t?é=k 77&<v>\\w'
 
 
 @pytest.fixture(autouse=True)
-def _no_secret_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_text, "_secrets", set())
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets._secrets, "_forms", set())
+    monkeypatch.setattr(secrets._secrets, "_pattern", None)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda key: key,
+        lambda key: quote(key, safe=""),
+        quote_plus,
+        html.escape,
+        lambda key: key.encode().hex().upper(),
+        lambda key: json.dumps(key)[1:-1],
+        lambda key: json.dumps(key, ensure_ascii=False)[1:-1],
+        lambda key: "".join(f"\\u{ord(character):04x}" for character in key),
+        lambda key: key[::-1],
+        str.upper,
+    ],
+)
+def test_a_secret_is_masked_in_every_form(form: object) -> None:
+    assert callable(form)
+    remember(KEY)
+    assert mask(f"before {form(KEY)} after") == f"before {MASK} after"
+
+
+@given(st.text(min_size=8, max_size=40).filter(lambda text: len(text.strip()) >= 8), st.binary(), st.binary())
+def test_a_secret_is_masked_inside_base64_wherever_it_stands(secret: str, before: bytes, after: bytes) -> None:
+    remember(secret)
+    data = secret.strip().encode()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        masked = mask(encode(before + data + after).decode())
+        assert MASK in masked
+        # Not more than the characters at both ends is left, which belong to the neighbours too.
+        rest = len(re.sub(re.escape(MASK), "", masked))
+        assert rest <= (len(before) + len(after)) * 4 / 3 + 8
+
+
+def test_of_two_secrets_of_which_one_begins_the_other_nothing_is_left() -> None:
+    remember("abcdef123")
+    remember("abcdef123456")
+    assert mask("abcdef123456 abcdef123") == f"{MASK} {MASK}"
+
+
+@pytest.mark.parametrize("value", ["", "  ", "none", "EMPTY"])
+def test_a_word_is_no_secret(value: str) -> None:
+    remember(value)
+    assert mask("none is EMPTY") == "none is EMPTY"
+
+
+def test_what_looks_like_a_key_is_masked_though_nobody_read_it() -> None:
+    assert mask("Authorization: Bearer abc_def-123") == f"Authorization: Bearer {MASK}"
+
+
+def test_examples() -> None:
+    assert doctest.testmod(secrets).failed == 0
 
 
 @pytest.mark.parametrize("secret", ['plain"word\\with signs', "0123456789abcdef", "a key/of+signs==", "user:pa$$word1"])
@@ -80,15 +138,3 @@ def test_what_looks_like_a_secret_is_masked_though_nobody_read_it(text: str) -> 
 def test_ordinary_messages_stay_as_they_are(text: str) -> None:
     read_secret({"MILVUS_TOKEN": "root:Milvus"}, "MILVUS_TOKEN")
     assert mask(text) == text
-
-
-@given(st.text())
-def test_harmless_text_has_no_control_character_and_keeps_its_length_and_the_rest(text: str) -> None:
-    safe = harmless(text)
-    assert len(safe) == len(text)
-    assert [c for c in safe if unicodedata.category(c) == "Cc" and c != "\t"] == []
-    assert [s for s, t in zip(safe, text, strict=True) if s != t and unicodedata.category(t) not in {"Cc", "Cf"}] == []
-
-
-def test_escape_sequences_are_seen_instead_of_obeyed() -> None:
-    assert harmless("\x1b]0;title\x07 \x9b31m \u202egpj.exe") == "␛]0;title␇ �31m �gpj.exe"
