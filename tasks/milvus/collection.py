@@ -1,6 +1,6 @@
-"""The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go.
+"""The collection as the stages use it: writes, reads, waits for a server that is away, and closes.
 
-Several calls under way at once, none of them left behind.
+Several calls to a server are in flight at once, and none is left behind when one of them fails.
 """
 
 import threading
