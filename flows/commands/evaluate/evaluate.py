@@ -32,7 +32,6 @@ from millrace.flows.commands.search.retrieve import (
 )
 from millrace.flows.monitoring.progress import shown
 from millrace.flows.wiring import components
-from millrace.tasks.embedding import RerankSpec
 from millrace.tasks.errors import ConfigurationError, RunStopped
 from millrace.tasks.lake import Evaluation, Lake, new_run_id
 from millrace.tasks.milvus import Collection
@@ -239,7 +238,7 @@ class _Evaluation:
             model=self._model.spec.name,
             space=self._space.name,
             fingerprint=components.fingerprint(self._settings, self._model),
-            reranker=_name(runner.rerank_spec),
+            reranker=runner.rerank_spec.name if runner.rerank_spec is not None else "",
             ks=self._options.ks,
             series=self._series(query_set),
             basis=query_set.basis(len(answers), self._options.seed),
@@ -303,10 +302,6 @@ def _questions(path: Path) -> list[Question]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the file of questions {path} cannot be read: {error}") from error
     return parse_questions(text.split("\n"), origin=str(path))
-
-
-def _name(spec: RerankSpec | None) -> str:
-    return spec.name if spec is not None else ""
 
 
 def _unexpected_first(answer: Answer) -> TopHit | None:
