@@ -25,7 +25,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.report.markdown_summary import markdown_summary
+from millrace.flows.commands.report.markdown_summary import escaped, markdown_summary
 from millrace.flows.commands.report.write import WrittenReport, write_report
 from millrace.flows.monitoring.progress import RunDisplay
 from millrace.flows.monitoring.run_state import RunState
@@ -147,7 +147,7 @@ def counts_table(summary: RunSummary) -> str:
     lines = [
         f"## {summary.outcome}: `{summary.collection}`",
         "",
-        *([f"> {summary.error}", ""] if summary.error else []),
+        *([f"> {escaped(summary.error)}", ""] if summary.error else []),
         "| | |",
         "|---|---|",
         f"| documents | {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "

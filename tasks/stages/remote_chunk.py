@@ -82,7 +82,7 @@ def run_remote_job(remote_job: RemoteJob) -> RemoteResult:
 
     async def write_sidecar(part: Part) -> None:
         counts = {"chunks": part.chunks, "tokens": part.tokens, "files_done": part.files_done}
-        sidecars.put(part.name, Sidecar(part.documents, part.rejects, counts))
+        sidecars.write(part.name, Sidecar(part.documents, part.rejects, counts))
         numbers.append(part.number)
 
     job = replace(remote_job.job, first_part=secrets.randbelow(_TIMES) * _NUMBERS_A_TIME)
@@ -92,7 +92,7 @@ def run_remote_job(remote_job: RemoteJob) -> RemoteResult:
 
 def part_from_sidecar(sidecars: Sidecars, job: int, number: int) -> Part:
     """A part that was made on another machine, as if it had been made here. Raises LakeError."""
-    sidecar = sidecars.take(PartName(job, number))
+    sidecar = sidecars.consume(PartName(job, number))
     counts = sidecar.counts
     return Part(
         job=job,

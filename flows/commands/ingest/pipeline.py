@@ -132,7 +132,9 @@ class Pipeline:
         return open_collection(
             self._settings,
             self._model,
-            documents=diff.documents_with_rows,
+            self._lake,
+            self._state,
+            diff,
             reads_again=bool(self._again),
             checkpoint=self._execution.checkpoint_of("collection"),
         )

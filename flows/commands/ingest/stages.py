@@ -11,8 +11,10 @@ from millrace.flows.commands.ingest.diff import SourceDiff
 from millrace.flows.commands.ingest.signals import open_in_thread, run_in_thread_uncancelled
 from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.analyzer import analyzer_for_files, analyzer_notes
 from millrace.flows.wiring.components import Model
 from millrace.flows.wiring.embedder import open_embedder
+from millrace.flows.wiring.ownership import claim_collection, refuse_unknown_collection
 from millrace.tasks.embedding import Dispatcher
 from millrace.tasks.errors import CollectionMissing
 from millrace.tasks.lake import Checkpoint, Lake, VectorStore
@@ -54,6 +56,7 @@ async def open_stages(
         stack.callback(readers.close)
         readers.start()  # they read nothing yet, but starting takes as long as opening the collection
         if not diff.documents_with_rows:
+            await run_in_thread_uncancelled(partial(refuse_unknown_collection, settings, lake))
             await components.try_provider(settings, model)
         collection = await open_in_thread(stack, open_collection)
         store = await open_in_thread(stack, partial(lake.vectors, model.space))
@@ -89,21 +92,37 @@ async def open_stages(
 
 
 def open_collection(
-    settings: Settings, model: Model, *, documents: int, reads_again: bool, checkpoint: Checkpoint
+    settings: Settings,
+    model: Model,
+    lake: Lake,
+    state: RunState,
+    diff: SourceDiff,
+    *,
+    reads_again: bool,
+    checkpoint: Checkpoint,
 ) -> Collection:
-    """The collection, made when no document has rows yet.
+    """The collection, made when no document has rows yet, and claimed for this lake.
 
-    Raises `CollectionMissing` when `documents` of the lake have rows and the collection is gone, or empty although
-    their files are not to be read again: this run would fill it with a part of its rows.
+    Raises:
+        CollectionMissing: Documents of the lake have rows and the collection is gone, or empty although their files are
+            not to be read again: this run would fill it with a part of its rows.
+        ConfigurationError: Another lake fills the collection.
     """
+    documents = diff.documents_with_rows
+    files = [file for job in diff.scan.jobs for file in job]
+    choose_analyzer = partial(analyzer_for_files, settings, model, files)
     try:
-        collection = milvus.open_collection(settings, model, create=not documents, checkpoint=checkpoint)
+        collection = milvus.open_collection(
+            settings, model, create=not documents, choose_analyzer=choose_analyzer, checkpoint=checkpoint
+        )
     except CollectionMissing as missing:
         raise milvus.collection_missing(settings, documents) from missing
     with contextlib.ExitStack() as closing:
         closing.callback(collection.close)
         if documents and not reads_again and not collection.count():
             raise milvus.collection_missing(settings, documents, emptied=True)
+        claim_collection(settings, lake, collection)
+        state.notes += analyzer_notes(settings, lake, collection, choose_analyzer)
         closing.pop_all()
     return collection
 

@@ -73,7 +73,7 @@ def test_sidecars_of_runs_that_were_killed_are_deleted_and_one_that_is_missing_i
     assert len(list((tmp_path / "sidecars").iterdir())) == len(done.parts)
     sidecars.clear(below=8)
     with pytest.raises(LakeError, match="do all reading machines reach the same lake"):
-        sidecars.take(PartName(7, done.parts[0]))
+        sidecars.consume(PartName(7, done.parts[0]))
     shutil.rmtree(tmp_path / "sidecars")
     sidecars.clear(below=8)
 
