@@ -21,7 +21,7 @@ class Status(Result):
     """Totals of one collection's lake, and its last runs, newest first.
 
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
-    `problems` names the files that cannot be read, each with the remedy; what they would tell is not in the totals.
+    `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
     `notes` say what to do when the collection has outgrown Milvus Lite.
     """
 

@@ -1,6 +1,6 @@
 """What has changed in the sources since the last ingest: asked of the files and the manifest; nothing is done.
 
-Joins `scan`, which knows how to tell, with the manifest's own list of files for when no source is named.
+Joins `scan`, which finds the differences, with the manifest's own list of files for when no source is named.
 """
 
 import os

@@ -134,7 +134,7 @@ def write_atomically(
     """
     if isinstance(path, ObjectPath):
         with translate_os_errors(Path(tempfile.gettempdir()), "Writing to"):
-            path.put(write, lambda: checkpoint("written"))
+            path.write(write, lambda: checkpoint("written"))
         checkpoint("renamed")
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -1,8 +1,8 @@
 """One writer at a time: a lease is a lock file that a living process holds.
 
-The lock (`flock`) is the truth: it ends with the process, however that ends, so a dead holder's lease is free at
-once. What is written in the file only tells others who holds it. The file is never deleted: a process that waits to
-lock a deleted file would lock nothing.
+The lock (`flock`) decides: it ends with the process, however that ends, so a dead holder's lease is free at once. The
+text in the file only tells others who holds it. The file is never deleted: a process that waits to lock a deleted file
+would lock nothing.
 """
 
 import errno

@@ -80,7 +80,7 @@ class ObjectLease:
         if not self.path.exists():
             self._lost = "it lapsed, and was taken over"
             return
-        self.path.put(lambda sink: _write(sink, self._mine), _nothing)
+        self.path.write(lambda sink: _write(sink, self._mine), _nothing)
         self._renewed_at = begun
 
     def release(self) -> None:
@@ -122,7 +122,7 @@ def claim(folder: ObjectPath, what: str) -> ObjectLease:
         path = folder / f"{secrets.token_hex(8)}.json"
         mine = _Claim(myself(), _processes(), settled=False)
         begun = _now_s()
-        path.put(lambda sink, mine=mine: _write(sink, mine), _nothing)  # type: ignore[misc]
+        path.write(lambda sink, mine=mine: _write(sink, mine), _nothing)  # type: ignore[misc]
         rival = _rival(path)
         if rival is None:
             lease = ObjectLease(path, _Claim(mine.holder, mine.processes, settled=True), begun)

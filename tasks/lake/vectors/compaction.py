@@ -1,9 +1,9 @@
-"""What becomes of vectors after their journal: parts, larger parts, and what can be saved of damaged ones.
+"""Making vector parts: of journals, of several small parts, and of what can be saved of damaged ones.
 
 Every step leaves the store whole. A part is durable under its name before the index knows it, and indexed before what
-it replaces is deleted; whatever is cut short, opening the store again finishes or forgets it.
+it replaces is deleted; opening the store again finishes or forgets what was interrupted.
 
-Small parts into large ones: 100 million vectors are then some thousand files in a folder, not a hundred thousand.
+Small parts are merged so that 100 million vectors are some thousand files in a folder, not a hundred thousand.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ def next_group(rows: Mapping[str, int], *, min_parts: int) -> list[str]:
     """The first parts, in order, that should become one; empty when nothing is worth the writing.
 
     Args:
-        rows: Part name to rows, in order of purchase.
-        min_parts: So many small parts in a row are merged though they do not fill a large one.
+        rows: Part name to rows, in the order in which they were embedded.
+        min_parts: The smallest number of small parts in a row that are merged though they do not fill a large one.
 
     >>> next_group({"a": 65_536, "b": 30_000, "c": 30_000, "d": 30_000, "e": 1}, min_parts=8)
     ['b', 'c']
@@ -97,7 +97,7 @@ class PartMaker:
         if segment.rows:
             path = self._folder / part_name(segment.stem)
             keys: list[KeyBytes] = []
-            write_part(path, self._layout, _noted(segment.batches(), keys), checkpoint=self._step("seal"))
+            write_part(path, self._layout, _collecting_keys(segment.batches(), keys), checkpoint=self._step("seal"))
             self._part_index.add(path, np.concatenate(keys))
             self._checkpoint("seal: indexed")
         forget(segment)
@@ -125,14 +125,14 @@ class PartMaker:
             self.compact(min_parts=sys.maxsize, groups=1)
 
     def quarantine(self, path: LakePath) -> int:
-        """How many rows of a damaged part are in a part of their own now; the old file is called `*.damaged`."""
+        """Move the readable rows of a damaged part to a new one; returns how many. The file becomes `*.damaged`."""
         saved: list[pa.RecordBatch] = []
         with contextlib.suppress(PartDamaged, FileNotFoundError):  # then nothing of it can be read
             saved += read_batches(path, self._layout, salvage=True)
         if saved:
             rescue = self._folder / part_name(self.new_stem())
             keys: list[KeyBytes] = []
-            write_part(rescue, self._layout, _noted(saved, keys), checkpoint=self._step("repair"))
+            write_part(rescue, self._layout, _collecting_keys(saved, keys), checkpoint=self._step("repair"))
             self._part_index.add(rescue, np.concatenate(keys))
             self._checkpoint("repair: indexed")
         self._reader.forget([path.name])
@@ -167,7 +167,7 @@ class PartMaker:
         return lambda step: self._checkpoint(f"{name}: {step}")
 
 
-def _noted(batches: Iterable[pa.RecordBatch], keys: list[KeyBytes]) -> Iterator[pa.RecordBatch]:
+def _collecting_keys(batches: Iterable[pa.RecordBatch], keys: list[KeyBytes]) -> Iterator[pa.RecordBatch]:
     """The batches; the keys of each, uint8 of shape (rows, 32), are added to `keys` as it goes by."""
     for batch in batches:
         keys.append(keys_in(batch.column(0)).copy())  # not a view, which would keep the vectors too

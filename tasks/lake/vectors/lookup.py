@@ -18,12 +18,16 @@ _ATTEMPTS = 4
 
 
 class Lookup:
-    """Reads of one vector store. `segments` gives those of the moment, whose vectors are in no part yet."""
+    """Reads of one vector store. `segments` gives the current ones, whose vectors are in no part yet."""
 
     def __init__(
-        self, place: SpaceFolder, part_index: PartIndex, reader: PartReader, segments: Callable[[], tuple[Segment, ...]]
+        self,
+        space_folder: SpaceFolder,
+        part_index: PartIndex,
+        reader: PartReader,
+        segments: Callable[[], tuple[Segment, ...]],
     ) -> None:
-        self._place = place
+        self._space_folder = space_folder
         self._part_index = part_index
         self._reader = reader
         self._segments = segments
@@ -39,14 +43,14 @@ class Lookup:
     def read(self, keys: Sequence[bytes] | KeyBytes) -> Vectors:
         """See `VectorStore.read`."""
         wanted = as_keys(keys)
-        vectors = GatheredVectors(len(wanted), self._place.space.dimensions)
+        vectors = GatheredVectors(len(wanted), self._space_folder.space.dimensions)
         self._gather(wanted, vectors)
         return vectors.out
 
     def read_sparse(self, keys: Sequence[bytes] | KeyBytes) -> list[bytes]:
         """See `VectorStore.read_sparse`."""
-        if not self._place.space.sparse:
-            raise ValueError(f"the space {self._place.space.name} has no sparse vectors")
+        if not self._space_folder.space.sparse:
+            raise ValueError(f"the space {self._space_folder.space.name} has no sparse vectors")
         wanted = as_keys(keys)
         vectors = GatheredSparse(len(wanted))
         self._gather(wanted, vectors)
@@ -61,7 +65,9 @@ class Lookup:
                 self._part_index.rebuild()  # the index has named rows that hold other keys
             except FileNotFoundError:
                 self._part_index.refresh()
-        raise LakeError(f"The parts in {self._place.folder} change while they are read. Try again when that is over.")
+        raise LakeError(
+            f"The parts in {self._space_folder.folder} change while they are read. Try again when that is over."
+        )
 
     def _read_segments(self, wanted: list[bytes], into: Gathering) -> list[int]:
         """Fill in what is in a journal; the positions that are not are returned."""
@@ -78,8 +84,8 @@ class Lookup:
         absent = [wanted[i].hex() for i in left if wanted[i] not in located]
         if absent:
             raise LakeError(
-                f"{len(absent)} of {len(wanted)} vectors are not in {self._place.folder}, the first for the text key"
-                f" {absent[0]}. Run `millrace ingest` again; it buys what is missing."
+                f"{len(absent)} of {len(wanted)} vectors are not in {self._space_folder.folder}, the first for the text"
+                f" key {absent[0]}. Run `millrace ingest` again; it embeds what is missing."
             )
         by_part: dict[str, list[int]] = {}
         for i in left:

@@ -1,4 +1,4 @@
-"""The vector store of one embedding space: what was paid for, findable by text, on disk before it counts.
+"""The vector store of one embedding space: vectors by text key, on disk before an append returns.
 
 An append is journalled and flushed; every `SEAL_ROWS` vectors the journal becomes a Parquet part in the background.
 Parts are never changed, only replaced by a compaction that holds the same. The key index is derived. What is not yet
@@ -36,21 +36,21 @@ SEAL_ROWS = 4_096
 class VectorStore:
     """The vectors of one space. Use `open`; one writer at a time, any number of readers, any thread."""
 
-    def __init__(self, place: SpaceFolder, lease: Lease | None, checkpoint: Checkpoint) -> None:
-        self.space = place.space
+    def __init__(self, space_folder: SpaceFolder, lease: Lease | None, checkpoint: Checkpoint) -> None:
+        self.space = space_folder.space
         self.recovered = Recovery()
-        self._place = place
+        self._space_folder = space_folder
         self._lease = lease
         self._checkpoint = checkpoint
-        self._layout = layout = Layout.of(place.space)
+        self._layout = layout = Layout.of(space_folder.space)
         self._segments: tuple[Segment, ...] = ()
         self._listing_segments = threading.Lock()
         # Journals are read before parts are listed: one that is sealed in between is then found in its part.
-        leftovers = leftover_segments(place.local, layout)
-        self._part_index = PartIndex(place.folder, place.index_path, layout, read_only=lease is None)
-        self._reader = PartReader(place.folder, layout)
-        self._lookup = Lookup(place, self._part_index, self._reader, lambda: self._segments)
-        self._maker = PartMaker(place.folder, layout, self._part_index, self._reader, checkpoint)
+        leftovers = leftover_segments(space_folder.local, layout)
+        self._part_index = PartIndex(space_folder.folder, space_folder.index_path, layout, read_only=lease is None)
+        self._reader = PartReader(space_folder.folder, layout)
+        self._lookup = Lookup(space_folder, self._part_index, self._reader, lambda: self._segments)
+        self._maker = PartMaker(space_folder.folder, layout, self._part_index, self._reader, checkpoint)
         # Two threads: one appends to the journal and starts the next, one makes parts.
         self._commits: GroupCommit[pa.RecordBatch] = GroupCommit(self._commit, name="vector-journal")
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vector-parts")
@@ -88,11 +88,11 @@ class VectorStore:
             LakeError: It cannot be read or written, or belongs to another space. Damaged parts raise nothing here:
                 see `damaged`.
         """
-        place = SpaceFolder(root, space, journal_dir)
-        lease = None if read_only else place.prepare()
+        space_folder = SpaceFolder(root, space, journal_dir)
+        lease = None if read_only else space_folder.prepare()
         try:
-            place.check()
-            return cls(place, lease, checkpoint)
+            space_folder.check()
+            return cls(space_folder, lease, checkpoint)
         except LakeError:
             if lease is not None:
                 lease.release()
@@ -140,7 +140,7 @@ class VectorStore:
         """
         self._must_write()
         if len(keys):
-            await self._commits.put(self._layout.batch(keys, vectors, tokens, sparse))
+            await self._commits.submit(self._layout.batch(keys, vectors, tokens, sparse))
 
     def seal(self) -> None:
         """Make a part of what is journalled, and return when it is one. Raises LakeError when the disk refuses."""
@@ -158,7 +158,7 @@ class VectorStore:
         return self._sealer.submit(lambda: self._maker.compact(min_parts=min_parts)).result()
 
     def close(self) -> None:
-        """Seal what is journalled and give the lease back. After a failed write the journal stays for the next run."""
+        """Seal what is journalled and release the lease. After a failed write the journal stays for the next run."""
         if self._commits.closed:
             return
         try:
@@ -182,12 +182,12 @@ class VectorStore:
 
     @property
     def damaged(self) -> list[Damage]:
-        """Parts found damaged so far. Their vectors are missed, with a message, where they are read."""
+        """The damaged parts found so far. Reading a vector of one raises an error that names it."""
         return self._part_index.damaged
 
     def parts(self) -> dict[LakePath, int]:
-        """The parts in order of purchase: path to vectors."""
-        return {self._place.folder / name: rows for name, rows in self._part_index.rows().items()}
+        """The parts in the order in which they were embedded: path to number of vectors."""
+        return {self._space_folder.folder / name: rows for name, rows in self._part_index.rows().items()}
 
     def keys(self) -> Iterator[KeyBytes]:
         """All keys, a part at a time: uint8, shape (n, 32). A key can come twice. Damaged parts are passed over."""
@@ -208,9 +208,10 @@ class VectorStore:
                 yield damage
 
     def repair(self) -> int:
-        """How many vectors of the damaged parts that `check` finds were saved; the parts become `*.damaged`.
+        """Move what can be read of damaged parts into new parts; returns how many vectors that saved.
 
-        What could not be saved is missing from then on, so that the next ingest buys it again.
+        The damaged files become `*.damaged`. What could not be saved is missing from then on, and the next ingest
+        embeds it again.
         """
         self.seal()
         paths = [damage.path for damage in self.check()]
@@ -218,7 +219,7 @@ class VectorStore:
 
     def _must_write(self) -> None:
         if self._lease is None:
-            raise LakeError(f"The vector store {self._place.folder} was opened for reading.")
+            raise LakeError(f"The vector store {self._space_folder.folder} was opened for reading.")
 
     def _recover(self, leftovers: list[tuple[Segment, Recovery]]) -> None:
         """Make parts of leftover journals; a reader reads them where they are."""
@@ -236,9 +237,9 @@ class VectorStore:
                 self._maker.seal(segment, self._forget)
 
     def _commit(self, batches: list[pa.RecordBatch]) -> None:
-        """In the journal thread: make the batches durable, then known."""
+        """In the journal thread: make the batches durable, then visible to readers."""
         if self._active is None:
-            self._active = OpenSegment.start(self._place.local, self._maker.new_stem(), self._layout)
+            self._active = OpenSegment.start(self._space_folder.local, self._maker.new_stem(), self._layout)
             with self._listing_segments:
                 self._segments = (*self._segments, self._active.segment)
         self._active.commit(batches)

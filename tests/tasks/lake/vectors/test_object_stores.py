@@ -89,11 +89,11 @@ def test_storage_that_is_gone_is_told_as_that_and_nothing_is_taken_for_damaged(b
         closed = ObjectStore(
             endpoint="http://127.0.0.1:9", region="us-east-1", virtual_hosting=False, local=bucket.local
         )
-        bucket_files, store._place.folder.store.files = store._place.folder.store.files, closed.files  # type: ignore[union-attr]
+        bucket_files, store._space_folder.folder.store.files = store._space_folder.folder.store.files, closed.files  # type: ignore[union-attr]
         with pytest.raises(LakeUnreachable):
             store.read(texts.keys([0]))
         assert store.damaged == []
-        store._place.folder.store.files = bucket_files  # type: ignore[union-attr]
+        store._space_folder.folder.store.files = bucket_files  # type: ignore[union-attr]
         texts.assert_holds(store, range(300))
     lake.chunks._folder.store.files = closed.files  # type: ignore[union-attr]
     with pytest.raises(LakeUnreachable):
