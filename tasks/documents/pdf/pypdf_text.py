@@ -14,7 +14,7 @@ Positions are those of the page, in points. A form is drawn with a matrix of its
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pypdf
@@ -113,7 +113,7 @@ class _PageVisitor:
         self._is_showing = False
         self._shown_rise, self._shown_mode = 0.0, 0
         self._output = _Output()
-        self._handlers = {
+        self._handlers: dict[bytes, Callable[[list[Any], Matrix, Matrix], object]] = {
             b"BDC": self._begin_marked,
             b"BMC": lambda _operands, _cm, _tm: self._push_marked(is_hidden=False, actual=None),
             b"EMC": lambda _operands, _cm, _tm: self._end_marked(),
