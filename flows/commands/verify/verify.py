@@ -208,7 +208,7 @@ class Inspection:
             self._report.notes.append(f"{protected:,} rows of documents in damaged parts could not be compared")
 
     def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
-        changes = source_changes(
+        changes, self._report.left_out = source_changes(
             sources,
             manifest,
             include=self._settings.sources.include,
