@@ -23,6 +23,7 @@ from millrace.flows.wiring import components
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
+from millrace.tasks.records import LeftOut
 from millrace.tasks.stages.chunk import ChunkJob
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.row_diff import RowDiff
@@ -43,6 +44,7 @@ class Plan(Result):
     model: str
     documents: DocumentCounts = field(default_factory=DocumentCounts)
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    left_out: LeftOut = field(default_factory=LeftOut)
     rejects: Counter[str] = field(default_factory=Counter)
     milvus_bytes: int = 0
     estimate: Estimate | None = None
@@ -62,6 +64,8 @@ class Plan(Result):
         ]
         if e.seconds is not None:
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
+        if self.left_out.total:
+            lines.append(f"left out   {self.left_out.summary()}")
         if self.rejects:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.rejects.most_common())
             lines.append(f"rejects    {self.rejects.total():,}: {reasons}")
@@ -98,6 +102,7 @@ class _Planner:
         count_kept(found, plan.documents, plan.chunks)
         self._count_gone(found, row_diff)
         plan.rejects.update(reject.reason for reject in found.rejects)
+        plan.left_out = found.left_out
         plan.estimate = self._with_time_around(self._estimator.estimate())
         return plan
 

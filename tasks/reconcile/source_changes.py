@@ -11,7 +11,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from millrace.tasks.records import SourceFile
+from millrace.tasks.records import LeftOut, SourceFile
 from millrace.tasks.stages.scan import Scan, scan
 
 
@@ -35,8 +35,10 @@ def source_changes(
     base: Path | None,
     fingerprint: str,
     follow_links: bool = False,
-) -> list[SourceChange]:
-    """What differs between `sources` and `manifest`; without sources, between its files and what it says of them.
+) -> tuple[list[SourceChange], LeftOut]:
+    """What differs between `sources` and `manifest`, and what no run reads.
+
+    Without sources, the files that the manifest names are compared with what it says of them.
 
     Raises:
         SourceError: A source cannot be read.
@@ -49,6 +51,7 @@ def source_changes(
         sources = [Path(path) for path in there]
         base = None  # names play no part in the comparison, and files may lie outside of the present one
     found: list[SourceChange] = []
+    left_out = LeftOut()
     if sources:
         listing = scan(
             sources,
@@ -59,9 +62,10 @@ def source_changes(
             fingerprint=fingerprint,
             follow_links=follow_links,
         )
+        left_out = listing.left_out
         gone += sorted(set(listing.removed["path"].to_pylist()))
         found += _to_read(listing, fingerprint)
-    return found + [SourceChange("gone", path) for path in gone]
+    return found + [SourceChange("gone", path) for path in gone], left_out
 
 
 def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:

@@ -232,7 +232,10 @@ class QueryRunner:
         async def work() -> None:
             for number in waiting:
                 async with one_at_a_time:
-                    hits = await asyncio.to_thread(self._retrieved, collection, number, vectors[number])
+                    text, vector = self.questions.texts[number], vectors[number]
+                    hits = await asyncio.to_thread(
+                        retrieve, self.questions.settings, collection, text, vector, top_k=self.depth
+                    )
                 reranked = None
                 if reranker is not None:
                     ordered = await self._reranked(reranker, number, hits, budget)
@@ -250,9 +253,6 @@ class QueryRunner:
             await asyncio.gather(*workers, return_exceptions=True)
             self._save_rerank_usage()
         return sorted(answers, key=lambda answer: answer.number)
-
-    def _retrieved(self, collection: Collection, number: int, vector: QueryVector) -> list[Hit]:
-        return retrieve(self.questions.settings, collection, self.questions.texts[number], vector, top_k=self.depth)
 
     async def _reranked(self, reranker: Reranker, number: int, hits: Sequence[Hit], budget: Budget) -> list[RankedHit]:
         """As many hits as `search` has reranked in their new order, then the others in the old one."""

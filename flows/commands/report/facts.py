@@ -1,9 +1,7 @@
-"""What is known of a run afterwards: its record, its timeline, its rejects and its chunks, as the lake has them.
+"""What is known of a run afterwards: its record, its timeline, its outstanding rejects and the sizes of its chunks.
 
 A run that was killed has a record without an end and a timeline that breaks off; what they say is used as far as it
 goes. Everything here is bounded, however large the run was.
-
-What a run left in the lake: its rejects that are outstanding, and the sizes of its chunks. Bounded.
 """
 
 import re
