@@ -15,15 +15,16 @@ import click
 
 from millrace.flows.cli import collection, search
 from millrace.flows.cli.console import (
+    claiming,
     common,
-    end_with,
     fail,
+    finish,
     log_format,
-    print_result,
     say,
     settings_of,
     sources,
     usage_of,
+    with_claim,
 )
 from millrace.flows.cli.environment import set_variables
 from millrace.flows.monitoring.logs import structured
@@ -46,9 +47,16 @@ def millrace() -> None:
 @millrace.command(short_help="Bring whatever changed in the sources into the collection.")
 @sources
 @click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
+@claiming
 @common
 def ingest(
-    sources: tuple[Path, ...], max_cny: float | None, config: Path | None, overrides: tuple[str, ...], *, as_json: bool
+    sources: tuple[Path, ...],
+    max_cny: float | None,
+    claim: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Bring whatever changed in SOURCE... since the last run into the collection.
 
@@ -59,7 +67,7 @@ def ingest(
     """
     if max_cny is not None:
         overrides = (*overrides, f"budget.max_cny={max_cny}")
-    settings = settings_of(config, overrides)
+    settings = settings_of(config, with_claim(overrides, claim))
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:
@@ -70,8 +78,7 @@ def ingest(
                 "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
                 as_json=as_json,
             )
-    report = run_ingest(settings, [source.absolute() for source in sources], quiet=as_json)
-    end_with(report, as_json=as_json)
+    finish(run_ingest(settings, [source.absolute() for source in sources], quiet=as_json), as_json=as_json)
 
 
 @millrace.command()
@@ -85,8 +92,7 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
     """
     from millrace.flows.commands.plan import make_plan
 
-    made = make_plan(settings_of(config, overrides), [source.absolute() for source in sources])
-    print_result(made.as_json(), made.lines(), as_json=as_json)
+    finish(make_plan(settings_of(config, overrides), [source.absolute() for source in sources]), as_json=as_json)
 
 
 @millrace.command(short_help="Index and verify on a schedule, with Prefect.")
@@ -143,9 +149,9 @@ def report(
     from millrace.flows.commands.report.write import show, write_report
 
     written = write_report(settings_of(config, overrides), run, out=out)
-    print_result(written.as_json(), written.lines(), as_json=as_json)
     if open_it:
         show(written)
+    finish(written, as_json=as_json)
 
 
 @millrace.command(short_help="Show the last runs, what the lake holds, and its rejects.")
@@ -158,9 +164,7 @@ def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) ->
     """
     from millrace.flows.commands.status import lake_status
 
-    shown = lake_status(settings_of(config, overrides))
-    print_result(shown.as_json(), shown.lines(), as_json=as_json)
-    sys.exit(shown.exit_code)
+    finish(lake_status(settings_of(config, overrides)), as_json=as_json)
 
 
 @millrace.group(invoke_without_command=True, short_help="List what was not taken, and why; try it again.")
@@ -188,8 +192,7 @@ def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = 
     """
     from millrace.flows.commands.status import outstanding_rejects
 
-    shown = outstanding_rejects(settings_of(config, overrides), reason=reason)
-    print_result(shown.as_json(), shown.lines(), as_json=as_json)
+    finish(outstanding_rejects(settings_of(config, overrides), reason=reason), as_json=as_json)
 
 
 @rejects.command("retry")
@@ -206,8 +209,7 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     """
     from millrace.flows.commands.rejects import retry_rejects
 
-    report = retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json)
-    end_with(report, as_json=as_json)
+    finish(retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json), as_json=as_json)
 
 
 for command in (collection.verify, collection.rebuild, collection.switch, search.search, search.evaluate):

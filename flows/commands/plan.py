@@ -23,6 +23,7 @@ from millrace.flows.wiring import components
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
+from millrace.tasks.records import LeftOut
 from millrace.tasks.stages.chunk import ChunkJob
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.row_diff import RowDiff
@@ -37,12 +38,13 @@ _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 @dataclass(slots=True)
 class Plan(Result):
-    """The run that would follow: counts as in the run's report, and the estimate of what must be bought."""
+    """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded."""
 
     collection: str
     model: str
     documents: DocumentCounts = field(default_factory=DocumentCounts)
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    left_out: LeftOut = field(default_factory=LeftOut)
     rejects: Counter[str] = field(default_factory=Counter)
     milvus_bytes: int = 0
     estimate: Estimate | None = None
@@ -62,6 +64,8 @@ class Plan(Result):
         ]
         if e.seconds is not None:
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
+        if self.left_out.total:
+            lines.append(f"left out   {self.left_out.summary()}")
         if self.rejects:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.rejects.most_common())
             lines.append(f"rejects    {self.rejects.total():,}: {reasons}")
@@ -98,6 +102,7 @@ class _Planner:
         count_kept(found, plan.documents, plan.chunks)
         self._count_gone(found, row_diff)
         plan.rejects.update(reject.reason for reject in found.rejects)
+        plan.left_out = found.left_out
         plan.estimate = self._with_time_around(self._estimator.estimate())
         return plan
 
@@ -131,13 +136,13 @@ class _Planner:
         rows = parts.read(part.job, part.number, part.number)
         documents, chunks = self._plan.documents, self._plan.chunks
         keys: list[bytes] = rows["text_key"].to_pylist()
-        lacking = store.missing(keys)
-        bought = [lacking[i] for i in self._seen.first_seen([keys[position] for position in lacking])]
-        for tokens in rows["tokens"].take(pa.array(bought, pa.int64())).to_pylist():
+        missing = store.missing(keys)
+        to_embed = [missing[i] for i in self._seen.first_seen([keys[position] for position in missing])]
+        for tokens in rows["tokens"].take(pa.array(to_embed, pa.int64())).to_pylist():
             self._estimator.add(tokens + self._model.spec.end_mark_tokens)
-        chunks.embedded += len(bought)
+        chunks.embedded += len(to_embed)
         chunks.total += rows.num_rows
-        chunks.reused += rows.num_rows - len(bought)
+        chunks.reused += rows.num_rows - len(to_embed)
         changed = rows.take(row_diff.changed_positions(rows))
         chunks.upserted += changed.num_rows
         text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0

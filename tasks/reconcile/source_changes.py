@@ -1,6 +1,6 @@
 """What has changed in the sources since the last ingest: asked of the files and the manifest; nothing is done.
 
-Joins `scan`, which knows how to tell, with the manifest's own list of files for when no source is named.
+Joins `scan`, which finds the differences, with the manifest's own list of files for when no source is named.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from millrace.tasks.records import SourceFile
+from millrace.tasks.records import LeftOut, SourceFile
 from millrace.tasks.stages.scan import Scan, scan
 
 
@@ -34,8 +34,11 @@ def source_changes(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
-) -> list[SourceChange]:
-    """What differs between `sources` and `manifest`; without sources, between its files and what it says of them.
+    follow_links: bool = False,
+) -> tuple[list[SourceChange], LeftOut]:
+    """What differs between `sources` and `manifest`, and what no run reads.
+
+    Without sources, the files that the manifest names are compared with what it says of them.
 
     Raises:
         SourceError: A source cannot be read.
@@ -48,11 +51,21 @@ def source_changes(
         sources = [Path(path) for path in there]
         base = None  # names play no part in the comparison, and files may lie outside of the present one
     found: list[SourceChange] = []
+    left_out = LeftOut()
     if sources:
-        listing = scan(sources, manifest, include=include, exclude=exclude, base=base, fingerprint=fingerprint)
+        listing = scan(
+            sources,
+            manifest,
+            include=include,
+            exclude=exclude,
+            base=base,
+            fingerprint=fingerprint,
+            follow_links=follow_links,
+        )
+        left_out = listing.left_out
         gone += sorted(set(listing.removed["path"].to_pylist()))
         found += _to_read(listing, fingerprint)
-    return found + [SourceChange("gone", path) for path in gone]
+    return found + [SourceChange("gone", path) for path in gone], left_out
 
 
 def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:

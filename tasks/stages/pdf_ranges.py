@@ -5,13 +5,12 @@ or crashes its process costs that page; what it took down is read again without 
 """
 
 import asyncio
-import pickle
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from millrace.tasks.documents import DocumentOptions, PageRange, check_patience, page_ranges, read_page_range
-from millrace.tasks.errors import Rejected
+from millrace.tasks.errors import LakeError, Rejected
 from millrace.tasks.lake import ScratchFiles
 from millrace.tasks.records import SourceFile
 from millrace.tasks.stages.worker_pool import Channel, WorkerLost
@@ -74,12 +73,24 @@ def range_job(
     if found is None:
         channel.send(None)
     else:
-        channel.send(RangeResult(found.digest, spool.put(pickle.dumps(found)), found.pages.cpu_s))
+        channel.send(RangeResult(found.digest, spool.put(found.to_json()), found.pages.cpu_s))
 
 
 def spooled_ranges(paths: Sequence[Path], spool: ScratchFiles) -> list[PageRange]:
-    """The ranges that processes of this run have put there."""
-    return [pickle.loads(spool.take(path)) for path in paths]  # noqa: S301 - our own processes wrote it
+    """The ranges that processes of this run have put there.
+
+    Raises:
+        LakeError: one cannot be read, or is damaged.
+    """
+    ranges = []
+    for path in paths:
+        try:
+            ranges.append(PageRange.from_json(spool.take(path)))
+        except ValueError as error:
+            raise LakeError(
+                f"{path}, which another process of this run wrote, is damaged: {error}. Run the same command again."
+            ) from error
+    return ranges
 
 
 async def read_in_ranges(

@@ -1,7 +1,7 @@
 """`eval`: proves an index by asking it, without a model to judge the answers.
 
 Either chunks of the lake are asked for by a sentence of their own text, and in an index in which every vector sits on
-its own text they come first; or questions are asked that somebody has written down with the sources that answer them.
+its own text they come first; or written questions are asked, each with the sources that answer it.
 """
 
 import asyncio
@@ -32,7 +32,6 @@ from millrace.flows.commands.search.retrieve import (
 )
 from millrace.flows.monitoring.progress import shown
 from millrace.flows.wiring import components
-from millrace.tasks.embedding import RerankSpec
 from millrace.tasks.errors import ConfigurationError, RunStopped
 from millrace.tasks.lake import Evaluation, Lake, new_run_id
 from millrace.tasks.milvus import Collection
@@ -70,7 +69,7 @@ def options_of(
 ) -> EvaluationOptions:
     """The options as the command line has them; `ks` is like "1,5,10".
 
-    Raises `ConfigurationError` for depths that are none, and for options that only a sample has beside a file.
+    Raises `ConfigurationError` for invalid depths, and for options of a sample beside a file of questions.
     """
     try:
         depths = tuple(sorted({int(k) for k in ks.split(",")}))
@@ -95,7 +94,7 @@ def options_of(
 def evaluate(
     settings: Settings, options: EvaluationOptions, *, say: Callable[[str], None], quiet: bool
 ) -> EvaluationResult:
-    """Ask the index, and keep what came of it in the lake's history. `say` is told the price before anything is bought.
+    """Query the index, and record the result in the lake's history. `say` gets the price before anything is spent.
 
     Raises:
         ConfigurationError: There is no such lake, the file of questions has a bad line, or queries cannot be compared
@@ -141,7 +140,7 @@ class _Evaluation:
                 raise ConfigurationError(f"{query_set.labels[number]}: {error}") from error
         runner = self._runner(query_set.texts, manifest)
         with open_indexed(settings, self._model) as collection:
-            rows = collection.count()
+            rows, is_shared = collection.count(), bool(collection.owners() - {lake.identity})
             if price := runner.price():
                 say(price)
             with shown(runner.questions.progress, quiet=quiet):
@@ -150,8 +149,12 @@ class _Evaluation:
                 query_set.inspect_rows(collection, stores, vectors, answers)
         report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
-        self._note_sizes(report)
-        lake.evaluations.append(Evaluation(self._run, report.summary()))
+        if rows < report.chunks or (rows > report.chunks and not is_shared):
+            report.notes.append(
+                f"warning: the collection has {rows:,} rows and the lake knows {report.chunks:,} "
+                "chunks of it; `millrace verify` names those that are missing or unowned"
+            )
+        lake.evaluations.save(Evaluation(self._run, report.summary()))
         return report
 
     def _check_compatibility(self, lake: Lake) -> None:
@@ -239,7 +242,7 @@ class _Evaluation:
             model=self._model.spec.name,
             space=self._space.name,
             fingerprint=components.fingerprint(self._settings, self._model),
-            reranker=_name(runner.rerank_spec),
+            reranker=runner.rerank_spec.name if runner.rerank_spec is not None else "",
             ks=self._options.ks,
             series=self._series(query_set),
             basis=query_set.basis(len(answers), self._options.seed),
@@ -287,13 +290,6 @@ class _Evaluation:
             return f"questions of {self._options.questions.name}, {query_set.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"
 
-    def _note_sizes(self, report: EvaluationResult) -> None:
-        if report.rows_in_collection != report.chunks:
-            report.notes.append(
-                f"warning: the collection has {report.rows_in_collection:,} rows and the lake knows {report.chunks:,} "
-                "chunks of it; `millrace verify` tells which are missing or nobody's"
-            )
-
 
 def _questions(path: Path) -> list[Question]:
     try:
@@ -303,10 +299,6 @@ def _questions(path: Path) -> list[Question]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the file of questions {path} cannot be read: {error}") from error
     return parse_questions(text.split("\n"), origin=str(path))
-
-
-def _name(spec: RerankSpec | None) -> str:
-    return spec.name if spec is not None else ""
 
 
 def _unexpected_first(answer: Answer) -> TopHit | None:
