@@ -31,6 +31,7 @@ from millrace.tasks.embedding import (
 )
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import Lake, LakePath
+from millrace.tasks.secrets import read_secret
 from millrace.tasks.stages.chunk import ChunkSettings, ChunkStage
 from millrace.tasks.stages.part_writer import PART_CHUNKS, PartContext
 from millrace.tasks.stages.scan import fingerprint_of
@@ -56,7 +57,7 @@ def api_key_of(
     if provider == "local":
         return ""
     named = variable or _KEY_VARIABLES[provider]
-    api_key = (os.environ if environment is None else environment).get(named, "").strip()
+    api_key = read_secret(os.environ if environment is None else environment, named)
     if not api_key and (variable or provider != "openai"):
         raise ConfigurationError(
             f"provider {provider} needs an API key: set the environment variable {named} ({setting} names it)"
