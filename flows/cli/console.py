@@ -80,9 +80,9 @@ sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE..."
 def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
     """The settings of a command line. Raises ConfigurationError as `load_settings`."""
     from millrace.configs.settings import load_settings
-    from millrace.tasks.stages.memory import prepare
+    from millrace.tasks.stages.memory import configure_allocator
 
-    prepare()  # here, because it must come before anything else that a command imports
+    configure_allocator()  # here, because it must come before anything else that a command imports
     return load_settings(config, overrides)
 
 

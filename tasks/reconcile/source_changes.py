@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from millrace.tasks.records import LeftOut, SourceFile
-from millrace.tasks.stages.scan import Scan, scan
+from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def source_changes(
 
 def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
     before: dict[str, list[dict[str, object]]] = {}
-    for row in found.previous.select(["path", "size_bytes", "mtime_ns", "file_hash", "fingerprint"]).to_pylist():
+    for row in found.previous.select(["path", *STAT_COLUMNS, "file_hash", "fingerprint"]).to_pylist():
         before.setdefault(row["path"], []).append(row)
     for file in (file for job in found.jobs for file in job):
         rows = before.get(file.path, [])
@@ -84,4 +84,5 @@ def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
 
 
 def _same_stat(row: dict[str, object], file: SourceFile) -> bool:
-    return (row["size_bytes"], row["mtime_ns"]) == (file.size_bytes, file.mtime_ns)
+    known = {name: row[name] or getattr(file, name) for name in STAT_COLUMNS}  # some are not known of every file
+    return all(known[name] == (getattr(file, name) or known[name]) for name in STAT_COLUMNS)
