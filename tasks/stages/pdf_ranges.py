@@ -46,10 +46,10 @@ class RangeResult:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """All ranges of a file in order; none when it is to be read in one go. `lost` says why it is given up, if it is."""
+    """All ranges of a file in order; none when it is to be read in one go. `failure` is why the file is given up."""
 
     ranges: tuple[Path, ...] = ()
-    lost: str = ""
+    failure: str = ""
 
 
 RunRange = Callable[[RangeJob, Callable[[RangeResult | None], Awaitable[None]]], Awaitable[None]]
@@ -160,9 +160,9 @@ class _Reading:
 
     def result(self) -> FileResult:
         if "" in self._lost:
-            return FileResult(lost=self._lost[""])
+            return FileResult(failure=self._lost[""])
         if not self._readable or len({read.digest for read in self._found.values()}) > 1:
-            return FileResult()  # it has changed under our hands; in one go it is one version or the other
+            return FileResult()  # the file changed meanwhile; read in one go it is one version or the other
         return FileResult(tuple(self._found[numbers].path for numbers in self._ranges))
 
     def discard(self) -> None:
