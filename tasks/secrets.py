@@ -49,7 +49,9 @@ class _Secrets:
             self._forms |= _forms_of(secret)
             # The longest form first, so that of two secrets that begin alike nothing is left over.
             longest_first = sorted(self._forms, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+            # Each level of quoting doubles a backslash.
+            patterns = (re.escape(form).replace(r"\\", r"\\+") for form in longest_first)
+            self._pattern = re.compile("|".join(patterns), re.IGNORECASE)
 
     def mask(self, text: str) -> str:
         """`text` with `***` for each remembered secret, in any of its forms, and for whatever looks like one.

@@ -35,6 +35,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda key: json.dumps(key)[1:-1],
         lambda key: json.dumps(key, ensure_ascii=False)[1:-1],
         lambda key: "".join(f"\\u{ord(character):04x}" for character in key),
+        lambda key: repr(repr("".join(f"\\u{ord(character):04x}" for character in key)))[2:-2],
         lambda key: key[::-1],
         str.upper,
     ],
