@@ -140,6 +140,36 @@ def test_rows_that_may_be_another_lakes_are_kept_in_a_collection_of_an_earlier_v
     assert {Path(row.metadata["source"]).name for row in site.rows().values()} == {"a.txt", "b.txt", "c.txt"}
 
 
+def test_sharing_a_collection_of_an_earlier_version_deletes_nothing_of_the_lake_that_filled_it(site: Site) -> None:
+    fill(site)
+    with collection_of(site) as collection:
+        collection.mark_owners(())
+    shared = (other_lake(site), "milvus.claim=share", "sources.max_removed_share=1")
+    assert site.ingest(*shared, sources=[other_corpus(site)]).exit_code == 0
+    before = site.rows()
+    for claim in ("share", "sole"):
+        settings = site.settings(*shared, f"milvus.claim={claim}")
+        repaired = repair(settings, [other_corpus(site)], as_json=True).repaired
+        assert repaired is not None
+        assert repaired.rows_deleted == 0
+    assert site.rows().keys() == before.keys()
+
+
+def test_a_collection_of_an_earlier_version_becomes_the_lakes_alone_once_it_knows_all_rows(site: Site) -> None:
+    fill(site)
+    site.ingest(other_lake(site), "milvus.claim=share", sources=[other_corpus(site)])
+    with collection_of(site) as collection:
+        collection.mark_owners(())
+    fill(site, "d")
+    with collection_of(site) as collection:
+        assert collection.owners() == {identity(site.lake), "unknown"}
+        known = {row.id for row in site.rows().values() if "other" not in row.metadata["source"]}
+        collection.delete([row_id for ids in collection.ids() for row_id in ids if row_id not in known])
+    fill(site, "e")
+    with collection_of(site) as collection:
+        assert collection.owners() == {identity(site.lake)}
+
+
 def test_rows_that_a_restored_older_lake_does_not_know_are_told_and_repaired(site: Site) -> None:
     fill(site)
     shutil.copytree(site.lake, site.folder / "copy")
