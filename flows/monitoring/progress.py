@@ -4,10 +4,12 @@ import contextlib
 import logging
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 from typing import Protocol
 
 from millrace.flows.monitoring.logs import structured
@@ -18,6 +20,7 @@ _log = logging.getLogger(__name__)
 _PLAIN_EVERY_S = 10.0
 _LIVE_EVERY_S = 0.25
 _WINDOW_S = 10.0
+_STALLED_AFTER_S = 300.0  # longer than any wait for a limit of the provider
 _TOO_LITTLE_TO_GO_BY = 0.02
 
 _WAITING_FOR = {
@@ -128,22 +131,45 @@ class Shown(Protocol):
 
 @contextlib.contextmanager
 def shown(progress: Shown, *, quiet: bool) -> Iterator[None]:
-    """Show `progress` on standard error until the block ends: live on a terminal, in plain lines elsewhere."""
+    """Show `progress` on standard error until the block ends: live on a terminal, in plain lines elsewhere.
+
+    While nothing moves for long, the stacks of all threads are logged now and then, also when it is `quiet`.
+    """
+    displays = [_log_threads_when_stalled]
     if structured():
-        display = _logged
-    elif quiet:
-        yield
-        return
-    else:
-        display = _live if sys.stderr.isatty() else _plain
+        displays.append(_logged)
+    elif not quiet:
+        displays.append(_live if sys.stderr.isatty() else _plain)
     stop = Event()
-    thread = Thread(target=display, args=(progress, stop), name="progress", daemon=True)
-    thread.start()
+    threads = [Thread(target=run, args=(progress, stop), name="progress", daemon=True) for run in displays]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
+
+
+def _log_threads_when_stalled(progress: Shown, stop: Event) -> None:
+    seen, since = progress.figures(), time.monotonic()
+    while not stop.wait(_STALLED_AFTER_S / 10):
+        figures, now = progress.figures(), time.monotonic()
+        if figures != seen:
+            seen, since = figures, now
+        elif now - since >= _STALLED_AFTER_S:
+            _log.warning("nothing has moved for %.0f s; the threads of this process:\n%s", now - since, _stacks())
+            since = now
+
+
+def _stacks() -> str:
+    """Where each thread of this process is."""
+    names = {thread.ident: thread.name for thread in enumerate_threads()}
+    return "\n".join(
+        f"thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()  # noqa: SLF001 - the documented way to them
+    )
 
 
 def _live(progress: Shown, stop: Event) -> None:

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from millrace.tasks.errors import MillraceError
+from millrace.tasks.errors import ConfigurationError, MillraceError
 from millrace.tasks.stages import memory
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
@@ -30,6 +30,25 @@ MessageT = TypeVar("MessageT")
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2); the parent is the thread that started us, and that lasts as long as the pool
 _START_GRACE_S = 60.0  # importing the work function on a busy machine; not part of any unit's deadline
+
+
+_NO_MAIN_GUARD = 78  # exit code of a process that began the whole run again; EX_CONFIG of sysexits.h
+
+
+def require_processes() -> None:
+    """Raise `ConfigurationError` when this process may not start others.
+
+    A reading process imports the script that started the run. Without a main guard that begins the run again; such a
+    process ends here at once, and its parent says why.
+    """
+    process = multiprocessing.current_process()
+    if getattr(process, "_inheriting", False):  # set by `spawn` while it imports the script
+        os._exit(_NO_MAIN_GUARD)
+    if process.daemon:
+        raise ConfigurationError(
+            f"this process ({process.name}) is daemonic, and so may not start the processes that read documents: run "
+            "millrace in a process of its own, or in one that is started with daemon=False"
+        )
 
 
 class Channel(Protocol[MessageT_contra]):
@@ -102,6 +121,7 @@ class WorkerPool(Generic[JobT, MessageT]):
         memory_mb: int,
         ready: Callable[[], object] | None = None,
     ) -> None:
+        require_processes()
         self.size = size
         self._work = work
         self._ready = ready
@@ -185,6 +205,11 @@ class WorkerPool(Generic[JobT, MessageT]):
                     return
         except (EOFError, ConnectionError) as error:
             worker.process.join(5)
+            if worker.process.exitcode == _NO_MAIN_GUARD:
+                raise ConfigurationError(
+                    "the script that started this run starts it again in each reading process, because it has no main "
+                    'guard: put the call of millrace below `if __name__ == "__main__":`'
+                ) from None
             raise WorkerLost(unit, "died", _cause_of_death(worker.process.exitcode)) from error
         finally:
             self._release(worker, reusable=reusable)

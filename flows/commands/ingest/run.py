@@ -20,6 +20,7 @@ from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import BudgetReached, ConfigurationError, ExitCode, RunStopped
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.stages import memory
+from millrace.tasks.stages.worker_pool import require_processes
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ async def ingest(
 
     Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
+    require_processes()
     memory.configure_allocator()
     model = components.load_model(settings)
     components.require_api_key(settings, model)

@@ -287,6 +287,5 @@ def _warn_of_plain_http(url: str) -> None:
     """Warn, once for each address, of a key that others on the way can read."""
     parts = urlsplit(url)
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
-        _log.warning(
-            "the API key is sent to %s over http, not encrypted: use https, or leave the key out", parts.hostname
-        )
+        message = "the API key goes to %s over http, where others on the way can read it: use https, or set no key"
+        _log.warning(message, parts.hostname)
