@@ -37,6 +37,7 @@ _ESCAPES = ((r"\u", 4), (r"\x", 2))
 class _Secrets:
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._values: set[str] = set()
         self._forms: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
@@ -44,8 +45,9 @@ class _Secrets:
         """Mask `value` from now on, in each of its forms. Values shorter than `MIN_LENGTH` are ignored."""
         secret = value.strip()
         with self._lock:
-            if len(secret) < MIN_LENGTH or secret in self._forms or secret in PUBLISHED:
+            if len(secret) < MIN_LENGTH or secret in self._values or secret in PUBLISHED:
                 return
+            self._values.add(secret)
             self._forms |= _forms_of(secret)
             # The longest form first, so that of two secrets that begin alike nothing is left over.
             longest_first = sorted(self._forms, key=len, reverse=True)
