@@ -18,6 +18,7 @@ from millrace.flows.monitoring.observer import RunObserver
 from millrace.flows.monitoring.progress import Progress, shown
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.collection_settings import remember, require_same_embedding
 from millrace.tasks.errors import BudgetReached, ConfigurationError, LakeError, RunStopped
 from millrace.tasks.lake import Checkpoint, Lake, RunRecord, new_run_id, no_checkpoint
 from millrace.tasks.stages import memory
@@ -70,9 +71,11 @@ async def ingest(
 
     Documents in `again` are read whatever their files look like. The run is recorded as one of `command`.
 
-    Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
+    Raises ConfigurationError when the documents of the collection would be embedded anew, and that was not asked for;
+    LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
     memory.prepare()
+    settings = require_same_embedding(settings)
     model = components.load_model(settings)
     components.require_api_key(settings, model)
     components.check_prefect(settings)
@@ -83,6 +86,7 @@ async def ingest(
         Lake.open(components.lake_path(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
         milvus.lease_collection(settings),
     ):
+        remember(lake, settings, has_shape=False)
         report = RunSummary(
             run=new_run_id(),
             collection=settings.milvus.collection,
@@ -103,6 +107,7 @@ async def ingest(
                 if interrupt is not None:
                     interrupt.watch()
                 await pipeline.run()
+                remember(lake, settings, has_shape=True)
                 report.outcome = "finished"
             except BudgetReached as reached:
                 report.outcome, report.error = "budget", str(reached)
