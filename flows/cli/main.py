@@ -20,6 +20,7 @@ from millrace.flows.cli.console import (
     fail,
     finish,
     log_format,
+    reread,
     say,
     settings_of,
     sources,
@@ -50,6 +51,7 @@ def millrace() -> None:
 @click.option(
     "--change-embedding", is_flag=True, help="Embed all documents anew where [embedding] or [chunking] are others."
 )
+@reread
 @claiming
 @common
 def ingest(
@@ -60,6 +62,7 @@ def ingest(
     overrides: tuple[str, ...],
     *,
     change_embedding: bool,
+    reread: str,
     as_json: bool,
 ) -> None:
     """Bring whatever changed in SOURCE... since the last run into the collection.
@@ -87,7 +90,8 @@ def ingest(
                 "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
                 as_json=as_json,
             )
-    finish(run_ingest(settings, [source.absolute() for source in sources], quiet=as_json), as_json=as_json)
+    paths = [source.absolute() for source in sources]
+    finish(run_ingest(settings, paths, quiet=as_json, reread=reread), as_json=as_json)
 
 
 @millrace.command()

@@ -140,7 +140,7 @@ class _Evaluation:
                 raise ConfigurationError(f"{query_set.labels[number]}: {error}") from error
         runner = self._runner(query_set.texts, manifest)
         with open_indexed(settings, self._model) as collection:
-            rows = collection.count()
+            rows, is_shared = collection.count(), bool(collection.owners() - {lake.identity})
             if price := runner.price():
                 say(price)
             with shown(runner.questions.progress, quiet=quiet):
@@ -149,7 +149,11 @@ class _Evaluation:
                 query_set.inspect_rows(collection, stores, vectors, answers)
         report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
-        self._note_sizes(report)
+        if rows < report.chunks or (rows > report.chunks and not is_shared):
+            report.notes.append(
+                f"warning: the collection has {rows:,} rows and the lake knows {report.chunks:,} "
+                "chunks of it; `millrace verify` names those that are missing or unowned"
+            )
         lake.evaluations.save(Evaluation(self._run, report.summary()))
         return report
 
@@ -285,13 +289,6 @@ class _Evaluation:
         if self._options.questions is not None:
             return f"questions of {self._options.questions.name}, {query_set.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"
-
-    def _note_sizes(self, report: EvaluationResult) -> None:
-        if report.rows_in_collection != report.chunks:
-            report.notes.append(
-                f"warning: the collection has {report.rows_in_collection:,} rows and the lake knows {report.chunks:,} "
-                "chunks of it; `millrace verify` names those that are missing or unowned"
-            )
 
 
 def _questions(path: Path) -> list[Question]:
