@@ -49,7 +49,6 @@ lint: $(READY)
 
 # Three at a time also on two cores: many tests wait for a process they have started.
 test: lint
-	$(BIN)/pytest --doctest-modules tasks -q
 	$(BIN)/pytest -q -n 3 --dist worksteal
 
 # Required: without a server this fails, where a plain `pytest -m server` skips.
@@ -64,7 +63,7 @@ test-prefect: $(READY)
 	$(BIN)/pytest -q -m operated
 
 test-crashes: $(READY)
-	$(BIN)/pytest tests/crashes -m thorough
+	$(BIN)/pytest tests/system/crashes -m thorough
 
 # With a Milvus server where one can be installed; elsewhere its rows say that they were not measured.
 bench: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(SERVER_READY),$(READY))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tasks.errors import ConfigurationError
+from millrace.tasks.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -226,7 +226,9 @@ def load_settings(
     Raises `ConfigurationError` for a missing or malformed file, an unknown key (naming the nearest known one) or a
     value out of bounds.
     """
-    values: dict[str, Any] = tomllib.loads(files("configs").joinpath("default.toml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = tomllib.loads(
+        files("millrace.configs").joinpath("default.toml").read_text(encoding="utf-8")
+    )
     if config is not None:
         _merge_file(values, config)
     for variable, text in sorted(environment.items()):

@@ -8,30 +8,25 @@ is set.
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read by Prefect when it is imported: nothing is reported to anyone.
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from configs.settings import Settings
-from flows import runner
-from flows.parameters import IngestParameters
-from flows.pipeline import Pipeline
-from flows.prefect_logs import rooms_heard
-from flows.prefect_pages import RunPages
-from flows.report import RunReport
-from flows.stopping import Interrupt, interruptible
-from tasks.errors import ConfigurationError, LeaseHeld, MillraceError, RunStopped
+from millrace.configs.settings import Settings
+from millrace.flows.commands.ingest import run
+from millrace.flows.commands.ingest.pipeline import Pipeline
+from millrace.flows.commands.ingest.signals import Interrupt, interruptible
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.prefect_support.artifacts import RunArtifacts
+from millrace.flows.prefect_support.parameters import IngestParameters
+from millrace.flows.prefect_support.run_logs import log_to_flow_run
+from millrace.tasks.errors import ConfigurationError, LeaseHeld, MillraceError, RunStopped
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +63,7 @@ async def ingest(parameters: IngestParameters) -> Any:
     command = _given()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
     # That one, in a worker's process, would end the event loop at once, and with it the requests under way.
-    with rooms_heard(), interruptible() as interrupt:
+    with log_to_flow_run(), interruptible() as interrupt:
         settings = command.settings if command else parameters.settings()
         if command is None:
             interrupt.watch()  # it may wait for its turn first
@@ -88,19 +83,19 @@ async def ingest(parameters: IngestParameters) -> Any:
 
 async def _in_turn(
     settings: Settings, sources: Sequence[Path], *, quiet: bool, interrupt: Interrupt | None, wait_s: float
-) -> RunReport:
+) -> RunSummary:
     """The run; a deployment waits for another run over the same corpus to end, since nobody is there to try again."""
     waiting_until = asyncio.get_running_loop().time() + wait_s
     while True:
         try:
             with _prepared(settings) as prepare:
-                return await runner.ingest(
+                return await run.ingest(
                     settings,
                     sources,
                     quiet=quiet,
                     interrupt=interrupt,
                     prepare=prepare,
-                    watcher=RunPages(settings),
+                    watcher=RunArtifacts(settings),
                 )
         except LeaseHeld as held:
             if asyncio.get_running_loop().time() >= waiting_until:
@@ -109,7 +104,7 @@ async def _in_turn(
             await asyncio.sleep(_ASK_FOR_LEASE_EVERY_S)
 
 
-def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool) -> RunReport:
+def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool) -> RunSummary:
     """Run the flow in this process against the Prefect API that is configured; what happened.
 
     Raises what the flow raised before it could report.
@@ -124,7 +119,7 @@ def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: 
         return await state.result(raise_on_failure=False)
 
     outcome = asyncio.run(run())
-    if isinstance(outcome, RunReport):
+    if isinstance(outcome, RunSummary):
         return outcome
     raise outcome if isinstance(outcome, MillraceError) else RunStopped(f"the flow run failed: {outcome}")
 
@@ -140,7 +135,7 @@ def _prepared(settings: Settings) -> Iterator[Callable[[Pipeline], None]]:
         yield _as_tasks
         return
     try:
-        from flows.dask_readers import dask_cluster, read_on
+        from millrace.flows.prefect_support.dask import dask_cluster, read_on
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"documents.dask_scheduler needs the package {error.name}: pip install 'millrace[dask]', here and on all"

@@ -1,209 +1,40 @@
-"""`verify`: sources, lake and collection side by side, by id and content hash. Nothing is changed here."""
+"""The Prefect flow `verify`: sources, lake and collection compared, or healed, on a schedule."""
 
-import time
-from collections.abc import Sequence
+import asyncio
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.states import Completed, Failed
 
-from configs.settings import Settings
-from flows import milvus_place, opening
-from flows.findings import KEPT_FOR_PEOPLE, Finding, Kind, VerifyReport
-from flows.progress import RowProgress, shown
-from tasks.changes import source_changes
-from tasks.compare import Compared, Comparison, Fault
-from tasks.errors import CollectionMissing, ConfigurationError
-from tasks.lake import Lake
-from tasks.milvus import Collection
-from tasks.owned import OwnedRows, Stores, owned_rows
-from tasks.repair import ahead
-
-_KIND_OF_FAULT: dict[Fault, Kind] = {
-    "missing": "missing_row",
-    "content": "altered_content",
-    "metadata": "altered_metadata",
-    "vector": "altered_vector",
-    "sparse": "altered_sparse",
-    "doubled": "doubled_row",
-}
-_KIND_OF_CHANGE: dict[str, Kind] = {
-    "new": "new_file",
-    "changed": "changed_file",
-    "gone": "gone_file",
-    "settings": "other_settings",
-}
+from millrace.flows.commands.verify.repair import repair
+from millrace.flows.commands.verify.verify import verify as compare
+from millrace.flows.prefect_support.parameters import VerifyParameters
+from millrace.flows.prefect_support.run_logs import log_to_flow_run
 
 
-def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyReport:
-    """Compare; with `as_json` every finding is kept, else the first few of each kind.
+@flow(name="verify", flow_run_name="verify {parameters.collection}", persist_result=False)
+async def verify(parameters: VerifyParameters) -> Any:
+    """Compare sources, lake and collection row by row; Failed when they do not agree.
 
-    Without sources, documents are compared with the files that the manifest names.
-
-    Raises:
-        ConfigurationError: There is no such lake, or the settings are not those of its documents.
-        CollectionError: Milvus cannot be reached.
+    With `repair`, what does not agree is healed from the lake first, and only what is left counts.
     """
-    model = opening.open_model(settings)
-    report = new_report(settings, as_json=as_json)
-    began = time.monotonic()
-    lake = opening.existing_lake(settings)
-    progress = RowProgress("compared")
-    with shown(progress, quiet=as_json):
-        Inspection(settings, model, lake, report, progress).run(sources)
-    report.seconds = round(time.monotonic() - began, 3)
-    return report
-
-
-def new_report(settings: Settings, *, as_json: bool) -> VerifyReport:
-    """An empty report that keeps as many findings as its reader wants."""
-    return VerifyReport(settings.milvus.collection, keep=None if as_json else KEPT_FOR_PEOPLE)
-
-
-def require_fitting_spaces(stores: Stores, model: opening.Model) -> None:
-    """Raise `ConfigurationError` when the collection of the settings cannot hold what the lake has for it."""
-    for store in stores.by_name.values():
-        if model.space.sparse and not store.space.sparse:
-            raise ConfigurationError(
-                f"documents of this collection are in the embedding space {store.space.name}, which has no sparse "
-                f"vectors, and the settings name {model.space.name}, which has: set milvus.hybrid and [embedding] as "
-                "they were when they were ingested, or ingest into a new collection"
-            )
-        if store.space.dimensions != model.space.dimensions:
-            raise ConfigurationError(
-                f"documents of this collection are in the embedding space {store.space.name}, and the settings name "
-                f"{model.space.name}: set [embedding] as it was when they were ingested"
-            )
-
-
-class Inspection:
-    """One look at everything, filling a report; the lake as it was opened, the collection only read."""
-
-    def __init__(
-        self, settings: Settings, model: opening.Model, lake: Lake, report: VerifyReport, progress: RowProgress
-    ) -> None:
-        self._settings = settings
-        self._model = model
-        self._lake = lake
-        self._report = report
-        self._progress = progress
-
-    def run(self, sources: Sequence[Path]) -> None:
-        """Look at the lake's files, then at the rows, then at the sources."""
-        of_manifest, of_rejects = self._lake.manifest.check(), self._lake.rejects.check()
-        self._report.files += (not of_manifest) + (not of_rejects)
-        for damage in [*of_manifest, *of_rejects]:
-            self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
-        if of_manifest:
-            self._report.notes.append("without the manifest nobody can say which rows should be there")
-            return
-        manifest = self._lake.manifest.read()
-        with_rows = pc.greater(manifest["chunks"], 0)
-        self._report.documents = pc.sum(with_rows).as_py() or 0
-        self._progress.rows = pc.sum(manifest["chunks"]).as_py() or 0
-        self._check_dangling_parts(manifest)
-        with Stores(self._lake, manifest, self._model.space) as stores:
-            self._check_vectors(stores)
-            require_fitting_spaces(stores, self._model)
-            self._compare_rows(manifest, stores)
-        self._compare_sources(sources, manifest)
-
-    def _check_dangling_parts(self, manifest: pa.Table) -> None:
-        """Parts that interrupted runs left: the next run wants to read them."""
-        for part in self._lake.chunks.dangling(manifest):
-            problem = self._lake.chunks.problem(part)
-            self._report.files += not problem
-            if problem:
-                self._report.add(Finding("damaged_file", str(self._lake.chunks.path(part)), detail=problem))
-
-    def _check_vectors(self, stores: Stores) -> None:
-        for store in stores.by_name.values():
-            damaged = list(store.check())
-            for damage in damaged:
-                self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
-            self._report.files += len(store.parts().keys() - {damage.path for damage in damaged})
-            found = store.recovered
-            if found.vectors:
-                self._report.notes.append(
-                    f"an interrupted run left {found.vectors:,} vectors in a journal; they count, and the next run "
-                    "makes a part of them"
-                )
-            if found.dropped_bytes or found.dropped_batches:
-                self._report.notes.append(
-                    f"the last {found.dropped_bytes:,} bytes of that journal are torn, as a crash leaves them"
-                    + (f", and {found.dropped_batches:,} batches are damaged" if found.dropped_batches else "")
-                )
-
-    def _compare_rows(self, manifest: pa.Table, stores: Stores) -> None:
-        try:
-            collection = milvus_place.open_collection(self._settings, self._model, create=False)
-        except CollectionMissing as missing:
-            if self._report.documents:
-                self._report.add(Finding("missing_collection", self._settings.milvus.collection, detail=str(missing)))
-            self._compare_parts(manifest, stores, None)
-            return
-        with collection:
-            self._compare_parts(manifest, stores, collection)
-
-    def _compare_parts(self, manifest: pa.Table, stores: Stores, collection: Collection | None) -> None:
-        comparison = Comparison(collection, stores) if collection is not None else None
-        unknown: set[str] = set()
-        lacking: set[bytes] = set()
-        for owned in ahead(owned_rows(self._lake, manifest)):
-            if owned.damage:
-                unknown |= owned.sources
-                self._report.add(Finding("damaged_file", str(self._lake.chunks.path(owned.part)), detail=owned.damage))
-                continue
-            self._report.files += 1
-            self._report.rows += owned.rows.num_rows
-            if comparison is not None:
-                self._note_part(comparison.compare(owned), lacking)
-            else:
-                self._note_lacking(owned, ~stores.read(owned).there, lacking)
-            self._progress.done += owned.rows.num_rows
-        if comparison is not None:
-            self._report.rows_in_collection = comparison.census.rows
-            self._note_strangers(comparison, unknown)
-
-    def _note_part(self, compared: Compared, lacking: set[bytes]) -> None:
-        rows = compared.owned.rows
-        for position, fault in compared.faults.items():
-            self._report.add(
-                Finding(_KIND_OF_FAULT[fault], rows["id"][position].as_py(), rows["source"][position].as_py())
-            )
-        self._note_lacking(compared.owned, ~compared.lake.there, lacking)
-
-    def _note_lacking(self, owned: OwnedRows, absent: npt.NDArray[np.bool_], lacking: set[bytes]) -> None:
-        for position in np.flatnonzero(absent).tolist():
-            key = owned.rows["text_key"][position].as_py()
-            if key not in lacking:
-                lacking.add(key)
-                self._report.add(
-                    Finding("lacking_vector", key.hex(), owned.rows["source"][position].as_py(), f"in {owned.space}")
-                )
-
-    def _note_strangers(self, comparison: Comparison, unknown: set[str]) -> None:
-        """Rows nobody owns; those of documents whose part is damaged may well be owned."""
-        spared = 0
-        for batch in comparison.census.strangers():
-            for stranger in batch:
-                if stranger.source in unknown:
-                    spared += 1
-                else:
-                    self._report.add(Finding("unowned_row", stranger.id, stranger.source))
-        if spared:
-            self._report.notes.append(f"{spared:,} rows of documents in damaged parts could not be compared")
-
-    def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
-        changes = source_changes(
-            sources,
-            manifest,
-            include=self._settings.sources.include,
-            exclude=self._settings.sources.exclude,
-            base=opening.sources_base(self._settings),
-            fingerprint=opening.fingerprint(self._settings, self._model),
+    settings = parameters.settings()
+    with log_to_flow_run():
+        report = await asyncio.to_thread(
+            repair if parameters.repair else compare, settings, _paths(parameters.sources), as_json=False
         )
-        for change in changes:
-            self._report.add(Finding(_KIND_OF_CHANGE[change.kind], change.path))
+    lines = report.lines()
+    await acreate_markdown_artifact(
+        "```\n" + "\n".join(lines) + "\n```",
+        key="verify",
+        description=f"Sources, lake and collection {settings.milvus.collection}",
+    )
+    if report.exit_code:
+        return Failed(message=lines[0], data=report.exit_code)
+    return Completed(message=lines[0], data=report.exit_code)
+
+
+def _paths(sources: list[str]) -> list[Path]:
+    return [Path(source).absolute() for source in sources]

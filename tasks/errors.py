@@ -14,7 +14,7 @@
     |-- Transient               wait, then try again
     |   |-- Throttled           HTTP 429 that means rate
     |   |-- ProviderUnavailable 5xx, a lost connection, a time-out
-    |   `-- ResponseUnproven    an answer that does not prove itself (see `tasks.embedding.proof`)
+    |   `-- InvalidResponse    an answer that does not prove itself (see `tasks.embedding.providers.validation`)
     `-- Rejected                record the item and go on
         `-- TextsRefused        the provider refused a request because of what is in its texts
 
@@ -100,7 +100,7 @@ class ProviderUnavailable(Transient):
     """The provider failed to answer: 5xx, a lost connection, a time-out, a body that is no answer."""
 
 
-class ResponseUnproven(Transient):
+class InvalidResponse(Transient):
     """An answer came, but it does not prove that each vector belongs to its text."""
 
 

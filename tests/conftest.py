@@ -2,9 +2,9 @@
 
 from hypothesis import settings
 
-from tests.servers.fixtures import milvus_server, server_uri
-from tests.servers.object_fixtures import bucket, object_storage
 from tests.simulator.fixtures import simulator, start_simulator
+from tests.system.servers.fixtures import milvus_server, server_uri
+from tests.system.servers.object_fixtures import bucket, object_storage
 
 __all__ = ["bucket", "milvus_server", "object_storage", "server_uri", "simulator", "start_simulator"]
 

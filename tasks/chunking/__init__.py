@@ -3,9 +3,9 @@
 This room knows text, headings and pages; it must not know files, models, prices or collections.
 """
 
-from tasks.chunking.chunks import chunk_document
-from tasks.chunking.options import ChunkOptions
-from tasks.chunking.splitter import Span, split
-from tasks.chunking.tokenizer import Tokenizer, tokenizer_identity
+from millrace.tasks.chunking.chunks import chunk_document
+from millrace.tasks.chunking.options import ChunkOptions
+from millrace.tasks.chunking.splitter import Span, split
+from millrace.tasks.chunking.tokenizer import Tokenizer, tokenizer_identity
 
 __all__ = ["ChunkOptions", "Span", "Tokenizer", "chunk_document", "split", "tokenizer_identity"]

@@ -8,7 +8,7 @@ next anchor, whatever happened before it.
 import numpy as np
 import numpy.typing as npt
 
-from tasks.chunking.boundaries import Kind, Offsets, Stretch
+from millrace.tasks.chunking.boundaries import Kind, Offsets, Stretch
 
 _FULL = 1 << 16
 """The unit of length here: a chunk that fills one of its bounds."""

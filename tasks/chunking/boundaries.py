@@ -14,8 +14,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from tasks.chunking.characters import SPACE, WORD, class_table, code_points, line_ends, sure_breaks
-from tasks.chunking.tokenizer import Tokenizer
+from millrace.tasks.chunking.characters import SPACE, WORD, class_table, code_points, line_ends, sure_breaks
+from millrace.tasks.chunking.tokenizer import Tokenizer
 
 Offsets = npt.NDArray[np.int64]
 

@@ -4,11 +4,11 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 
-from tasks.chunking.options import ChunkOptions
-from tasks.chunking.sections import heading_paths
-from tasks.chunking.splitter import split
-from tasks.chunking.tokenizer import Tokenizer
-from tasks.records import Chunk, Document, Page, chunk_id, text_key
+from millrace.tasks.chunking.options import ChunkOptions
+from millrace.tasks.chunking.sections import heading_paths
+from millrace.tasks.chunking.splitter import split
+from millrace.tasks.chunking.tokenizer import Tokenizer
+from millrace.tasks.records import Chunk, Document, Page, chunk_id, text_key
 
 
 def chunk_document(document: Document, tokenizer: Tokenizer, options: ChunkOptions) -> Iterator[Chunk]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tasks.errors import ConfigurationError
+from millrace.tasks.errors import ConfigurationError
 
 MAX_TOKENS = 8191
 """text-embedding-v4 takes 8,192 with the end mark."""

@@ -7,8 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
-from tasks.chunking.boundaries import Kind, Offsets, Stretch, skip_space
-from tasks.records import Heading
+from millrace.tasks.chunking.boundaries import Kind, Offsets, Stretch, skip_space
+from millrace.tasks.records import Heading
 
 _TINY_SHARE = 8
 """A section that fills less than one part in so many of either bound is tiny."""

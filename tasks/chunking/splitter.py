@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.chunking.anchors import find_anchors
-from tasks.chunking.boundaries import Kind, Offsets, Stretch, skip_space
-from tasks.chunking.characters import grapheme_end, grapheme_ends
-from tasks.chunking.options import ChunkOptions
-from tasks.chunking.sections import find_sections, fresh_starts
-from tasks.chunking.tokenizer import Tokenizer
-from tasks.records import Heading
+from millrace.tasks.chunking.anchors import find_anchors
+from millrace.tasks.chunking.boundaries import Kind, Offsets, Stretch, skip_space
+from millrace.tasks.chunking.characters import grapheme_end, grapheme_ends
+from millrace.tasks.chunking.options import ChunkOptions
+from millrace.tasks.chunking.sections import find_sections, fresh_starts
+from millrace.tasks.chunking.tokenizer import Tokenizer
+from millrace.tasks.records import Heading
 
 _LEAST_SHARE = 0.4
 """A cut comes no sooner than this share of the bound, where there is a choice."""

@@ -6,9 +6,11 @@ out of either as a `Reject` with its reason and a remedy, so that one bad file, 
 The room knows formats and encodings. It does not know chunks, models, the lake or the collection.
 """
 
-from tasks.documents.formats import FORMATS
-from tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
-from tasks.documents.long_pdf import (
+from millrace.tasks.documents.formats import FORMATS
+from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
+from millrace.tasks.documents.options import DocumentOptions, PdfEngine
+from millrace.tasks.documents.pdf.open_file import close_file
+from millrace.tasks.documents.pdf.page_ranges import (
     PageRange,
     join_page_ranges,
     long_pdf_pages,
@@ -16,10 +18,8 @@ from tasks.documents.long_pdf import (
     page_ranges,
     read_page_range,
 )
-from tasks.documents.pdf import check_patience
-from tasks.documents.pdf_engine import PdfEngine
-from tasks.documents.pdf_open import close_file
-from tasks.documents.reading import DocumentOptions, read_documents
+from millrace.tasks.documents.pdf.reader import check_patience
+from millrace.tasks.documents.reading import read_documents
 
 __all__ = [
     "DEFAULT_INCLUDE",

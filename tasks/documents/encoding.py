@@ -5,6 +5,8 @@ mark; UTF-8, whose multi-byte sequences do not come about by chance; UTF-16 with
 Chinese leave no doubt; what the file says of itself; GB18030 and the other double-byte encodings, when what comes out
 reads as Chinese, Japanese or Korean; an alphabet, when one reading is clearly more like language than all others
 (`language`); and for the rest a statistical detector (charset-normalizer), believed only when it is sure.
+
+What a file, a page or the user calls an encoding, and Python's name for it.
 """
 
 import codecs
@@ -12,8 +14,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from tasks.documents.codec_names import BYTE_ORDER_MARKS, known_codec, marked_codec, required_codec
-from tasks.documents.language import (
+from millrace.tasks.documents.language import (
     alphabetic_likeness,
     common_characters,
     is_readable,
@@ -22,7 +23,73 @@ from tasks.documents.language import (
     reads_as_japanese,
     reads_as_korean,
 )
-from tasks.errors import Rejected
+from millrace.tasks.errors import ConfigurationError, Rejected
+
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is the beginning of this one
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_COOKIE_SEARCH_BYTES = 1000
+_COOKIE = re.compile(
+    rb"-\*-[^\n]{0,200}?coding:[ \t]*([\w.-]+)|\b(?:vim?|ex):[^\n]{0,200}?\bf(?:ile)?enc(?:oding)?=([\w.-]+)"
+)
+
+
+def cookie(data: bytes) -> str | None:
+    """The encoding that a text names for Emacs or vim (`-*- coding: gbk -*-`, `vim: fileencoding=gbk`) near its top."""
+    found = _COOKIE.search(data, 0, _COOKIE_SEARCH_BYTES)
+    return (found[1] or found[2]).decode("ascii") if found else None
+
+
+def marked_codec(head: bytes) -> str | None:
+    """The codec that a byte order mark at the beginning tells; None without one."""
+    return next((codec for mark, codec in BYTE_ORDER_MARKS if head.startswith(mark)), None)
+
+
+def required_codec(name: str) -> str:
+    """Python's name of the codec that the user forces.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    codec = known_codec(name)
+    if codec is None:
+        raise ConfigurationError(
+            f"`documents.encoding` is {name!r}, which is no encoding known here; write for instance utf-8, gb18030, "
+            "big5, shift_jis, cp1252, or leave it out."
+        )
+    return codec
+
+
+def known_codec(name: str) -> str | None:
+    """Python's name of the codec that a web page, a user or a file means by `name`; None when there is none.
+
+    Labels that the web uses for a larger encoding mean that one (WHATWG Encoding Standard, read 2026-11).
+
+    >>> known_codec("GB2312"), known_codec("iso-8859-1"), known_codec("klingon")
+    ('gb18030', 'cp1252', None)
+    """
+    label = name.strip().strip("'\"")
+    codec = _lookup(label) or _lookup(re.sub(r"[-_ ]", "", label))
+    if codec is None:
+        return None
+    larger = {
+        "gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "cp1252", "ascii": "cp1252", "shift_jis": "cp932",
+        "euc_kr": "cp949", "big5": "big5hkscs", "iso8859-9": "cp1254", "tis-620": "cp874",
+    }  # fmt: skip
+    return larger.get(codec.name, codec.name)
+
+
+def _lookup(label: str) -> codecs.CodecInfo | None:
+    try:
+        codec = codecs.lookup(label)
+    except (LookupError, ValueError):
+        return None
+    return codec if getattr(codec, "_is_text_encoding", True) else None
+
 
 SET_ENCODING = (
     "Name the encoding with `documents.encoding` (for instance --set documents.encoding=big5), or convert the file to "

@@ -4,22 +4,27 @@ Knows HTTP, limits and prices. Does not know documents, files, Milvus, settings 
 the provider is in `configs/models.toml` (figures) and `translate` (error codes), each with its source.
 """
 
-from tasks.embedding.addresses import embedding_space, endpoint_url, native_url, official_endpoint, provider_url
-from tasks.embedding.bill import Budget, Tally, cost_cny
-from tasks.embedding.catalogue import ModelSpec, choose_dimensions, find_model, known_models
-from tasks.embedding.client import EmbeddingClient, EmbeddingResponse, Vectors, make_client, probe
-from tasks.embedding.clock import Clock, LoopClock
-from tasks.embedding.dispatcher import Dispatcher
-from tasks.embedding.estimate import Estimate, Estimator
-from tasks.embedding.latency import BOUNDS_S, Latencies
-from tasks.embedding.learned import LearnedLimits
-from tasks.embedding.offers import check_offer
-from tasks.embedding.pacing import Pacer
-from tasks.embedding.packing import pack_requests
-from tasks.embedding.patience import Patience
-from tasks.embedding.purchases import Activity, Event, TextItem, VectorSink
-from tasks.embedding.rerank import Ranked, Reranker, Reranking, make_reranker
-from tasks.embedding.rerank_catalogue import RerankSpec, find_reranker, rerank_url
+from millrace.tasks.embedding.addresses import (
+    embedding_space,
+    endpoint_url,
+    native_url,
+    official_endpoint,
+    provider_url,
+)
+from millrace.tasks.embedding.dispatch.dispatcher import Dispatcher
+from millrace.tasks.embedding.dispatch.estimate import Estimate, Estimator
+from millrace.tasks.embedding.dispatch.packing import pack_requests
+from millrace.tasks.embedding.dispatch.queue import Activity, Event, Text, VectorSink
+from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
+from millrace.tasks.embedding.dispatch.usage import BOUNDS_S, Budget, Latencies, Usage, cost_cny
+from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
+from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
+from millrace.tasks.embedding.providers.factory import make_client, probe
+from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock
+from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
+from millrace.tasks.embedding.rerank.factory import make_reranker
+from millrace.tasks.embedding.rerank.models import RerankSpec, find_reranker, rerank_url
+from millrace.tasks.embedding.rerank.reranker import Ranked, Reranker, Reranking
 
 __all__ = [
     "BOUNDS_S",
@@ -36,17 +41,17 @@ __all__ = [
     "LearnedLimits",
     "LoopClock",
     "ModelSpec",
-    "Pacer",
-    "Patience",
     "Ranked",
+    "RateLimiter",
     "RerankSpec",
     "Reranker",
     "Reranking",
-    "Tally",
-    "TextItem",
+    "RetryPolicy",
+    "Text",
+    "Usage",
     "VectorSink",
     "Vectors",
-    "check_offer",
+    "check_capabilities",
     "choose_dimensions",
     "cost_cny",
     "embedding_space",

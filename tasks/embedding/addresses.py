@@ -2,10 +2,9 @@
 
 from urllib.parse import urlsplit
 
-from tasks.embedding.catalogue import ModelSpec
-from tasks.embedding.providers import all_providers, find_provider
-from tasks.errors import ConfigurationError
-from tasks.records import EmbeddingSpace
+from millrace.tasks.embedding.models import ModelSpec, all_providers, find_provider
+from millrace.tasks.errors import ConfigurationError
+from millrace.tasks.records import EmbeddingSpace
 
 _NATIVE_ROOT = "/api/v1"
 
@@ -61,7 +60,7 @@ def native_url(spec: ModelSpec, base_url: str) -> str:
     `base_url` is as `endpoint_url` takes it, or is the root itself. Of a host that is not official, with a path that
     ends in `/v1`, the native API is taken to be below the host's own root. Raises ConfigurationError for anything else.
 
-    >>> from tasks.embedding.catalogue import find_model
+    >>> from millrace.tasks.embedding.models import find_model
     >>> native_url(find_model("dashscope", "text-embedding-v4"), "https://gateway/dashscope/compatible-mode/v1")
     'https://gateway/dashscope/api/v1'
     """

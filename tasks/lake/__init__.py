@@ -9,32 +9,38 @@ This room knows pyarrow, SQLite and the file system. It must not know where vect
 asks.
 """
 
-from tasks.lake.bills import Bill, Bills, totals
-from tasks.lake.chunks import PLACES, ChunkParts, PartName
-from tasks.lake.evaluations import Evaluation, Evaluations
-from tasks.lake.exports import RowFile
-from tasks.lake.lease import Lease, hold
-from tasks.lake.ledger import where
-from tasks.lake.limits import Limits
-from tasks.lake.manifest import Manifest
-from tasks.lake.objects import ObjectPath, ObjectStore
-from tasks.lake.parts import Damage
-from tasks.lake.places import Place
-from tasks.lake.rejects import Rejects
-from tasks.lake.reports import Reports
-from tasks.lake.runs import RunRecord, Runs, new_run_id
-from tasks.lake.seen_keys import SeenKeys
-from tasks.lake.segments import Recovery
-from tasks.lake.slips import Slip, Slips
-from tasks.lake.space import SpaceSummary
-from tasks.lake.spool import Spool
-from tasks.lake.store import Lake
-from tasks.lake.timelines import Timeline, Timelines
-from tasks.lake.vectors import VectorStore
-from tasks.lake.writing import Checkpoint, make_folder, pass_by
+from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, PartName
+from millrace.tasks.lake.collection.delta_table import where
+from millrace.tasks.lake.collection.manifest import Manifest
+from millrace.tasks.lake.collection.rejects import Rejects
+from millrace.tasks.lake.collection.sidecars import ScratchFiles, Sidecar, Sidecars
+from millrace.tasks.lake.history import (
+    Bill,
+    Bills,
+    Evaluation,
+    Evaluations,
+    Reports,
+    RunRecord,
+    Runs,
+    Timeline,
+    Timelines,
+    new_run_id,
+    totals,
+)
+from millrace.tasks.lake.lake import Lake
+from millrace.tasks.lake.state import Limits
+from millrace.tasks.lake.storage.atomic import Checkpoint, make_folder, no_checkpoint
+from millrace.tasks.lake.storage.lease import Lease, hold
+from millrace.tasks.lake.storage.location import LakePath
+from millrace.tasks.lake.storage.object_path import ObjectPath, ObjectStore
+from millrace.tasks.lake.vectors.journal import Recovery
+from millrace.tasks.lake.vectors.key_index import SeenKeys
+from millrace.tasks.lake.vectors.part_file import Damage
+from millrace.tasks.lake.vectors.space import SpaceSummary
+from millrace.tasks.lake.vectors.store import VectorStore
 
 __all__ = [
-    "PLACES",
+    "ROW_LOCATION_COLUMNS",
     "Bill",
     "Bills",
     "Checkpoint",
@@ -43,31 +49,30 @@ __all__ = [
     "Evaluation",
     "Evaluations",
     "Lake",
+    "LakePath",
     "Lease",
     "Limits",
     "Manifest",
     "ObjectPath",
     "ObjectStore",
     "PartName",
-    "Place",
     "Recovery",
     "Rejects",
     "Reports",
-    "RowFile",
     "RunRecord",
     "Runs",
+    "ScratchFiles",
     "SeenKeys",
-    "Slip",
-    "Slips",
+    "Sidecar",
+    "Sidecars",
     "SpaceSummary",
-    "Spool",
     "Timeline",
     "Timelines",
     "VectorStore",
     "hold",
     "make_folder",
     "new_run_id",
-    "pass_by",
+    "no_checkpoint",
     "totals",
     "where",
 ]

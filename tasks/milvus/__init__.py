@@ -4,22 +4,22 @@ This room alone names pymilvus and milvus-lite; it knows rows and vectors, not d
 Importing it is cheap: pymilvus itself is imported by the first `Collection.open`.
 """
 
-from tasks.milvus.address import MilvusAddress, is_lite, one_spelling, with_database, without_credentials
-from tasks.milvus.aliases import Aliases
-from tasks.milvus.collection import Collection
-from tasks.milvus.importing import FileState, Importing
-from tasks.milvus.lite import may_hold
-from tasks.milvus.promoted import scalar_fields
-from tasks.milvus.rows import Hit, StoredRow, check_rows
-from tasks.milvus.shape import CollectionShape, IndexParam
+from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling, with_database, without_credentials
+from millrace.tasks.milvus.aliases import Aliases
+from millrace.tasks.milvus.bulk_import import BulkImport, FileState
+from millrace.tasks.milvus.client.lite import may_hold
+from millrace.tasks.milvus.collection import Collection
+from millrace.tasks.milvus.collection_spec import CollectionShape, IndexParam
+from millrace.tasks.milvus.rows import Hit, StoredRow, check_rows
+from millrace.tasks.milvus.scalar_fields import scalar_fields
 
 __all__ = [
     "Aliases",
+    "BulkImport",
     "Collection",
     "CollectionShape",
     "FileState",
     "Hit",
-    "Importing",
     "IndexParam",
     "MilvusAddress",
     "StoredRow",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tasks.errors import ConfigurationError
+from millrace.tasks.errors import ConfigurationError
 
 _SERVER_SCHEMES = ("http", "https", "tcp")
 

@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Self
 
-from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
-from tasks.milvus.address import MilvusAddress
-from tasks.milvus.faults import NotLoaded, Refused
-from tasks.milvus.rows import Hit, Vectors
-from tasks.milvus.shape import VECTOR_FIELD, CollectionShape, check_name
+from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
+from millrace.tasks.milvus.address import MilvusAddress
+from millrace.tasks.milvus.collection_spec import VECTOR_FIELD, CollectionShape, check_name
+from millrace.tasks.milvus.errors import CollectionNotLoaded, Refused
+from millrace.tasks.milvus.rows import Hit, Vectors
 
 
 class Aliases:
@@ -18,7 +18,7 @@ class Aliases:
 
     def __init__(self, address: MilvusAddress) -> None:
         """Connect; raises as `Collection.open` does."""
-        from tasks.milvus.connection import Connection
+        from millrace.tasks.milvus.client.connection import Connection
 
         self._connection = Connection(address)
 
@@ -43,7 +43,7 @@ class Aliases:
             ConfigurationError: `alias` is no name, or that of a collection.
             CollectionMissing: There is no collection `name`.
         """
-        from tasks.milvus import schema
+        from millrace.tasks.milvus import schema
 
         check_name(alias)
         if not self.exists(name):
@@ -81,7 +81,7 @@ class Aliases:
 
     def shape(self, name: str) -> CollectionShape:
         """What it takes to search the collection `name` as it is: the length of its vectors, and their metric."""
-        from tasks.milvus import schema
+        from millrace.tasks.milvus import schema
 
         connection = self._connection
         fields = connection.patiently(partial(schema.fields_of, connection, name))
@@ -93,12 +93,12 @@ class Aliases:
 
     def search(self, name: str, shape: CollectionShape, vector: Vectors, *, top_k: int) -> list[Hit]:
         """At most `top_k` rows of the collection or alias `name` nearest to `vector`, the best first."""
-        from tasks.milvus import reader, schema
+        from millrace.tasks.milvus import reader, schema
 
         look = partial(reader.search_rows, self._connection, name, shape, vector, top_k=top_k, condition="")
         try:
             return self._connection.patiently(look)
-        except NotLoaded:
+        except CollectionNotLoaded:
             schema.load(self._connection, name)
             return self._connection.patiently(look)
 

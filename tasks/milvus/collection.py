@@ -1,25 +1,51 @@
-"""The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go."""
+"""The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go.
+
+Several calls under way at once, none of them left behind.
+"""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
-from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
-from tasks.milvus.address import MilvusAddress, is_lite, one_spelling
-from tasks.milvus.columns import sent_columns
-from tasks.milvus.faults import NotLoaded
-from tasks.milvus.flight import MAX_IN_FLIGHT, acknowledged
-from tasks.milvus.patience import patiently
-from tasks.milvus.rows import Hit, StoredRow, Vectors
-from tasks.milvus.shape import CollectionShape, check_name
+from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
+from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling
+from millrace.tasks.milvus.client.server_wait import patiently
+from millrace.tasks.milvus.collection_spec import CollectionShape, check_name
+from millrace.tasks.milvus.errors import CollectionNotLoaded
+from millrace.tasks.milvus.rows import Hit, StoredRow, Vectors, row_columns
 
 if TYPE_CHECKING:
-    from tasks.milvus.connection import Connection
+    from millrace.tasks.milvus.client.connection import Connection
+
+
+MAX_IN_FLIGHT = 4
+"""Calls to a server at once: two already keep it busy while the next are packed; more make a restart dearer."""
+
+
+def run_concurrently(calls: Iterable[Callable[[], object]], threads: Executor, *, at_once: int) -> Iterator[None]:
+    """Once for each of `calls`, in their order, when it has returned; at most `at_once` are under way.
+
+    Raises what a call raises, when those under way beside it have ended too; no further ones are begun.
+    """
+    under_way: deque[Future[object]] = deque()
+    try:
+        for call in calls:
+            if len(under_way) == at_once:
+                under_way.popleft().result()
+                yield
+            under_way.append(threads.submit(call))
+        while under_way:
+            under_way.popleft().result()
+            yield
+    finally:
+        wait(under_way)
+
 
 T = TypeVar("T")
 
@@ -71,8 +97,8 @@ class Collection:
                 field).
             CollectionMissing: It is missing and `create` is false; nothing was made.
         """
-        from tasks.milvus import schema
-        from tasks.milvus.connection import Connection
+        from millrace.tasks.milvus import schema
+        from millrace.tasks.milvus.client.connection import Connection
 
         shape = shape or CollectionShape()
         check_name(name)
@@ -94,8 +120,8 @@ class Collection:
     @staticmethod
     def drop(address: MilvusAddress, name: str) -> None:
         """Leaves no collection `name`, whatever its shape; one that is not there is no error. Raises as `open` does."""
-        from tasks.milvus import schema
-        from tasks.milvus.connection import Connection
+        from millrace.tasks.milvus import schema
+        from millrace.tasks.milvus.client.connection import Connection
 
         check_name(name)
         connection = Connection(address)
@@ -111,9 +137,9 @@ class Collection:
         others are passed over. `vectors`: float32, shape (len(rows), dimensions), vector i belongs to row i.
         `check_rows` says beforehand which rows Milvus would refuse.
         """
-        from tasks.milvus import writer
+        from millrace.tasks.milvus import writer
 
-        rows = sent_columns(rows, self.shape, self._nullable)
+        rows = row_columns(rows, self.shape, self._nullable)
 
         def send(start: int, end: int) -> int:
             part = rows.slice(start, end - start)
@@ -122,13 +148,13 @@ class Collection:
         # Milvus Lite takes one call after the other anyway.
         at_once = 1 if self.is_lite else MAX_IN_FLIGHT
         calls = (partial(send, start, end) for start, end in writer.upsert_calls(rows, vectors))
-        for _ in acknowledged(calls, self._threads, at_once=at_once):
+        for _ in run_concurrently(calls, self._threads, at_once=at_once):
             self._checkpoint("upserted")
         return int(rows.num_rows)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Leaves none of `ids` in the collection; an id that is not there is no error."""
-        from tasks.milvus import writer
+        from millrace.tasks.milvus import writer
 
         for batch in _batches(ids, writer.MAX_CALL_IDS):
             self._ask(partial(writer.delete_ids, self._connection, self.name, batch))
@@ -136,7 +162,7 @@ class Collection:
 
     def present(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that have a row."""
-        from tasks.milvus import reader
+        from millrace.tasks.milvus import reader
 
         found: set[str] = set()
         for batch in _batches(ids, reader.MAX_CALL_ROWS):
@@ -146,7 +172,7 @@ class Collection:
 
     def fetch(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[StoredRow]:
         """The rows of `ids` that are there, in the order of `ids`."""
-        from tasks.milvus import reader
+        from millrace.tasks.milvus import reader
 
         found: list[StoredRow] = []
         for batch in _batches(ids, reader.MAX_CALL_ROWS):
@@ -157,13 +183,13 @@ class Collection:
 
     def ids(self) -> Iterator[list[str]]:
         """Every id in the collection, once, in batches and no order."""
-        from tasks.milvus import reader
+        from millrace.tasks.milvus import reader
 
         return reader.all_ids(self._connection, self.name)
 
     def count(self, ids: Sequence[str] | None = None) -> int:
         """The number of rows, or of rows with one of `ids`, of which a server can hold several to an id."""
-        from tasks.milvus import reader, writer
+        from millrace.tasks.milvus import reader, writer
 
         if ids is None:
             return self._ask(lambda: reader.count_rows(self._connection, self.name))
@@ -181,7 +207,7 @@ class Collection:
             ConfigurationError: Milvus cannot make sense of `filter`.
             ValueError: `vector` has another shape, is all zeros, or is not finite.
         """
-        from tasks.milvus import reader
+        from millrace.tasks.milvus import reader
 
         return self._ask(
             lambda: reader.search_rows(self._connection, self.name, self.shape, vector, top_k=top_k, condition=filter)
@@ -207,7 +233,7 @@ class Collection:
             ConfigurationError: the collection has no words to search, or Milvus cannot make sense of `filter`.
             ValueError: `vector` is none to search by, or the words are missing.
         """
-        from tasks.milvus import hybrid
+        from millrace.tasks.milvus import hybrid
 
         words = hybrid.words_of(self.shape, sparse, text)
         return self._ask(
@@ -243,8 +269,8 @@ class Collection:
         """What `ask` returns; the server is waited for, and a collection that somebody released is loaded again."""
         try:
             return self._patiently(ask)
-        except NotLoaded:
-            from tasks.milvus import schema
+        except CollectionNotLoaded:
+            from millrace.tasks.milvus import schema
 
             schema.load(self._connection, self.name)
             return self._patiently(ask)

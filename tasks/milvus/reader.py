@@ -6,15 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import ConfigurationError
-from tasks.milvus.columns import NOTHING
-from tasks.milvus.connection import Connection
-from tasks.milvus.faults import Refused
-from tasks.milvus.rows import Hit, StoredRow, Vectors
-from tasks.milvus.shape import CONTENT_FIELD, ID_FIELD, METADATA_FIELD, SPARSE_FIELD, VECTOR_FIELD, CollectionShape
-from tasks.milvus.tuning import search_tuning
-from tasks.milvus.writer import id_filter
-from tasks.records import JsonValue, sparse_bytes
+from millrace.tasks.errors import ConfigurationError
+from millrace.tasks.milvus.client.connection import Connection
+from millrace.tasks.milvus.collection_spec import (
+    CONTENT_FIELD,
+    ID_FIELD,
+    METADATA_FIELD,
+    SPARSE_FIELD,
+    VECTOR_FIELD,
+    CollectionShape,
+    search_tuning,
+)
+from millrace.tasks.milvus.errors import Refused
+from millrace.tasks.milvus.rows import NOTHING, Hit, StoredRow, Vectors
+from millrace.tasks.milvus.writer import id_filter
+from millrace.tasks.records import JsonValue, sparse_bytes
 
 MAX_CALL_ROWS = 1_000
 """Rows a query: with vectors and full contents some 12 MB."""
@@ -131,7 +137,7 @@ def search_rows(
     """
     query = query_vector(vector, shape)
     client, timeout_s = connection.client, connection.timeout_s
-    with filter_blamed(condition):
+    with filter_errors(condition):
         answers = connection.call(
             "searching",
             lambda: client.search(
@@ -166,7 +172,7 @@ def search_params(shape: CollectionShape, rows: int) -> dict[str, Any]:
 
 
 @contextmanager
-def filter_blamed(condition: str) -> Iterator[None]:
+def filter_errors(condition: str) -> Iterator[None]:
     """A search that Milvus refuses although it can be searched: it is the filter, if there is one."""
     try:
         yield

@@ -5,22 +5,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tasks.errors import CollectionError, CollectionMissing, ConfigurationError
-from tasks.milvus.analyzers import PARAMS, analyzer_name, check_analyzer
-from tasks.milvus.connection import Connection
-from tasks.milvus.faults import Refused
-from tasks.milvus.sdk import DataType, Function, FunctionType, MilvusClient
-from tasks.milvus.shape import (
+from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
+from millrace.tasks.milvus.client.connection import Connection
+from millrace.tasks.milvus.client.sdk import DataType, Function, FunctionType, MilvusClient
+from millrace.tasks.milvus.collection_spec import (
     CONTENT_FIELD,
+    LITE_INDEXES,
+    PARAMS,
     VECTOR_FIELD,
     CollectionShape,
     FieldShape,
     IndexShape,
+    analyzer_name,
+    check_analyzer,
     differences,
     wanted_fields,
     wanted_indexes,
 )
-from tasks.milvus.tuning import LITE_INDEXES
+from millrace.tasks.milvus.errors import Refused
 
 BUILD_TIMEOUT_S = 600.0
 """For what takes a server minutes when the collection is large: building the index, and loading."""

@@ -10,7 +10,7 @@ import traceback
 from importlib.metadata import version
 
 from tests.benchmarks.row import Row, table
-from tests.servers.milvus_server import NoServer
+from tests.system.servers.milvus_server import NoServer
 
 NAMES = (
     *("standing_still", "first_request", "throughput", "responses", "under_limits", "milvus_writes", "rebuild", "pdf"),

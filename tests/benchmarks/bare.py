@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from openai import OpenAI
 from pymilvus import DataType, MilvusClient
 
-from tests.simulator.tokens import qwen_encoding
+from tests.simulator.model.tokens import qwen_encoding
 
 _KEY = "sk-simulator"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from tests.benchmarks.row import Row
 from tests.flows.prose import english
 from tests.flows.site import Site, json_of
+from tests.simulator.model.tokens import qwen_encoding
 from tests.simulator.server import running_simulator
-from tests.simulator.tokens import qwen_encoding
 
 PAGES, SENTENCES_A_PAGE = 300, 40  # about 3,000 characters a page
-PLACES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+ROW_LOCATION_COLUMNS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 MOST = 3
 
 
@@ -23,7 +23,7 @@ def measure() -> list[Row]:
         text = "\n".join(pages)
         site.write("book.txt", text)
         whole = _bought(site)
-        for place in PLACES:
+        for place in ROW_LOCATION_COLUMNS:
             lines = text.split("\n")
             lines.insert(round(place * len(lines)), f"A line that somebody inserted at {place:.0%}.")
             edited = "\n".join(lines)
@@ -33,7 +33,7 @@ def measure() -> list[Row]:
             text = edited
     return [
         Row(
-            f"one line inserted into {PAGES} pages ({whole:,} chunks), at {len(PLACES)} places",
+            f"one line inserted into {PAGES} pages ({whole:,} chunks), at {len(ROW_LOCATION_COLUMNS)} places",
             f"<= {MOST} texts bought",
             f"{max(bought)} at most ({', '.join(map(str, bought))})",
             f"{max(bare)} at most (cuts at every 512 tokens)",

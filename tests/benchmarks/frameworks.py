@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.simulator.tokens import qwen_encoding
+from tests.simulator.model.tokens import qwen_encoding
 
 PACKAGES = {
     "llama-index": ("llama-index-core", "llama-index-embeddings-openai", "llama-index-vector-stores-milvus"),

@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from configs.settings import load_settings
-from flows.status import lake_status
-from tasks.embedding import Vectors
-from tasks.lake import Lake, VectorStore
-from tasks.records import MANIFEST_SCHEMA, Chunk, EmbeddingSpace, Reject, chunk_table, reject_table, text_key
-from tasks.scan import scan
+from millrace.configs.settings import load_settings
+from millrace.flows.commands.status import lake_status
+from millrace.tasks.embedding import Vectors
+from millrace.tasks.lake import Lake, VectorStore
+from millrace.tasks.records import MANIFEST_SCHEMA, Chunk, EmbeddingSpace, Reject, chunk_table, reject_table, text_key
+from millrace.tasks.stages.scan import scan
 from tests.benchmarks.row import Row
 
 SPACE = EmbeddingSpace("growth", "prepared", 64)

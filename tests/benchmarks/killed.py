@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.row import Row
-from tests.crashes.processes import started, until
 from tests.flows.prose import english
 from tests.flows.site import Site
 from tests.simulator.server import running_simulator
+from tests.system.crashes.processes import started, until
 
 KILLS, DOCUMENTS = 8, 150
 IN_FLIGHT, TEXTS_A_REQUEST = 6, 10

@@ -45,7 +45,7 @@ def measure() -> list[Row]:
     """Ten times the corpus, with a stand-in for Milvus and with Milvus Lite; then one large file of each kind."""
     return [
         _ten_times("with a stand-in for Milvus", _WITHOUT_MILVUS, "<= 1.15"),
-        _ten_times("with Milvus Lite in the process", ("-m", "flows.cli"), ""),
+        _ten_times("with Milvus Lite in the process", ("-m", "millrace.flows.cli.main"), ""),
         _large(f"one text file of {LARGE_MB} MB", "book.txt", _write_book),
         _large(f"one JSON Lines file of {RECORDS:,} records", "records.jsonl", _write_records),
     ]

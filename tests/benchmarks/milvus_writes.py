@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.milvus import Collection, MilvusAddress
-from tasks.milvus.rows import Vectors
-from tasks.records import metadata_json
+from millrace.tasks.milvus import Collection, MilvusAddress
+from millrace.tasks.milvus.rows import Vectors
+from millrace.tasks.records import metadata_json
 from tests.benchmarks.row import Row
 from tests.flows.prose import english
-from tests.servers.milvus_server import MilvusServer
+from tests.system.servers.milvus_server import MilvusServer
 
 ROWS = int(os.environ.get("MILLRACE_BENCH_ROWS", "20000"))
 PART_ROWS = 1_000

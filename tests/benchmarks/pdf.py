@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.row import Row
-from tests.documents.pdf_files import book
 from tests.flows.site import ROOT
+from tests.tasks.documents.pdf_files import book
 
 PAGES = int(os.environ.get("MILLRACE_BENCH_PDF_PAGES", "2000"))
 FILE = os.environ.get("MILLRACE_BENCH_PDF", "")
@@ -85,7 +85,7 @@ def _millrace(command: str, path: Path, engine: str, folder: Path) -> list[str]:
     if command == "ingest":
         folder.mkdir()
     return [
-        *(sys.executable, "-m", "flows.cli", command, str(path), "--json"),
+        *(sys.executable, "-m", "millrace.flows.cli.main", command, str(path), "--json"),
         *(word for one in sets for word in ("--set", one)),
     ]
 

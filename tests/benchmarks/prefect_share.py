@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.ingest import ingest_under_prefect
-from flows.report import RunReport
-from flows.runner import ingest_here
+from millrace.flows.commands.ingest.run import ingest_here
+from millrace.flows.ingest import ingest_under_prefect
+from millrace.flows.monitoring.run_summary import RunSummary
 from tests.benchmarks.row import Row
 from tests.benchmarks.throughput import Address, simulator_process
 from tests.flows.prose import english
@@ -34,7 +34,7 @@ _PART_UNDER_LIMITS_S = 20.0
 class Measured:
     """One run: its own seconds and those of the call, and the call's CPU, in this process and in the Prefect server."""
 
-    report: RunReport
+    report: RunSummary
     call_s: float
     cpu_s: float
     server_cpu_s: float
@@ -111,7 +111,7 @@ def _pair(site: Site, *, plain_first: bool) -> tuple[Measured, Measured]:
     return plain(), second
 
 
-def _measured(run: Callable[[], RunReport]) -> Measured:
+def _measured(run: Callable[[], RunSummary]) -> Measured:
     began_s, own_s, server_s = time.monotonic(), time.process_time(), _server_cpu_s()
     report = run()
     assert report.exit_code == 0

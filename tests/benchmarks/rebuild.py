@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from configs.settings import load_settings
-from flows import opening
-from tasks.lake import Lake
-from tasks.records import CHUNK_SCHEMA, MANIFEST_SCHEMA, EmbeddingSpace, row_hash
+from millrace.configs.settings import load_settings
+from millrace.flows.wiring import components
+from millrace.tasks.lake import Lake
+from millrace.tasks.records import CHUNK_SCHEMA, MANIFEST_SCHEMA, EmbeddingSpace, row_hash
 from tests.benchmarks.memory import Watch
 from tests.benchmarks.milvus_writes import PART_ROWS, parts
 from tests.benchmarks.row import Row
-from tests.servers.milvus_server import ROOT, MilvusServer
+from tests.system.servers.milvus_server import ROOT, MilvusServer
 
 ROWS = int(os.environ.get("MILLRACE_BENCH_REBUILD_ROWS", "20000"))
 TOKENS = 500
@@ -76,7 +76,17 @@ def _rebuild(lake: Path, *settings: str) -> Rebuilt:
     """`millrace rebuild` in a process of its own."""
     flags = [one for one in settings if one.startswith("--")]
     sets = [part for one in settings if not one.startswith("--") for part in ("--set", one)]
-    command = [sys.executable, "-m", "flows.cli", "rebuild", "--json", "--set", f"lake.path={lake}", *sets, *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "millrace.flows.cli.main",
+        "rebuild",
+        "--json",
+        "--set",
+        f"lake.path={lake}",
+        *sets,
+        *flags,
+    ]
     began = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=lake.parent, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE
@@ -99,7 +109,7 @@ def _rebuild(lake: Path, *settings: str) -> Rebuilt:
 
 def _make_lake(path: Path, rows: int) -> None:
     settings = load_settings(environment={})
-    space = opening.open_model(settings).space
+    space = components.load_model(settings).space
     with Lake.open(path, "documents") as lake, lake.vectors(space) as store:
         job = lake.next_job(rows // PART_ROWS)
         documents = []

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from openai import AsyncOpenAI
 
-from tasks.embedding.proof import decode, prove
+from millrace.tasks.embedding.providers.validation import decode, validate_response
 from tests.benchmarks.row import Row
 
 TEXTS, DIMENSIONS = 10, 1024
@@ -50,7 +50,7 @@ def answer(texts: int, dimensions: int) -> bytes:
 
 
 def _prove(body: bytes) -> None:
-    prove(decode(body), texts=TEXTS, dimensions=DIMENSIONS)
+    validate_response(decode(body), texts=TEXTS, dimensions=DIMENSIONS)
 
 
 def _cpu_ms(do: Callable[[], None]) -> float:

@@ -31,7 +31,9 @@ def measure() -> list[Row]:
 
 
 def _help() -> Row:
-    ours, bare = _in_turn([sys.executable, "-m", "flows.cli", "--help"], [sys.executable, "-c", _BARE_HELP])
+    ours, bare = _in_turn(
+        [sys.executable, "-m", "millrace.flows.cli.main", "--help"], [sys.executable, "-c", _BARE_HELP]
+    )
     return Row("`--help`", "<= 0.3 s", _told(ours), f"{_told(bare)}, click alone", f"{ours[0] / bare[0]:.1f}")
 
 
@@ -46,7 +48,7 @@ def _rerun() -> Row:
         first = [sys.executable, "-m", "tests.benchmarks.without_milvus", "ingest", str(corpus), "--json", *sets]
         _timed(first, ROOT)
         (Path(folder) / "milvus.db").mkdir()  # nothing is written there, but it must not be gone
-        command = [sys.executable, "-m", "flows.cli", "ingest", str(corpus), "--json", *sets]
+        command = [sys.executable, "-m", "millrace.flows.cli.main", "ingest", str(corpus), "--json", *sets]
         ours, bare = _in_turn(command, [sys.executable, "-c", _BARE_WALK, str(corpus)])
     target = "< 2 s" if FILES == 10_000 else f"< {FILES / 10_000:g} s, 1 s per 10,000"
     return Row(

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from flows import milvus_place
-from flows.cli import main
+from millrace.flows.cli.environment import set_variables
+from millrace.flows.cli.main import main
 
 if TYPE_CHECKING:  # Arrow is to be imported by the command, as ever: it settles with which allocator
     import pyarrow as pa
 
-    from tasks.milvus import CollectionShape
-    from tasks.milvus.rows import Vectors
+    from millrace.tasks.milvus import CollectionShape
+    from millrace.tasks.milvus.rows import Vectors
 
 
 class NoMilvus:
@@ -46,5 +46,8 @@ class NoMilvus:
 
 
 if __name__ == "__main__":
-    setattr(milvus_place, "Collection", NoMilvus)  # noqa: B010 - it is not exported, and it is replaced on purpose
+    set_variables()  # as `main` does, before the next line imports Arrow
+    from millrace.flows.wiring import milvus
+
+    setattr(milvus, "Collection", NoMilvus)  # noqa: B010 - it is not exported, and it is replaced on purpose
     main()

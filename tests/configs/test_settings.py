@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from configs.settings import known_keys, load_settings
-from tasks.errors import ConfigurationError
+from millrace.configs.settings import known_keys, load_settings
+from millrace.tasks.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from configs.settings import Settings, load_settings
-from flows.milvus_place import open_collection
-from flows.opening import open_model
-from flows.report import RunReport
-from flows.runner import ingest_here
-from tasks.lake import Lake
-from tasks.records import METADATA_KEYS
+from millrace.configs.settings import Settings, load_settings
+from millrace.flows.commands.ingest.run import ingest_here
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.wiring.components import load_model
+from millrace.flows.wiring.milvus import open_collection
+from millrace.tasks.lake import Lake
+from millrace.tasks.records import METADATA_KEYS
+from tests.simulator.model.tokens import bpe_tokens
+from tests.simulator.model.vectors import expected_vector
 from tests.simulator.server import Simulator
 from tests.simulator.settings import API_KEY
-from tests.simulator.tokens import bpe_tokens
-from tests.simulator.vectors import expected_vector
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,14 +87,14 @@ class Site:
     def settings(self, *more: str) -> Settings:
         return load_settings(overrides=self.assignments(*more), environment={})
 
-    def ingest(self, *more: str, sources: Sequence[Path] | None = None) -> RunReport:
+    def ingest(self, *more: str, sources: Sequence[Path] | None = None) -> RunSummary:
         """Run `ingest` in this process."""
         return ingest_here(self.settings(*more), sources or [self.corpus], quiet=True)
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of this site: `command("ingest", "DIR")`."""
         sets = [part for assignment in self.assignments() for part in ("--set", assignment)]
-        return [sys.executable, "-m", "flows.cli", *arguments, *sets]
+        return [sys.executable, "-m", "millrace.flows.cli.main", *arguments, *sets]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own, as a user would."""
@@ -114,7 +114,7 @@ class Site:
         """Every row of the collection, by id, read through the room's own reader."""
         settings = self.settings(*more)
         rows: dict[str, Row] = {}
-        with open_collection(settings, open_model(settings), create=False) as collection:
+        with open_collection(settings, load_model(settings), create=False) as collection:
             assert collection.count() == sum(len(batch) for batch in collection.ids())
             for batch in collection.ids():
                 for stored in collection.fetch(batch, with_vectors=True):

@@ -152,7 +152,7 @@ class SlidingWindow:
         self._used += amount
 
 
-class Growth:
+class RampUpLimiter:
     """At most `limit` requests more in the last second than in the second before it."""
 
     def __init__(self, limit: float) -> None:
@@ -227,7 +227,7 @@ def _window(limits: Limits, name: LimitName) -> Window | None:
     if limit is None:
         return None
     if name == "growth_per_second":
-        return Growth(limit)
+        return RampUpLimiter(limit)
     per_second = name.endswith("second")
     kind = _WINDOWS[limits.second_window if per_second else limits.minute_window]
     return kind(limit, 1.0 if per_second else 60.0, refuse_oversize=limits.refuse_oversize)

@@ -16,11 +16,11 @@ from tests.simulator.books import Books, Space, text_digest
 from tests.simulator.clock import Clock, MachineClock
 from tests.simulator.faults import LEGAL_DAMAGE, Damage, Fault, fault_of
 from tests.simulator.limits import REASON_OF_LIMIT, Limiter, LimitName, Limits
-from tests.simulator.models import Endpoint, Model, Quota, RerankModel
+from tests.simulator.model.models import Endpoint, Model, Quota, RerankModel
+from tests.simulator.model.tokens import bpe_tokens, truncated
+from tests.simulator.model.vectors import Renderings
 from tests.simulator.refusals import Reason, Refused
 from tests.simulator.settings import SimulatorSettings
-from tests.simulator.tokens import bpe_tokens, truncated
-from tests.simulator.vectors import Renderings
 
 _BURST_POLL_S = 0.1
 

@@ -22,17 +22,17 @@ from pydantic import ValidationError
 
 from tests.simulator.books import Books
 from tests.simulator.clock import Clock
-from tests.simulator.compatible import CompatibleEmbeddings
-from tests.simulator.dashscope_rerank import CompatibleRerank, NativeRerank
-from tests.simulator.dialect import Endpoint
-from tests.simulator.iflytek import IflytekEmbeddings, IflytekRerank
-from tests.simulator.native import NativeEmbeddings
-from tests.simulator.openai_rerank import OpenAiRerank, TeiRerank
-from tests.simulator.openai_style import OpenAiEmbeddings, OpenAiModels
+from tests.simulator.dialects.compatible import CompatibleEmbeddings
+from tests.simulator.dialects.dashscope_rerank import CompatibleRerank, NativeRerank
+from tests.simulator.dialects.dialect import Endpoint
+from tests.simulator.dialects.iflytek import IflytekEmbeddings, IflytekRerank
+from tests.simulator.dialects.native import NativeEmbeddings
+from tests.simulator.dialects.openai_rerank import OpenAiRerank, TeiRerank
+from tests.simulator.dialects.openai_style import OpenAiEmbeddings, OpenAiModels
+from tests.simulator.model.tokens import qwen_encoding
 from tests.simulator.provider import Provider
 from tests.simulator.refusals import Reason, Refused
 from tests.simulator.settings import SimulatorSettings
-from tests.simulator.tokens import qwen_encoding
 from tests.simulator.wire import STREAM_LIMIT_BYTES, ProtocolError, Request, Response, read_request, send
 
 _ENDPOINTS: tuple[Callable[[Provider], Endpoint], ...] = (

@@ -11,10 +11,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tests.simulator.dialects.openai_settings import OpenAiSettings
 from tests.simulator.faults import FaultRule
 from tests.simulator.limits import Limits
-from tests.simulator.models import MODELS, RERANKERS, Model, RerankModel
-from tests.simulator.openai_settings import OpenAiSettings
+from tests.simulator.model.models import MODELS, RERANKERS, Model, RerankModel
 
 API_KEY = "sk-simulator"
 """The key that is right unless `keys` says otherwise."""

@@ -1,0 +1,132 @@
+"""What every command of `millrace` shares: its options, and how results and complaints reach the terminal."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+import click
+
+from millrace.flows.monitoring.logs import LOG_FORMAT_VARIABLE, Format, log_as, structured
+
+if TYPE_CHECKING:
+    from millrace.configs.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def _set_log_format(_context: click.Context, _option: click.Parameter, value: str) -> None:
+    form: Format = "json" if value == "json" else "text"
+    os.environ[LOG_FORMAT_VARIABLE] = form  # for runs that are processes of their own
+    log_as(form)
+
+
+log_format = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar=LOG_FORMAT_VARIABLE,
+    default="text",
+    is_eager=True,
+    expose_value=False,
+    callback=_set_log_format,
+    help="Standard error for people, or as one JSON object a line.",
+)
+
+
+def common(command: CommandT) -> CommandT:
+    """A command with the options that every command takes."""
+    for option in (
+        log_format,
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable."
+        ),
+        click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML."),
+    ):
+        command = option(command)
+    return command
+
+
+sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+
+
+def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
+    """The settings of a command line. Raises ConfigurationError as `load_settings`."""
+    from millrace.configs.settings import load_settings
+    from millrace.tasks.stages.memory import prepare
+
+    prepare()  # here, because it must come before anything else that a command imports
+    return load_settings(config, overrides)
+
+
+def print_result(result: dict[str, object], lines: list[str], *, as_json: bool) -> None:
+    """Write the result to standard output: one JSON object, or lines for people."""
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+class Report(Protocol):
+    """How something ended, for people, for programs, and as an exit code."""
+
+    @property
+    def error(self) -> str:
+        """What stopped it; "" for nothing."""
+        ...
+
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with."""
+        ...
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values."""
+        ...
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        ...
+
+
+def end_with(report: Report, *, as_json: bool) -> NoReturn:
+    """Print the report, say what stopped the run, and exit by it."""
+    print_result(report.as_json(), report.lines(), as_json=as_json)
+    if report.error:
+        complain(report.error)
+    sys.exit(report.exit_code)
+
+
+def fail(message: str, code: int, *, as_json: bool, hint: str = "") -> NoReturn:
+    """Say why and exit with `code`; with `as_json` also as an object on standard output."""
+    complain(f"{message}{hint}")
+    if as_json:
+        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+    sys.exit(code)
+
+
+def usage_of(error: click.UsageError) -> str:
+    """How the command that was used wrongly is used."""
+    return f"\n{error.ctx.get_usage()}\nTry: {error.ctx.command_path} --help" if error.ctx else ""
+
+
+def complain(message: str) -> None:
+    """Say on standard error what went wrong."""
+    if structured():
+        _log.error("%s", message)
+    else:
+        click.echo(f"millrace: {message}", err=True)
+
+
+def say(line: str, *, as_json: bool) -> None:
+    """Say something on standard error that is no result; with `as_json` only to programs that asked for logs."""
+    if structured():
+        _log.info("%s", line)
+    elif not as_json:
+        click.echo(line, err=True)

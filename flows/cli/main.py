@@ -1,0 +1,248 @@
+"""The command `millrace`: arguments in, an exit code out.
+
+Results go to standard output, progress and logs to standard error.
+
+Whatever a command needs is imported when it runs, so that `--help` answers at once.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from millrace.flows.cli import collection, search
+from millrace.flows.cli.console import (
+    common,
+    end_with,
+    fail,
+    log_format,
+    print_result,
+    say,
+    settings_of,
+    sources,
+    usage_of,
+)
+from millrace.flows.cli.environment import set_variables
+from millrace.flows.monitoring.logs import structured
+from millrace.tasks.errors import BudgetReached, ConfigurationError, MillraceError
+
+EXIT_OK, EXIT_STOPPED, EXIT_USAGE, EXIT_REJECTS, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="millrace", message="%(version)s")
+def millrace() -> None:
+    """Turn a folder of documents into a searchable Milvus collection.
+
+    \b
+      millrace ingest docs/                       read, chunk, embed and upsert whatever changed
+      millrace search "how do I open the sluice"  the passages that answer, with file and page
+
+    Settings are taken from --set, then from the environment (MILLRACE_SECTION__KEY), then from the file of --config.
+    """
+
+
+@millrace.command(short_help="Bring whatever changed in the sources into the collection.")
+@sources
+@click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
+@common
+def ingest(
+    sources: tuple[Path, ...], max_cny: float | None, config: Path | None, overrides: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Bring whatever changed in SOURCE... since the last run into the collection.
+
+    \b
+      millrace ingest docs/
+      millrace ingest docs/ notes.jsonl --set milvus.collection=handbook
+      millrace ingest docs/ --set embedding.provider=dashscope --max-cny 5
+    """
+    if max_cny is not None:
+        overrides = (*overrides, f"budget.max_cny={max_cny}")
+    settings = settings_of(config, overrides)
+    if os.environ.get("PREFECT_API_URL"):
+        from millrace.flows.ingest import ingest_under_prefect as run_ingest
+    else:
+        from millrace.flows.commands.ingest.run import ingest_here as run_ingest
+
+        if not structured():
+            say(
+                "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
+                as_json=as_json,
+            )
+    report = run_ingest(settings, [source.absolute() for source in sources], quiet=as_json)
+    end_with(report, as_json=as_json)
+
+
+@millrace.command()
+@sources
+@common
+def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Say what `ingest` would do and cost, without one network call.
+
+    \b
+      millrace plan docs/ --set embedding.provider=dashscope
+    """
+    from millrace.flows.commands.plan import make_plan
+
+    made = make_plan(settings_of(config, overrides), [source.absolute() for source in sources])
+    print_result(made.as_json(), made.lines(), as_json=as_json)
+
+
+@millrace.command(short_help="Index and verify on a schedule, with Prefect.")
+@sources
+@click.option("--cron", default="0 2 * * *", show_default=True, metavar="CRON", help="When to index; '' for never.")
+@click.option(
+    "--verify-cron", default="0 5 * * *", show_default=True, metavar="CRON", help="When to compare; '' for never."
+)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML; read by each run.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable.")
+@log_format
+def serve(
+    sources: tuple[Path, ...], cron: str, verify_cron: str, config: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Index SOURCE... on a schedule, as deployments that the Prefect UI shows, until stopped.
+
+    Needs a Prefect server: `prefect server start`, and PREFECT_API_URL set to its address.
+
+    \b
+      millrace serve /srv/docs --config handbook.toml
+      millrace serve /srv/docs --cron "*/15 * * * *"
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ConfigurationError(
+            "millrace serve needs a Prefect server: start one with `prefect server start`, and set PREFECT_API_URL to "
+            "the address that it prints, ending in /api"
+        )
+    settings = settings_of(config, overrides)
+    for override in overrides:  # the runs are processes of their own, and inherit the environment
+        key, _, value = override.partition("=")
+        os.environ["MILLRACE_" + key.strip().upper().replace(".", "__")] = value
+    from millrace.flows.serve import serve_corpus
+
+    serve_corpus(settings, [source.absolute() for source in sources], config=config, cron=cron, verify_cron=verify_cron)
+
+
+@millrace.command(short_help="Write the page of a run: cost, delays, failures, advice.")
+@click.argument("run", required=False, default="")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there.")
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@common
+def report(
+    run: str, out: Path | None, config: Path | None, overrides: tuple[str, ...], *, open_it: bool, as_json: bool
+) -> None:
+    """Write the page of RUN, or of the last one: what it cost, what was slow, what failed, what to change.
+
+    One HTML file that needs nothing else. Without --out it lies in the lake; its path is printed. RUN is an id as
+    `millrace status --json` shows it, or enough of its beginning.
+
+    \b
+      millrace report --open
+      millrace report 20261120T0210 --out monday.html
+    """
+    from millrace.flows.commands.report.write import show, write_report
+
+    written = write_report(settings_of(config, overrides), run, out=out)
+    print_result(written.as_json(), written.lines(), as_json=as_json)
+    if open_it:
+        show(written)
+
+
+@millrace.command(short_help="Show the last runs, what the lake holds, and its rejects.")
+@common
+def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Show the last runs, what the lake holds, and how many rejects there are.
+
+    \b
+      millrace status --set lake.path=lake
+    """
+    from millrace.flows.commands.status import lake_status
+
+    shown = lake_status(settings_of(config, overrides))
+    print_result(shown.as_json(), shown.lines(), as_json=as_json)
+    sys.exit(shown.exit_code)
+
+
+@millrace.group(invoke_without_command=True, short_help="List what was not taken, and why; try it again.")
+@common
+@click.pass_context
+def rejects(context: click.Context, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """The items that were not taken, and why; `millrace rejects` alone lists them.
+
+    \b
+      millrace rejects list --json
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_rejects, config=config, overrides=overrides, as_json=as_json)
+
+
+@rejects.command("list")
+@click.option("--reason", default="", metavar="REASON", help="Only the rejects with this reason.")
+@common
+def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = "", *, as_json: bool) -> None:
+    """List the rejected items with their reason and what to do.
+
+    \b
+      millrace rejects list
+      millrace rejects list --reason page_scanned --json
+    """
+    from millrace.flows.commands.status import outstanding_rejects
+
+    shown = outstanding_rejects(settings_of(config, overrides), reason=reason)
+    print_result(shown.as_json(), shown.lines(), as_json=as_json)
+
+
+@rejects.command("retry")
+@click.option("--reason", default="", metavar="REASON", help="Only the rejects with this reason.")
+@common
+def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Try the rejected items again; what now works leaves the list.
+
+    Their files are read again, whole, under the present settings; no other file is looked at.
+
+    \b
+      millrace rejects retry
+      millrace rejects retry --reason timeout --set documents.timeout_s=300
+    """
+    from millrace.flows.commands.rejects import retry_rejects
+
+    report = retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json)
+    end_with(report, as_json=as_json)
+
+
+for elsewhere in (
+    *(collection.verify, collection.rebuild, collection.switch),
+    *(search.search, search.evaluate),
+):
+    millrace.add_command(elsewhere)
+
+
+def main() -> NoReturn:
+    """Run the command line; never a traceback for what millrace itself reports."""
+    set_variables()
+    as_json = "--json" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an exit code and a word, whenever it comes
+    try:
+        millrace.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.UsageError as error:
+        fail(error.format_message(), EXIT_USAGE, as_json=as_json, hint=usage_of(error))
+    except ConfigurationError as error:
+        fail(str(error), EXIT_USAGE, as_json=as_json)
+    except BudgetReached as error:
+        fail(str(error), EXIT_BUDGET, as_json=as_json)
+    except MillraceError as error:
+        fail(str(error), EXIT_STOPPED, as_json=as_json)
+    except (KeyboardInterrupt, click.Abort):
+        fail("interrupted", EXIT_INTERRUPTED, as_json=as_json)
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        sys.stdout = None
+        sys.exit(EXIT_STOPPED)
+    sys.exit(EXIT_OK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands, one place each, named as in `millrace --help`. No Prefect and no terminal in here."""

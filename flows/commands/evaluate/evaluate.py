@@ -1,0 +1,301 @@
+"""`eval`: proves an index by asking it, without a model to judge the answers.
+
+Either chunks of the lake are asked for by a sentence of their own text, and in an index in which every vector sits on
+its own text they come first; or questions are asked that somebody has written down with the sources that answer them.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.configs.settings import Settings
+from millrace.flows.commands.evaluate.known_item import KnownItemEvaluation
+from millrace.flows.commands.evaluate.labelled import LabelledQueries, QuerySet
+from millrace.flows.commands.evaluate.metrics import History, measured
+from millrace.flows.commands.evaluate.queries import Answer, QueryRunner, Questions
+from millrace.flows.commands.evaluate.report import EvaluationReport, First
+from millrace.flows.commands.search.alias import with_alias_resolved
+from millrace.flows.commands.search.retrieve import (
+    QueryVector,
+    RankedHit,
+    check_query,
+    compatibility_of,
+    open_indexed,
+    retrieval_score_kind,
+)
+from millrace.flows.monitoring.progress import shown
+from millrace.flows.wiring import components
+from millrace.tasks.embedding import RerankSpec
+from millrace.tasks.errors import ConfigurationError, RunStopped
+from millrace.tasks.lake import Evaluation, Lake, new_run_id
+from millrace.tasks.milvus import Collection
+from millrace.tasks.quality.metrics import rank_of_first
+from millrace.tasks.quality.questions import Question, is_source, parse_questions
+from millrace.tasks.quality.sampling import draw_sample
+from millrace.tasks.reconcile.expected_rows import Stores
+
+_SAMPLE = 200
+_DEEPEST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What is asked: `sample` chunks drawn by `seed`, or the questions of a file; and how deep is looked.
+
+    Below `min_self_hit`, the share of chunks that come first, the command fails.
+    """
+
+    sample: int = _SAMPLE
+    seed: int = 0
+    questions: Path | None = None
+    ks: tuple[int, ...] = (1, 5, 10, 20)
+    rerank: bool = True
+    min_self_hit: float | None = None
+
+
+def options_of(
+    *,
+    sample: int | None,
+    seed: int | None,
+    questions: Path | None,
+    ks: str,
+    rerank: bool,
+    min_self_hit: float | None,
+) -> EvaluationOptions:
+    """The options as the command line has them; `ks` is like "1,5,10".
+
+    Raises `ConfigurationError` for depths that are none, and for options that only a sample has beside a file.
+    """
+    try:
+        depths = tuple(sorted({int(k) for k in ks.split(",")}))
+    except ValueError:
+        depths = ()
+    if not depths or depths[0] < 1 or depths[-1] > _DEEPEST:
+        raise ConfigurationError(f"--k is {ks!r}; expected whole numbers from 1 to {_DEEPEST:,}, such as 1,5,10")
+    if questions is not None and not (sample is None and seed is None and min_self_hit is None):
+        raise ConfigurationError(
+            "--sample, --seed and --min-self-hit are for chunks asked by their own sentences, not for --questions"
+        )
+    return EvaluationOptions(
+        sample=_SAMPLE if sample is None else sample,
+        seed=seed or 0,
+        questions=questions,
+        ks=depths,
+        rerank=rerank,
+        min_self_hit=min_self_hit,
+    )
+
+
+def evaluate(
+    settings: Settings, options: EvaluationOptions, *, say: Callable[[str], None], quiet: bool
+) -> EvaluationReport:
+    """Ask the index, and keep what came of it in the lake's history. `say` is told the price before anything is bought.
+
+    Raises:
+        ConfigurationError: There is no such lake, the file of questions has a bad line, or queries cannot be compared
+            with the index.
+        BudgetReached: It would cost more than the cap.
+        RunStopped: Milvus, the provider or the reranker does not answer; or there is nothing to ask by.
+    """
+    return with_alias_resolved(
+        settings, lambda chosen, notes: _Evaluation(chosen, options, notes).run(say, quiet=quiet)
+    )
+
+
+def history(settings: Settings) -> History:
+    """The evaluations so far of the collection that searches use."""
+
+    def read(chosen: Settings, _notes: list[str]) -> History:
+        return History(chosen.milvus.collection, tuple(components.existing_lake(chosen).evaluations.newest()))
+
+    return with_alias_resolved(settings, read)
+
+
+class _Evaluation:
+    def __init__(self, settings: Settings, options: EvaluationOptions, notes: list[str]) -> None:
+        self._settings = settings
+        self._options = options
+        self._model = components.load_model(settings)
+        self._space = components.query_space(settings, self._model)
+        self._run = new_run_id()
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._began = time.monotonic()
+        self._notes = notes
+
+    def run(self, say: Callable[[str], None], *, quiet: bool) -> EvaluationReport:
+        settings = self._settings
+        lake = components.existing_lake(settings)
+        manifest = lake.manifest.read()
+        self._check_pairing(lake)
+        exam = self._exam(lake, manifest)
+        for number, text in enumerate(exam.texts):
+            try:
+                check_query(text, self._model)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{exam.label(number)}: {error}") from error
+        asker = self._asker(exam.texts, manifest)
+        with open_indexed(settings, self._model) as collection:
+            rows = collection.count()
+            price = asker.price()
+            if price.cost_cny:
+                say(price.line(self._model.spec.name, _name(asker.rerank_spec)))
+            with shown(asker.questions.progress, quiet=quiet):
+                refused, vectors, answers = asyncio.run(self._ask(asker, exam, collection, lake))
+            with Stores(lake, manifest, self._space) as stores:
+                exam.look_at_rows(collection, stores, vectors, answers)
+        report = self._report(exam, asker, answers, manifest, refused)
+        report.rows_in_collection = rows
+        self._note_sizes(report)
+        lake.evaluations.append(Evaluation(self._run, report.summary()))
+        return report
+
+    def _check_pairing(self, lake: Lake) -> None:
+        pairing = compatibility_of(self._settings, lake, self._space)
+        if pairing.refusal:
+            raise ConfigurationError(pairing.refusal)
+        self._notes += [f"warning: {warning}" for warning in pairing.warnings]
+        if self._model.spec.provider == "local":
+            self._notes.append("provider local: passages are matched by their words, not by their meaning")
+
+    def _exam(self, lake: Lake, manifest: pa.Table) -> QuerySet:
+        if not (pc.sum(manifest["chunks"]).as_py() or 0):
+            raise ConfigurationError(
+                f"the lake knows no chunk of collection {self._settings.milvus.collection}; run `millrace ingest` first"
+            )
+        if self._options.questions is not None:
+            exam = LabelledQueries(_questions(self._options.questions), max(self._options.ks))
+            self._note_unknown_sources(exam, manifest)
+            return exam
+        sample = draw_sample(lake, manifest, size=self._options.sample, seed=self._options.seed)
+        self._notes += [f"warning: {problem}" for problem in sample.problems]
+        of_self = KnownItemEvaluation(sample, by_cosine=retrieval_score_kind(self._settings) == "cosine")
+        if not of_self.texts:
+            raise RunStopped(
+                f"none of the {sample.rows.num_rows:,} chunks that were drawn has a sentence of its own to ask by; "
+                "write questions down and ask them with --questions"
+            )
+        return of_self
+
+    def _note_unknown_sources(self, exam: LabelledQueries, manifest: pa.Table) -> None:
+        known = manifest.filter(pc.greater(manifest["chunks"], 0))["source"].to_pylist()
+        names = {name for question in exam.questions for name in question.sources}
+        unknown = {name for name in names if not any(is_source(name, source) for source in known)}
+        for question in exam.questions:
+            self._notes += [
+                f"warning: line {question.line} expects {name}, which no document of the lake is called"
+                for name in question.sources
+                if name in unknown
+            ]
+
+    def _asker(self, texts: Sequence[str], manifest: pa.Table) -> QueryRunner:
+        return QueryRunner(
+            Questions(self._settings, self._model, self._space, texts, self._run),
+            rerank_spec=components.find_rerank_spec(self._settings) if self._options.rerank else None,
+            depth=max(*self._options.ks, self._settings.search.top_k),
+            mean_tokens=pc.sum(manifest["tokens"]).as_py() / pc.sum(manifest["chunks"]).as_py(),
+        )
+
+    async def _ask(
+        self, asker: QueryRunner, exam: QuerySet, collection: Collection, lake: Lake
+    ) -> tuple[dict[int, str], dict[int, QueryVector], list[Answer]]:
+        """Why questions were refused, the vectors of the others, and their answers."""
+        reranker = components.open_reranker(self._settings) if asker.rerank_spec is not None else None
+        try:
+            questions = asker.questions
+            refused = await questions.buy_vectors()
+            numbers = [number for number in range(len(questions.texts)) if number not in refused]
+            store = lake.vectors(self._space)
+            try:
+                vectors = dict(zip(numbers, questions.vectors(store, numbers), strict=True))
+            finally:
+                store.close()
+            return refused, vectors, await asker.answers(collection, reranker, vectors, exam.judge)
+        finally:
+            if reranker is not None:
+                await reranker.close()
+
+    def _report(
+        self, exam: QuerySet, asker: QueryRunner, answers: list[Answer], manifest: pa.Table, refused: dict[int, str]
+    ) -> EvaluationReport:
+        ks, with_ndcg = self._options.ks, exam.kind == "questions"
+        retrieved = [exam.judged(answer.number, answer.retrieved) for answer in answers]
+        reranked = [exam.judged(answer.number, answer.reranked) for answer in answers if answer.reranked is not None]
+        report = EvaluationReport(
+            run=self._run,
+            started=self._started,
+            kind=exam.kind,
+            collection=self._settings.milvus.collection,
+            model=self._model.spec.name,
+            space=self._space.name,
+            fingerprint=components.fingerprint(self._settings, self._model),
+            reranker=_name(asker.rerank_spec),
+            ks=ks,
+            series=self._series(exam),
+            basis=exam.basis(len(answers), self._options.seed),
+            retrieved=measured(retrieved, ks, with_ndcg=with_ndcg),
+            reranked=measured(reranked, ks, with_ndcg=with_ndcg) if asker.rerank_spec is not None else None,
+            seed=self._options.seed if exam.kind == "self" else None,
+            chunks=pc.sum(manifest["chunks"]).as_py(),
+            skipped=Counter(exam.skipped) + Counter(refused=len(refused)),
+            sources=exam.by_source(answers, ks),
+            asked=tuple(exam.asked(answer, _rank(answer), _first(answer)) for answer in answers),
+            notes=[*self._notes, *sorted(asker.notices)],
+            tokens_billed=asker.questions.spent.tokens + asker.questions.spent.rerank_tokens,
+            cost_cny=asker.questions.spent.cost_cny,
+            least=self._options.min_self_hit,
+        )
+        report.verdict = exam.verdict(report)
+        report.seconds = round(time.monotonic() - self._began, 3)
+        return report
+
+    def _series(self, exam: QuerySet) -> str:
+        if self._options.questions is not None:
+            return f"questions of {self._options.questions.name}, {exam.digest}"
+        return f"sample {self._options.sample}, seed {self._options.seed}"
+
+    def _note_sizes(self, report: EvaluationReport) -> None:
+        if report.rows_in_collection != report.chunks:
+            report.notes.append(
+                f"warning: the collection has {report.rows_in_collection:,} rows and the lake knows {report.chunks:,} "
+                "chunks of it; `millrace verify` tells which are missing or nobody's"
+            )
+
+
+def _questions(path: Path) -> list[Question]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"the file of questions {path} does not exist") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the file of questions {path} cannot be read: {error}") from error
+    return parse_questions(text.split("\n"), origin=str(path))
+
+
+def _name(spec: RerankSpec | None) -> str:
+    return spec.name if spec is not None else ""
+
+
+def _rank(answer: Answer) -> tuple[int | None, int | None]:
+    reranked = answer.reranked
+    return rank_of_first(answer.retrieved.found), rank_of_first(reranked.found) if reranked is not None else None
+
+
+def _first(answer: Answer) -> First | None:
+    ranked: RankedHit | None = (answer.reranked or answer.retrieved).first
+    if ranked is None:
+        return None
+    metadata = ranked.hit.metadata
+    page, number = metadata.get("page_start"), metadata.get("chunk_number")
+    return First(
+        source=str(metadata.get("source") or ""),
+        page=page if isinstance(page, int) else None,
+        chunk_number=number if isinstance(number, int) else None,
+        score=ranked.hit.score if ranked.rerank_score is None else ranked.rerank_score,
+    )

@@ -1,0 +1,1 @@
+"""`millrace ingest`: what changed since the last run, into the collection."""

@@ -1,0 +1,63 @@
+"""The sources beside the manifest: what is new, changed or gone, and what an interrupted run may have left."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.configs.settings import Settings
+from millrace.flows.commands.ingest.deletions import with_rows
+from millrace.flows.wiring import components
+from millrace.tasks.lake import Lake
+from millrace.tasks.stages.scan import Scan, UncommittedRows, scan, uncommitted_rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """What was found, and of how many documents the manifest says that they have rows."""
+
+    found: Scan
+    doubt: UncommittedRows
+    documents_with_rows: int
+
+
+def compare(
+    settings: Settings,
+    model: components.Model,
+    lake: Lake,
+    sources: Sequence[Path],
+    *,
+    again: Collection[str] = (),
+    unknown: Collection[str] = (),
+    proceed: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Compare `sources` with the manifest of `lake`.
+
+    Documents in `again` are to be read whatever their files look like. Of those in `unknown`, the rows of the earlier
+    version are not known any more. `proceed` is called before each file and may raise, to break off.
+    """
+    doubt = uncommitted_rows(lake)
+    manifest = lake.manifest.read()
+    paths = settings.sources
+    found = scan(
+        sources,
+        manifest,
+        include=paths.include,
+        exclude=paths.exclude,
+        base=components.sources_base(settings),
+        fingerprint=components.fingerprint(settings, model),
+        in_doubt=doubt.rows.keys() | frozenset(again),
+        proceed=proceed,
+    )
+    staying = manifest.filter(pc.not_equal(manifest["status"], "leaving"))
+    return Comparison(replace(found, previous=_without_rows(found.previous, unknown)), doubt, with_rows(staying))
+
+
+def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:
+    """Manifest rows that, for `sources`, speak of no chunks."""
+    unknown = pc.is_in(documents["source"], value_set=pa.array(sorted(sources), pa.string()))
+    position = documents.schema.get_field_index("chunks")
+    chunks = pc.if_else(unknown, pa.scalar(0, pa.int32()), documents["chunks"])
+    return documents.set_column(position, documents.schema.field("chunks"), chunks)

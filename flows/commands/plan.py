@@ -1,0 +1,171 @@
+"""What `ingest` would do and cost: the same scan, reading, cutting and packing, without a network call or a write.
+
+Nothing of the lake is changed: chunks go to a temporary folder and are dropped as soon as they are counted.
+"""
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.configs.settings import Settings
+from millrace.flows.commands.ingest.deletions import with_rows
+from millrace.flows.commands.ingest.diff import compare
+from millrace.flows.monitoring.counters import count_kept
+from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
+from millrace.flows.wiring import components
+from millrace.tasks.embedding import Estimate, Estimator
+from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
+from millrace.tasks.milvus import is_lite
+from millrace.tasks.stages.chunk import ChunkJob
+from millrace.tasks.stages.part_writer import Part
+from millrace.tasks.stages.row_diff import RowDiff
+from millrace.tasks.stages.scan import Scan
+
+# Beside what the limits allow, measured on two cores: readers and collection are opened before the first request, and
+# Milvus Lite builds its index when it is closed.
+_AROUND_S = 2.0
+_LITE_ROWS_PER_S = 1_000.0
+_ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
+
+
+@dataclass(slots=True)
+class Plan:
+    """The run that would follow: counts as in the run's report, and the estimate of what must be bought."""
+
+    collection: str
+    model: str
+    documents: DocumentCounts = field(default_factory=DocumentCounts)
+    chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    rejects: Counter[str] = field(default_factory=Counter)
+    milvus_bytes: int = 0
+    estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `plan --json` prints."""
+        return asdict(self) | {"rejects": dict(self.rejects)}  # asdict makes nonsense of a Counter
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        d, c, e = self.documents, self.chunks, self.estimate
+        assert e is not None
+        lines = [
+            f"documents  {d.seen:,} seen: {d.added:,} to add, {d.changed:,} to change, {d.unchanged:,} unchanged, "
+            f"{d.rejected:,} rejected; {d.removed:,} to remove",
+            f"chunks     {c.total:,}: {c.embedded:,} to embed, {c.reused:,} to reuse, {c.unchanged:,} unchanged; "
+            f"{c.upserted:,} rows to upsert ({self.milvus_bytes / 1e6:,.1f} MB), {c.deleted:,} to delete",
+            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f} "
+            f"(¥{e.batch_cost_cny:.4f} at the Batch price)",
+        ]
+        if e.seconds is not None:
+            lines.append(f"time       about {_duration(e.seconds)}, by the limits")
+        if self.rejects:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.rejects.most_common())
+            lines.append(f"rejects    {self.rejects.total():,}: {reasons}")
+        return lines + [f"note       {note}" for note in self.notes]
+
+
+def make_plan(settings: Settings, sources: Sequence[Path]) -> Plan:
+    """Count what `ingest` would do with these settings and sources; no network, no write."""
+    return asyncio.run(_Planner(settings, sources).run())
+
+
+class _Planner:
+    def __init__(self, settings: Settings, sources: Sequence[Path]) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._model = components.load_model(settings)
+        self._estimator = Estimator(self._model.spec)
+        self._seen = SeenKeys()
+        self._half_read: set[str] = set()
+        self._plan = Plan(settings.milvus.collection, self._model.spec.name, notes=self._model.notes)
+
+    async def run(self) -> Plan:
+        settings, model, plan = self._settings, self._model, self._plan
+        lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
+        compared = compare(settings, model, lake, self._sources)
+        found = compared.found
+        versions = RowDiff(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
+        store = lake.vectors(model.space)
+        try:
+            with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
+                await self._read(found, Path(folder), versions, store)
+        finally:
+            store.close()
+        count_kept(found, plan.documents, plan.chunks)
+        self._count_gone(found, versions)
+        plan.rejects.update(reject.reason for reject in found.rejects)
+        plan.estimate = self._with_time_around(self._estimator.estimate())
+        return plan
+
+    def _with_time_around(self, estimate: Estimate) -> Estimate:
+        if not estimate.seconds:
+            return estimate
+        rows = self._plan.chunks.upserted if is_lite(self._settings.milvus.uri) else 0
+        return replace(estimate, seconds=round(estimate.seconds + _AROUND_S + rows / _LITE_ROWS_PER_S, 1))
+
+    async def _read(self, found: Scan, folder: Path, versions: RowDiff, store: VectorStore) -> None:
+        parts = ChunkParts(folder)
+        told = components.chunk_stage_options(self._settings, self._model, folder, run="plan")
+        stage = components.open_readers(self._settings, told, len(found.jobs))
+
+        async def count(part: Part) -> None:
+            self._count(part, parts, versions, store)
+            parts.remove([part.name])
+
+        jobs = iter([ChunkJob(number, files) for number, files in enumerate(found.jobs)])
+
+        async def read_jobs() -> None:
+            for job in jobs:
+                await stage.run(job, count)
+
+        try:
+            await asyncio.gather(*(read_jobs() for _ in range(stage.readers)))
+        finally:
+            stage.close()
+
+    def _count(self, part: Part, parts: ChunkParts, versions: RowDiff, store: VectorStore) -> None:
+        rows = parts.read(part.job, part.number, part.number)
+        documents, chunks = self._plan.documents, self._plan.chunks
+        keys: list[bytes] = rows["text_key"].to_pylist()
+        lacking = store.missing(keys)
+        bought = [lacking[i] for i in self._seen.first_seen([keys[position] for position in lacking])]
+        for tokens in rows["tokens"].take(pa.array(bought, pa.int64())).to_pylist():
+            self._estimator.add(tokens + self._model.spec.end_mark_tokens)
+        chunks.embedded += len(bought)
+        chunks.total += rows.num_rows
+        chunks.reused += rows.num_rows - len(bought)
+        changed = rows.take(versions.changed_positions(rows))
+        chunks.upserted += changed.num_rows
+        text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0
+        metadata_bytes = pc.sum(pc.binary_length(changed["metadata"])).as_py() or 0
+        vector_bytes = changed.num_rows * (self._model.space.dimensions * 4 + _ROW_OVERHEAD_BYTES)
+        self._plan.milvus_bytes += text_bytes + metadata_bytes + vector_bytes
+        for document in part.documents.to_pylist():
+            verdict = versions.verdict(document)
+            setattr(documents, verdict, getattr(documents, verdict) + 1)
+            documents.seen += 1
+            stale, _ = versions.settle(document)
+            chunks.deleted += len(stale)
+        versions.finish(part.documents["source"].to_pylist())
+        self._half_read.update(part.half_read())
+        self._plan.rejects.update(part.rejects["reason"].to_pylist())
+
+    def _count_gone(self, found: Scan, versions: RowDiff) -> None:
+        unfinished = versions.unfinished()
+        stays = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
+        for documents in (found.removed, unfinished.filter(pc.invert(stays))):
+            self._plan.documents.removed += with_rows(documents)
+            self._plan.chunks.deleted += pc.sum(documents["chunks"]).as_py() or 0
+
+
+def _duration(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,368 @@
+"""`rebuild`: the collection again from the lake, without one request to the provider; also elsewhere.
+
+A collection that is there is upserted over, and only then loses what no document owns, so that a search finds every
+live document all the while.
+
+Whether a rebuild is an import, and through which folder; what stands against it, in words.
+
+What a rebuild has brought back, as one object, as JSON and as lines for people.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.configs.settings import Settings
+from millrace.flows.commands.verify.verify import require_fitting_spaces
+from millrace.flows.monitoring.progress import RowProgress, shown
+from millrace.flows.monitoring.run_record import recorded
+from millrace.flows.wiring import components, milvus
+from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
+from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
+from millrace.tasks.milvus import Collection, CollectionShape, is_lite
+from millrace.tasks.reconcile.bulk_import import Backfill, ImportFolder, doubled_ids
+from millrace.tasks.reconcile.compare import IdInventory
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors, expected_rows
+from millrace.tasks.reconcile.repair import ahead, delete_orphans, send_fit
+
+
+def why_not_import(settings: Settings, rows: int) -> str | None:
+    """Why `rows` rows are not brought into a new collection by import: "" where they are.
+
+    None where nobody would expect it: there are few rows, or nothing is set and this is Milvus Lite.
+    """
+    milvus = settings.milvus
+    if rows < milvus.bulk_rows or (is_lite(milvus.uri) and not milvus.bulk_path):
+        return None
+    if is_lite(milvus.uri):
+        return "Milvus Lite has no import"
+    if not milvus.bulk_path:
+        return "milvus.bulk_path names no folder that the server reads too"
+    if not Path(milvus.bulk_path).is_dir():
+        return f"there is no folder {milvus.bulk_path} (milvus.bulk_path)"
+    if milvus.hybrid != "none" or milvus.scalar_fields:
+        return "the fields of milvus.hybrid and milvus.scalar_fields are not imported"
+    return ""
+
+
+def import_folder(settings: Settings) -> ImportFolder:
+    """A folder of this collection's own below `milvus.bulk_path`."""
+    milvus = settings.milvus
+    name = f"millrace-{milvus.collection}"
+    here = Path(milvus.bulk_path).absolute()
+    return ImportFolder(here / name, f"{milvus.bulk_server_path.rstrip('/') or here.as_posix()}/{name}")
+
+
+_NAMED = 20
+
+
+@dataclass(slots=True)
+class RebuildResult:
+    """What was brought back, by upserts or by import.
+
+    `lacking` says, for each row that was not, its document and why; `notes` why rows were not imported.
+    """
+
+    lake_collection: str
+    collection: str
+    uri: str
+    documents: int = 0
+    rows: int = 0
+    upserted: int = 0
+    imported: int = 0
+    deleted: int = 0
+    lacking: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def brought(self) -> int:
+        """Rows that are in now, either way."""
+        return self.upserted + self.imported
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every row is in and no other, 3 when some could not be brought back, 1 when others stay."""
+        return 1 if self.error else 3 if self.lacking else 0
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `rebuild --json` prints."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The report for people; of what is lacking, the first."""
+        rate = self.brought / self.seconds if self.seconds else 0
+        lines = [
+            f"collection {self.collection} at {self.uri}: {self.documents:,} documents; "
+            f"{self.brought:,} of {self.rows:,} rows {'imported' if self.imported else 'upserted'}, "
+            f"{self.deleted:,} deleted; "
+            f"{self.seconds:.1f} s, {rate:,.0f} rows/s; nothing was bought"
+        ]
+        if self.lacking:
+            lines.append(f"lacking    {len(self.lacking):,}; `millrace verify --repair` brings them back")
+            lines += [f"    {one['source']}  {one['item']}: {one['why']}" for one in self.lacking[:_NAMED]]
+        if len(self.lacking) > _NAMED:
+            lines.append(f"    and {len(self.lacking) - _NAMED:,} more; --json lists all")
+        return lines + [f"note       {note}" for note in self.notes]
+
+
+def rebuild(
+    settings: Settings,
+    *,
+    into: str,
+    drop: bool,
+    quiet: bool,
+    copy_collection: bool = False,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> RebuildResult:
+    """Bring every row that the lake knows of its collection into the collection `into`, "" for the same.
+
+    `drop` drops the lake's own collection first, and makes it again in the shape that the settings ask for. With
+    `copy_collection` the lake knows `into` as one of its own from then on, if every row is in. `checkpoint` hears of
+    each step.
+
+    Raises:
+        ConfigurationError: The lake knows no row; `into` and `drop` do not go together; `into` is another
+            collection of this lake; or an alias stands for what is to be dropped.
+        LakeError: The manifest is damaged; or the collection was to be dropped, and the lake lacks some of its rows.
+        CollectionError: Milvus cannot be reached, or `into` holds rows that are not of this lake.
+    """
+    name = into or settings.milvus.collection
+    is_own = name == settings.milvus.collection
+    if drop and not is_own:
+        raise ConfigurationError(
+            f"--drop is for the lake's own collection only: drop {name} yourself, or leave --drop out"
+        )
+    target = settings.with_overrides([f"milvus.collection={name}"])
+    components.existing_lake(settings)
+    run = new_run_id()
+    with (
+        Lake.open(components.lake_path(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
+        milvus.lease_collection(target),
+    ):
+        manifest = _manifest_with_rows(lake)
+        _refuse_other_collection_of_the_lake(settings, name)
+        mark = f"{milvus.redacted_uri(target)} {name}"
+        if drop:
+            _refuse_to_drop_what_searches_use(target)
+        if copy_collection:
+            _mark_as_new(lake, target, mark)
+            checkpoint("rebuild: begun")
+        is_own = is_own or lake.switches.is_being_made(mark)
+        with recorded(lake, target, "rebuild", run) as outcome:
+            rebuilding = _Rebuilding(settings, target, lake, manifest, is_own=is_own, checkpoint=checkpoint)
+            report = rebuilding.run(drop=drop, quiet=quiet)
+            outcome.exit = report.exit_code
+            outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
+        if copy_collection and not report.exit_code:
+            lake.adopt_as(name)
+            with lake.switches.hold():
+                lake.switches.finish(mark)
+    return report
+
+
+def _mark_as_new(lake: Lake, target: Settings, mark: str) -> None:
+    """Note of a collection that is not there yet that all its rows will be of this lake, also when we are killed."""
+    with lake.switches.hold(), milvus.open_aliases(target) as aliases:
+        if not aliases.exists(target.milvus.collection):
+            lake.switches.begin(mark)
+
+
+def _refuse_to_drop_what_searches_use(target: Settings) -> None:
+    name = target.milvus.collection
+    if milvus.milvus_is_missing(target):
+        return
+    with milvus.open_aliases(target) as aliases:
+        names = aliases.names(name) if aliases.exists(name) else []
+    if names:
+        raise ConfigurationError(
+            f"the alias {', '.join(names)} stands for {name}, and searches through it would fail while it is dropped: "
+            f"make the new shape beside it, `millrace switch --set milvus.alias={names[0]} --set "
+            f"milvus.collection={name}_2`"
+        )
+
+
+class _Rebuilding:
+    """One rebuild; the caller holds the lake and the collection."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        target: Settings,
+        lake: Lake,
+        manifest: pa.Table,
+        *,
+        is_own: bool,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self._target = target
+        self._lake = lake
+        self._manifest = manifest
+        self._model = components.load_model(settings)
+        self._is_own = is_own
+        self._checkpoint = checkpoint
+        self._report = RebuildResult(
+            settings.milvus.collection,
+            target.milvus.collection,
+            milvus.redacted_uri(target),
+            documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
+            rows=pc.sum(manifest["chunks"]).as_py() or 0,
+        )
+
+    def run(self, *, drop: bool, quiet: bool) -> RebuildResult:
+        """Bring every row back, then delete what no document owns."""
+        began = time.monotonic()
+        progress = RowProgress("upserted", rows=self._report.rows)
+        with Stores(self._lake, self._manifest, self._model.space) as stores:
+            require_fitting_spaces(stores, self._model)
+            if drop:
+                self._require_all(stores)
+                milvus.drop_collection(self._target)
+            with shown(progress, quiet=quiet):
+                if not self._import_all(stores, progress):
+                    self._upsert_all(stores, progress)
+        self._report.seconds = round(time.monotonic() - began, 3)
+        return self._report
+
+    def _require_all(self, stores: Stores) -> None:
+        """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
+        for owned, kept in ahead(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+            if owned.damage or not kept.there.all():
+                raise LakeError(
+                    f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
+                    "Run `millrace verify --repair` first, or leave --drop out"
+                )
+
+    def _refuse_strangers(self, census: IdInventory) -> None:
+        """A collection that is not the lake's own may hold only what a rebuild brought there before."""
+        if not census.rows:
+            return
+        for owned in expected_rows(self._lake, self._manifest):
+            census.own(owned.rows["id"].to_pylist())
+        strangers = census.count_strangers()
+        if strangers:
+            raise CollectionError(
+                f"the collection {self._target.milvus.collection} holds {strangers:,} rows that are not of this lake; "
+                "nothing was changed. Name a new or empty collection with --into"
+            )
+
+    def _import_all(self, stores: Stores, progress: RowProgress) -> bool:
+        """Fill a new collection by import, if there is much to bring and nothing stands against it."""
+        report = self._report
+        why_not = why_not_import(self._target, report.rows)
+        if why_not == "":
+            try:
+                report.imported = self._import(stores, progress)
+            except (CollectionError, LakeError) as error:
+                why_not = str(error)
+                report.lacking.clear()
+                progress.done = 0
+        if why_not:
+            report.notes.append(f"the rows were upserted, not imported: {why_not}")
+        return why_not == ""
+
+    def _import(self, stores: Stores, progress: RowProgress) -> int:
+        def count(rows: int) -> None:
+            progress.done += rows
+
+        def all_ids() -> Iterator[list[str]]:
+            return (owned.rows["id"].to_pylist() for owned in expected_rows(self._lake, self._manifest))
+
+        progress.doing = "imported"
+        with milvus.open_import(self._target, self._model) as importing:
+            folder, doubled = import_folder(self._target), doubled_ids(all_ids)
+            with Backfill(importing, folder, doubled=doubled, on_rows=count) as backfill:
+                for owned, kept in self._parts(stores, set()):
+                    self._send(owned, kept, importing.shape, backfill.add)
+                return backfill.finish()
+
+    def _upsert_all(self, stores: Stores, progress: RowProgress) -> None:
+        """Upsert every row that the lake has whole, then delete those that nobody owns."""
+        progress.doing = "upserted"
+        unknown: set[str] = set()
+        with milvus.open_collection(
+            self._target, self._model, create=True, checkpoint=lambda step: self._checkpoint(f"collection: {step}")
+        ) as collection:
+            census = IdInventory(collection)
+            if not self._is_own:
+                self._refuse_strangers(census)
+            for owned, kept in self._parts(stores, unknown):
+                census.own(owned.rows["id"].to_pylist())
+                self._report.upserted += self._send(owned, kept, collection.shape, collection.upsert)
+                progress.done += owned.rows.num_rows
+            if self._is_own:
+                self._delete_orphans(collection, census, unknown)
+
+    def _parts(self, stores: Stores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
+        """The parts that can be read; the documents of the others are added to `unknown`, and told as lacking."""
+        for owned, kept in ahead(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+            if owned.damage:
+                unknown |= owned.sources
+                self._report.lacking += [_lacking(source, "rows", owned.damage) for source in sorted(owned.sources)]
+            else:
+                yield owned, kept
+
+    def _send(
+        self,
+        owned: ExpectedRows,
+        kept: RowsWithVectors,
+        shape: CollectionShape,
+        send: Callable[[pa.Table, Vectors], object],
+    ) -> int:
+        """Have `send` take the rows of a part that the lake has whole, and tell of the others; how many were sent."""
+        lacking = self._report.lacking
+        for row in kept.rows.filter(pa.array(~kept.there)).select(["source", "id"]).to_pylist():
+            why = f"its vector is not in the lake, in the space {owned.space}"
+            lacking.append(_lacking(row["source"], f"row {row['id']}", why))
+        rows, vectors = kept.taken(np.flatnonzero(kept.there))
+        unfit = send_fit(send, shape, rows, vectors)
+        for row_id, reason in unfit:
+            source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
+            lacking.append(_lacking(source, f"row {row_id}", str(reason)))
+        return int(rows.num_rows) - len(unfit)
+
+    def _delete_orphans(self, collection: Collection, census: IdInventory, unknown: set[str]) -> None:
+        report, share = self._report, self._target.sources.max_removed_share
+        report.deleted, found = delete_orphans(collection, census, spared=unknown, most=int(share * census.rows))
+        if found > report.deleted:
+            report.error = (
+                f"{found - report.deleted:,} of {census.rows:,} rows that were in the collection are owned by no "
+                f"document of this lake and were left there; more than {share:.0%} (sources.max_removed_share) are not "
+                "deleted. Every row of the lake is in; allow the deletion once with --set sources.max_removed_share=1"
+            )
+
+
+def _with_vectors(owned: Iterator[ExpectedRows], stores: Stores) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
+    """Each part, and what the lake has of its rows."""
+    for some in owned:
+        yield some, stores.read(some)
+
+
+def _lacking(source: str, item: str, why: str) -> dict[str, str]:
+    return {"source": source, "item": item, "why": why}
+
+
+def _manifest_with_rows(lake: Lake) -> pa.Table:
+    manifest = lake.manifest.read()
+    if not pc.sum(manifest["chunks"]).as_py():
+        raise ConfigurationError(
+            f"the lake {lake.path} knows no row of collection {lake.collection}; run `millrace ingest` first"
+        )
+    return manifest
+
+
+def _refuse_other_collection_of_the_lake(settings: Settings, name: str) -> None:
+    if name == settings.milvus.collection:
+        return
+    other = Lake.open(components.lake_path(settings), name, read_only=True)
+    if other.collection_dir.is_dir():
+        raise ConfigurationError(
+            f"{name} is a collection of this lake itself; name another one with --into, or rebuild it with "
+            f"--set milvus.collection={name}"
+        )

@@ -1,0 +1,53 @@
+"""What the run's page says beside its pictures, in Markdown: for a page of somebody else's, such as Prefect's."""
+
+from millrace.flows.commands.report.advice import advice
+from millrace.flows.commands.report.facts import RunFacts
+from millrace.flows.commands.report.formatting import holdup_words, lasting, short_s
+
+_SLOWEST_SHOWN = 5
+
+
+def story(facts: RunFacts) -> str:
+    """What to change, what held the run up, what was learned of the limits, and what was slow to read."""
+    parts = [_what_to_change(facts), _what_held_it_up(facts), _learned(facts), _slowest(facts)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _what_to_change(facts: RunFacts) -> str:
+    found = advice(facts)
+    return (
+        "\n".join(["### What to change", "", *(f"1. **{one.finding}** {one.remedy}" for one in found)]) if found else ""
+    )
+
+
+def _what_held_it_up(facts: RunFacts) -> str:
+    held = facts.held_s
+    if not held:
+        return ""
+    total = sum(held.values())
+    rows = [
+        f"| {holdup_words(facts, name)} | {lasting(seconds)} | {seconds / total:.0%} |"
+        for name, seconds in held.items()
+        if seconds >= 0.005 * total
+    ]
+    return "\n".join(["### What the run waited for", "", "| | | |", "|---|---:|---:|", *rows])
+
+
+def _learned(facts: RunFacts) -> str:
+    learned = facts.learned
+    known = {"requests/s": learned.requests_per_second, "tokens/s": learned.tokens_per_second}
+    told = ", ".join(f"{value:,.0f} {name}" for name, value in known.items() if value)
+    return f"Limits as learned from refusals: {told}" if told else ""
+
+
+def _slowest(facts: RunFacts) -> str:
+    shown = facts.facts.slowest[:_SLOWEST_SHOWN]
+    if not shown:
+        return ""
+    rows = [
+        f"| {short_s(reading.seconds)} | `{reading.largest}`"
+        + (f" and {reading.documents - 1:,} others" if reading.documents > 1 else "")
+        + f" | {reading.chunks:,} |"
+        for reading in shown
+    ]
+    return "\n".join(["### Slowest to read", "", "| took | documents | chunks |", "|---:|---|---:|", *rows])

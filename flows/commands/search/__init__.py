@@ -1,0 +1,1 @@
+"""`millrace search`: embed a query, retrieve, rerank, and say where each hit stands."""

@@ -1,0 +1,140 @@
+"""What the lake knows: the last runs, totals, and the rejects. Reads only; needs neither Milvus nor a network."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+import pyarrow.compute as pc
+
+from millrace.configs.settings import Settings
+from millrace.flows.wiring.components import existing_lake
+from millrace.flows.wiring.milvus import outgrown
+from millrace.tasks.errors import LakeError
+from millrace.tasks.lake import Bill, RunRecord, totals
+from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
+
+_RUNS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Totals of one collection's lake, and its last runs, newest first.
+
+    `billed` are the sums of all runs of all collections of the lake, one bill a model.
+    `problems` names the files that cannot be read, each with the remedy; what they would tell is not in the totals.
+    `notes` say what to do when the collection has outgrown Milvus Lite.
+    """
+
+    collection: str
+    documents: int
+    chunks: int
+    tokens: int
+    rejects: dict[str, int]
+    cost_cny: float
+    runs: tuple[RunRecord, ...]
+    billed: tuple[Bill, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a file of the lake cannot be read."""
+        return 1 if self.problems else 0
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `status --json` prints."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The status for people."""
+        lines = [
+            *self.problems,
+            f"collection {self.collection}: {self.documents:,} documents, {self.chunks:,} chunks, "
+            f"{self.tokens:,} tokens; ¥{self.cost_cny:.4f} in the runs below",
+            "rejects: " + (", ".join(f"{n:,} {reason}" for reason, n in self.rejects.items()) or "none"),
+        ]
+        lines += [
+            f"billed: {bill.model}, all runs and collections of the lake: {bill.tokens_billed:,} tokens in "
+            f"{bill.requests:,} requests, ¥{bill.cost_cny:.4f}"
+            for bill in self.billed
+        ]
+        lines += [f"note: {note}" for note in self.notes]
+        for run in self.runs:
+            outcome = "did not end" if run.exit is None else f"exit {run.exit}"
+            lines.append(f"{run.started}  {run.command:8} {outcome:11}  {_summary(run)}")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class RejectList:
+    """The outstanding rejects, in the order of their documents."""
+
+    rejects: tuple[dict[str, str], ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `rejects list --json` prints."""
+        return {"rejects": list(self.rejects), "count": len(self.rejects)}
+
+    def lines(self) -> list[str]:
+        """One reject in two lines: what and why, then what to do."""
+        if not self.rejects:
+            return ["no rejects"]
+        lines = []
+        for reject in self.rejects:
+            what = ", ".join(part for part in (reject["source"], reject["item"]) if part)
+            lines += [f"{what}: {reject['reason']}: {reject['message']}", f"    {reject['remedy']}"]
+        counts = Counter(reject["reason"] for reject in self.rejects)
+        return [*lines, f"{len(self.rejects):,} rejects: " + ", ".join(f"{n:,} {r}" for r, n in counts.most_common())]
+
+
+def lake_status(settings: Settings) -> Status:
+    """The totals and runs of the collection that the settings name."""
+    lake = existing_lake(settings)
+    problems: list[str] = []
+    manifest, rejects = MANIFEST_SCHEMA.empty_table(), REJECT_SCHEMA.empty_table()
+    try:
+        manifest = lake.manifest.read()
+    except LakeError as error:
+        problems.append(str(error))
+    try:
+        rejects = lake.rejects.outstanding()
+    except LakeError as error:
+        problems.append(str(error))
+    problems += [f"{path} is damaged. Nothing depends on it; it can be deleted." for path in lake.runs.unreadable()]
+    problems += [f"{path} is damaged: what that run cost is not in the sums." for path in lake.bills.unreadable()]
+    reasons = Counter(rejects["reason"].to_pylist())
+    runs = tuple(lake.runs.newest(_RUNS_SHOWN))
+    chunks = pc.sum(manifest["chunks"]).as_py() or 0
+    return Status(
+        collection=settings.milvus.collection,
+        documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
+        chunks=chunks,
+        tokens=pc.sum(manifest["tokens"]).as_py() or 0,
+        rejects=dict(reasons.most_common()),
+        cost_cny=sum(run.cost_cny for run in runs),
+        runs=runs,
+        billed=tuple(totals(lake.bills.all())),
+        problems=tuple(problems),
+        notes=tuple(outgrown(settings, chunks)),
+    )
+
+
+def outstanding_rejects(settings: Settings, *, reason: str = "") -> RejectList:
+    """The rejected items that still wait for a remedy, all or with one reason."""
+    table = existing_lake(settings).rejects.outstanding()
+    if reason:
+        table = table.filter(pc.equal(table["reason"], reason))
+    return RejectList(tuple(table.sort_by([("source", "ascending"), ("item", "ascending")]).to_pylist()))
+
+
+def _summary(run: RunRecord) -> str:
+    documents = _counts(run.counts.get("documents"))
+    chunks = _counts(run.counts.get("chunks"))
+    return (
+        f"{documents.get('added', 0)} added, {documents.get('changed', 0)} changed, "
+        f"{documents.get('removed', 0)} removed; {chunks.get('embedded', 0)} embedded, "
+        f"{chunks.get('upserted', 0)} upserted; ¥{run.cost_cny:.4f}"
+    )
+
+
+def _counts(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,262 @@
+"""`verify --repair`: the collection and the lake's own files healed from the lake, and what it lacks bought; no more.
+
+Each step leaves everything usable, so a repair that is cut short is simply begun again. What has changed in the sources
+is left to `ingest`.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.configs.settings import Settings
+from millrace.flows.commands.ingest.pipeline import Pipeline
+from millrace.flows.commands.verify.report import Repairs, VerifyResult
+from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
+from millrace.flows.monitoring.progress import Progress, RowProgress, shown
+from millrace.flows.monitoring.run_record import recorded
+from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.embedder import buying
+from millrace.tasks.errors import LakeError
+from millrace.tasks.lake import Lake, new_run_id
+from millrace.tasks.milvus import Collection
+from millrace.tasks.reconcile.compare import Comparison
+from millrace.tasks.reconcile.expected_rows import Stores, expected_rows
+from millrace.tasks.reconcile.repair import (
+    ahead,
+    delete_orphans,
+    embed_missing,
+    forget_rows,
+    lacking_texts,
+    set_aside_damaged,
+    upsert_fit,
+)
+
+
+def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
+    """Heal whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
+
+    Raises:
+        ConfigurationError: There is no such lake, the settings are not those of its documents, or a key is needed.
+        LeaseHeld: Another process writes to the lake or the collection.
+        LakeError: The manifest is damaged, and no sources are named that it could be made again from.
+        BudgetReached, RunStopped: What was finished until then stays finished.
+    """
+    model = components.load_model(settings)
+    began = time.monotonic()
+    components.existing_lake(settings)
+    run = new_run_id()
+    with (
+        Lake.open(components.lake_path(settings), settings.milvus.collection) as lake,
+        milvus.lease_collection(settings),
+        recorded(lake, settings, "repair", run) as outcome,
+    ):
+        mending = _Repair(settings, model, lake, run, quiet=as_json)
+        mending.run(sources)
+        report = new_report(settings, as_json=as_json)
+        report.repaired = done = mending.done
+        outcome.counts["chunks"] = {
+            "embedded": done.texts_bought,
+            "upserted": done.rows_upserted.total(),
+            "deleted": done.rows_deleted,
+        }
+        outcome.tokens["billed"] = done.tokens
+        outcome.cost_cny = done.cost_cny
+        progress = RowProgress("compared")
+        with shown(progress, quiet=as_json):
+            Inspection(settings, model, lake, report, progress).run(sources)
+        report.seconds = round(time.monotonic() - began, 3)
+        outcome.exit = report.exit_code
+    return report
+
+
+class _Repair:
+    """The steps of one repair, in their order; the caller holds the lake and the collection."""
+
+    def __init__(self, settings: Settings, model: components.Model, lake: Lake, run: str, *, quiet: bool) -> None:
+        self.done = Repairs()
+        self._settings = settings
+        self._model = model
+        self._lake = lake
+        self._run = run
+        self._quiet = quiet
+        self._unknown: frozenset[str] = frozenset()
+
+    def run(self, sources: Sequence[Path]) -> None:
+        """Mend the lake's files, read again what they held, buy what is lacking, and then heal the rows."""
+        milvus.open_collection(self._settings, self._model, create=True).close()
+        made_anew = self._mend_manifest(sources)
+        again = self._mend_rejects()
+        self._mend_vectors()
+        self._unknown = unknown = self._mend_chunks()
+        if made_anew:
+            self._read(sources, again=frozenset(), unknown=frozenset())
+        else:
+            self._read_again(again, unknown)
+        self._buy()
+        self._heal(delete=not made_anew)
+
+    def _mend_manifest(self, sources: Sequence[Path]) -> bool:
+        """Whether the manifest was damaged and has to be made anew, from the sources."""
+        damaged = self._lake.manifest.check()
+        if not damaged:
+            return False
+        if not sources:
+            raise LakeError(
+                f"{damaged[0].message} Or name the sources, `millrace verify --repair SOURCE...`: then they are read "
+                "again, and no vector is bought twice."
+            )
+        self._lake.manifest.quarantine()
+        self.done.files_set_aside += [str(damage.path) for damage in damaged]
+        return True
+
+    def _mend_rejects(self) -> frozenset[str]:
+        """Documents whose rejects are to be found again."""
+        damaged = self._lake.rejects.check()
+        if not damaged:
+            return frozenset()
+        self._lake.rejects.quarantine()
+        self.done.files_set_aside += [str(damage.path) for damage in damaged]
+        manifest = self._lake.manifest.read()
+        with_rejects = manifest.filter(
+            pc.or_(pc.greater(manifest["rejects"], 0), pc.equal(manifest["status"], "rejected"))
+        )
+        return frozenset(with_rejects["source"].to_pylist())
+
+    def _mend_vectors(self) -> None:
+        with Stores(self._lake, self._lake.manifest.read(), self._model.space) as stores:
+            require_fitting_spaces(stores, self._model)
+            for store in stores.by_name.values():
+                damaged = list(store.check())
+                if damaged:
+                    self.done.vectors_saved += store.repair()
+                    self.done.files_set_aside += [str(damage.path) for damage in damaged]
+
+    def _mend_chunks(self) -> frozenset[str]:
+        """Documents whose rows the lake does not know any more."""
+        chunks = self._lake.chunks
+        self.done.files_set_aside += [str(chunks.path(part)) for part in set_aside_damaged(chunks)]
+        owned = expected_rows(self._lake, self._lake.manifest.read())
+        return frozenset(source for some in owned for source in some.sources)
+
+    def _read_again(self, again: frozenset[str], unknown: frozenset[str]) -> None:
+        """Put these documents through the pipeline; those whose file is gone keep their rows until the next ingest."""
+        if not again and not unknown:
+            return
+        paths = self._paths(again | unknown)
+        there = [path for path in paths if path.exists()]
+        if there:
+            self._read(there, again=again | unknown, unknown=unknown)
+        manifest = self._lake.manifest.read()
+        still_unknown = {source for some in expected_rows(self._lake, manifest) for source in some.sources}
+        if still_unknown:
+            forgotten = forget_rows(self._lake, still_unknown, self._run)
+            self.done.notes.append(
+                f"the rows of {forgotten:,} documents are lost in the lake and cannot be read again; what the "
+                "collection has of them was left alone. Bring the files back, or let `millrace ingest` remove them"
+            )
+
+    def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
+        # A run of its own: its bill must not be written over by that of the texts bought later.
+        report = RunSummary(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
+        progress = Progress()
+        pipeline = Pipeline(self._settings, sources, self._lake, report, progress, again=again, unknown=unknown)
+        try:
+            with shown(progress, quiet=self._quiet):
+                asyncio.run(pipeline.run())
+        finally:
+            documents, done = report.documents, self.done
+            done.documents_read_again += documents.added + documents.changed + documents.unchanged
+            done.texts_bought += report.chunks.embedded
+            done.requests += report.requests.sent
+            done.tokens += report.tokens.billed
+            done.cost_cny += report.cost_cny
+            if report.chunks.upserted:
+                done.rows_upserted["read again"] += report.chunks.upserted
+            done.rows_deleted += report.chunks.deleted
+
+    def _paths(self, sources: frozenset[str]) -> list[Path]:
+        manifest = self._lake.manifest.read()
+        concerned = manifest.filter(pc.is_in(manifest["source"], value_set=pa.array(sorted(sources), pa.string())))
+        return sorted({Path(path) for path in concerned["path"].to_pylist()})
+
+    def _buy(self) -> None:
+        """Buy the texts of live rows whose vector the lake lacks."""
+        manifest = self._lake.manifest.read()
+        with self._lake.vectors(self._model.space) as store:
+            lacking = lacking_texts(expected_rows(self._lake, manifest), store)
+            if not lacking:
+                return
+            wanted = (owned for owned in expected_rows(self._lake, manifest) if owned.part in lacking)
+
+            async def buy() -> int:
+                async with buying(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
+                    try:
+                        bought = await embed_missing(
+                            wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens
+                        )
+                    finally:
+                        await dispatcher.close()
+                        tally = dispatcher.tally
+                        self.done.requests += tally.requests_sent
+                        self.done.tokens += tally.tokens_billed
+                        self.done.cost_cny += tally.cost_cny
+                        self.done.texts_bought += tally.texts_bought
+                return len(bought.refused)
+
+            refused = asyncio.run(buy())
+            if refused:
+                self.done.notes.append(
+                    f"{refused:,} texts were refused by the provider; their rows in the collection were left alone. "
+                    "`millrace ingest` of their documents, changed or read again, records them as rejects"
+                )
+
+    def _heal(self, *, delete: bool) -> None:
+        """Upsert what is missing or different; then, once all of that is in, delete what nobody owns."""
+        manifest = self._lake.manifest.read()
+        progress = RowProgress("compared and healed", rows=pc.sum(manifest["chunks"]).as_py() or 0)
+        with (
+            Stores(self._lake, manifest, self._model.space) as stores,
+            milvus.open_collection(self._settings, self._model, create=True) as collection,
+            shown(progress, quiet=self._quiet),
+        ):
+            comparison = Comparison(collection, stores)
+            for owned in ahead(expected_rows(self._lake, manifest)):
+                compared = comparison.compare(owned)
+                unfit = {row_id for row_id, _ in upsert_fit(collection, *compared.healing())}
+                ids = owned.rows["id"].to_pylist()
+                self.done.rows_upserted.update(
+                    fault
+                    for position, fault in compared.faults.items()
+                    if compared.lake.there[position] and ids[position] not in unfit
+                )
+                progress.done += owned.rows.num_rows
+            if delete:
+                self._delete_orphans(collection, comparison, self._spared_sources(manifest))
+            elif comparison.census.count_strangers():
+                self.done.notes.append(
+                    "the manifest was made anew from the sources named, so rows that no document owns now were left "
+                    "alone; if all sources were named, run the same command again and they go"
+                )
+
+    def _spared_sources(self, manifest: pa.Table) -> frozenset[str]:
+        """Documents that may own rows of which the lake knows nothing, now or since an earlier repair."""
+        without = manifest.filter(pc.equal(manifest["chunks"], 0))
+        forgotten = without.filter(pc.equal(without["fingerprint"], ""))["source"].to_pylist()
+        return self._unknown.intersection(without["source"].to_pylist()).union(forgotten)
+
+    def _delete_orphans(self, collection: Collection, comparison: Comparison, spared: frozenset[str]) -> None:
+        census, share = comparison.census, self._settings.sources.max_removed_share
+        deleted, found = delete_orphans(collection, census, spared=spared, most=int(share * census.rows))
+        self.done.rows_deleted += deleted
+        if found > int(share * census.rows):
+            self.done.notes.append(
+                f"{found:,} of {census.rows:,} rows of the collection are owned by no document of this lake "
+                f"({found / census.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); none of them "
+                "was deleted. Look whether the collection is shared with something else; if not, allow it once with "
+                "--set sources.max_removed_share=1"
+            )

@@ -1,0 +1,209 @@
+"""`verify`: sources, lake and collection side by side, by id and content hash. Nothing is changed here."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.configs.settings import Settings
+from millrace.flows.commands.verify.report import KEPT_FOR_PEOPLE, Finding, Kind, VerifyResult
+from millrace.flows.monitoring.progress import RowProgress, shown
+from millrace.flows.wiring import components, milvus
+from millrace.tasks.errors import CollectionMissing, ConfigurationError
+from millrace.tasks.lake import Lake
+from millrace.tasks.milvus import Collection
+from millrace.tasks.reconcile.compare import Compared, Comparison, Fault
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, Stores, expected_rows
+from millrace.tasks.reconcile.repair import ahead
+from millrace.tasks.reconcile.source_changes import source_changes
+
+_KIND_OF_FAULT: dict[Fault, Kind] = {
+    "missing": "missing_row",
+    "content": "altered_content",
+    "metadata": "altered_metadata",
+    "vector": "altered_vector",
+    "sparse": "altered_sparse",
+    "doubled": "doubled_row",
+}
+_KIND_OF_CHANGE: dict[str, Kind] = {
+    "new": "new_file",
+    "changed": "changed_file",
+    "gone": "gone_file",
+    "settings": "other_settings",
+}
+
+
+def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
+    """Compare; with `as_json` every finding is kept, else the first few of each kind.
+
+    Without sources, documents are compared with the files that the manifest names.
+
+    Raises:
+        ConfigurationError: There is no such lake, or the settings are not those of its documents.
+        CollectionError: Milvus cannot be reached.
+    """
+    model = components.load_model(settings)
+    report = new_report(settings, as_json=as_json)
+    began = time.monotonic()
+    lake = components.existing_lake(settings)
+    progress = RowProgress("compared")
+    with shown(progress, quiet=as_json):
+        Inspection(settings, model, lake, report, progress).run(sources)
+    report.seconds = round(time.monotonic() - began, 3)
+    return report
+
+
+def new_report(settings: Settings, *, as_json: bool) -> VerifyResult:
+    """An empty report that keeps as many findings as its reader wants."""
+    return VerifyResult(settings.milvus.collection, keep=None if as_json else KEPT_FOR_PEOPLE)
+
+
+def require_fitting_spaces(stores: Stores, model: components.Model) -> None:
+    """Raise `ConfigurationError` when the collection of the settings cannot hold what the lake has for it."""
+    for store in stores.by_name.values():
+        if model.space.sparse and not store.space.sparse:
+            raise ConfigurationError(
+                f"documents of this collection are in the embedding space {store.space.name}, which has no sparse "
+                f"vectors, and the settings name {model.space.name}, which has: set milvus.hybrid and [embedding] as "
+                "they were when they were ingested, or ingest into a new collection"
+            )
+        if store.space.dimensions != model.space.dimensions:
+            raise ConfigurationError(
+                f"documents of this collection are in the embedding space {store.space.name}, and the settings name "
+                f"{model.space.name}: set [embedding] as it was when they were ingested"
+            )
+
+
+class Inspection:
+    """One look at everything, filling a report; the lake as it was opened, the collection only read."""
+
+    def __init__(
+        self, settings: Settings, model: components.Model, lake: Lake, report: VerifyResult, progress: RowProgress
+    ) -> None:
+        self._settings = settings
+        self._model = model
+        self._lake = lake
+        self._report = report
+        self._progress = progress
+
+    def run(self, sources: Sequence[Path]) -> None:
+        """Look at the lake's files, then at the rows, then at the sources."""
+        of_manifest, of_rejects = self._lake.manifest.check(), self._lake.rejects.check()
+        self._report.files += (not of_manifest) + (not of_rejects)
+        for damage in [*of_manifest, *of_rejects]:
+            self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
+        if of_manifest:
+            self._report.notes.append("without the manifest nobody can say which rows should be there")
+            return
+        manifest = self._lake.manifest.read()
+        with_rows = pc.greater(manifest["chunks"], 0)
+        self._report.documents = pc.sum(with_rows).as_py() or 0
+        self._progress.rows = pc.sum(manifest["chunks"]).as_py() or 0
+        self._check_dangling_parts(manifest)
+        with Stores(self._lake, manifest, self._model.space) as stores:
+            self._check_vectors(stores)
+            require_fitting_spaces(stores, self._model)
+            self._compare_rows(manifest, stores)
+        self._compare_sources(sources, manifest)
+
+    def _check_dangling_parts(self, manifest: pa.Table) -> None:
+        """Parts that interrupted runs left: the next run wants to read them."""
+        for part in self._lake.chunks.dangling(manifest):
+            problem = self._lake.chunks.problem(part)
+            self._report.files += not problem
+            if problem:
+                self._report.add(Finding("damaged_file", str(self._lake.chunks.path(part)), detail=problem))
+
+    def _check_vectors(self, stores: Stores) -> None:
+        for store in stores.by_name.values():
+            damaged = list(store.check())
+            for damage in damaged:
+                self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
+            self._report.files += len(store.parts().keys() - {damage.path for damage in damaged})
+            found = store.recovered
+            if found.vectors:
+                self._report.notes.append(
+                    f"an interrupted run left {found.vectors:,} vectors in a journal; they count, and the next run "
+                    "makes a part of them"
+                )
+            if found.dropped_bytes or found.dropped_batches:
+                self._report.notes.append(
+                    f"the last {found.dropped_bytes:,} bytes of that journal are torn, as a crash leaves them"
+                    + (f", and {found.dropped_batches:,} batches are damaged" if found.dropped_batches else "")
+                )
+
+    def _compare_rows(self, manifest: pa.Table, stores: Stores) -> None:
+        try:
+            collection = milvus.open_collection(self._settings, self._model, create=False)
+        except CollectionMissing as missing:
+            if self._report.documents:
+                self._report.add(Finding("missing_collection", self._settings.milvus.collection, detail=str(missing)))
+            self._compare_parts(manifest, stores, None)
+            return
+        with collection:
+            self._compare_parts(manifest, stores, collection)
+
+    def _compare_parts(self, manifest: pa.Table, stores: Stores, collection: Collection | None) -> None:
+        comparison = Comparison(collection, stores) if collection is not None else None
+        unknown: set[str] = set()
+        lacking: set[bytes] = set()
+        for owned in ahead(expected_rows(self._lake, manifest)):
+            if owned.damage:
+                unknown |= owned.sources
+                self._report.add(Finding("damaged_file", str(self._lake.chunks.path(owned.part)), detail=owned.damage))
+                continue
+            self._report.files += 1
+            self._report.rows += owned.rows.num_rows
+            if comparison is not None:
+                self._note_part(comparison.compare(owned), lacking)
+            else:
+                self._note_lacking(owned, ~stores.read(owned).there, lacking)
+            self._progress.done += owned.rows.num_rows
+        if comparison is not None:
+            self._report.rows_in_collection = comparison.census.rows
+            self._note_strangers(comparison, unknown)
+
+    def _note_part(self, compared: Compared, lacking: set[bytes]) -> None:
+        rows = compared.owned.rows
+        for position, fault in compared.faults.items():
+            self._report.add(
+                Finding(_KIND_OF_FAULT[fault], rows["id"][position].as_py(), rows["source"][position].as_py())
+            )
+        self._note_lacking(compared.owned, ~compared.lake.there, lacking)
+
+    def _note_lacking(self, owned: ExpectedRows, absent: npt.NDArray[np.bool_], lacking: set[bytes]) -> None:
+        for position in np.flatnonzero(absent).tolist():
+            key = owned.rows["text_key"][position].as_py()
+            if key not in lacking:
+                lacking.add(key)
+                self._report.add(
+                    Finding("lacking_vector", key.hex(), owned.rows["source"][position].as_py(), f"in {owned.space}")
+                )
+
+    def _note_strangers(self, comparison: Comparison, unknown: set[str]) -> None:
+        """Rows nobody owns; those of documents whose part is damaged may well be owned."""
+        spared = 0
+        for batch in comparison.census.strangers():
+            for stranger in batch:
+                if stranger.source in unknown:
+                    spared += 1
+                else:
+                    self._report.add(Finding("unowned_row", stranger.id, stranger.source))
+        if spared:
+            self._report.notes.append(f"{spared:,} rows of documents in damaged parts could not be compared")
+
+    def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
+        changes = source_changes(
+            sources,
+            manifest,
+            include=self._settings.sources.include,
+            exclude=self._settings.sources.exclude,
+            base=components.sources_base(self._settings),
+            fingerprint=components.fingerprint(self._settings, self._model),
+        )
+        for change in changes:
+            self._report.add(Finding(_KIND_OF_CHANGE[change.kind], change.path))

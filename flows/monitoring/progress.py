@@ -1,0 +1,221 @@
+"""What a person sees while a run goes on: a few live lines on a terminal, one plain line now and then elsewhere."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Protocol
+
+from millrace.flows.monitoring.format_stats import FormatStats
+from millrace.flows.monitoring.logs import structured
+from millrace.tasks.embedding import Activity, ModelSpec, Usage
+
+_log = logging.getLogger(__name__)
+
+_PLAIN_EVERY_S = 10.0
+_LIVE_EVERY_S = 0.25
+_WINDOW_S = 10.0
+_TOO_LITTLE_TO_GO_BY = 0.02
+
+_WAITING_FOR = {
+    "requests": "waits for the limit of requests",
+    "tokens": "waits for the limit of tokens",
+    "growth": "waits for the limit of growth",
+    "pause": "pauses after failures of the provider",
+    "slots": "waits for answers",
+    "budget": "waits for answers to know what is left of the budget",
+}
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters that the pipeline moves and the display reads; written by one thread at a time, read by another."""
+
+    files: int = 0
+    files_cut: int = 0
+    documents: int = 0
+    chunks_cut: int = 0
+    chunks_reused: int = 0
+    chunks_loaded: int = 0
+    tally: Usage | None = None
+    spec: ModelSpec | None = None
+    activity: Callable[[], Activity] | None = None
+    ceilings: Callable[[], tuple[float, float]] | None = None  # requests and tokens a second
+    readers: int = 0
+    readers_waiting: int = 0  # for room for the part that they have cut
+    observations: FormatStats = field(default_factory=FormatStats)
+    _started: float = field(default_factory=time.monotonic)
+    _samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
+
+    @property
+    def chunks_embedded(self) -> int:
+        """Chunks whose vector is on disk, bought or reused."""
+        return (self.tally.texts_bought if self.tally else 0) + self.chunks_reused
+
+    def lines(self) -> list[str]:
+        """The state in two or three lines; to be asked for regularly, since rates are over the last ten seconds."""
+        chunks_s, requests_s, tokens_s = self._rates()
+        share = self.share_done()
+        seconds = time.monotonic() - self._started
+        first = [
+            f"documents {self.documents:,} in ({self.files_cut:,} of {self.files:,} files cut)",
+            f"chunks {self.chunks_cut:,} cut, {self.chunks_embedded:,} embedded, {self.chunks_loaded:,} in",
+            f"{chunks_s:,.0f} chunks/s",
+        ]
+        if share is not None:
+            first.append(f"{_clock(seconds * (1 - share) / share)} left")
+        lines = [" · ".join(first)]
+        if self.tally is not None and self.tally.requests_sent:
+            lines.append(self._provider_line(self.tally, requests_s, tokens_s, share))
+            lines += self._trouble_line(self.tally)
+        return lines
+
+    def figures(self) -> dict[str, float]:
+        """Counts since the beginning, under names of their own."""
+        tally = self.tally or Usage()
+        return {
+            "files": self.files,
+            "files_read": self.files_cut,
+            "documents": self.documents,
+            "chunks_cut": self.chunks_cut,
+            "chunks_embedded": self.chunks_embedded,
+            "chunks_loaded": self.chunks_loaded,
+            "requests": tally.requests_sent,
+            "requests_throttled": tally.requests_throttled,
+            "requests_retried": tally.requests_retried,
+            "tokens_counted": tally.tokens_counted,
+            "tokens_billed": tally.tokens_billed,
+            "cost_cny": tally.cost_cny,
+        }
+
+    def _provider_line(self, tally: Usage, requests_s: float, tokens_s: float, share: float | None) -> str:
+        spec = self.spec
+        fields = [
+            f"requests {tally.requests_sent:,}" + _of_limit(requests_s, spec.requests_per_second if spec else 0.0),
+            f"tokens {tally.tokens_billed or tally.tokens_counted:,}"
+            + _of_limit(tokens_s, spec.tokens_per_second if spec else 0.0),
+            f"¥{tally.cost_cny:.4f}" + (f" of about ¥{tally.cost_cny / share:.2f}" if share else ""),
+        ]
+        return " · ".join(fields)
+
+    def _trouble_line(self, tally: Usage) -> list[str]:
+        fields = []
+        if tally.requests_throttled:
+            fields.append(f"{tally.requests_throttled:,} answered 429")
+        if tally.requests_retried:
+            fields.append(f"{tally.requests_retried:,} sent again")
+        if self.activity is not None:
+            activity = self.activity()
+            if activity.requests_backing_off:
+                fields.append(f"{activity.requests_backing_off:,} wait to be sent again")
+            if activity.waiting_for:
+                fields.append(_WAITING_FOR.get(activity.waiting_for, f"waits for {activity.waiting_for}"))
+        return [" · ".join(fields)] if fields else []
+
+    def _rates(self) -> tuple[float, float, float]:
+        """Chunks embedded, requests sent and tokens counted a second, over the last ten."""
+        tally = self.tally
+        requests, tokens = (tally.requests_sent, tally.tokens_counted) if tally else (0, 0)
+        now = (time.monotonic(), self.chunks_embedded, requests, tokens)
+        self._samples.append(now)
+        while len(self._samples) > 1 and now[0] - self._samples[1][0] >= _WINDOW_S:
+            self._samples.popleft()
+        then = self._samples[0]
+        passed_s = max(now[0] - then[0], 1e-9)
+        return ((now[1] - then[1]) / passed_s, (now[2] - then[2]) / passed_s, (now[3] - then[3]) / passed_s)
+
+    def share_done(self) -> float | None:
+        """The share of the work that is done, by files cut and their chunks; None while it would be a guess."""
+        if not self.files or not self.chunks_cut:
+            return None
+        done = 0.5 * (self.chunks_embedded + self.chunks_loaded) / self.chunks_cut
+        share = self.files_cut / self.files * min(done, 1.0)
+        return share if share > _TOO_LITTLE_TO_GO_BY else None
+
+
+@dataclass(slots=True)
+class RowProgress:
+    """Rows of a collection that were `doing`, of `rows` in all."""
+
+    doing: str
+    rows: int = 0
+    done: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    def figures(self) -> dict[str, float]:
+        """Counts so far."""
+        return {"rows": self.rows, "rows_done": self.done}
+
+    def lines(self) -> list[str]:
+        """The state in one line."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        fields = [f"rows {self.done:,} of {self.rows:,} {self.doing}", f"{self.done / seconds:,.0f} rows/s"]
+        if self.done > self.rows * _TOO_LITTLE_TO_GO_BY:
+            fields.append(f"{_clock(seconds * (self.rows - self.done) / self.done)} left")
+        return [" · ".join(fields)]
+
+
+class Shown(Protocol):
+    """Something whose state can be shown."""
+
+    def lines(self) -> list[str]:
+        """The state for people."""
+
+    def figures(self) -> dict[str, float]:
+        """The state for programs."""
+
+
+@contextlib.contextmanager
+def shown(progress: Shown, *, quiet: bool) -> Iterator[None]:
+    """Show `progress` on standard error until the block ends: live on a terminal, in plain lines elsewhere."""
+    if structured():
+        display = _logged
+    elif quiet:
+        yield
+        return
+    else:
+        display = _live if sys.stderr.isatty() else _plain
+    stop = Event()
+    thread = Thread(target=display, args=(progress, stop), name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _live(progress: Shown, stop: Event) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        while not stop.wait(_LIVE_EVERY_S):
+            text = Text("\n".join(progress.lines()), overflow="ellipsis", no_wrap=True)
+            live.update(text, refresh=True)
+
+
+def _plain(progress: Shown, stop: Event) -> None:
+    while not stop.wait(_PLAIN_EVERY_S):
+        print(" | ".join(progress.lines()), file=sys.stderr, flush=True)  # noqa: T201 - the terminal is this module's
+
+
+def _logged(progress: Shown, stop: Event) -> None:
+    while not stop.wait(_PLAIN_EVERY_S):
+        _log.info("%s", " | ".join(progress.lines()), extra={"fields": {"event": "progress", **progress.figures()}})
+
+
+def _of_limit(rate: float, limit: float) -> str:
+    """` (19,800/s, 99 % of the limit)`, or the rate alone where there is no limit."""
+    return f" ({rate:,.0f}/s, {rate / limit:.0%} of the limit)" if limit else f" ({rate:,.0f}/s)"
+
+
+def _clock(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes}:{whole:02d}"

@@ -1,0 +1,126 @@
+"""What a run did and cost: the counts of the public face, as one object, as JSON and as lines for people."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Outcome = Literal["running", "finished", "stopped", "budget", "interrupted"]
+
+
+@dataclass(slots=True)
+class DocumentCounts:
+    """Documents by what became of them: seen = added + changed + unchanged + rejected; removed ones are not seen."""
+
+    seen: int = 0
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    rejected: int = 0
+
+
+@dataclass(slots=True)
+class ChunkCounts:
+    """Chunks of all documents seen: total = embedded + reused + unchanged + rejected.
+
+    `embedded` chunks were bought in this run, `reused` ones had their vector in the lake, `unchanged` ones belong to
+    documents that were not read again. `upserted` and `deleted` count rows of the collection.
+    """
+
+    total: int = 0
+    embedded: int = 0
+    reused: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    upserted: int = 0
+    deleted: int = 0
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """Requests to the provider: all that were sent, those answered 429, and those sent again after a failure."""
+
+    sent: int = 0
+    throttled: int = 0
+    retried: int = 0
+
+
+@dataclass(slots=True)
+class TokenCounts:
+    """Tokens as counted here before sending, and as the provider billed them.
+
+    `drift` is by how much its count of the same texts is above ours, as a share of ours.
+    """
+
+    counted: int = 0
+    billed: int = 0
+    drift: float = 0.0
+
+
+@dataclass(slots=True)
+class LeftCounts:
+    """What a run that ended early did not come to: files that are not in, and the chunks cut from them so far."""
+
+    files: int = 0
+    chunks: int = 0
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
+
+    `notes` are what the user should know of the model. `left` is None while it is not known: before the sources have
+    been compared with the manifest.
+    """
+
+    run: str
+    collection: str
+    model: str
+    documents: DocumentCounts = field(default_factory=DocumentCounts)
+    chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    requests: RequestCounts = field(default_factory=RequestCounts)
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+    left: LeftCounts | None = None
+    rejects: int = 0
+    cost_cny: float = 0.0
+    seconds: float = 0.0
+    outcome: Outcome = "running"
+    error: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the public face for this outcome."""
+        if self.outcome == "finished":
+            return 3 if self.rejects else 0
+        return {"running": 1, "stopped": 1, "budget": 4, "interrupted": 130}[self.outcome]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, as `ingest --json` prints and the lake keeps them."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The report for people, one statement a line."""
+        d, c, r, t = self.documents, self.chunks, self.requests, self.tokens
+        if self.error and not (d.seen or r.sent):
+            return self._lines_of_left()  # it never got so far that another count would say anything
+        lines = [
+            f"documents  {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
+            f"{d.rejected:,} rejected; {d.removed:,} removed",
+            f"chunks     {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
+            f"{c.rejected:,} rejected; {c.upserted:,} rows upserted, {c.deleted:,} deleted",
+        ]
+        if r.sent:
+            billed = f"{t.billed:,} billed (drift {t.drift:+.2%}); ¥{self.cost_cny:.4f}" if t.billed else "none billed"
+            lines.append(
+                f"requests   {r.sent:,}: {r.throttled:,} throttled, {r.retried:,} sent again; "
+                f"tokens {t.counted:,} counted, {billed}"
+            )
+        if self.rejects:
+            lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")
+        lines += [f"note       {note}" for note in self.notes]
+        return lines + self._lines_of_left()
+
+    def _lines_of_left(self) -> list[str]:
+        if self.left is None or self.outcome in {"running", "finished"}:
+            return []
+        return [f"left       {self.left.files:,} files; {self.left.chunks:,} chunks of them were cut"]

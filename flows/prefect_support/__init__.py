@@ -1,0 +1,1 @@
+"""What Prefect is asked for besides running a flow: artifacts, parameters, flow-run logs, a Dask cluster."""

@@ -1,0 +1,104 @@
+"""A dispatcher with everything around it that lasts: what was learned of the limits, the bill, the account's share.
+
+While it is open, the bill and the limits are written every few seconds, so that a run that is killed leaves them too.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+from millrace.configs.settings import Settings
+from millrace.flows.wiring import components
+from millrace.flows.wiring.components import Model
+from millrace.tasks.embedding import Dispatcher, Event, LearnedLimits, RateLimiter, VectorSink, endpoint_url
+from millrace.tasks.lake import Bill, Lake
+
+_WRITTEN_EVERY_S = 10.0
+
+
+@contextlib.asynccontextmanager
+async def buying(
+    settings: Settings,
+    model: Model,
+    lake: Lake,
+    store: VectorSink,
+    *,
+    run: str,
+    query: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> AsyncIterator[Dispatcher]:
+    """What buys vectors of documents, or of queries, for `store` in `run`, closed at the end of the block.
+
+    Raises `ConfigurationError` when the key or the account's shared limit is missing.
+    """
+    account = account_of(settings, model)
+    pacer = components.open_pacer(model, LearnedLimits.from_values(lake.limits.read(account)))
+    async with contextlib.AsyncExitStack() as stack:
+        client = components.open_client(settings, model, query=query)
+        stack.push_async_callback(client.close)
+        if settings.limits.shared_as:
+            components.check_prefect(settings)
+            from millrace.flows.wiring.prefect_slots import shared_account
+
+            await stack.enter_async_context(shared_account(settings.limits.shared_as, pacer.set_share))
+        dispatcher = components.open_dispatcher(settings, model, client, store, pacer=pacer, on_event=on_event)
+        delta_table = UsageWriter(
+            lake, Bill(run, settings.milvus.collection, model.spec.name), account, dispatcher, pacer
+        )
+        await stack.enter_async_context(delta_table.kept())
+        stack.push_async_callback(dispatcher.close)
+        yield dispatcher
+
+
+def account_of(settings: Settings, model: Model) -> str:
+    """What the account and model are called in the lake's list of learned limits."""
+    return f"{endpoint_url(model.spec, settings.embedding.base_url)} {model.spec.name}"
+
+
+class UsageWriter:
+    """Writes what the dispatcher was billed, and what the pacer learned, while the block goes on and at its end."""
+
+    def __init__(self, lake: Lake, bill: Bill, account: str, dispatcher: Dispatcher, pacer: RateLimiter) -> None:
+        self._lake = lake
+        self._bill = bill
+        self._account = account
+        self._dispatcher = dispatcher
+        self._pacer = pacer
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Write now and then, and once more at the end. Raises LakeError when the disk refuses."""
+        over = asyncio.Event()
+        writing = asyncio.create_task(self._write_until(over), name="ledger")
+        try:
+            yield
+        finally:
+            over.set()
+            await writing
+
+    async def _write_until(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), _WRITTEN_EVERY_S)
+            await asyncio.to_thread(self._write, *self._state())
+
+    def _state(self) -> tuple[Bill, LearnedLimits]:
+        tally = self._dispatcher.tally
+        bill = Bill(
+            run=self._bill.run,
+            collection=self._bill.collection,
+            model=self._bill.model,
+            requests=tally.requests_sent,
+            tokens_counted=tally.tokens_counted,
+            tokens_billed=tally.tokens_billed,
+            tokens_in_doubt=tally.tokens_in_doubt,
+            cost_cny=tally.cost_cny,
+            updated=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return bill, self._pacer.learned
+
+    def _write(self, bill: Bill, learned: LearnedLimits) -> None:
+        if bill.requests:
+            self._lake.bills.save(bill)
+            self._lake.limits.save(self._account, {name: v for name, v in learned.as_values().items() if v})

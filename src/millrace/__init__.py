@@ -1,0 +1,1 @@
+"""millrace: a corpus into rows of a Milvus collection, embedded with Qwen's text-embedding models."""

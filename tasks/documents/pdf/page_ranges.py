@@ -1,0 +1,91 @@
+"""A long PDF file in ranges of pages, so that several processes can read it.
+
+The number of its pages alone makes a file long, and the ranges depend on nothing else: what comes of a file is the same
+however many processes read it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from millrace.tasks.documents.formats import document_of, format_of, refusals
+from millrace.tasks.documents.options import DocumentOptions
+from millrace.tasks.documents.pdf.open_file import close_file, open_file
+from millrace.tasks.documents.pdf.reader import PagesRead, join_pages, read_pages
+from millrace.tasks.errors import Rejected
+from millrace.tasks.records import Document, Reject, SourceFile
+
+LONG_PDF_PAGES = 120
+"""A file of more pages is long: the rest of it takes longer to read than a process takes to start."""
+
+_RANGE_PAGES = 40
+_LONG_PDF_BYTES = 500_000  # few files of so many pages are smaller
+
+
+@dataclass(frozen=True, slots=True)
+class PageRange:
+    """What one range of a file's pages holds; `digest` is the SHA-256 (hex) of the file as it was then."""
+
+    digest: str
+    pages: PagesRead
+
+
+def page_ranges(page_count: int) -> list[range]:
+    """The ranges of page numbers, from 1, in which a file of so many pages is read.
+
+    >>> page_ranges(90)
+    [range(1, 41), range(41, 81), range(81, 91)]
+    """
+    return [range(n, min(n + _RANGE_PAGES, page_count + 1)) for n in range(1, page_count + 1, _RANGE_PAGES)]
+
+
+def may_be_long_pdf(file: SourceFile) -> bool:
+    """Whether it is worth while to get ready for ranges before the file is opened; a guess by its name and size."""
+    return format_of(file.name) == "pdf" and file.size_bytes >= _LONG_PDF_BYTES
+
+
+def long_pdf_pages(file: SourceFile, options: DocumentOptions, *, at: Callable[[str], None]) -> int:
+    """How many pages a long PDF file has; 0 of every other file, and of one that cannot be opened.
+
+    It stays open for whoever reads it next in this process. `at` is as of `read_documents`.
+    """
+    if format_of(file.name) != "pdf":
+        return 0
+    at("")
+    try:
+        count = open_file(file, options.pdf_engine).pdf.page_count
+    except (Rejected, OSError, MemoryError):  # `read_documents` says why
+        return 0
+    return count if count > LONG_PDF_PAGES else 0
+
+
+def read_page_range(
+    file: SourceFile, options: DocumentOptions, numbers: range, *, skip: Mapping[str, str], at: Callable[[str], None]
+) -> PageRange | None:
+    """The pages of these numbers; None when the file cannot be opened any more. It stays open.
+
+    `skip` and `at` are as of `read_documents`.
+
+    Raises:
+        Rejected: the pages take too long in all: "timeout".
+    """
+    at("")
+    try:
+        opened = open_file(file, options.pdf_engine)
+    except (Rejected, OSError, MemoryError):
+        return None
+    minimum = options.min_page_characters
+    pages = read_pages(opened.pdf, numbers, file.name, min_page_characters=minimum, skip=skip, at=at)
+    return PageRange(opened.digest, pages)
+
+
+def join_page_ranges(
+    file: SourceFile, ranges: Sequence[PageRange], *, skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Document | Reject]:
+    """What `read_documents` gives of a file, from all its ranges in order, read from the same bytes."""
+    close_file()
+
+    def joined() -> Iterator[Document | Reject]:
+        for item in join_pages([each.pages for each in ranges], file.name, skip=skip, at=at):
+            yield item if isinstance(item, Reject) else document_of(file, item, ranges[0].digest)
+
+    yield from refusals(file, joined())

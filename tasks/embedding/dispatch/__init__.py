@@ -1,0 +1,1 @@
+"""From pending texts to requests and back: the queue, packing, retries and usage."""

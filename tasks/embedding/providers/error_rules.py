@@ -1,0 +1,326 @@
+"""The provider's refusals in our own words: by status, code and message, never by the SDK's type.
+
+Sources: Model Studio's error-code, rate-limit and rate-limit best-practice pages (read 2026-11); bodies quoted in
+public issue threads. The same refusal has one code on the compatible endpoint and another on the native one, and
+`type` says different things on each, so it is not looked at. What servers of other makes say is in `server_rules`.
+
+What the refusals of OpenAI, and of servers that speak its API, mean: vLLM, TEI, Ollama, llama.cpp, Infinity.
+
+Sources, read 2026-11: OpenAI's error-code and rate-limit guides and bodies quoted in langchain-ai/langchain#31227 and
+#7343; vllm-project/vllm#19798 (too long), #16331 and #15465 (dimensions); the validation and the statuses of
+huggingface/text-embeddings-inference (`core/src/tokenization.rs`, `router/src/http/server.rs`); ggml-org/llama.cpp#7389
+and ollama's `normalizeEmbeddingError` (too long); michaelfeil/infinity#307 (too many).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer
+from millrace.tasks.errors import (
+    ConfigurationError,
+    MillraceError,
+    ProviderStopped,
+    ProviderUnavailable,
+    TextsRefused,
+    Throttled,
+    ThrottledLimit,
+)
+
+Verdict = Literal["stop", "configure", "slow", "wait", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an answer with one of these codes (lower case), or one of these phrases, or one of these statuses means.
+
+    `detail` is the limit of a "slow" rule and the reject reason of a "refuse" rule; `remedy` is for the user.
+    """
+
+    verdict: Verdict
+    remedy: str
+    detail: str = ""
+    codes: frozenset[str] = frozenset()
+    phrases: tuple[str, ...] = ()
+    statuses: frozenset[int] = frozenset()
+
+    def fits(self, status: int, code: str, message: str) -> bool:
+        """Whether the answer is one of these; `code` and `message` in lower case."""
+        return code in self.codes or status in self.statuses or any(phrase in message for phrase in self.phrases)
+
+    def by_status(self) -> "Rule":
+        """The rule without its words, for a provider of which only the statuses are known."""
+        return replace(self, codes=frozenset(), phrases=())
+
+
+_WAIT = "millrace waits and tries again"
+_SLOW = "millrace slows down and tries again"
+_KEY = "check the key in the variable that embedding.api_key_env names; keys belong to one region (embedding.base_url)"
+UNEXPLAINED = "refused_by_provider"
+"""The reject reason of a refusal that does not say what is wrong."""
+_TEXT = "the chunk is left out; look at it in its document"
+
+# Of a list of rules the first that fits decides. So money comes before rate: some 429s mean an empty account, and no
+# wait heals them. And codes that name a limit come before the bare status 429.
+_DASHSCOPE: tuple[Rule, ...] = (
+    Rule(
+        "stop",
+        "pay the bill or buy the model's quota in the provider's console and run again; what was bought is kept",
+        codes=frozenset(
+            [
+                *("arrearage", "allocationquota.freetieronly"),
+                *("commoditynotpurchased", "prepaidbilloverdue", "postpaidbilloverdue"),
+            ]
+        ),
+        phrases=("free allocated quota exceeded", "account is in good standing", "product is not activated"),
+    ),
+    Rule(
+        "slow",
+        _SLOW,
+        "growth",
+        codes=frozenset(["limit_burst_rate", "throttling.burstrate"]),
+        phrases=("rate increased too quickly",),
+    ),
+    Rule(
+        "slow",
+        _SLOW,
+        "tokens",
+        # On this provider `insufficient_quota` is tokens per minute, not an empty wallet.
+        codes=frozenset(["insufficient_quota", "throttling.allocationquota"]),
+        phrases=("allocated quota exceeded", "exceeded your current quota"),
+    ),
+    Rule(
+        "slow",
+        _SLOW,
+        "requests",
+        codes=frozenset(["limit_requests", "limitrequests", "throttling", "throttling.ratequota"]),
+        phrases=("requests rate limit exceeded", "exceeded your current request"),
+    ),
+)
+
+COMMON: tuple[Rule, ...] = (
+    Rule("slow", _SLOW, "unknown", statuses=frozenset([429])),
+    Rule("stop", _KEY, codes=frozenset(["invalid_api_key", "invalidapikey"]), statuses=frozenset([401])),
+    Rule(
+        "stop",
+        "check that the account has activated the model and that the key's workspace may use it",
+        codes=frozenset(["accessdenied", "accessdenied.unpurchased", "model.accessdenied", "workspace.accessdenied"]),
+        phrases=("does not support asynchronous calls", "does not support synchronous calls"),
+        statuses=frozenset([403]),
+    ),
+    Rule(
+        "stop",
+        "check embedding.model; the provider does not offer it at this address",
+        codes=frozenset(["modelnotfound", "model_not_found", "model_not_supported", "workspacenotfound"]),
+        phrases=("unsupported model", "model not exist"),
+    ),
+    Rule(
+        "stop",
+        "check embedding.base_url (most end in /v1, and /embeddings should exist below it) and embedding.model",
+        statuses=frozenset([404, 405, 301, 302, 307, 308]),
+    ),
+    Rule("configure", "lower limits.texts_per_request", phrases=("batch size is invalid",)),
+    Rule("configure", "set embedding.dimensions to one that the model offers", phrases=("dimension",)),
+    Rule("configure", "this endpoint takes no lists of texts", phrases=("contents is neither str nor list",)),
+    Rule(
+        "refuse",
+        "make chunking.max_tokens smaller",
+        "text_too_long",
+        phrases=("range of input length should be", "maximum context length"),
+    ),
+    Rule(
+        "refuse",
+        _TEXT,
+        "text_empty",
+        codes=frozenset(["badrequest.emptyinput"]),
+        phrases=("input is empty", "empty input"),
+    ),
+    Rule(
+        "refuse",
+        "the provider's content inspection does not take this text: leave it out, or use another provider for it",
+        "content_inspection",
+        codes=frozenset(["datainspectionfailed", "data_inspection_failed"]),
+        phrases=("inappropriate content",),
+    ),
+    Rule(
+        "refuse",
+        "lower limits.tokens_per_request",
+        "request_too_large",
+        codes=frozenset(["badrequest.toolarge"]),
+        statuses=frozenset([413]),
+    ),
+    Rule(
+        "wait",
+        _WAIT,
+        codes=frozenset(
+            [
+                *("internalerror", "internal_error", "internalerror.algo", "internalerror.timeout", "systemerror"),
+                *("modelservicefailed", "modelservingerror", "modelunavailable", "serviceunavailable"),
+                *("gatewaytimeout", "requesttimeout", "responsetimeout"),
+            ]
+        ),
+        statuses=frozenset([408, 409, 425, *range(500, 600)]),
+    ),
+    Rule("refuse", _TEXT, UNEXPLAINED, statuses=frozenset([400, 415, 422])),
+)
+"""What ends every list of rules."""
+
+RULES: tuple[Rule, ...] = (*_DASHSCOPE, *COMMON)
+"""DashScope's, whichever API."""
+
+STATUS_RULES: tuple[Rule, ...] = tuple(rule.by_status() for rule in COMMON if rule.statuses)
+"""For a provider that documents nothing but statuses, as iFlytek MaaS: its words decide nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an error body says, whichever shape it has: compatible (`{"error": {...}}`), native, or no JSON at all."""
+
+    status: int
+    code: str
+    message: str
+    request_id: str
+
+    @property
+    def words(self) -> str:
+        """`HTTP 429 limit_requests: You exceeded ... (request 318c...)`, without anything that looks like a key."""
+        named = f"HTTP {self.status}" + (f" {self.code}" if self.code else "")
+        told = f"{named}: {self.message.strip()}" if self.message.strip() else named
+        return hide_keys(told + (f" (request {self.request_id})" if self.request_id else ""))
+
+
+def read_refusal(status: int, body: object, request_id: str = "") -> Refusal:
+    """The refusal in a decoded `body` (a mapping, or the text of a page)."""
+    if not isinstance(body, dict):
+        return Refusal(status, "", " ".join(str(body or "").split())[:200], request_id)
+    inner = body.get("error")
+    fields: dict[str, Any] = inner if isinstance(inner, dict) else body
+    message = inner if isinstance(inner, str) else fields.get("message") or _detail(fields.get("detail"))
+    code = fields.get("code")
+    found_id = request_id or body.get("request_id") or body.get("id") or ""
+    # vLLM and TEI repeat the status as the code.
+    return Refusal(status, "" if code in (None, status, str(status)) else str(code), str(message)[:500], str(found_id))
+
+
+def _detail(detail: object) -> str:
+    """What a FastAPI server says: a text, or a list of what its validation found."""
+    found = detail if isinstance(detail, list) else [detail]
+    return "; ".join(str(one.get("msg", one) if isinstance(one, dict) else one) for one in found if one)
+
+
+def is_refusal(answer: dict[str, Any]) -> bool:
+    """Whether an answer with status 200, of either API, carries an error all the same."""
+    if answer.get("data") or answer.get("output"):
+        return False
+    return bool(answer.get("error") or (answer.get("code") and answer.get("message")))
+
+
+def translate(
+    refusal: Refusal, *, asked: str, retry_after_s: float | None = None, rules: Sequence[Rule] = RULES
+) -> MillraceError:
+    """The error to raise for `refusal`. `asked` names the request in it ("text-embedding-v4 at https://...")."""
+    code, message = refusal.code.lower(), refusal.message.lower()
+    rule = next((rule for rule in rules if rule.fits(refusal.status, code, message)), None)
+    told = f"{asked} answered {refusal.words}"
+    if rule is None:
+        return BilledInvalidResponse(f"{told}, which millrace does not know", billed_tokens=0)
+    full = f"{told}; {rule.remedy}"
+    match rule.verdict:
+        case "stop":
+            return ProviderStopped(full, code=refusal.code, request_id=refusal.request_id)
+        case "configure":
+            return ConfigurationError(full)
+        case "slow":
+            return Throttled(full, limit=_limit(rule.detail), retry_after_s=retry_after_s)
+        case "wait":
+            return ProviderUnavailable(full, retry_after_s=retry_after_s)
+        case "refuse":
+            return TextsRefused(told, reason=rule.detail, remedy=rule.remedy)
+
+
+def lost(asked: str, why: str) -> LostAnswer:
+    """The error for an answer that did not arrive whole."""
+    return LostAnswer(hide_keys(f"{asked}: the answer was lost ({why}); {_WAIT}"))
+
+
+def hide_keys(text: str) -> str:
+    """`text` with everything that looks like an API key masked: providers quote the key they refuse.
+
+    >>> hide_keys("Incorrect API key provided: sk-0123456789abcdef.")
+    'Incorrect API key provided: sk-***.'
+    """
+    return re.sub(r"(\bsk-|\bBearer\s+)[A-Za-z0-9_\-]{4,}", r"\1***", text)
+
+
+def _limit(detail: str) -> ThrottledLimit:
+    match detail:
+        case "requests" | "tokens" | "growth":
+            return detail
+        case _:
+            return "unknown"
+
+
+SERVER_RULES: tuple[Rule, ...] = (
+    Rule(
+        "stop",
+        "pay the bill or raise the limit of the account and run again; what was bought is kept",
+        # Unlike on DashScope, `insufficient_quota` is an empty wallet here.
+        codes=frozenset(["insufficient_quota", "billing_not_active", "billing_hard_limit_reached"]),
+    ),
+    Rule("slow", _SLOW, "tokens", phrases=("tokens per min", "tokens per day")),
+    Rule("slow", _SLOW, "requests", phrases=("requests per min", "requests per day")),
+    Rule(
+        "stop",
+        "check embedding.model: the server does not have it under this name",
+        # vLLM and OpenAI; Ollama; Xinference.
+        phrases=("` does not exist", "not found, try pulling", "model not found"),
+    ),
+    Rule(
+        "stop",
+        "the server makes no embeddings with this model; start it as an embedding server, or check embedding.model",
+        # vLLM; llama.cpp; Ollama.
+        phrases=("does not support embeddings",),
+    ),
+    Rule(
+        "configure",
+        "lower limits.texts_per_request",
+        # TEI (also as 413 and 422); OpenAI; Infinity and others that check with pydantic.
+        phrases=("maximum allowed batch size", "array too long", "list should have at most"),
+    ),
+    Rule(
+        "configure",
+        'set embedding.ask_dimensions = "never" and embedding.dimensions to the length that the model itself has; vLLM '
+        "shortens vectors only when it is started with --hf-overrides '{\"is_matryoshka\": true}'",
+        phrases=("matryoshka", "not support specifying dimensions", "dimensions is currently not supported"),
+    ),
+    Rule(
+        "refuse",
+        "lower limits.tokens_per_request",
+        "request_too_large",
+        codes=frozenset(["max_tokens_per_request"]),
+        phrases=("tokens per request",),
+    ),
+    Rule(
+        "refuse",
+        "make chunking.max_tokens smaller, or name the model's own tokenizer in embedding.tokenizer",
+        "text_too_long",
+        codes=frozenset(["context_length_exceeded"]),
+        phrases=(
+            *("maximum context length", "maximum input length", "max context", "maximum model length"),  # OpenAI, vLLM
+            "`inputs` must have less than",  # TEI, as 413 or 422
+            *("exceeds the context length", "exceeds maximum context length"),  # Ollama
+            # llama.cpp, as 500: waiting would not heal it.
+            *("too large to process", "exceeds the available context size", "context size has been exceeded"),
+        ),
+    ),
+    Rule(
+        "refuse",
+        "the chunk is left out; look at it in its document",
+        "text_empty",
+        phrases=("`inputs` cannot be empty", "input cannot be an empty string"),
+    ),
+    # TEI's name for a failure of its backend.
+    Rule("wait", "millrace waits and tries again", statuses=frozenset([424])),
+    *COMMON,
+)

@@ -1,0 +1,81 @@
+"""The client of a model: which provider's class, and a first request that proves key and address."""
+
+from millrace.tasks.embedding.addresses import endpoint_url, native_url
+from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions
+from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingClient
+from millrace.tasks.errors import ConfigurationError, TextsRefused, Transient
+
+
+def make_client(
+    spec: ModelSpec,
+    *,
+    base_url: str = "",
+    api_key: str = "",
+    dimensions: int | None = None,
+    api: str = "compatible",
+    text_type: str = "",
+    instruct: str = "",
+    sparse: bool = False,
+    ask_dimensions: str = "auto",
+    timeout_s: float = READ_TIMEOUT_S,
+    max_connections: int = 100,
+) -> EmbeddingClient:
+    """A client for the model's provider.
+
+    `base_url` as `endpoint_url`, or for `api` "native" `native_url`, takes it; `dimensions` None is the model's
+    default; `timeout_s` is how long an answer may stay silent. `text_type` is the native API's, "" for "document".
+    `instruct` is a parameter there, and goes before the texts for iflytek and openai; it is for queries. With `sparse`
+    every answer has sparse vectors too. Raises ConfigurationError for what cannot be right: a base URL, a key, a number
+    of dimensions, or something the model or this API of it has not.
+    """
+    chosen = choose_dimensions(spec, dimensions)
+    check_capabilities(spec, api=api, text_type=text_type, instruct=instruct, sparse=sparse)
+    if spec.provider == "local":
+        from millrace.tasks.embedding.providers.local import LocalClient
+
+        return LocalClient(dimensions=chosen, sparse=sparse)
+    if api == "native":
+        from millrace.tasks.embedding.providers.dashscope_native import NativeClient
+
+        return NativeClient(
+            spec,
+            root_url=native_url(spec, base_url),
+            api_key=api_key,
+            dimensions=chosen,
+            text_type=text_type or "document",
+            instruct=instruct,
+            sparse=sparse,
+            ask_dimensions=ask_dimensions,
+            timeout_s=timeout_s,
+            max_connections=max_connections,
+        )
+    from millrace.tasks.embedding.providers.openai_compatible import CompatibleClient
+
+    return CompatibleClient(
+        spec,
+        base_url=endpoint_url(spec, base_url),
+        api_key=api_key,
+        dimensions=chosen,
+        instruct=instruct,
+        ask_dimensions=ask_dimensions,
+        timeout_s=timeout_s,
+        max_connections=max_connections,
+    )
+
+
+async def probe(client: EmbeddingClient) -> None:
+    """Embed one word, to learn before anything is made whether key, model and dimensions are right.
+
+    A provider that is busy or not up yet says nothing of them, and is let pass: a run waits for it.
+
+    Raises:
+        ConfigurationError: vectors of another length, or not even one word is taken.
+        ProviderStopped: what waiting cannot heal, as a wrong key or an unknown model.
+    """
+    try:
+        await client.embed(["millrace"])
+    except Transient:
+        return
+    except TextsRefused as refusal:
+        message = f"not even one word is embedded: {refusal}; check embedding.model and embedding.base_url"
+        raise ConfigurationError(message) from refusal

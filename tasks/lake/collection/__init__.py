@@ -1,0 +1,1 @@
+"""What the lake keeps of one collection: manifest, chunk parts, rejects, jobs."""

@@ -1,0 +1,66 @@
+"""The manifest: one row a document, as of the last commit. It is written last, so it never claims what is not so."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.tasks.lake.collection.delta_table import DeltaTable
+from millrace.tasks.lake.storage.atomic import Checkpoint, no_checkpoint
+from millrace.tasks.lake.storage.location import LakePath
+from millrace.tasks.lake.vectors.part_file import Damage
+from millrace.tasks.records import MANIFEST_SCHEMA
+
+_REMEDY = (
+    "Restore it from a copy, or delete it: the next ingest then reads every document again and buys no vector twice."
+)
+
+
+class Manifest:
+    """The manifest of the collection whose folder is `collection_dir`."""
+
+    def __init__(self, collection_dir: LakePath, *, checkpoint: Checkpoint = no_checkpoint) -> None:
+        self._ledger = DeltaTable(
+            collection_dir / "manifest.parquet",
+            MANIFEST_SCHEMA,
+            gone=("status", "removed"),
+            remedy=_REMEDY,
+            checkpoint=checkpoint,
+        )
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row of `MANIFEST_SCHEMA` for each document that is not removed; base and deltas together.
+
+        `columns`: which of them, in this order; all when None. All of a million documents take 350 MB.
+
+        Raises:
+            LakeError: A file of the manifest is damaged.
+        """
+        return self._ledger.read(columns)
+
+    def commit(self, delta: pa.Table, name: str) -> None:
+        """Make the rows of `delta` those of their sources, durably; `status` "removed" takes a source off.
+
+        Args:
+            delta: Rows of `MANIFEST_SCHEMA`, each source at most once.
+            name: What to call it on disk, for people: a run or a job.
+
+        Raises:
+            ValueError: A source comes twice.
+            LakeError: The disk is full, read-only or failing.
+        """
+        if pc.count_distinct(delta["source"]).as_py() != delta.num_rows:
+            raise ValueError(f"delta {name} of the manifest names a source twice")
+        self._ledger.commit(delta, name)
+
+    def fold(self) -> None:
+        """Fold the deltas into `manifest.parquet`, as at the end of a run; without deltas nothing is written."""
+        self._ledger.fold()
+
+    def check(self) -> list[Damage]:
+        """The files of the manifest that cannot be read, each with the remedy."""
+        return self._ledger.check()
+
+    def quarantine(self) -> None:
+        """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
+        self._ledger.quarantine()

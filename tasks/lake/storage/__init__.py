@@ -1,0 +1,1 @@
+"""Paths, atomic writes and leases, on a disk or among objects."""

@@ -1,0 +1,1 @@
+"""The vector store: journal, immutable Parquet parts, an index of keys."""

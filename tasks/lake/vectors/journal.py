@@ -1,0 +1,322 @@
+"""The journal: an Arrow IPC stream of vectors that were paid for and are in no part yet.
+
+Any reader of Arrow streams can read it. Each batch carries a checksum in its metadata, because after a power cut the
+tail of a file may have its length and not its content, and a wrong vector under a right key is worse than none.
+
+Vectors between their purchase and their part: in a journal, from which they are read until they are in a part.
+"""
+
+import io
+import os
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from millrace.tasks.errors import LakeError
+from millrace.tasks.lake.storage.atomic import fsync_folder, translate_os_errors
+from millrace.tasks.lake.vectors.schema import Layout, Vectors, crc32, vectors_in
+
+_CRC = "crc32"
+
+
+class Stretch(NamedTuple):
+    """Where a batch is in its journal, in bytes."""
+
+    offset: int
+    length: int
+
+
+class JournalFile:
+    """A journal being written, at `path`, which must be new. `sync` makes all that was appended durable."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        # Messages are gathered here and written in one go; all are multiples of 8 bytes long, so starting at 0 again
+        # keeps their alignment.
+        self._gathered = io.BytesIO()
+        self._writer = pa.ipc.new_stream(self._gathered, schema)
+        self._schema_bytes = schema.serialize().size  # goes before the first batch
+        with translate_os_errors(path, "Starting the journal"):
+            self._file = path.open("xb", buffering=0)
+        self._synced = 0
+
+    def append(self, batch: pa.RecordBatch) -> Stretch:
+        """Add the batch; it counts, and is where this says, only after `sync`."""
+        begin = self._gathered.tell() or (0 if self._synced else self._schema_bytes)
+        self._writer.write_batch(batch, custom_metadata={_CRC: str(checksum(batch))})
+        return Stretch(self._synced + begin, self._gathered.tell() - begin)
+
+    def sync(self) -> None:
+        """Return when all that was appended is on disk.
+
+        Raises:
+            LakeError: It is not. The file must not be appended to again: after a failed flush the kernel may have
+                dropped the very pages, and a second flush would report success.
+        """
+        with translate_os_errors(self.path, "Writing the journal"):
+            with self._gathered.getbuffer() as view:
+                written = 0
+                while written < len(view):
+                    written += self._file.write(view[written:])
+            os.fsync(self._file.fileno())
+        if not self._synced:
+            fsync_folder(self.path.parent)
+        self._synced += written
+        self._gathered.seek(0)
+        self._gathered.truncate()
+
+    def close(self) -> None:
+        """Close the file without another word to the disk: what was not synced was not promised."""
+        self._file.close()
+
+
+class JournalReader:
+    """Reads the batches of the journal at `path` by where they are, also when its name is deleted meanwhile."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        """Open the file. Raises FileNotFoundError when it is not there, LakeError when the disk refuses."""
+        self._path = path
+        self._start = schema.serialize().to_pybytes()
+        self._file = _opened(path)
+        weakref.finalize(self, self._file.close)  # whoever still reads from it holds it
+
+    def read(self, stretch: Stretch) -> pa.RecordBatch:
+        """The batch there. Raises LakeError when it is not what was written, or the disk fails."""
+        with translate_os_errors(self._path, "Reading the journal"):
+            data = os.pread(self._file.fileno(), stretch.length, stretch.offset)
+        try:
+            reader = pa.ipc.open_stream(self._start + data)
+            batch, metadata = reader.read_next_batch_with_custom_metadata()
+            sound = _is_sound(batch, metadata)
+        except (StopIteration, pa.ArrowException, OSError):
+            sound = False
+        if not sound:
+            raise LakeError(
+                f"The journal {self._path} does not hold at byte {stretch.offset} what was written there. Check the"
+                " disk, then run the same command again: it keeps what is sound, and buys the rest again."
+            )
+        return batch
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a journal still holds: its sound batches, where they are, and the bytes behind them that were dropped."""
+
+    batches: list[pa.RecordBatch]
+    places: list[Stretch]
+    dropped_bytes: int
+    dropped_batches: int
+
+    @property
+    def rows(self) -> int:
+        """How many vectors."""
+        return sum(batch.num_rows for batch in self.batches)
+
+
+def read_journal(path: Path, schema: pa.Schema) -> Recovered:
+    """The sound batches of the journal at `path`, whatever became of its tail.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LakeError: The disk fails, or the journal belongs to other vectors.
+    """
+    with _opened(path) as file, translate_os_errors(path, "Reading the journal"):
+        data = file.readall()
+    source = pa.BufferReader(data)
+    try:
+        reader = pa.ipc.open_stream(source)
+    except (pa.ArrowException, OSError):
+        return Recovered([], [], len(data), 0)  # not even its first message was durable, so nothing in it was promised
+    if not reader.schema.equals(schema):
+        raise LakeError(
+            f"The journal {path} holds {reader.schema.to_string()!r}, not vectors of this space. Move it away."
+        )
+    batches: list[pa.RecordBatch] = []
+    places: list[Stretch] = []
+    unsound = 0
+    end = source.tell()
+    while True:
+        begin = end
+        try:
+            batch, metadata = reader.read_next_batch_with_custom_metadata()
+            sound = _is_sound(batch, metadata)
+        except (StopIteration, pa.ArrowException, OSError):
+            break
+        end = source.tell()
+        if sound:
+            batches.append(batch)
+            places.append(Stretch(begin, end - begin))
+        else:
+            unsound += 1
+    return Recovered(batches, places, _torn_bytes(data, end), unsound)
+
+
+def checksum(batch: pa.RecordBatch) -> int:
+    """CRC-32 over all columns of the batch, one after the other."""
+    crc = 0
+    for column in batch.columns:
+        crc = crc32(column, crc)
+    return crc
+
+
+def _opened(path: Path) -> io.FileIO:
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LakeError(f"The journal {path} cannot be read: {error.strerror}. Check the disk.") from error
+
+
+def _is_sound(batch: pa.RecordBatch, metadata: pa.KeyValueMetadata | None) -> bool:
+    if metadata is None or any(column.null_count for column in batch.columns):
+        return False
+    try:
+        batch.validate(full=True)
+        return bool(metadata.get(_CRC) == str(checksum(batch)).encode())
+    except (ValueError, TypeError):  # buffers shorter than the rows they claim
+        return False
+
+
+def _torn_bytes(data: bytes, end: int) -> int:
+    """How many bytes lie behind `end`, an end-of-stream mark aside."""
+    rest = data[end:]
+    return 0 if rest in {b"", b"\xff\xff\xff\xff\0\0\0\0"} else len(rest)
+
+
+_PREFIX = "journal-"
+_SUFFIX = ".arrows"
+
+
+class Segment:
+    """The batches of one journal that are durable, and where each key is in them. The vectors stay in the file."""
+
+    def __init__(self, stem: str, path: Path, layout: Layout) -> None:
+        """Of the journal at `path`, nothing yet. Raises FileNotFoundError when there is none, LakeError."""
+        self.stem = stem
+        self.path = path
+        self.rows = 0
+        self._reader = JournalReader(path, layout.schema)
+        self._stretches: list[Stretch] = []
+        self._places: dict[bytes, tuple[int, int]] = {}  # to the number of a batch, and the row in it
+        self._last: tuple[int, pa.RecordBatch] | None = None  # neighbours are asked for one after the other
+
+    def add(self, batches: Iterable[pa.RecordBatch], places: Iterable[Stretch]) -> None:
+        """Take in batches that are durable in the journal, and where they are in it."""
+        for batch, stretch in zip(batches, places, strict=True):
+            number = len(self._stretches)
+            self._stretches.append(stretch)
+            self._places.update((key, (number, row)) for row, key in enumerate(batch["text_key"].to_pylist()))
+            self.rows += batch.num_rows
+
+    @property
+    def size_bytes(self) -> int:
+        """What its batches take in the file."""
+        return sum(stretch.length for stretch in self._stretches)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its batches in order, read one at a time. Raises LakeError when the file no longer holds one of them."""
+        return map(self._reader.read, self._stretches)
+
+    @property
+    def number(self) -> int:
+        """The number in its stem."""
+        return int(self.stem.partition("-")[0])
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._places
+
+    def vector(self, key: bytes) -> Vectors | None:
+        """The vector of `key`, None when it is not here. Raises LakeError when the file no longer holds it."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        vector: Vectors = vectors_in(self._batch(place[0])["vector"])[place[1]]
+        return vector
+
+    def sparse(self, key: bytes) -> bytes | None:
+        """The sparse vector of `key`, None when it is not here, or there are none. Raises as `vector` does."""
+        place = self._places.get(key)
+        batch = None if place is None else self._batch(place[0])
+        if place is None or batch is None or "sparse" not in batch.schema.names:
+            return None
+        vector: bytes = batch["sparse"][place[1]].as_py()
+        return vector
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        last = self._last  # another thread may put its own there at any time
+        if last is None or last[0] != number:
+            self._last = last = number, self._reader.read(self._stretches[number])
+        return last[1]
+
+    def keys(self) -> list[bytes]:
+        """Every key, once."""
+        return list(self._places)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSegment:
+    """The segment that is being appended to, and its journal."""
+
+    segment: Segment
+    journal: JournalFile
+
+    @classmethod
+    def start(cls, folder: Path, stem: str, layout: Layout) -> "OpenSegment":
+        """An empty segment with a new journal in `folder`. Raises LakeError when the disk refuses."""
+        path = folder / f"{_PREFIX}{stem}{_SUFFIX}"
+        journal = JournalFile(path, layout.schema)
+        return cls(Segment(stem, path, layout), journal)
+
+    def commit(self, batches: list[pa.RecordBatch]) -> None:
+        """Make the batches durable, then known. Raises LakeError; the journal is then not to be appended to again."""
+        places = [self.journal.append(batch) for batch in batches]
+        self.journal.sync()
+        self.segment.add(batches, places)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What journals of an earlier run gave back: vectors kept, and what was behind their sound part.
+
+    What is dropped was never acknowledged, unless the disk has failed: `dropped_batches` are those whose length was
+    right and whose checksum was not.
+    """
+
+    vectors: int = 0
+    dropped_bytes: int = 0
+    dropped_batches: int = 0
+
+    def __add__(self, other: "Recovery") -> "Recovery":
+        return Recovery(
+            self.vectors + other.vectors,
+            self.dropped_bytes + other.dropped_bytes,
+            self.dropped_batches + other.dropped_batches,
+        )
+
+
+def has_journals(folder: Path) -> bool:
+    """Whether a journal is in `folder`."""
+    return next(folder.glob(f"{_PREFIX}*{_SUFFIX}"), None) is not None
+
+
+def leftover_segments(folder: Path, layout: Layout) -> list[tuple[Segment, Recovery]]:
+    """The segments whose journals are in `folder`, oldest first, as far as they are sound.
+
+    Raises:
+        LakeError: The disk fails, or a journal holds something else.
+    """
+    found: list[tuple[Segment, Recovery]] = []
+    for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
+        try:
+            segment = Segment(path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX), path, layout)
+            sound = read_journal(path, layout.schema)
+        except FileNotFoundError:
+            continue  # sealed by the writer since it was listed
+        segment.add(sound.batches, sound.places)
+        found.append((segment, Recovery(segment.rows, sound.dropped_bytes, sound.dropped_batches)))
+    return found

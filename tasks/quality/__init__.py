@@ -1,0 +1,1 @@
+"""How well an index answers: sampling, questions and metrics, as plain functions."""

@@ -1,0 +1,190 @@
+"""What the lake says the collection holds: the rows that the manifest's documents own, a part at a time.
+
+Joins nothing but the lake: the manifest names parts, the parts hold rows, and rows of documents that have moved on
+are nobody's. What cannot be read comes as damage with the documents that it concerns, so that nobody takes a row that
+is merely unknown for one that nobody owns.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.tasks.errors import LakeError, LakeUnreachable
+from millrace.tasks.lake import Lake, PartName, VectorStore
+from millrace.tasks.lake.vectors.store import SPARSE
+from millrace.tasks.records import CHUNK_SCHEMA, EmbeddingSpace
+
+Vectors = npt.NDArray[np.float32]
+"""The column beside those of `CHUNK_SCHEMA` in which sparse vectors travel with their rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRows:
+    """Rows (`CHUNK_SCHEMA`) of one part that documents own, all of whose vectors are in one space, by its name.
+
+    With `damage`, a sentence that ends in the remedy, there are no rows, and `sources` names the documents whose rows
+    are unknown for it.
+    """
+
+    part: PartName
+    space: str
+    rows: pa.Table
+    damage: str = ""
+    sources: frozenset[str] = frozenset()
+
+
+def expected_rows(lake: Lake, manifest: pa.Table) -> Iterator[ExpectedRows]:
+    """The rows of every document of `manifest`, in order of job and part; one part in memory at a time.
+
+    Rows of a document that an interrupted run was deleting are nobody's any more.
+    """
+    stays = pc.and_(pc.greater(manifest["chunks"], 0), pc.not_equal(manifest["status"], "leaving"))
+    live = manifest.filter(stays).sort_by("job")
+    jobs, starts = np.unique(live["job"].to_numpy(), return_index=True)
+    bounds = [*starts.tolist(), live.num_rows]
+    for job, start, end in zip(jobs.tolist(), bounds[:-1], bounds[1:], strict=True):
+        yield from _rows_of_job(lake, job, live.slice(start, end - start))
+
+
+def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[ExpectedRows]:
+    found: Counter[str] = Counter()
+    unknown: set[str] = set()
+    for number in _numbers(documents):
+        here = pc.and_(pc.less_equal(documents["part_first"], number), pc.greater_equal(documents["part_last"], number))
+        for space, sources in _by_space(documents.filter(here)).items():
+            try:
+                rows = lake.chunks.read(job, number, number, sources=sources)
+            except LakeUnreachable:
+                raise
+            except LakeError as error:
+                unknown.update(sources)
+                yield _damaged(PartName(job, number), space, str(error), frozenset(sources))
+            else:
+                found.update(rows["source"].to_pylist())
+                yield ExpectedRows(PartName(job, number), space, rows)
+    for document in documents.select(["source", "part_first", "chunks", "space"]).to_pylist():
+        source, expected = document["source"], document["chunks"]
+        if source not in unknown and found[source] != expected:
+            name = PartName(job, document["part_first"])
+            message = (
+                f"{lake.chunks.path(name)} and what follows it hold {found[source]} rows of {source}, and the manifest "
+                f"counts {expected}. Run `millrace verify --repair`, which makes them again from the source; vectors "
+                "are not bought again."
+            )
+            yield _damaged(name, document["space"], message, frozenset([source]))
+
+
+def _numbers(documents: pa.Table) -> list[int]:
+    ranges = zip(documents["part_first"].to_pylist(), documents["part_last"].to_pylist(), strict=True)
+    return sorted({number for first, last in ranges for number in range(first, last + 1)})
+
+
+def _by_space(documents: pa.Table) -> dict[str, list[str]]:
+    """Sources by the name of their space: one space, but for a document whose new version could not be taken."""
+    spaces: dict[str, list[str]] = {}
+    for source, space in zip(documents["source"].to_pylist(), documents["space"].to_pylist(), strict=True):
+        spaces.setdefault(space, []).append(source)
+    return spaces
+
+
+def _damaged(part: PartName, space: str, message: str, sources: frozenset[str]) -> ExpectedRows:
+    return ExpectedRows(part, space, CHUNK_SCHEMA.empty_table(), message, sources)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowsWithVectors:
+    """Rows of one space with what the lake has for them.
+
+    `rows`: `CHUNK_SCHEMA`, and in a space with sparse vectors the column "sparse". `vectors`: float32, shape
+    (n, dimensions). `there`: bool (n,), whether the lake has the vectors of a row; what is lacking is not a number, and
+    null.
+    """
+
+    rows: pa.Table
+    vectors: Vectors
+    there: npt.NDArray[np.bool_]
+
+    def taken(self, positions: npt.NDArray[np.int64]) -> tuple[pa.Table, Vectors]:
+        """The rows at these positions, and their vectors."""
+        return self.rows.take(pa.array(positions)), self.vectors[positions]
+
+
+class Stores:
+    """The vector stores of the spaces that a manifest names. Use as a context manager."""
+
+    def __init__(self, lake: Lake, manifest: pa.Table, space: EmbeddingSpace) -> None:
+        """Open a store for each space of `manifest`, and of `space`, as the lake was opened: to read, or to write.
+
+        Raises:
+            LakeError: A store cannot be read, or written by us.
+        """
+        wanted = {name for name in manifest["space"].unique().to_pylist() if name} | {space.name}
+        known = {space.name: space}
+        if wanted - known.keys():
+            known |= {summary.space.name: summary.space for summary in lake.spaces()}
+        self._open: dict[str, VectorStore] = {}
+        try:
+            for name in sorted(wanted & known.keys()):
+                self._open[name] = lake.vectors(known[name])
+        except LakeError:
+            self.close()
+            raise
+
+    @property
+    def by_name(self) -> Mapping[str, VectorStore]:
+        """The stores; a space that the lake does not have any more has none."""
+        return self._open
+
+    def read(self, owned: ExpectedRows) -> RowsWithVectors:
+        """The rows with their vectors. A vector in a damaged part is one that the lake lacks."""
+        store = self._open.get(owned.space)
+        count = owned.rows.num_rows
+        if store is None:
+            return RowsWithVectors(owned.rows, np.full((count, 1), np.nan, np.float32), np.zeros(count, np.bool_))
+        keys = owned.rows["text_key"].to_pylist()
+        vectors = np.full((count, store.space.dimensions), np.nan, np.float32)
+        sparse: list[bytes | None] = [None] * count
+        there = np.ones(count, np.bool_)
+        there[store.missing(keys)] = False
+        present = np.flatnonzero(there).tolist()
+        try:
+            _read_into(vectors, sparse, store, keys, present)
+        except LakeUnreachable:
+            raise
+        except LakeError:
+            # A part among them is damaged. Alone, each vector shows whether it can still be read.
+            for position in present:
+                try:
+                    _read_into(vectors, sparse, store, keys, [position])
+                except LakeError:
+                    there[position] = False
+        rows = owned.rows.append_column(SPARSE, pa.array(sparse, SPARSE.type)) if store.space.sparse else owned.rows
+        return RowsWithVectors(rows, vectors, there)
+
+    def close(self) -> None:
+        """Close all stores."""
+        for store in self._open.values():
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _read_into(
+    vectors: Vectors, sparse: list[bytes | None], store: VectorStore, keys: list[bytes], positions: list[int]
+) -> None:
+    """Fill in the vectors at these positions. Raises LakeError when one of them cannot be read."""
+    wanted = [keys[position] for position in positions]
+    vectors[positions] = store.read(wanted)
+    if store.space.sparse:
+        for position, vector in zip(positions, store.read_sparse(wanted), strict=True):
+            sparse[position] = vector

@@ -1,0 +1,163 @@
+"""Healing: what the collection lacks comes from the lake, and what the lake lacks is bought, and nothing besides.
+
+Joins `lake`, `embedding` and `milvus`. `compare` finds what to repair; who may ask for it,
+and when, is the command's business.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection as Group
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.tasks.embedding import Dispatcher, Text
+from millrace.tasks.errors import MillraceError, Rejected, TextsRefused
+from millrace.tasks.lake import ChunkParts, Lake, PartName, VectorStore
+from millrace.tasks.milvus import Collection, CollectionShape, check_rows
+from millrace.tasks.reconcile.compare import IdInventory
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, Vectors
+from millrace.tasks.records import MANIFEST_SCHEMA
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """Texts that were sent and came back as vectors, and those that the provider will not embed, by text key."""
+
+    texts: int
+    refused: dict[bytes, TextsRefused]
+
+
+def upsert_fit(collection: Collection, rows: pa.Table, vectors: Vectors) -> list[tuple[str, Rejected]]:
+    """Upsert the rows that Milvus can take; the ids of the others, each with the reason."""
+    return send_fit(collection.upsert, collection.shape, rows, vectors)
+
+
+def send_fit(
+    send: Callable[[pa.Table, Vectors], object], shape: CollectionShape, rows: pa.Table, vectors: Vectors
+) -> list[tuple[str, Rejected]]:
+    """Have `send` take the rows that a collection of this shape can hold; the ids of the others, with the reason."""
+    unfit = dict(check_rows(rows, vectors, shape))
+    fit = np.array([position for position in range(rows.num_rows) if position not in unfit], dtype=np.int64)
+    if len(fit):
+        send(rows.take(pa.array(fit)), vectors[fit])
+    return [(rows["id"][position].as_py(), reason) for position, reason in unfit.items()]
+
+
+def delete_orphans(collection: Collection, census: IdInventory, *, spared: Group[str], most: int) -> tuple[int, int]:
+    """How many rows that nobody owns were deleted, and how many there were besides those of `spared` sources.
+
+    More than `most` are not deleted at all.
+    """
+    ids: list[str] = []
+    count = 0
+    for batch in census.strangers():
+        found = [stranger.id for stranger in batch if stranger.source not in spared]
+        count += len(found)
+        if count > most:
+            ids.clear()  # only the number is wanted now
+        else:
+            ids += found
+    if ids:
+        collection.delete(ids)
+    return len(ids), count
+
+
+def lacking_texts(owned: Iterable[ExpectedRows], store: VectorStore) -> dict[PartName, int]:
+    """How many texts each part needs that `store` does not have; not parts of other spaces, nor whole ones."""
+    seen: set[bytes] = set()
+    lacking: dict[PartName, int] = {}
+    for some in owned:
+        if some.space == store.space.name:
+            keys = some.rows["text_key"].to_pylist()
+            new = {keys[position] for position in store.missing(keys)} - seen
+            seen |= new
+            if new:
+                lacking[some.part] = lacking.get(some.part, 0) + len(new)
+    return lacking
+
+
+async def embed_missing(
+    owned: Iterable[ExpectedRows], store: VectorStore, dispatcher: Dispatcher, *, end_mark: int
+) -> Bought:
+    """Buy the texts of `owned` that `store` does not have; requests are packed full across parts.
+
+    Args:
+        owned: Rows of the store's space; others are passed over.
+        store: Where the vectors go.
+        dispatcher: Buys for `store`.
+        end_mark: Tokens that the provider counts besides those of a text.
+
+    Raises:
+        BudgetReached, RunStopped: As the dispatcher does; what was bought until then is kept.
+    """
+    futures: dict[bytes, asyncio.Future[TextsRefused | None]] = {}
+    try:
+        rest = iter(owned)
+        while (some := await asyncio.to_thread(next, rest, None)) is not None:
+            for item in await asyncio.to_thread(_items_to_buy, some, store, end_mark):
+                if item.key not in futures:
+                    futures[item.key] = await dispatcher.submit(item)
+        dispatcher.flush()
+        outcomes = await asyncio.gather(*futures.values())
+    except MillraceError:
+        await asyncio.gather(*futures.values(), return_exceptions=True)  # all of them end with what stopped the run
+        raise
+    refused = {key: refusal for key, refusal in zip(futures, outcomes, strict=True) if refusal is not None}
+    return Bought(len(futures) - len(refused), refused)
+
+
+def _items_to_buy(owned: ExpectedRows, store: VectorStore, end_mark: int) -> list[Text]:
+    if owned.space != store.space.name:
+        return []
+    rows = owned.rows
+    keys = rows["text_key"].to_pylist()
+    return [
+        Text(
+            key=keys[position],
+            text=rows["content"][position].as_py(),
+            tokens=rows["tokens"][position].as_py() + end_mark,
+            source=rows["source"][position].as_py(),
+        )
+        for position in store.missing(keys)
+    ]
+
+
+def set_aside_damaged(parts: ChunkParts) -> list[PartName]:
+    """The parts whose file cannot be read, now called `*.damaged`: no run stumbles over them any more."""
+    damaged = [part for part in parts.all() if parts.problem(part)]
+    for part in damaged:
+        parts.quarantine(part)
+    return damaged
+
+
+def forget_rows(lake: Lake, sources: Group[str], run: str) -> int:
+    """Note in the manifest that the rows of these documents are not known, so that the next ingest reads them again.
+
+    How many documents that are. Their rows in the collection stay.
+    """
+    manifest = lake.manifest.read()
+    rows = manifest.filter(pc.is_in(manifest["source"], value_set=pa.array(sorted(sources), pa.string())))
+    for name, value in (("chunks", 0), ("tokens", 0), ("status", "rejected"), ("fingerprint", "")):
+        position = MANIFEST_SCHEMA.get_field_index(name)
+        field = MANIFEST_SCHEMA.field(name)
+        rows = rows.set_column(position, field, pa.array([value] * rows.num_rows, field.type))
+    lake.manifest.commit(rows, run)
+    return int(rows.num_rows)
+
+
+def ahead(items: Iterable[T], *, by: int = 2) -> Iterator[T]:
+    """The items, `by` of them made in a thread of their own before they are asked for."""
+    rest = iter(items)
+    end = object()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as thread:
+        coming = [thread.submit(next, rest, end) for _ in range(by)]
+        while (item := coming.pop(0).result()) is not end:
+            coming.append(thread.submit(next, rest, end))
+            yield item  # type: ignore[misc] # `end` aside, it is what `rest` gives

@@ -1,0 +1,118 @@
+"""A collection on trial, before searches are sent to it: whether its rows are there, and whether they are found.
+
+Joins `lake` (what should be there, and the vectors to ask with) and `milvus`. Nothing is bought: the questions are
+texts of the collection itself, each by the vector that the lake has of it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.tasks.lake import Lake, PartName
+from millrace.tasks.milvus import Collection, Hit
+from millrace.tasks.reconcile.compare import IdInventory
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors, expected_rows
+from millrace.tasks.records import CHUNK_SCHEMA
+
+ANSWERS = 10
+"""Rows that a question asks for."""
+
+_FOUND_SHARE = 0.99
+"""Of the sampled rows, so many must find themselves: an index that guesses at neighbours may miss one in a hundred."""
+
+Ask = Callable[[Vectors], list[Hit]]
+"""The best `ANSWERS` rows for a vector: float32, shape (dimensions,)."""
+
+_NO_PART = PartName(0, 0)
+
+
+@dataclass(slots=True)
+class SwitchChecks:
+    """What was seen. `rows` should be there by the lake; `alike` is the share of answers that both give."""
+
+    rows: int = 0
+    missing: int = 0
+    doubled: int = 0
+    strangers: int = 0
+    damaged: int = 0
+    sampled: int = 0
+    found: int = 0
+    asked_both: int = 0
+    unanswered: int = 0
+    alike: float | None = None
+
+    def problems(self) -> list[str]:
+        """Why searches should not be sent to it, one sentence each; empty when they may."""
+        told = []
+        if self.damaged:
+            told.append(f"the rows of {self.damaged:,} documents are not known, since parts of the lake are damaged")
+        if self.missing:
+            told.append(f"{self.missing:,} of {self.rows:,} rows are missing")
+        if self.doubled:
+            told.append(f"{self.doubled:,} rows are there more than once")
+        if self.strangers:
+            told.append(f"{self.strangers:,} rows are owned by no document of the lake")
+        if self.found < _FOUND_SHARE * self.sampled:
+            told.append(
+                f"{self.sampled - self.found:,} of {self.sampled:,} sampled rows are not found by their own vector"
+            )
+        if not self.sampled:
+            told.append("no row could be sampled")
+        if self.unanswered:
+            told.append(f"{self.unanswered:,} of {self.asked_both:,} questions got no answer")
+        return told
+
+
+def count_rows(trial: SwitchChecks, collection: Collection, lake: Lake, manifest: pa.Table) -> None:
+    """Note which rows are there, by id."""
+    census = IdInventory(collection)
+    for owned in expected_rows(lake, manifest):
+        trial.damaged += len(owned.sources)
+        trial.rows += owned.rows.num_rows
+        census.own(owned.rows["id"].to_pylist())
+    trial.strangers = census.count_strangers()
+    trial.missing = trial.rows - census.count_owned()
+    trial.doubled = len(census.doubled())
+
+
+def find_rows(trial: SwitchChecks, ask: Ask, sample: pa.Table, stores: Stores) -> None:
+    """Note which of the rows of `sample` (`SAMPLE_SCHEMA`) are found by their own vectors."""
+    for own in _by_space(sample, stores):
+        for position in np.flatnonzero(own.there).tolist():
+            trial.sampled += 1
+            hits = ask(own.vectors[position])
+            row_id, content = own.rows["id"][position].as_py(), own.rows["content"][position].as_py()
+            # Rows with one text have one vector, and any of them may come first.
+            trial.found += any(hit.id == row_id for hit in hits) or (bool(hits) and hits[0].content == content)
+
+
+def compare_answers(
+    trial: SwitchChecks, ask: Ask, ask_other: Ask, sample: pa.Table, stores: Stores, *, other_space: str
+) -> None:
+    """Ask two collections for the texts of `sample`, each by its own space's vector, and note what they answer.
+
+    Texts without a vector in the other space are passed over.
+    """
+    shares: list[float] = []
+    for own in _by_space(sample, stores):
+        other = stores.read(_rows_in(other_space, own.rows))
+        for position in np.flatnonzero(own.there & other.there).tolist():
+            mine = {hit.content for hit in ask(own.vectors[position])}
+            theirs = {hit.content for hit in ask_other(other.vectors[position])}
+            trial.asked_both += 1
+            trial.unanswered += not mine and bool(theirs)
+            shares.append(len(mine & theirs) / max(len(mine), len(theirs), 1))
+    trial.alike = round(float(np.mean(shares)), 3) if shares else None
+
+
+def _by_space(sample: pa.Table, stores: Stores) -> Iterator[RowsWithVectors]:
+    """The sampled rows of each space with their vectors."""
+    for space in sorted(set(sample["space"].to_pylist())):
+        yield stores.read(_rows_in(space, sample.filter(pc.equal(sample["space"], space))))
+
+
+def _rows_in(space: str, rows: pa.Table) -> ExpectedRows:
+    return ExpectedRows(_NO_PART, space, rows.select(CHUNK_SCHEMA.names))

@@ -1,0 +1,1 @@
+"""The stages of an ingest: `scan`, `chunk`, `embed`, `load`. Each joins components."""

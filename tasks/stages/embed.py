@@ -1,0 +1,72 @@
+"""The embed stage: the texts of a part that the lake does not have yet are bought; then every vector is on disk.
+
+Joins `lake` (parts and the vector store) and `embedding` (the dispatcher). Runs on one event loop; several parts are
+under way at once, so that requests are packed full across documents and parts.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from millrace.tasks.embedding import Dispatcher, Text
+from millrace.tasks.errors import TextsRefused
+from millrace.tasks.lake import ChunkParts, VectorStore
+from millrace.tasks.stages.part_writer import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What became of a part's texts.
+
+    `bought` texts were sent, `reused` chunks already had a vector (or share one bought for another chunk), and
+    `refused` are the text keys that the provider will not embed, with its reason.
+    """
+
+    bought: int
+    reused: int
+    refused: Mapping[bytes, TextsRefused]
+
+
+class EmbedStage:
+    """Embeds parts, buying each text once however many parts want it."""
+
+    def __init__(self, parts: ChunkParts, store: VectorStore, dispatcher: Dispatcher, *, end_mark_tokens: int) -> None:
+        self._parts = parts
+        self._store = store
+        self._dispatcher = dispatcher
+        self._end_mark_tokens = end_mark_tokens
+        self._buying: dict[bytes, asyncio.Task[TextsRefused | None]] = {}
+
+    async def run(self, part: Part) -> Embedded:
+        """See that every text of the part has its vector in the store, or a reason why not."""
+        columns = ["source", "content", "text_key", "tokens"]
+        rows = await asyncio.to_thread(self._parts.read, part.job, part.number, part.number, columns=columns)
+        keys: list[bytes] = rows["text_key"].to_pylist()
+        wanted = {keys[position]: position for position in reversed(self._store.missing(keys))}
+        # No await since the store was asked: a text that it lacks is either here, bought for another part, or nowhere.
+        mine = wanted.keys() - self._buying.keys()
+        for key, position in sorted(wanted.items(), key=lambda item: item[1]):
+            if key in mine:
+                self._buying[key] = asyncio.create_task(self._buy(key, rows, position))
+        under_way = [self._buying[key] for key in wanted]
+        try:
+            outcomes = await asyncio.gather(*under_way)
+        finally:
+            for key in mine:
+                del self._buying[key]
+        refused = {key: refusal for key, refusal in zip(wanted, outcomes, strict=True) if refusal is not None}
+        bought = len(mine - refused.keys())
+        lost = sum(key in refused for key in keys)
+        return Embedded(bought=bought, reused=len(keys) - bought - lost, refused=refused)
+
+    async def _buy(self, key: bytes, rows: pa.Table, position: int) -> TextsRefused | None:
+        """None when the text's vector is on disk, or why it will not have one."""
+        item = Text(
+            key=key,
+            text=rows["content"][position].as_py(),
+            tokens=rows["tokens"][position].as_py() + self._end_mark_tokens,
+            source=rows["source"][position].as_py(),
+        )
+        return await (await self._dispatcher.submit(item))

@@ -1,0 +1,202 @@
+"""The command as a user meets it: exit codes, what is on which stream, and no traceback for what can be expected."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.flows.prose import english
+from tests.flows.site import ROOT, Site, json_of
+from tests.simulator.settings import API_KEY
+
+
+def test_json_is_all_of_standard_output_and_says_everything(site: Site) -> None:
+    site.write("a.md", "# A\n\n" + english(20))
+    done = site.run("ingest", str(site.corpus), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json_of(done)
+    assert report["documents"].keys() >= {"seen", "added", "changed", "unchanged", "removed", "rejected"}
+    assert report["chunks"].keys() >= {"total", "embedded", "reused", "upserted", "deleted", "rejected"}
+    assert report["requests"].keys() >= {"sent", "throttled", "retried"}
+    assert report["tokens"].keys() >= {"counted", "billed"}
+    assert report["cost_cny"] > 0
+    assert report["seconds"] > 0
+
+
+def test_a_person_gets_lines_and_the_way_to_the_ui(site: Site) -> None:
+    site.write("a.md", "# A\n\n" + english(20))
+    done = site.run("ingest", str(site.corpus))
+    assert done.returncode == 0
+    assert done.stdout.startswith("documents  1 seen: 1 added")
+    assert "PREFECT_API_URL" in done.stderr
+
+
+def test_rejects_make_exit_code_3_and_are_listed_with_a_remedy(site: Site) -> None:
+    site.write("a.md", "# A\n\n" + english(20))
+    site.write("b.txt", b"")
+    assert site.run("ingest", str(site.corpus), "--json").returncode == 3
+    listed = json_of(site.run("rejects", "list", "--json"))
+    assert listed["count"] == 1
+    assert listed["rejects"][0]["source"].endswith("b.txt")
+    assert "b.txt: empty" in site.run("rejects").stdout
+    assert json_of(site.run("rejects", "list", "--reason", "no_such_reason", "--json"))["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "word"),
+    [
+        (["--set", "embedding.model=text-embedding-v9"], 2, "text-embedding-v4"),
+        (["--set", "embedding.dimensions=100"], 2, "1024"),
+        (["--set", "embedding.provider=nobody"], 2, "embedding.provider"),
+        (["--set", "chunking.max_token=5"], 2, "chunking.max_tokens"),
+        (["--set", "chunking.max_tokens=9000"], 2, "8191"),
+        (["--set", "milvus.collection=bad-name!"], 2, "milvus.collection"),
+        (["--set", "nonsense"], 2, "section.key=value"),
+        (["--config", "no/such/file.toml"], 2, "no/such/file.toml"),
+        (["--max-cny", "-1"], 2, "budget.max_cny"),
+        (["--no-such-option"], 2, "--no-such-option"),
+        (["--set", "lake.path=/dev/null/lake"], 1, "/dev/null/lake"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_message(site: Site, more: list[str], code: int, word: str) -> None:
+    site.write("a.md", "# A\n\n" + english(20))
+    # Appended after the site's own settings, so that these win.
+    done = subprocess.run(
+        [*site.command("ingest", str(site.corpus), "--json"), *more],
+        capture_output=True, text=True, timeout=60, env=site.process_environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert word in json_of(done)["error"]
+
+
+def test_a_missing_source_is_a_usage_error(site: Site) -> None:
+    done = site.run("ingest", str(site.folder / "nowhere"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nowhere" in done.stderr
+
+
+def test_a_missing_key_names_the_variable(site: Site) -> None:
+    site.write("a.txt", english(5))
+    done = site.run("ingest", str(site.corpus), DASHSCOPE_API_KEY="")
+    assert done.returncode == 2
+    assert "DASHSCOPE_API_KEY" in done.stderr
+
+
+def test_a_wrong_key_stops_with_the_providers_code_and_never_shows_the_key(site: Site) -> None:
+    site.write("a.txt", english(5))
+    done = site.run("ingest", str(site.corpus), DASHSCOPE_API_KEY="sk-this-is-a-secret")
+    assert done.returncode == 1
+    assert "invalid_api_key" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "this-is-a-secret" not in done.stdout + done.stderr
+    left = b"".join(path.read_bytes() for path in site.lake.rglob("*") if path.is_file())
+    assert b"this-is-a-secret" not in left
+
+
+@pytest.mark.slow
+def test_a_server_that_is_down_is_reported_with_its_address(site: Site) -> None:
+    site.write("a.txt", english(5))
+    site.overrides = ("embedding.base_url=http://127.0.0.1:9/v1",)
+    done = site.run("ingest", str(site.corpus))
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_key_is_in_no_lake_file_after_a_good_run(site: Site) -> None:
+    site.write("a.txt", english(5))
+    assert site.run("ingest", str(site.corpus)).returncode == 0
+    assert API_KEY.encode() not in b"".join(p.read_bytes() for p in site.lake.rglob("*") if p.is_file())
+
+
+def test_search_shows_file_page_and_passage(site: Site) -> None:
+    site.overrides = ("embedding.provider=local", "embedding.base_url=")
+    sample = str(ROOT / "data" / "sample")
+    assert site.run("ingest", sample).returncode == 0
+    found = site.run("search", "where is the spare winding handle kept")
+    first = found.stdout.split("\n\n")[1]
+    assert "flood-and-low-water-plan.pdf, page 3" in first
+    assert "green box" in first
+    assert "by their words" in found.stdout
+    hits = json_of(site.run("search", "水斗板和木齿的含水率控制在多少", "--json"))["hits"]
+    assert hits[0]["metadata"]["source"].endswith("restoration-report.zh.pdf")
+    assert hits[0]["metadata"]["page_start"] == 2
+    only = json_of(site.run("search", "gate", "--filter", 'metadata["source"] like "%.rst"', "--json"))["hits"]
+    assert only
+    assert all(hit["metadata"]["source"].endswith(".rst") for hit in only)
+
+
+def test_search_before_ingest_says_what_to_do(site: Site) -> None:
+    done = site.run("search", "anything")
+    assert done.returncode == 1
+    assert "ingest" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_tells_totals_and_runs(site: Site) -> None:
+    site.write("a.txt", english(5))
+    assert site.run("status").returncode == 2
+    site.run("ingest", str(site.corpus))
+    status = json_of(site.run("status", "--json"))
+    assert (status["documents"], status["chunks"], len(status["runs"])) == (1, 1, 1)
+    assert status["runs"][0]["exit"] == 0
+
+
+def test_the_plan_is_the_bill_of_the_run_that_follows(site: Site) -> None:
+    for number in range(5):
+        site.write(f"{number}.md", f"# {number}\n\n" + english(80, seed=number))
+    planned = json_of(site.run("plan", str(site.corpus), "--json", DASHSCOPE_API_KEY=""))
+    assert site.simulator.books.requests == 0
+    assert not site.lake.exists()
+    report = json_of(site.run("ingest", str(site.corpus), "--json"))
+    assert planned["documents"] == report["documents"]
+    assert planned["chunks"] == report["chunks"]
+    assert planned["estimate"]["tokens"] == report["tokens"]["billed"]
+    assert planned["estimate"]["requests"] == report["requests"]["sent"]
+    assert planned["estimate"]["cost_cny"] == pytest.approx(report["cost_cny"])
+
+
+def test_a_plan_counts_a_text_once_and_none_that_the_lake_has(site: Site) -> None:
+    text = english(300, seed=1)
+    site.write("a.md", text)
+    site.write("b.md", text)
+    site.write("c.pdf", b"no PDF")  # a part of rejects alone
+    first = json_of(site.run("plan", str(site.corpus), "--json"))["chunks"]
+    assert first["embedded"] == first["reused"] == first["total"] / 2
+    site.run("ingest", str(site.corpus))
+    site.write("d.md", text)
+    second = json_of(site.run("plan", str(site.corpus), "--json"))
+    assert (second["chunks"]["embedded"], second["chunks"]["reused"]) == (0, first["embedded"])
+    assert second["estimate"]["requests"] == 0
+
+
+def test_the_budget_is_a_hard_cap_and_two_runs_cost_what_one_would(site: Site) -> None:
+    for number in range(30):
+        site.write(f"{number}.md", f"# {number}\n\n" + english(60, seed=number))
+    whole = json_of(site.run("plan", str(site.corpus), "--json"))["estimate"]
+    cap = whole["cost_cny"] / 2
+    first = site.run("ingest", str(site.corpus), "--max-cny", str(cap), "--json")
+    assert first.returncode == 4
+    assert 0 < json_of(first)["cost_cny"] <= cap
+    second = site.run("ingest", str(site.corpus), "--json")
+    assert second.returncode == 0
+    assert json_of(first)["tokens"]["billed"] + json_of(second)["tokens"]["billed"] == whole["tokens"]
+    site.check()
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['millrace', 'ingest', '--help']\n"
+        "from millrace.flows.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as done: assert done.code == 0\n"
+        "heavy = {'prefect', 'pymilvus', 'openai', 'pyarrow', 'numpy', 'pydantic', 'sklearn', 'pypdf', 'tiktoken', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=30, check=True
+    )
+    assert "SOURCE" in done.stdout
+    assert done.stderr.strip() == "[]"

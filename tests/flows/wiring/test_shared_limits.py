@@ -1,0 +1,178 @@
+"""One account for several: places and shares in virtual time, then two processes and a real Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from millrace.flows.wiring.shared_limits import LOOK_EVERY_S, SEEN_AFTER_S, KeeperUnreachable, SlotLost, sharing
+from tests.flows.prose import english
+from tests.flows.site import ROOT, Site
+from tests.simulator.settings import API_KEY
+from tests.tasks.embedding.virtual_time import now, run
+
+
+@dataclass
+class Keeper:
+    """Places in memory; away from one time to another."""
+
+    places: int = 8
+    holders: set[object] = field(default_factory=set)
+    away: tuple[float, float] = (0.0, 0.0)
+
+    def ask(self) -> None:
+        if self.away[0] < now() < self.away[1]:
+            raise KeeperUnreachable("away")
+
+
+@dataclass(eq=False)
+class Seat:
+    keeper: Keeper
+    shares: list[tuple[float, float]] = field(default_factory=list)
+
+    async def take(self) -> bool:
+        self.keeper.ask()
+        if len(self.keeper.holders) >= self.keeper.places:
+            return False
+        self.keeper.holders.add(self)
+        return True
+
+    async def keep(self) -> int:
+        self.keeper.ask()
+        if self not in self.keeper.holders:
+            raise SlotLost
+        return len(self.keeper.holders)
+
+    async def leave(self) -> None:
+        self.keeper.ask()
+        self.keeper.holders.discard(self)
+
+    def share_at(self, time: float) -> float:
+        return next((share for at, share in reversed(self.shares) if at <= time), 0.0)
+
+    async def use(self, begin_s: float, for_s: float) -> None:
+        await asyncio.sleep(begin_s)
+        async with sharing(self, lambda share: self.shares.append((now(), share))):
+            await asyncio.sleep(for_s)
+        self.shares.append((now(), 0.0))
+
+
+def test_at_no_time_are_all_shares_together_more_than_the_account_and_soon_they_are_all_of_it() -> None:
+    keeper = Keeper()
+    seats = [Seat(keeper) for _ in range(3)]
+
+    async def story() -> None:
+        await asyncio.gather(seats[0].use(0, 100), seats[1].use(20.1, 30), seats[2].use(33.3, 40))
+
+    run(story())
+    sums = {tenth: sum(seat.share_at(tenth / 10) for seat in seats) for tenth in range(1_000)}
+    assert max(sums.values()) <= 1.0 + 1e-9
+    whole = [tenth / 10 for tenth, total in sums.items() if total > 0.99]
+    assert len(whole) > 700
+    assert seats[0].share_at(19) == 1.0
+    assert seats[1].share_at(20.1 + SEEN_AFTER_S + 0.1) == 0.5
+    assert [seat.share_at(45) for seat in seats] == [pytest.approx(1 / 3)] * 3
+    assert seats[0].share_at(73.3 + SEEN_AFTER_S + LOOK_EVERY_S) == 1.0
+
+
+def test_whoever_finds_no_place_waits_for_one() -> None:
+    keeper = Keeper(places=1)
+    first, second = Seat(keeper), Seat(keeper)
+
+    async def story() -> float:
+        await asyncio.gather(first.use(0, 30), second.use(1, 5))
+        return now()
+
+    assert 35 <= run(story()) <= 35 + 2 * LOOK_EVERY_S
+    assert second.shares[0][0] >= 30
+
+
+def test_a_keeper_that_is_away_changes_no_share_and_a_lost_place_is_taken_again() -> None:
+    keeper = Keeper(away=(10.0, 40.0))
+    seat = Seat(keeper)
+
+    async def story() -> None:
+        using = asyncio.create_task(seat.use(0, 60))
+        await asyncio.sleep(30)
+        keeper.holders.clear()
+        await using
+
+    run(story())
+    assert [share for _, share in seat.shares] == [1.0, 0.0]
+
+
+def test_a_shared_account_without_prefect_is_a_wrong_setting(site: Site) -> None:
+    site.write("a.md", english(5))
+    site.overrides = ("limits.shared_as=beijing",)
+    done = site.run("ingest", str(site.corpus))
+    assert done.returncode == 2
+    assert "PREFECT_API_URL" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def prefect_api() -> Iterator[str]:
+    """The URL of a temporary Prefect server with a database of its own."""
+    from prefect.settings import PREFECT_API_URL
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=90):
+        yield str(PREFECT_API_URL.value())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_two_processes_on_one_account_stay_under_its_limit(prefect_api: str, site: Site) -> None:
+    from prefect.client.orchestration import get_client
+
+    async def make(name: str) -> None:
+        async with get_client() as client:
+            await client.upsert_global_concurrency_limit_by_name(name, 4)
+
+    async def taken(name: str) -> int:
+        async with get_client() as client:
+            return (await client.read_global_concurrency_limit_by_name(name)).active_slots
+
+    limits = {"requests_per_second": 30, "tokens_per_second": 20_000, "growth_per_second": 10}
+    site.simulator.change({"limits": limits, "latency": {"fixed_s": 0.15, "jitter_s": 0.05}})
+    for number in range(60):
+        site.write(f"{number % 2}/{number}.md", f"# {number}\n\n" + english(500, seed=number))
+    command = [
+        *site.command("ingest", "--json"),
+        *("--set", "limits.requests_per_second=30", "--set", "limits.tokens_per_second=20000"),
+    ]
+
+    def start(half: str, name: str) -> subprocess.Popen[str]:
+        own = [str(site.corpus / half), "--set", f"lake.path={site.folder / half / 'lake'}"]
+        own += ["--set", f"milvus.uri={site.folder / half}.db", "--set", f"limits.shared_as={name}"]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DASHSCOPE_API_KEY": API_KEY,
+            "PREFECT_API_URL": prefect_api,
+        }
+        return subprocess.Popen(
+            [*command, *own], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    missing = start("0", "nobody-made-this")
+    _, told = missing.communicate(timeout=100)
+    assert missing.returncode == 2, told
+    assert "prefect gcl create nobody-made-this" in told
+    asyncio.run(make("beijing"))
+    site.simulator.reset()
+    reports = []
+    for process in [start("0", "beijing"), start("1", "beijing")]:
+        out, told = process.communicate(timeout=200)
+        assert process.returncode == 0, told
+        reports.append(json.loads(out))
+    sent = sum(report["requests"]["sent"] for report in reports)
+    throttled = sum(report["requests"]["throttled"] for report in reports)
+    assert sum(report["tokens"]["billed"] for report in reports) > 200_000
+    assert throttled <= 0.005 * sent
+    assert asyncio.run(taken("beijing")) == 0

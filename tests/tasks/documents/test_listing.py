@@ -1,0 +1,208 @@
+"""Which files are listed, in which order, and what is said about the others."""
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from millrace.tasks.documents import file_hash, list_files
+from millrace.tasks.errors import ConfigurationError, SourceError
+from millrace.tasks.records import Reject, SourceFile
+
+
+def write(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def listed(root: Path, **patterns: Iterable[str]) -> list[str]:
+    items = list(list_files([root], base=root, **patterns))  # type: ignore[arg-type]
+    return [item.name for item in items if isinstance(item, SourceFile)]
+
+
+def rejects(*sources: Path) -> dict[str, str]:
+    return {Path(r.source).name: r.reason for r in list_files(list(sources)) if isinstance(r, Reject)}
+
+
+def test_files_come_in_the_order_of_their_paths_bytes(tmp_path: Path) -> None:
+    names = ["a-b/x.md", "a.md", "a/z.md", "a/b/c.md", "ab.md", "中文/甲.md", "é.md", "Z.md"]
+    random.Random(4).shuffle(names)
+    write(tmp_path, *names)
+    assert listed(tmp_path) == sorted(names, key=os.fsencode)
+
+
+def test_a_file_carries_its_absolute_path_size_and_time(tmp_path: Path) -> None:
+    write(tmp_path, "a.md")
+    os.utime(tmp_path / "a.md", ns=(1, 1_700_000_000_123_456_789))
+    [found] = list_files([tmp_path])
+    path = str(tmp_path / "a.md")
+    assert found == SourceFile(path, path, size_bytes=4, mtime_ns=1_700_000_000_123_456_789)
+
+
+def test_names_are_relative_to_the_base_folder(tmp_path: Path) -> None:
+    write(tmp_path, "corpus/a.md")
+    [found] = list_files([tmp_path / "corpus"], base=tmp_path)
+    assert isinstance(found, SourceFile)
+    assert found.name == "corpus/a.md"
+
+
+def test_a_source_outside_the_base_folder_is_a_configuration_error(tmp_path: Path) -> None:
+    write(tmp_path, "corpus/a.md", "corpus-2/b.md")
+    with pytest.raises(ConfigurationError, match="outside the base folder"):
+        list_files([tmp_path / "corpus-2"], base=tmp_path / "corpus")
+
+
+def test_hidden_names_and_what_tools_leave_behind_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, ".git/x.md", ".hidden.md", "a.md~", "#a.md#", "~$a.md", "CVS/y.md", "__MACOSX/z.md", "kept.md")
+    assert listed(tmp_path) == ["kept.md"]
+
+
+def test_a_source_may_be_hidden_itself(tmp_path: Path) -> None:
+    write(tmp_path, ".notes/a.md", ".b.secret")
+    folder, file = tmp_path / ".notes", tmp_path / ".b.secret"
+    assert [i.name for i in list_files([folder, file], base=tmp_path) if isinstance(i, SourceFile)] == [
+        ".b.secret",
+        ".notes/a.md",
+    ]
+
+
+def test_only_known_suffixes_are_listed_unless_patterns_say_otherwise(tmp_path: Path) -> None:
+    write(tmp_path, "a.pdf", "b.PDF", "c.exe", "d.tex")
+    assert listed(tmp_path) == ["a.pdf", "b.PDF"]
+    assert listed(tmp_path, include=["*.tex", "*.exe"]) == ["c.exe", "d.tex"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("*.md", ["a.md", "docs/b.md", "docs/deep/c.md"]),
+        ("/*.md", ["a.md"]),
+        ("docs/*.md", ["docs/b.md"]),
+        ("docs/**", ["docs/b.md", "docs/deep/c.md", "docs/e.txt"]),
+        ("**/deep/*", ["docs/deep/c.md"]),
+        ("docs/", ["docs/b.md", "docs/deep/c.md", "docs/e.txt"]),
+        ("DOCS/?.TXT", ["docs/e.txt"]),
+        ("[!ab].md", ["docs/deep/c.md"]),
+        ("docs/**/c.md", ["docs/deep/c.md"]),
+        ("a.md/", []),
+    ],
+)
+def test_patterns_mean_what_they_mean_in_gitignore(tmp_path: Path, pattern: str, matches: list[str]) -> None:
+    write(tmp_path, "a.md", "docs/b.md", "docs/deep/c.md", "docs/e.txt")
+    assert listed(tmp_path, include=[pattern]) == matches
+    everything = ["a.md", "docs/b.md", "docs/deep/c.md", "docs/e.txt"]
+    assert listed(tmp_path, exclude=[pattern]) == [name for name in everything if name not in matches]
+
+
+def test_an_empty_pattern_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="matches nothing"):
+        list_files([tmp_path], exclude=["/"])
+
+
+def test_an_excluded_folder_is_not_entered(tmp_path: Path) -> None:
+    write(tmp_path, "kept/a.md", "drafts/b.md")
+    (tmp_path / "drafts" / "loop.md").symlink_to("nowhere")
+    assert list(rejects(tmp_path)) == ["loop.md"]
+    assert [r for r in list_files([tmp_path], exclude=["drafts"]) if isinstance(r, Reject)] == []
+
+
+def test_a_file_below_two_sources_is_listed_once(tmp_path: Path) -> None:
+    write(tmp_path, "a/b/c.md", "a/d.md")
+    sources = [tmp_path / "a" / "b", tmp_path / "a", tmp_path / "a" / "d.md", tmp_path / "a"]
+    names = [i.name for i in list_files(sources, base=tmp_path) if isinstance(i, SourceFile)]
+    assert names == ["a/b/c.md", "a/d.md"]
+
+
+def test_a_missing_source_is_named_before_anything_is_listed(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no-such-folder.*No such file"):
+        list_files([tmp_path, tmp_path / "no-such-folder"])
+
+
+def test_no_source_at_all_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="at least one"):
+        list_files([])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and sockets in the file system")
+def test_pipes_sockets_and_devices_are_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "null.txt").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # a socket's path may not be as long as pytest's folders are
+        listener.bind("socket.txt")
+    assert list(list_files([tmp_path])) == []
+    with pytest.raises(SourceError, match="neither a file nor a folder"):
+        list_files([tmp_path / "pipe.txt"])
+
+
+def test_links_to_folders_are_not_followed_and_those_that_leave_are_reported(tmp_path: Path) -> None:
+    write(tmp_path, "corpus/a/b.md", "elsewhere/c.md")
+    (tmp_path / "corpus" / "a" / "up").symlink_to("..")
+    (tmp_path / "corpus" / "out").symlink_to(tmp_path / "elsewhere")
+    assert listed(tmp_path / "corpus") == ["a/b.md"]
+    assert rejects(tmp_path / "corpus") == {"out": "link_leaves_source"}
+
+
+def test_a_linked_file_is_listed_under_its_link_unless_it_is_listed_anyway(tmp_path: Path) -> None:
+    write(tmp_path, "corpus/a.md", "corpus/.store/b.md", "elsewhere/c.md")
+    (tmp_path / "corpus" / "again.md").symlink_to("a.md")
+    (tmp_path / "corpus" / "stored.md").symlink_to(".store/b.md")
+    (tmp_path / "corpus" / "outside.md").symlink_to(tmp_path / "elsewhere" / "c.md")
+    assert listed(tmp_path / "corpus") == ["a.md", "outside.md", "stored.md"]
+
+
+def test_broken_and_circular_links_are_rejects(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").symlink_to("nowhere.md")
+    (tmp_path / "self.md").symlink_to("self.md")
+    (tmp_path / "uninteresting").symlink_to("nowhere")
+    assert rejects(tmp_path) == {"gone.md": "broken_link", "self.md": "broken_link"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_not_utf8_is_a_reject_that_can_be_shown(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    with open(folder + b"/\xc2\xd2\xc2\xeb.txt", "w") as file:  # noqa: PTH123 - a name that Path cannot hold
+        file.write("text")
+    os.mkdir(folder + b"/dir\xff")  # noqa: PTH102
+    found = list(list_files([tmp_path], base=tmp_path))
+    assert [(r.source, r.reason) for r in found if isinstance(r, Reject)] == [
+        (r"dir\xff", "name_not_utf8"),
+        (r"\xc2\xd2\xc2\xeb.txt", "name_not_utf8"),
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="nothing is unreadable to root")
+def test_a_folder_that_may_not_be_listed_is_a_reject_and_a_source_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "open/a.md", "closed/b.md")
+    (tmp_path / "closed").chmod(0)
+    try:
+        assert rejects(tmp_path) == {"closed": "unreadable"}
+        with pytest.raises(SourceError, match="Permission denied"):
+            list_files([tmp_path / "closed"])
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+def test_folders_deeper_than_python_recurses_are_walked(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(400):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (deep / "a.md").write_text("deep")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(200)
+    try:
+        assert len(listed(tmp_path)) == 1
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_the_hash_of_a_file_is_the_sha256_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

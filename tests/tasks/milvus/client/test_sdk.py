@@ -1,0 +1,61 @@
+"""What the import of pymilvus leaves alone."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+IMPORTED = """
+import logging, logging.config, threading
+
+class Watched(logging.Handler):
+    told = []
+    def flush(self):
+        # What a handler that waits for another thread needs: that thread may ask for a logger.
+        asking = threading.Thread(target=logging.getLogger, args=("of another thread",), daemon=True)
+        asking.start()
+        asking.join(5)
+        self.told.append("stuck" if asking.is_alive() else "flushed")
+    def close(self):
+        self.told.append("closed")
+        super().close()
+
+configurator = logging.config.dictConfigClass
+watched = Watched()
+logging.getLogger("somebody").addHandler(watched)
+import millrace.tasks.milvus.client.sdk
+print(watched.told, logging.config.dictConfigClass is configurator, logging.getLogger("pymilvus").handlers)
+Watched.flush = Watched.close = lambda self: None
+"""
+
+
+def test_importing_pymilvus_leaves_the_logging_of_the_process_as_it_is() -> None:
+    told = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.strip() == "[] True []", told.stderr
+
+
+def test_while_pymilvus_is_imported_others_may_configure_logging() -> None:
+    script = (
+        "import logging.config, sys\n"
+        "class Other:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'pymilvus':\n"
+        "            logging.config.dictConfig({'version': 1, 'loggers': {'other': {'level': 'ERROR'}}})\n"
+        "sys.meta_path.insert(0, Other())\n"
+        "import millrace.tasks.milvus.client.sdk\n"
+        "print(logging.getLogger('other').level)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.strip() == "40", told.stderr
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("", str(32 << 20)), ("1000000", "1000000")])
+def test_milvus_lite_writes_out_little_at_a_time_unless_told_otherwise(chosen: str, expected: str) -> None:
+    name = "MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"
+    script = "import millrace.tasks.milvus.client.sdk\nfrom milvus_lite.constants import MEMTABLE_MEMORY_LIMIT\nprint(MEMTABLE_MEMORY_LIMIT)"
+    environment = {key: value for key, value in os.environ.items() if key != name} | ({name: chosen} if chosen else {})
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
+    assert told.stdout.strip() == expected, told.stderr

@@ -1,0 +1,98 @@
+"""Kinds of index: each finds rows, and an existing one that differs is told with what was expected and found."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.tasks.errors import CollectionError, ConfigurationError
+from millrace.tasks.milvus import Collection, CollectionShape, MilvusAddress
+from millrace.tasks.milvus.collection_spec import LITE_INDEXES, Index, IndexParam, search_tuning
+from tests.tasks.milvus.conftest import OpenCollection
+from tests.tasks.milvus.samples import make_rows, row_id, vector_of
+
+SHAPE = CollectionShape(dimensions=32)
+PARAMS: dict[Index, tuple[IndexParam, ...]] = {
+    "HNSW": (("M", 8), ("efConstruction", 40)),
+    "IVF_FLAT": (("nlist", 16),),
+    "DISKANN": (),
+    "AUTOINDEX": (),
+    "FLAT": (),
+}
+
+
+def shape_of(index: Index) -> CollectionShape:
+    return replace(SHAPE, index=index, index_params=PARAMS[index])
+
+
+@pytest.mark.parametrize("index", PARAMS)
+def test_every_kind_of_index_finds_the_row_of_the_vector_first(open_collection: OpenCollection, index: Index) -> None:
+    try:
+        collection = open_collection(shape=shape_of(index))
+    except ConfigurationError as refusal:
+        pytest.skip(str(refusal))
+    collection.upsert(*make_rows(range(300), dimensions=32))
+    for top_k in (1, 150):
+        hits = collection.search(vector_of(7, dimensions=32), top_k=top_k)
+        assert (hits[0].id, len(hits)) == (row_id(7), top_k)
+    collection.close()
+    assert open_collection(shape=shape_of(index)).search(vector_of(8, dimensions=32), top_k=1)[0].id == row_id(8)
+
+
+def test_lite_names_the_indexes_it_has(tmp_path: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"milvus\.index = DISKANN.*AUTOINDEX, FLAT, HNSW, IVF_FLAT"):
+        Collection.open(MilvusAddress(f"{tmp_path}/x.db"), "rows", shape=shape_of("DISKANN"))
+    assert set(PARAMS) - {"DISKANN"} == LITE_INDEXES
+
+
+@pytest.mark.parametrize(
+    ("shape", "line"),
+    [
+        (shape_of("IVF_FLAT"), "index: expected IVF_FLAT, found HNSW"),
+        (shape_of("FLAT"), "index: expected FLAT, found HNSW"),
+        (
+            replace(SHAPE, index_params=(("M", 8), ("efConstruction", 41))),
+            "index: expected efConstruction = 41, found 40",
+        ),
+        (replace(SHAPE, index_params=(("M", 16), ("efConstruction", 40))), "index: expected M = 16, found 8"),
+    ],
+)
+def test_an_index_that_differs_is_told_with_the_way_to_another(
+    open_collection: OpenCollection, shape: CollectionShape, line: str
+) -> None:
+    open_collection(shape=shape_of("HNSW")).close()
+    with pytest.raises(CollectionError) as refusal:
+        open_collection(shape=shape)
+    told = [told.strip() for told in str(refusal.value).splitlines()]
+    assert told[1:-1] == [line]
+    assert "millrace rebuild --drop" in told[-1]
+
+
+@pytest.mark.parametrize(
+    ("index", "given_params", "rows", "expected"),
+    [
+        ("HNSW", (), 1, {"ef": 512}),
+        ("HNSW", (), 16_384, {"ef": 32_768}),
+        ("HNSW", (("ef", 500),), 20, {"ef": 500}),
+        ("HNSW", (("ef", 10),), 20, {"ef": 20}),
+        ("IVF_FLAT", (), 20, {"nprobe": 8}),
+        ("IVF_FLAT", (("nprobe", 3),), 20, {"nprobe": 3}),
+        ("IVF_FLAT", (("nprobe", 99),), 20, {"nprobe": 16}),
+        ("DISKANN", (), 20, {"search_list": 100}),
+        ("DISKANN", (("search_list", 30),), 100, {"search_list": 100}),
+        ("FLAT", (("ef", 3),), 20, {}),
+        ("AUTOINDEX", (), 20, {}),
+    ],
+)
+def test_a_search_is_as_thorough_as_asked_for_and_as_milvus_needs(
+    index: Index, given_params: tuple[IndexParam, ...], rows: int, expected: dict[str, int]
+) -> None:
+    assert search_tuning(replace(shape_of(index), search_params=given_params), rows) == expected
+
+
+@given(st.sampled_from(["HNSW", "DISKANN"]), st.integers(1, 32_768), st.integers(1, 16_384))
+def test_a_graph_always_looks_at_the_rows_that_are_asked_for(index: Index, given_size: int, rows: int) -> None:
+    name = {"HNSW": "ef", "DISKANN": "search_list"}[index]
+    for params in ((), ((name, given_size),)):
+        assert search_tuning(replace(shape_of(index), search_params=params), rows)[name] >= rows
