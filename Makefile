@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
+DOCS_READY := $(VENV)/.ready-docs
 
-.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench clean help
+.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench docs clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +18,7 @@ help:
 	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
 	@echo "make lint   ruff, mypy and the import contract alone"
 	@echo "make bench  measure every target beside the bare way; prints one table, takes about 15 minutes"
+	@echo "make docs   write the generated pages and build the documentation as a site into build/site; strict about links"
 	@echo "make clean  remove what these commands made"
 
 $(READY): pyproject.toml constraints.txt
@@ -27,6 +29,10 @@ $(READY): pyproject.toml constraints.txt
 
 $(SERVER_READY): $(READY)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,server-tests]'
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $@
 
 DEMO := --set lake.path=demo/lake --set milvus.uri=demo/milvus.db
@@ -68,6 +74,11 @@ test-crashes: $(READY)
 # With a Milvus server where one can be installed; elsewhere its rows say that they were not measured.
 bench: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(SERVER_READY),$(READY))
 	$(BIN)/python -m tests.benchmarks
+
+# `python docs/generate.py --examples` also writes the outputs of the examples anew, by running them; it takes minutes.
+docs: $(DOCS_READY)
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,7 +30,8 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What differs between two runs of the same example, and may stay as it is written.
 _VARYING = re.compile(
-    r"\d{4}-\d\d-\d\dT[\d:]+\+00:00|\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{6}|[0-9a-f]{64}|\d+(?:\.\d+)? s\b|[\d,]+ rows/s"
+    r"\d{4}-\d\d-\d\dT[\d:]+\+00:00|\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{6}|[0-9a-f]{64}"  # times, runs, rows
+    r"|\d+(?:\.\d+)? s\b|[\d,]+ (?:rows/s|lake files)"
 )
 # Lines for a person who waits: where to watch a run, and how far it has come.
 _PASSING = re.compile(r"(runs can be watched in|documents \d+ in \().*")
@@ -51,7 +52,7 @@ def cli_reference() -> str:
         " [settings](settings.md).",
     ]
     for name, command in commands(millrace, "millrace"):
-        context = click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
+        context = click.Context(command, info_name=name, terminal_width=WIDTH, **millrace.context_settings)
         parts += [f"## {name}", f"```text\n{command.get_help(context)}\n```"]
     return "\n\n".join(parts) + "\n"
 
@@ -72,7 +73,7 @@ def settings_reference() -> str:
         "# Settings",
         "Precedence: `--set section.key=value`, then the environment (`MILLRACE_SECTION__KEY`, for example\n"
         "`MILLRACE_MILVUS__URI`), then the TOML file of `--config`, then these defaults. An unknown key is an\n"
-        "error that names the nearest known one. A list is given as `a,b` or as `[\"a\", \"b\"]`.",
+        'error that names the nearest known one. A list is given as `a,b` or as `["a", "b"]`.',
     ]
     schema = Settings.model_json_schema()
     for section, (remark, keys) in _described(text).items():
@@ -114,7 +115,13 @@ def _type(field: dict[str, Any]) -> str:
         field = next(kind for kind in field["anyOf"] if kind["type"] != "null")
     if "enum" in field:
         return _cell(" | ".join(f"`{choice}`" if choice else '`""`' for choice in field["enum"]))
-    names = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true` or `false`", "array": "list"}
+    names = {
+        "string": "text",
+        "integer": "integer",
+        "number": "number",
+        "boolean": "`true` or `false`",
+        "array": "list",
+    }
     bounds = [
         f"{sign} {field[bound]:g}"
         for bound, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="))
@@ -142,10 +149,14 @@ def with_outputs(page: str) -> str:
         lines = []
         for command, written in _parsed(block[1]):
             printed = next(outputs)
-            lines += [f"$ {command}", *(written if _VARYING.sub("", "\n".join(written)) == _VARYING.sub("", "\n".join(printed)) else printed)]
+            lines += [f"$ {command}", *(written if _fixed(written) == _fixed(printed) else printed)]
         return "\n".join(["```console", *lines, "```"])
 
     return CONSOLE.sub(rewritten, page)
+
+
+def _fixed(lines: list[str]) -> str:
+    return _VARYING.sub("", "\n".join(lines))
 
 
 def _parsed(block: str) -> list[tuple[str, list[str]]]:
@@ -164,8 +175,10 @@ def _run(commands: list[str]) -> list[list[str]]:
     with tempfile.TemporaryDirectory() as created:
         folder = Path(created).resolve() / "me"
         shutil.copytree(ROOT / "data" / "sample", folder / "docs")
-        script = "\n".join(f"{command}\n_code=$?; echo; echo '{_END_OF_COMMAND}' $_code; (exit $_code)" for command in commands)
-        session = subprocess.run(
+        script = "\n".join(
+            f"{command}\n_code=$?; echo; echo '{_END_OF_COMMAND}' $_code; (exit $_code)" for command in commands
+        )
+        session = subprocess.run(  # noqa: S603 (the commands are those of the pages of this repository)
             ["/bin/bash", "-c", script],
             cwd=folder,
             env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"},
