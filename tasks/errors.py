@@ -1,8 +1,8 @@
 """The exception tree, split by what the caller should do.
 
     MillraceError
-    |-- ConfigurationError      fix the configuration; nothing was started          (exit 2)
-    |-- RunStopped              the run cannot go on; what is finished stays        (exit 1)
+    |-- ConfigurationError      fix the configuration; nothing was started          (ExitCode.USAGE)
+    |-- RunStopped              the run cannot go on; what is finished stays        (ExitCode.STOPPED)
     |   |-- SourceError         a source is missing, unreadable, or lost too much
     |   |-- ProviderStopped     the provider says no in a way that waiting cannot heal
     |   |-- LakeError           the lake is damaged, read-only, full, or from a newer version
@@ -10,7 +10,7 @@
     |   |   `-- LakeUnreachable the storage that the lake is on refuses or does not answer; nothing is known of damage
     |   `-- CollectionError     Milvus is unreachable, or the collection has another shape
     |       `-- CollectionMissing   Milvus is there, and the collection is not
-    |-- BudgetReached           the cap in yuan would be passed                     (exit 4)
+    |-- BudgetReached           the cap in yuan would be passed                     (ExitCode.BUDGET)
     |-- Transient               wait, then try again
     |   |-- Throttled           HTTP 429 that means rate
     |   |-- ProviderUnavailable 5xx, a lost connection, a time-out
@@ -22,15 +22,45 @@ Exceptions of SDKs are translated once, in the room that names the SDK, by type,
 item, what was expected, what came and what to do.
 """
 
+from enum import IntEnum
 from typing import Literal
+
+
+class ExitCode(IntEnum):
+    """What a command exits with; `meaning` is a line for people.
+
+    >>> int(ExitCode.REJECTS), ExitCode.REJECTS.meaning
+    (3, 'finished, but some items were rejected; `millrace rejects list` names them')
+    """
+
+    DONE = 0, "finished, and everything is in"
+    STOPPED = 1, "stopped by an error, or what was compared does not agree; what was finished until then stays"
+    USAGE = 2, "a setting, a flag or an argument is wrong; nothing was started"
+    REJECTS = 3, "finished, but some items were rejected; `millrace rejects list` names them"
+    BUDGET = 4, "stopped at the cap of budget.max_cny; the same command goes on from there"
+    INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM; the same command goes on from there"
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> "ExitCode":
+        """The code itself, with its meaning beside it."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
 
 
 class MillraceError(Exception):
     """Any failure that millrace itself reports. `str()` of it is fit to be shown to a user."""
 
+    exit_code = ExitCode.STOPPED
+    """What a command that ends in this error exits with."""
+
 
 class ConfigurationError(MillraceError):
     """A setting, a flag or an argument is wrong; nothing was started."""
+
+    exit_code = ExitCode.USAGE
 
 
 class RunStopped(MillraceError):
@@ -75,6 +105,8 @@ class CollectionMissing(CollectionError):
 
 class BudgetReached(MillraceError):
     """The next request could pass the cap of `budget.max_cny`; the run stops cleanly before it."""
+
+    exit_code = ExitCode.BUDGET
 
 
 class Transient(MillraceError):

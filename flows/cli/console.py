@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 import click
 
 from millrace.flows.monitoring.logs import LOG_FORMAT_VARIABLE, Format, log_as, structured
+from millrace.tasks.errors import ExitCode
 
 if TYPE_CHECKING:
     from millrace.configs.settings import Settings
@@ -103,7 +104,7 @@ def end_with(report: Report, *, as_json: bool) -> NoReturn:
     sys.exit(report.exit_code)
 
 
-def fail(message: str, code: int, *, as_json: bool, hint: str = "") -> NoReturn:
+def fail(message: str, code: ExitCode, *, as_json: bool, hint: str = "") -> NoReturn:
     """Say why and exit with `code`; with `as_json` also as an object on standard output."""
     complain(f"{message}{hint}")
     if as_json:

@@ -27,9 +27,7 @@ from millrace.flows.cli.console import (
 )
 from millrace.flows.cli.environment import set_variables
 from millrace.flows.monitoring.logs import structured
-from millrace.tasks.errors import BudgetReached, ConfigurationError, MillraceError
-
-EXIT_OK, EXIT_STOPPED, EXIT_USAGE, EXIT_REJECTS, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+from millrace.tasks.errors import ConfigurationError, ExitCode, MillraceError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -212,11 +210,8 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     end_with(report, as_json=as_json)
 
 
-for elsewhere in (
-    *(collection.verify, collection.rebuild, collection.switch),
-    *(search.search, search.evaluate),
-):
-    millrace.add_command(elsewhere)
+for command in (collection.verify, collection.rebuild, collection.switch, search.search, search.evaluate):
+    millrace.add_command(command)
 
 
 def main() -> NoReturn:
@@ -229,19 +224,15 @@ def main() -> NoReturn:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.UsageError as error:
-        fail(error.format_message(), EXIT_USAGE, as_json=as_json, hint=usage_of(error))
-    except ConfigurationError as error:
-        fail(str(error), EXIT_USAGE, as_json=as_json)
-    except BudgetReached as error:
-        fail(str(error), EXIT_BUDGET, as_json=as_json)
+        fail(error.format_message(), ExitCode.USAGE, as_json=as_json, hint=usage_of(error))
     except MillraceError as error:
-        fail(str(error), EXIT_STOPPED, as_json=as_json)
+        fail(str(error), error.exit_code, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        fail("interrupted", EXIT_INTERRUPTED, as_json=as_json)
+        fail("interrupted", ExitCode.INTERRUPTED, as_json=as_json)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
         sys.stdout = None
-        sys.exit(EXIT_STOPPED)
-    sys.exit(EXIT_OK)
+        sys.exit(ExitCode.STOPPED)
+    sys.exit(ExitCode.DONE)
 
 
 if __name__ == "__main__":

@@ -91,15 +91,15 @@ class _Planner:
         lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
         compared = compare(settings, model, lake, self._sources)
         found = compared.found
-        versions = RowDiff(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
+        row_diff = RowDiff(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
         store = lake.vectors(model.space)
         try:
             with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
-                await self._read(found, Path(folder), versions, store)
+                await self._read(found, Path(folder), row_diff, store)
         finally:
             store.close()
         count_kept(found, plan.documents, plan.chunks)
-        self._count_gone(found, versions)
+        self._count_gone(found, row_diff)
         plan.rejects.update(reject.reason for reject in found.rejects)
         plan.estimate = self._with_time_around(self._estimator.estimate())
         return plan
@@ -110,13 +110,13 @@ class _Planner:
         rows = self._plan.chunks.upserted if is_lite(self._settings.milvus.uri) else 0
         return replace(estimate, seconds=round(estimate.seconds + _AROUND_S + rows / _LITE_ROWS_PER_S, 1))
 
-    async def _read(self, found: Scan, folder: Path, versions: RowDiff, store: VectorStore) -> None:
+    async def _read(self, found: Scan, folder: Path, row_diff: RowDiff, store: VectorStore) -> None:
         parts = ChunkParts(folder)
-        told = components.chunk_stage_options(self._settings, self._model, folder, run="plan")
-        stage = components.open_readers(self._settings, told, len(found.jobs))
+        options = components.chunk_stage_options(self._settings, self._model, folder, run="plan")
+        stage = components.open_readers(self._settings, options, len(found.jobs))
 
         async def count(part: Part) -> None:
-            self._count(part, parts, versions, store)
+            self._count(part, parts, row_diff, store)
             parts.remove([part.name])
 
         jobs = iter([ChunkJob(number, files) for number, files in enumerate(found.jobs)])
@@ -130,7 +130,7 @@ class _Planner:
         finally:
             stage.close()
 
-    def _count(self, part: Part, parts: ChunkParts, versions: RowDiff, store: VectorStore) -> None:
+    def _count(self, part: Part, parts: ChunkParts, row_diff: RowDiff, store: VectorStore) -> None:
         rows = parts.read(part.job, part.number, part.number)
         documents, chunks = self._plan.documents, self._plan.chunks
         keys: list[bytes] = rows["text_key"].to_pylist()
@@ -141,24 +141,24 @@ class _Planner:
         chunks.embedded += len(bought)
         chunks.total += rows.num_rows
         chunks.reused += rows.num_rows - len(bought)
-        changed = rows.take(versions.changed_positions(rows))
+        changed = rows.take(row_diff.changed_positions(rows))
         chunks.upserted += changed.num_rows
         text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0
         metadata_bytes = pc.sum(pc.binary_length(changed["metadata"])).as_py() or 0
         vector_bytes = changed.num_rows * (self._model.space.dimensions * 4 + _ROW_OVERHEAD_BYTES)
         self._plan.milvus_bytes += text_bytes + metadata_bytes + vector_bytes
         for document in part.documents.to_pylist():
-            verdict = versions.verdict(document)
+            verdict = row_diff.verdict(document)
             setattr(documents, verdict, getattr(documents, verdict) + 1)
             documents.seen += 1
-            stale, _ = versions.settle(document)
+            stale, _ = row_diff.settle(document)
             chunks.deleted += len(stale)
-        versions.finish(part.documents["source"].to_pylist())
+        row_diff.finish(part.documents["source"].to_pylist())
         self._half_read.update(part.half_read())
         self._plan.rejects.update(part.rejects["reason"].to_pylist())
 
-    def _count_gone(self, found: Scan, versions: RowDiff) -> None:
-        unfinished = versions.unfinished()
+    def _count_gone(self, found: Scan, row_diff: RowDiff) -> None:
+        unfinished = row_diff.unfinished()
         stays = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
         for documents in (found.removed, unfinished.filter(pc.invert(stays))):
             self._plan.documents.removed += with_rows(documents)

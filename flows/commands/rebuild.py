@@ -25,10 +25,10 @@ from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import Collection, CollectionShape, is_lite
-from millrace.tasks.reconcile.bulk_import import Backfill, ImportFolder, doubled_ids
+from millrace.tasks.reconcile.bulk_import import ImportFolder, ImportWriter, doubled_ids
 from millrace.tasks.reconcile.compare import IdInventory
-from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors, expected_rows
-from millrace.tasks.reconcile.repair import ahead, delete_orphans, send_fit
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Vectors, VectorStores, expected_rows
+from millrace.tasks.reconcile.repair import delete_orphans, prefetch, send_valid
 
 
 def why_not_import(settings: Settings, rows: int) -> str | None:
@@ -219,7 +219,7 @@ class _Rebuilding:
         """Bring every row back, then delete what no document owns."""
         began = time.monotonic()
         progress = RowProgress("upserted", rows=self._report.rows)
-        with Stores(self._lake, self._manifest, self._model.space) as stores:
+        with VectorStores(self._lake, self._manifest, self._model.space) as stores:
             require_fitting_spaces(stores, self._model)
             if drop:
                 self._require_all(stores)
@@ -230,29 +230,29 @@ class _Rebuilding:
         self._report.seconds = round(time.monotonic() - began, 3)
         return self._report
 
-    def _require_all(self, stores: Stores) -> None:
+    def _require_all(self, stores: VectorStores) -> None:
         """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
-        for owned, kept in ahead(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
-            if owned.damage or not kept.there.all():
+        for expected, kept in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+            if expected.damage or not kept.has_vector.all():
                 raise LakeError(
                     f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
                     "Run `millrace verify --repair` first, or leave --drop out"
                 )
 
-    def _refuse_strangers(self, census: IdInventory) -> None:
+    def _refuse_foreign_rows(self, inventory: IdInventory) -> None:
         """A collection that is not the lake's own may hold only what a rebuild brought there before."""
-        if not census.rows:
+        if not inventory.rows:
             return
-        for owned in expected_rows(self._lake, self._manifest):
-            census.own(owned.rows["id"].to_pylist())
-        strangers = census.count_strangers()
-        if strangers:
+        for expected in expected_rows(self._lake, self._manifest):
+            inventory.own(expected.rows["id"].to_pylist())
+        orphans = inventory.count_orphans()
+        if orphans:
             raise CollectionError(
-                f"the collection {self._target.milvus.collection} holds {strangers:,} rows that are not of this lake; "
+                f"the collection {self._target.milvus.collection} holds {orphans:,} rows that are not of this lake; "
                 "nothing was changed. Name a new or empty collection with --into"
             )
 
-    def _import_all(self, stores: Stores, progress: RowProgress) -> bool:
+    def _import_all(self, stores: VectorStores, progress: RowProgress) -> bool:
         """Fill a new collection by import, if there is much to bring and nothing stands against it."""
         report = self._report
         why_not = why_not_import(self._target, report.rows)
@@ -267,80 +267,86 @@ class _Rebuilding:
             report.notes.append(f"the rows were upserted, not imported: {why_not}")
         return why_not == ""
 
-    def _import(self, stores: Stores, progress: RowProgress) -> int:
+    def _import(self, stores: VectorStores, progress: RowProgress) -> int:
         def count(rows: int) -> None:
             progress.done += rows
 
         def all_ids() -> Iterator[list[str]]:
-            return (owned.rows["id"].to_pylist() for owned in expected_rows(self._lake, self._manifest))
+            return (expected.rows["id"].to_pylist() for expected in expected_rows(self._lake, self._manifest))
 
         progress.doing = "imported"
         with milvus.open_import(self._target, self._model) as importing:
             folder, doubled = import_folder(self._target), doubled_ids(all_ids)
-            with Backfill(importing, folder, doubled=doubled, on_rows=count) as backfill:
-                for owned, kept in self._parts(stores, set()):
-                    self._send(owned, kept, importing.shape, backfill.add)
-                return backfill.finish()
+            with ImportWriter(importing, folder, doubled=doubled, on_rows=count) as writer:
+                for expected, kept in self._parts(stores, set()):
+                    self._send(expected, kept, importing.shape, writer.add)
+                return writer.finish()
 
-    def _upsert_all(self, stores: Stores, progress: RowProgress) -> None:
+    def _upsert_all(self, stores: VectorStores, progress: RowProgress) -> None:
         """Upsert every row that the lake has whole, then delete those that nobody owns."""
         progress.doing = "upserted"
         unknown: set[str] = set()
         with milvus.open_collection(
             self._target, self._model, create=True, checkpoint=lambda step: self._checkpoint(f"collection: {step}")
         ) as collection:
-            census = IdInventory(collection)
+            inventory = IdInventory(collection)
             if not self._is_own:
-                self._refuse_strangers(census)
-            for owned, kept in self._parts(stores, unknown):
-                census.own(owned.rows["id"].to_pylist())
-                self._report.upserted += self._send(owned, kept, collection.shape, collection.upsert)
-                progress.done += owned.rows.num_rows
+                self._refuse_foreign_rows(inventory)
+            for expected, kept in self._parts(stores, unknown):
+                inventory.own(expected.rows["id"].to_pylist())
+                self._report.upserted += self._send(expected, kept, collection.shape, collection.upsert)
+                progress.done += expected.rows.num_rows
             if self._is_own:
-                self._delete_orphans(collection, census, unknown)
+                self._delete_orphans(collection, inventory, unknown)
 
-    def _parts(self, stores: Stores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
+    def _parts(self, stores: VectorStores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
         """The parts that can be read; the documents of the others are added to `unknown`, and told as lacking."""
-        for owned, kept in ahead(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
-            if owned.damage:
-                unknown |= owned.sources
-                self._report.lacking += [_lacking(source, "rows", owned.damage) for source in sorted(owned.sources)]
+        for expected, kept in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+            if expected.damage:
+                unknown |= expected.sources
+                self._report.lacking += [
+                    _lacking(source, "rows", expected.damage) for source in sorted(expected.sources)
+                ]
             else:
-                yield owned, kept
+                yield expected, kept
 
     def _send(
         self,
-        owned: ExpectedRows,
+        expected: ExpectedRows,
         kept: RowsWithVectors,
         shape: CollectionShape,
         send: Callable[[pa.Table, Vectors], object],
     ) -> int:
         """Have `send` take the rows of a part that the lake has whole, and tell of the others; how many were sent."""
         lacking = self._report.lacking
-        for row in kept.rows.filter(pa.array(~kept.there)).select(["source", "id"]).to_pylist():
-            why = f"its vector is not in the lake, in the space {owned.space}"
+        for row in kept.rows.filter(pa.array(~kept.has_vector)).select(["source", "id"]).to_pylist():
+            why = f"its vector is not in the lake, in the space {expected.space}"
             lacking.append(_lacking(row["source"], f"row {row['id']}", why))
-        rows, vectors = kept.taken(np.flatnonzero(kept.there))
-        unfit = send_fit(send, shape, rows, vectors)
-        for row_id, reason in unfit:
+        rows, vectors = kept.taken(np.flatnonzero(kept.has_vector))
+        invalid = send_valid(send, shape, rows, vectors)
+        for row_id, reason in invalid:
             source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
             lacking.append(_lacking(source, f"row {row_id}", str(reason)))
-        return int(rows.num_rows) - len(unfit)
+        return int(rows.num_rows) - len(invalid)
 
-    def _delete_orphans(self, collection: Collection, census: IdInventory, unknown: set[str]) -> None:
+    def _delete_orphans(self, collection: Collection, inventory: IdInventory, unknown: set[str]) -> None:
         report, share = self._report, self._target.sources.max_removed_share
-        report.deleted, found = delete_orphans(collection, census, spared=unknown, most=int(share * census.rows))
+        report.deleted, found = delete_orphans(
+            collection, inventory, protected=unknown, most=int(share * inventory.rows)
+        )
         if found > report.deleted:
             report.error = (
-                f"{found - report.deleted:,} of {census.rows:,} rows that were in the collection are owned by no "
+                f"{found - report.deleted:,} of {inventory.rows:,} rows that were in the collection are owned by no "
                 f"document of this lake and were left there; more than {share:.0%} (sources.max_removed_share) are not "
                 "deleted. Every row of the lake is in; allow the deletion once with --set sources.max_removed_share=1"
             )
 
 
-def _with_vectors(owned: Iterator[ExpectedRows], stores: Stores) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
+def _with_vectors(
+    expected: Iterator[ExpectedRows], stores: VectorStores
+) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
     """Each part, and what the lake has of its rows."""
-    for some in owned:
+    for some in expected:
         yield some, stores.read(some)
 
 

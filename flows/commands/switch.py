@@ -29,8 +29,8 @@ from millrace.tasks.errors import CollectionMissing, ConfigurationError, RunStop
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import Aliases
 from millrace.tasks.quality.sampling import draw_sample
-from millrace.tasks.reconcile.expected_rows import Stores
-from millrace.tasks.reconcile.switch_checks import ANSWERS, SwitchChecks, compare_answers, count_rows, find_rows
+from millrace.tasks.reconcile.expected_rows import VectorStores
+from millrace.tasks.reconcile.switch_checks import TOP_K, SwitchChecks, compare_answers, count_rows, find_rows
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class SwitchResult:
         lines = []
         if self.built:
             lines.append(f"built      {self.built:,} rows from the lake; nothing was bought")
-        lines += self._trial_lines(self.trial) if self.trial is not None else []
+        lines += self._check_lines(self.trial) if self.trial is not None else []
         if self.lacking_documents:
             lines.append(f"lacks      {self.lacking_documents:,} documents that {self.before} has")
         lines += [f"dropped    {name}; the lake still has its rows" for name in self.dropped]
@@ -92,14 +92,14 @@ class SwitchResult:
             lines.append(f"           `ingest` still writes to {self.collection}: set milvus.collection to {self.now}")
         return lines + [f"note       {note}" for note in self.notes]
 
-    def _trial_lines(self, trial: SwitchChecks) -> list[str]:
+    def _check_lines(self, trial: SwitchChecks) -> list[str]:
         lines = [
             f"tried      {trial.rows - trial.missing:,} of {trial.rows:,} rows are there; "
             f"{trial.found:,} of {trial.sampled:,} sampled ones are found by their own vector"
         ]
         if trial.alike is not None:
             lines.append(
-                f"compared   {trial.asked_both:,} questions to both: {trial.alike:.0%} of the first {ANSWERS} "
+                f"compared   {trial.asked_both:,} questions to both: {trial.alike:.0%} of the first {TOP_K} "
                 "passages are the same"
             )
         return lines
@@ -137,7 +137,7 @@ def switch(
                 with lake.switches.hold():
                     report.before = aliases.target(alias)
                     _move(report, aliases, lake, name, checkpoint)
-            report.earlier = _kept(lake.switches.earlier(_key(report)), report.now)
+            report.earlier = _earlier_but(lake.switches.earlier(_key(report)), report.now)
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
@@ -154,7 +154,7 @@ def switch_back(settings: Settings, *, checkpoint: Checkpoint = no_checkpoint) -
     with lake.switches.hold(), milvus.open_aliases(settings) as aliases:
         before = aliases.target(alias)
         report = _report_of(settings, before)
-        kept = _kept(lake.switches.earlier(_key(report)), before)
+        kept = _earlier_but(lake.switches.earlier(_key(report)), before)
         if not kept:
             raise ConfigurationError(
                 f"this lake knows of no collection that {alias} stood for before"
@@ -162,7 +162,7 @@ def switch_back(settings: Settings, *, checkpoint: Checkpoint = no_checkpoint) -
                 + "; name one with --set milvus.collection=..., and run `millrace switch`"
             )
         _move(report, aliases, lake, kept[-1], checkpoint)
-        report.earlier = _kept(lake.switches.earlier(_key(report)), report.now)
+        report.earlier = _earlier_but(lake.switches.earlier(_key(report)), report.now)
     return report
 
 
@@ -181,7 +181,7 @@ def drop_old(settings: Settings) -> SwitchResult:
         if not now:
             raise ConfigurationError(f"{alias} stands for no collection yet; nothing was dropped")
         report = _report_of(settings, now)
-        old = _kept(lake.switches.earlier(_key(report)), now)
+        old = _earlier_but(lake.switches.earlier(_key(report)), now)
         if settings.milvus.collection in old:
             raise ConfigurationError(
                 f"milvus.collection is {settings.milvus.collection}, which searches do not use any more and which "
@@ -270,14 +270,14 @@ def _try(report: SwitchResult, settings: Settings, model: components.Model, alia
     others = Lake.open(path, other, read_only=True).manifest.read() if other else manifest
     drawn = draw_sample(lake, manifest, size=sample, seed=0).rows
     with (
-        Stores(lake, pa.concat_tables([manifest, others]), model.space) as stores,
+        VectorStores(lake, pa.concat_tables([manifest, others]), model.space) as stores,
         open_indexed(settings, model) as collection,
     ):
         count_rows(trial, collection, lake, manifest)
-        ask = partial(collection.search, top_k=ANSWERS)
+        ask = partial(collection.search, top_k=TOP_K)
         find_rows(trial, ask, drawn, stores)
         if other and _rows_of(others) and aliases.exists(other):
-            ask_other = partial(aliases.search, other, aliases.shape(other), top_k=ANSWERS)
+            ask_other = partial(aliases.search, other, aliases.shape(other), top_k=TOP_K)
             compare_answers(trial, ask, ask_other, drawn, stores, other_space=_main_space(others))
     report.problems = trial.problems()
     _note_lacking_documents(report, settings, mine=manifest, theirs=others)
@@ -320,7 +320,7 @@ def _move(report: SwitchResult, aliases: Aliases, lake: Lake, name: str, checkpo
     report.moved = report.before != name
 
 
-def _kept(earlier: list[str], now: str) -> list[str]:
+def _earlier_but(earlier: list[str], now: str) -> list[str]:
     """The collections of `earlier` that the alias does not stand for now."""
     return [name for name in earlier if name != now]
 

@@ -25,7 +25,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.report.markdown_summary import story
+from millrace.flows.commands.report.markdown_summary import markdown_summary
 from millrace.flows.commands.report.write import WrittenReport, write_report
 from millrace.flows.monitoring.observer import SourceDiffSummary
 from millrace.flows.monitoring.progress import Progress
@@ -111,7 +111,7 @@ class RunArtifacts:
         else:
             address = self._settings.reports.url
             link = f"{address.rstrip('/')}/{written.path.name}" if address else ""
-            told = f"{told}\n{story(written.facts)}\n{_where(written, link)}"
+            told = f"{told}\n{markdown_summary(written.facts)}\n{_where(written, link)}"
             if link:
                 await acreate_link_artifact(link, link_text="The run's report", key=f"report-{self._slug}")
         await acreate_markdown_artifact(

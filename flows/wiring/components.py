@@ -41,13 +41,13 @@ READING_VERSION = 2
 _KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}
 
 
-def require_api_key(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> str:
+def require_api_key(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> str:
     """The API key, "" where none is needed. Raises `ConfigurationError` when it is needed and not there."""
     return api_key_of(model.spec.provider, settings.embedding.api_key_env, environment)
 
 
 def api_key_of(
-    provider: str, variable: str, environment: Mapping[str, str], *, setting: str = "embedding.api_key_env"
+    provider: str, variable: str, environment: Mapping[str, str] | None, *, setting: str = "embedding.api_key_env"
 ) -> str:
     """The key of `provider` in the environment variable `variable`, "" for its usual one; "" where none is needed.
 
@@ -56,7 +56,7 @@ def api_key_of(
     if provider == "local":
         return ""
     named = variable or _KEY_VARIABLES[provider]
-    api_key = environment.get(named, "").strip()
+    api_key = (os.environ if environment is None else environment).get(named, "").strip()
     if not api_key and (variable or provider != "openai"):
         raise ConfigurationError(
             f"provider {provider} needs an API key: set the environment variable {named} ({setting} names it)"
@@ -65,7 +65,7 @@ def api_key_of(
 
 
 def open_client(
-    settings: Settings, model: Model, environment: Mapping[str, str] = os.environ, *, query: bool = False
+    settings: Settings, model: Model, environment: Mapping[str, str] | None = None, *, query: bool = False
 ) -> EmbeddingClient:
     """A client of the model's provider, for documents or for queries.
 
@@ -118,7 +118,7 @@ def find_rerank_spec(settings: Settings) -> RerankSpec | None:
     return find_reranker(provider, rerank.model, api=rerank.api)
 
 
-def open_reranker(settings: Settings, environment: Mapping[str, str] = os.environ) -> Reranker | None:
+def open_reranker(settings: Settings, environment: Mapping[str, str] | None = None) -> Reranker | None:
     """What orders found rows anew, or None where reranking is off.
 
     Where it is the embeddings' provider, their address and key are its own unless `[rerank]` names others. Raises
@@ -195,8 +195,9 @@ def open_dispatcher(
     )
 
 
-def check_prefect(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+def check_prefect(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
     """Raise `ConfigurationError` when the account is to be shared and there is no Prefect API to share it through."""
+    environment = os.environ if environment is None else environment
     if settings.limits.shared_as and not environment.get("PREFECT_API_URL"):
         raise ConfigurationError(
             f"limits.shared_as = {settings.limits.shared_as!r} needs a Prefect server, where the processes that share "

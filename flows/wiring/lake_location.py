@@ -9,12 +9,13 @@ from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import LakePath, ObjectPath, ObjectStore
 
 
-def lake_path(settings: Settings, environment: Mapping[str, str] = os.environ) -> LakePath:
+def lake_path(settings: Settings, environment: Mapping[str, str] | None = None) -> LakePath:
     """Where the lake of the settings is: a folder, or objects in a bucket.
 
     Raises `ConfigurationError` for an address that is neither, or no bucket's.
     """
     lake = settings.lake
+    environment = os.environ if environment is None else environment
     scheme, slashes, address = lake.path.partition("://")
     if not slashes:
         return Path(lake.path)
@@ -35,7 +36,8 @@ def lake_path(settings: Settings, environment: Mapping[str, str] = os.environ) -
     return ObjectPath(f"{bucket}/{prefix.rstrip('/')}", store)
 
 
-def state_folder(environment: Mapping[str, str]) -> Path:
+def state_folder(environment: Mapping[str, str] | None = None) -> Path:
     """Where what must last of this user on this machine is kept."""
+    environment = os.environ if environment is None else environment
     states = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".local/state"
     return Path(states, "millrace")

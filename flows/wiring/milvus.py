@@ -53,7 +53,7 @@ def open_collection(
     model: Model,
     *,
     create: bool,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str] | None = None,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> Collection:
     """The collection of the settings, in the shape that they and the model ask for."""
@@ -66,17 +66,17 @@ def open_collection(
     )
 
 
-def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> BulkImport:
+def open_import(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> BulkImport:
     """The import of the collection of the settings, which must not be there yet."""
     return BulkImport(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
 
 
-def open_aliases(settings: Settings, environment: Mapping[str, str] = os.environ) -> Aliases:
+def open_aliases(settings: Settings, environment: Mapping[str, str] | None = None) -> Aliases:
     """The aliases of the Milvus of the settings."""
     return Aliases(_address(settings, environment))
 
 
-def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+def drop_collection(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
     """Drop the collection of the settings, whatever its shape."""
     Collection.drop(_address(settings, environment), settings.milvus.collection)
 
@@ -109,7 +109,7 @@ def redacted_uri(settings: Settings) -> str:
     return without_credentials(_milvus_uri(settings))
 
 
-def lease_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
+def lease_collection(settings: Settings, environment: Mapping[str, str] | None = None) -> Lease:
     """The lease of the one who changes the rows of the collection, whichever lake they come from.
 
     For Milvus Lite it lies beside the path. For a server it lies in this user's state folder, and so keeps apart the
@@ -138,8 +138,9 @@ def _milvus_uri(settings: Settings) -> str:
     return with_database(settings.milvus.uri, settings.milvus.database)
 
 
-def _address(settings: Settings, environment: Mapping[str, str]) -> MilvusAddress:
+def _address(settings: Settings, environment: Mapping[str, str] | None) -> MilvusAddress:
     milvus = settings.milvus
+    environment = os.environ if environment is None else environment
     return MilvusAddress(
         _milvus_uri(settings),
         token=environment.get(milvus.token_env, "").strip(),

@@ -1,6 +1,6 @@
-"""Text to chunks: a tokenizer, and a splitter that holds both bounds and settles soon after an edit.
+"""Text to chunks: a tokenizer, and a splitter that keeps chunks within both bounds and stable under edits.
 
-This room knows text, headings and pages; it must not know files, models, prices or collections.
+This component knows text, headings and pages. It must not know files, models, prices or collections.
 """
 
 from millrace.tasks.chunking.chunks import chunk_document

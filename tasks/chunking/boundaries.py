@@ -1,8 +1,8 @@
-"""Where a text may be cut, of which kind each place is, and how much lies between two places.
+"""Boundaries: where a text may be cut, of which kind each one is, and how many tokens and bytes lie between two.
 
-A boundary is what may be lost between two chunks: white space from `end` to `start`, or nothing where they are equal.
-Everything here is a function of the text around a place, never of where in the document it stands, so that the same
-passage offers the same boundaries after an edit elsewhere.
+A boundary is the white space from `end` to `start`, left out between two chunks, or nothing where they are equal.
+Boundaries depend only on the text around them, never on their position in the document, so that a passage has the same
+boundaries after an edit elsewhere.
 """
 
 import functools
@@ -21,7 +21,7 @@ Offsets = npt.NDArray[np.int64]
 
 
 class Kind(IntEnum):
-    """What a boundary parts, from the worst place for a cut to the best."""
+    """What a boundary separates, from the worst place for a cut to the best."""
 
     HEADING_LINE = 0
     """Inside a heading's line, or between the heading and its text."""
@@ -30,7 +30,7 @@ class Kind(IntEnum):
     SENTENCE = 3
     LINE = 4
     FULL_LINE = 5
-    """A line that ends where a sentence ends, among others that do: in wrapped prose the better line."""
+    """The end of a line and of a sentence, near others of this kind: the better line ends in wrapped prose."""
     PARAGRAPH = 6
     HEADING = 7
 
@@ -38,7 +38,7 @@ class Kind(IntEnum):
 _CLOSERS = r"[\"'”’»›」』】〕）〉》)\]}＂＇*_]*+"
 _STOPS = "。！？｡．؟۔։।॥።។༎။‼⁇⁈⁉"
 _PAUSES = "，、；：､،؛"
-# Each begins with a set, for which `re` searches several times as fast as for anything else.
+# Each begins with a set of characters, for which `re` searches several times as fast as for anything else.
 _MARKS = (
     (Kind.CLAUSE, re.compile(rf"[,;:]{_CLOSERS}(?=\s)")),
     (Kind.CLAUSE, re.compile(rf"[{_PAUSES}][{_PAUSES}]*{_CLOSERS}")),
@@ -46,7 +46,7 @@ _MARKS = (
     (
         Kind.SENTENCE,
         re.compile(
-            # Only at the head of a run, and all of it: else a long run of dots would take a time of its square.
+            # Only at the start of a run, and all of it: otherwise the time would grow with the square of its length.
             r"[.!?…](?<![.!?…][.!?…])[.!?…]*+"
             # Initials, and the abbreviations that stand before a name or a number, end no sentence.
             r"(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|vs|No|cf|pp)\.)(?<!\b(?:Mrs|Fig|Vol|e\.g|i\.e)\.)(?<!\bProf\.)"
@@ -69,7 +69,7 @@ _HASH_AFTER_CHARS = 48
 
 
 def skip_space(text: str, position: int) -> int:
-    """The first place at or after `position` that is not white space; the end of `text` if there is none."""
+    """The first position from `position` on that is not white space; the end of `text` if there is none."""
     found = _NOT_SPACE.search(text, position)
     return found.start() if found else len(text)
 
@@ -78,8 +78,9 @@ def skip_space(text: str, position: int) -> int:
 class Boundaries:
     """Boundaries in ascending order; all arrays have the same length.
 
-    `ends` and `starts` are characters, `kinds` are of `Kind`. From one boundary's start to another's end there are
-    about `tokens_before_end[j] - tokens_before_start[i]` tokens, and exactly so many bytes.
+    `ends` and `starts` are character offsets, `kinds` are values of `Kind`. From the start of boundary i to the end of
+    boundary j there are about `tokens_before_end[j] - tokens_before_start[i]` tokens and exactly
+    `bytes_before_end[j] - bytes_before_start[i]` bytes.
     """
 
     ends: Offsets
@@ -91,14 +92,14 @@ class Boundaries:
     bytes_before_start: Offsets
 
 
-class Stretch:
-    """The boundaries of `text[start:end]`, and what is needed to cut between them.
+class TextWindow:
+    """The boundaries of `text[start:end]`, and the measures needed to cut between them.
 
-    Token counts are those of the stretch as a whole, thus good to a token or two for a part of it.
+    Token counts are taken over the whole window, and so are off by a token or two for a part of it.
     """
 
     def __init__(self, text: str, start: int, max_chars: int, headings: Sequence[int], tokenizer: Tokenizer) -> None:
-        """`text[start]` is not white space; `headings` are the places where those of the stretch begin, ascending."""
+        """`text[start]` is not white space; `headings` are the positions of the window's headings, ascending."""
         self.start = start
         self.limit = min(start + max_chars, len(text))
         piece = text[start : self.limit].rstrip()
@@ -114,57 +115,57 @@ class Stretch:
         context_start = max(0, start - _HASH_BEFORE_CHARS)
         self._contexts = _ContextHash(code_points(text[context_start : self.end + _HASH_AFTER_CHARS]), context_start)
         self.heading_ends: dict[int, int] = {}
-        """Where the line of each heading ends, by where it begins."""
+        """Where the line of each heading ends, keyed by where it begins."""
         self.boundaries = self._find(text, piece, headings)
 
     def tokens_before(self, position: int) -> int:
-        """How many tokens of the stretch have ended at `position`."""
+        """How many tokens of the window end at or before `position`."""
         return int(self._tokens_ended(self._bytes_before[position - self.start]))
 
     def bytes_before(self, position: int) -> int:
-        """How many bytes of the stretch lie before `position`."""
+        """How many bytes of the window are before `position`."""
         return int(self._bytes_before[position - self.start])
 
     def reach(self, tokens: int, size_bytes: int) -> int:
-        """The last position before which there are at most so many tokens and bytes of the stretch."""
+        """The last position before which the window has at most `tokens` tokens and `size_bytes` bytes."""
         if tokens < len(self._token_ends):
             size_bytes = min(size_bytes, int(self._token_ends[tokens - 1]) if tokens > 0 else 0)
         return self.start + int(np.searchsorted(self._bytes_before, size_bytes, side="right")) - 1
 
     def grapheme_breaks(self, first: int, last: int) -> Offsets:
-        """Where from `first` to `last` a grapheme surely ends; only the places beside punctuation, if there are any."""
+        """Where from `first` to `last` a grapheme surely ends; beside punctuation only, if there is any."""
         low, high = first - self.start, last - self.start
-        found = np.flatnonzero(self._breaks[low : high + 1]) + low
+        breaks = np.flatnonzero(self._breaks[low : high + 1]) + low
         words = (self._classes & WORD) > 0
-        inner = found[(found > 0) & (found < len(words))]
-        beside = inner[~(words[inner - 1] & words[inner])]
-        return (beside if len(beside) else found) + self.start
+        inner = breaks[(breaks > 0) & (breaks < len(words))]
+        beside_punctuation = inner[~(words[inner - 1] & words[inner])]
+        return (beside_punctuation if len(beside_punctuation) else breaks) + self.start
 
     def hashes(self, positions: Offsets) -> npt.NDArray[np.uint64]:
         """A hash of the characters around each position."""
         return self._contexts.at(positions)
 
-    def least(self, positions: Offsets) -> int:
-        """The index of the position whose surroundings hash least; the last of them if several are the same."""
+    def index_of_smallest_hash(self, positions: Offsets) -> int:
+        """The index of the position whose surrounding text has the smallest hash; the last one of equals."""
         hashes = self._contexts.at(positions)
         return len(hashes) - 1 - int(np.argmin(hashes[::-1]))
 
     def _find(self, text: str, piece: str, headings: Sequence[int]) -> Boundaries:
         spaces = (self._classes & SPACE) > 0
-        places = np.array([h - self.start for h in headings if self.start < h < self.end], dtype=np.int64)
+        heading_starts = np.array([h - self.start for h in headings if self.start < h < self.end], dtype=np.int64)
         marks = np.zeros(len(piece) + 1, dtype=np.uint8)
         for kind, pattern in _MARKS:
             marks[[m.end() for m in pattern.finditer(piece)]] = kind
         gap_ends, gap_starts, gap_kinds = self._gaps(spaces, marks)
-        gap_kinds[np.isin(gap_starts, places)] = Kind.HEADING
-        marks[places[~spaces[places - 1]]] = Kind.HEADING
-        bare = np.flatnonzero(marks[1:-1]) + 1
-        bare = bare[~spaces[bare] & ~spaces[bare - 1] & self._breaks[bare]]
-        ends = np.concatenate((gap_ends, bare))
+        gap_kinds[np.isin(gap_starts, heading_starts)] = Kind.HEADING
+        marks[heading_starts[~spaces[heading_starts - 1]]] = Kind.HEADING
+        gapless = np.flatnonzero(marks[1:-1]) + 1
+        gapless = gapless[~spaces[gapless] & ~spaces[gapless - 1] & self._breaks[gapless]]
+        ends = np.concatenate((gap_ends, gapless))
         order = np.argsort(ends, kind="stable")
         ends = ends[order]
-        starts = np.concatenate((gap_starts, bare))[order]
-        kinds = np.concatenate((gap_kinds, marks[bare]))[order]
+        starts = np.concatenate((gap_starts, gapless))[order]
+        kinds = np.concatenate((gap_kinds, marks[gapless]))[order]
         if self._resume > self.end or self.reaches_text_end:
             ends, starts = np.append(ends, len(piece)), np.append(starts, len(piece))
             kinds = np.append(kinds, _gap_kind(text[self.end : self._resume], int(marks[-1])))
@@ -179,7 +180,7 @@ class Stretch:
     def _gaps(
         self, spaces: npt.NDArray[np.bool_], marks: npt.NDArray[np.uint8]
     ) -> tuple[Offsets, Offsets, npt.NDArray[np.uint8]]:
-        """The runs of white space, as ends, starts and kinds, but for those that are part of a grapheme."""
+        """The runs of white space, as ends, starts and kinds, except those that are part of a grapheme."""
         edges = np.diff(spaces.astype(np.int8))
         ends = np.flatnonzero(edges == 1) + 1
         starts = np.flatnonzero(edges == -1) + 1
@@ -211,7 +212,7 @@ class Stretch:
 
 
 def _kinds(lines: Offsets, marks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The kinds of runs of white space that hold so many line ends and follow upon such marks."""
+    """The kinds of runs of white space, from the number of their line ends and the kinds of the marks before them."""
     kinds = np.maximum(marks, Kind.WORD)
     kinds[lines == 1] = Kind.LINE
     kinds[(lines == 1) & (marks == Kind.SENTENCE)] = Kind.FULL_LINE
@@ -220,13 +221,13 @@ def _kinds(lines: Offsets, marks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8
 
 
 def _demote_stray_full_lines(kinds: npt.NDArray[np.uint8]) -> None:
-    """Makes full lines plain ones where no other is near: one sentence put into a log or a table is not to rule it."""
+    """Demote full lines without another nearby: a single sentence in a log or a table should not attract the cuts."""
     lines = np.flatnonzero((kinds >= Kind.LINE) & (kinds <= Kind.PARAGRAPH))
-    full = kinds[lines] == Kind.FULL_LINE
-    before = np.concatenate(([0], np.cumsum(full)))
-    here = np.flatnonzero(full)
-    near = before[np.minimum(here + 1 + _NEAR_LINES, len(lines))] - before[np.maximum(here - _NEAR_LINES, 0)]
-    kinds[lines[here[near < 2]]] = Kind.LINE
+    is_full = kinds[lines] == Kind.FULL_LINE
+    before = np.concatenate(([0], np.cumsum(is_full)))
+    full = np.flatnonzero(is_full)
+    nearby = before[np.minimum(full + 1 + _NEAR_LINES, len(lines))] - before[np.maximum(full - _NEAR_LINES, 0)]
+    kinds[lines[full[nearby < 2]]] = Kind.LINE
 
 
 def _gap_kind(gap: str, mark: int) -> int:
@@ -246,7 +247,7 @@ def _powers(count: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]
 
 
 class _ContextHash:
-    """Hashes of the characters around positions: equal surroundings, equal hash, wherever they stand."""
+    """Hashes of the characters around positions: equal surroundings have equal hashes, wherever they are."""
 
     def __init__(self, points: npt.NDArray[np.uint32], origin: int) -> None:
         size = 1 << len(points).bit_length()
@@ -257,11 +258,11 @@ class _ContextHash:
 
     def at(self, positions: Offsets) -> npt.NDArray[np.uint64]:
         """One hash a position, dtype uint64."""
-        places = positions - self._origin
-        first = np.clip(places - _HASH_BEFORE_CHARS, 0, len(self._sums) - 1)
-        last = np.minimum(places + _HASH_AFTER_CHARS, len(self._sums) - 1)
+        relative = positions - self._origin
+        first = np.clip(relative - _HASH_BEFORE_CHARS, 0, len(self._sums) - 1)
+        last = np.minimum(relative + _HASH_AFTER_CHARS, len(self._sums) - 1)
         mixed = (self._sums[last] - self._sums[first]) * self._inverses[first]
-        # The low bits of a sum of products are weak; this is the end of splitmix64.
+        # The low bits of a sum of products are weak; these are the last steps of splitmix64.
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return mixed ^ (mixed >> np.uint64(31))

@@ -1,7 +1,8 @@
-"""What the splitter must know of each character: its part in grapheme clusters, whether it is white space, a letter.
+"""Classes of characters for the splitter: grapheme class, white space, letter or digit, end of a line.
 
-The grapheme rules are those of Unicode's UAX #29 as far as a pair of neighbours decides them; the three rules that look
-further (flags, joined emoji, Indic conjuncts) count as "perhaps not a boundary". `regex` knows the whole of them.
+The grapheme rules are those of Unicode's UAX #29, as far as two neighbouring characters decide them. The three rules
+that look further (flags, joined emoji, Indic conjuncts) count as "perhaps not a boundary"; there the library `regex`,
+which implements all of them, decides.
 """
 
 import functools
@@ -91,7 +92,7 @@ def _pair_table() -> npt.NDArray[np.bool_]:
 
 
 def sure_breaks(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Where a grapheme surely ends: shape (n + 1,), entry i is the place before character i; both ends are True."""
+    """Where a grapheme surely ends: shape (n + 1,); entry i is the position before character i, both ends are True."""
     clusters = classes & CLUSTER
     breaks = np.ones(len(classes) + 1, dtype=np.bool_)
     breaks[1:-1] = _pair_table()[clusters[:-1], clusters[1:]]
@@ -99,7 +100,7 @@ def sure_breaks(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
 
 def line_ends(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Which characters end a line; of a carriage return and a line feed only the latter."""
+    """Which characters end a line; of a carriage return followed by a line feed, only the line feed."""
     ends = (classes & NEWLINE) > 0
     clusters = classes & CLUSTER
     ends[:-1] &= (clusters[:-1] != _NUMBER["CR"]) | (clusters[1:] != _NUMBER["LF"])
@@ -112,9 +113,9 @@ def grapheme_end(text: str, position: int) -> int:
 
 
 def grapheme_ends(text: str, first: int, last: int) -> list[int]:
-    """Where from `first`, itself such a place, to `last` a grapheme ends, ascending.
+    """Where graphemes end from `first`, which is such an end itself, to `last`; ascending.
 
-    The text in between is looked at on its own, since `regex` looks back over all flags before a flag.
+    The text between is cut out first, because `regex` looks back over all flags before a flag.
     """
     piece = text[first : last + 1]
     ends = [first + m.end() for m in _GRAPHEME.finditer(piece)]

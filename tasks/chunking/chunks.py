@@ -14,18 +14,19 @@ from millrace.tasks.records import Chunk, Document, Page, chunk_id, text_key
 def chunk_document(document: Document, tokenizer: Tokenizer, options: ChunkOptions) -> Iterator[Chunk]:
     """The chunks of `document` in order; none if it is blank.
 
-    A chunk's heading path is that of its first character, its id that of its text: the occurrence counts equal texts.
+    A chunk's heading path is that of its first character. Its id comes from the source, the text, and how many chunks
+    of the document before it have the same text.
     """
     occurrences: Counter[bytes] = Counter()
     path: tuple[str, ...] = ()
     paths = heading_paths(document.headings)
-    coming = next(paths, None)
+    next_path = next(paths, None)
     page_starts = [page.start for page in document.pages]
     for number, span in enumerate(split(document.text, document.headings, tokenizer, options)):
         content = document.text[span.start : span.end]
-        while coming is not None and coming[0] <= span.start:
-            path = coming[1]
-            coming = next(paths, None)
+        while next_path is not None and next_path[0] <= span.start:
+            path = next_path[1]
+            next_path = next(paths, None)
         key = text_key(content)
         yield Chunk(
             id=chunk_id(document.source, content, occurrences[key]),
@@ -46,5 +47,5 @@ def chunk_document(document: Document, tokenizer: Tokenizer, options: ChunkOptio
 
 
 def _page_of(pages: tuple[Page, ...], starts: list[int], position: int) -> int | None:
-    """The number of the page that holds the character at `position`, or of the page before it; None without pages."""
+    """The number of the page of the character at `position`, or of the page before it; None if there are no pages."""
     return pages[max(0, bisect_right(starts, position) - 1)].number if pages else None

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from millrace.tasks.errors import ConfigurationError
 
 MAX_TOKENS = 8191
-"""text-embedding-v4 takes 8,192 with the end mark."""
+"""text-embedding-v4 takes 8,192 tokens, including the end mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkOptions:
     """The bounds of a chunk, both inclusive.
 
-    `max_tokens` is without the end mark. A chunk begins at most `overlap_tokens` before the end of the chunk before it,
-    and never before its own section.
+    `max_tokens` does not count the end mark. A chunk begins at most `overlap_tokens` before the end of the previous
+    chunk, and never before its own section. `max_bytes` counts UTF-8 bytes.
 
     Raises:
         ConfigurationError: a bound is out of range.

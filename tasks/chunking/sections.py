@@ -1,4 +1,4 @@
-"""Where sections begin, which of them are too small to stand alone, and the path of headings over each place."""
+"""Where sections begin, which of them are too small for a chunk of their own, and the heading path at each position."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -7,18 +7,18 @@ from itertools import groupby
 
 import numpy as np
 
-from millrace.tasks.chunking.boundaries import Kind, Offsets, Stretch, skip_space
+from millrace.tasks.chunking.boundaries import Kind, Offsets, TextWindow, skip_space
 from millrace.tasks.records import Heading
 
 _TINY_SHARE = 8
-"""A section that fills less than one part in so many of either bound is tiny."""
+"""A section is small if it fills less than one part in this many of both bounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The text from `start` to the next section.
+    """The text from `start` to the next section; several headings without text between them begin one section.
 
-    `outer` is the highest of the levels that begin there, `inner` the last.
+    `outer` is the lowest number (the highest rank) among the levels of its headings, `inner` the level of the last one.
     """
 
     start: int
@@ -27,52 +27,52 @@ class Section:
 
 
 def find_sections(text: str, headings: Sequence[Heading]) -> list[Section]:
-    """The sections of `text`, ascending; headings with nothing but white space between them begin one together."""
-    placed = sorted(((skip_space(text, h.start), h.level) for h in headings), key=lambda pair: pair[0])
+    """The sections of `text`, ascending; headings that begin at the same character begin one section together."""
+    starts_and_levels = sorted(((skip_space(text, h.start), h.level) for h in headings), key=lambda pair: pair[0])
     sections = []
-    for start, group in groupby(placed, key=lambda pair: pair[0]):
+    for start, group in groupby(starts_and_levels, key=lambda pair: pair[0]):
         levels = [level for _, level in group]
         if start < len(text):
             sections.append(Section(start, min(levels), levels[-1]))
     return sections
 
 
-def fresh_starts(stretch: Stretch, sections: Sequence[Section], *, max_tokens: int, max_bytes: int) -> Offsets:
-    """The indices of the stretch's boundaries at which a new chunk begins in any case, ascending.
+def find_section_breaks(window: TextWindow, sections: Sequence[Section], *, max_tokens: int, max_bytes: int) -> Offsets:
+    """The indices of the window's boundaries at which a new chunk always begins, ascending.
 
-    These are the headings, but that a tiny section goes with the next one if that is not of a higher level, or else
-    with the one before it if that is not of a lower one; and a heading without text goes with the next whatever it is.
-    All this is decided between neighbours, so that an edit moves no boundary but its own section's. The end of the text
-    is one of them too.
+    These are the headings and the end of the text, with two exceptions. A small section is joined to the next one if
+    that is of the same or a lower rank, otherwise to the previous one if that is of the same or a higher rank. A
+    heading without text is joined to the next section whatever its rank. Only neighbours are compared, so that an edit
+    moves no boundary but those of its own section.
 
-    `sections` are those that begin in the stretch, at its very start too.
+    `sections` are those that begin in the window, including at its very start.
     """
-    boundaries = stretch.boundaries
+    boundaries = window.boundaries
     heads = [int(i) for i in np.flatnonzero(boundaries.kinds == Kind.HEADING)]
     last = len(boundaries.kinds) - 1
-    known = {section.start: section for section in sections}
-    first = known.get(stretch.start, Section(stretch.start, 0, 0))
-    row = [first, *(known[int(boundaries.starts[i])] for i in heads)]
-    # What is cut off by either end of the stretch is not known to be tiny, so it is not.
-    tiny = [
-        tokens * _TINY_SHARE < max_tokens and size * _TINY_SHARE < max_bytes for tokens, size in _sizes(stretch, heads)
+    by_start = {section.start: section for section in sections}
+    first = by_start.get(window.start, Section(window.start, 0, 0))
+    row = [first, *(by_start[int(boundaries.starts[i])] for i in heads)]
+    # A section that an end of the window cuts off may be longer than it seems, so it does not count as small.
+    small = [
+        tokens * _TINY_SHARE < max_tokens and size * _TINY_SHARE < max_bytes for tokens, size in _sizes(window, heads)
     ]
-    edges = [*(int(boundaries.ends[i]) for i in heads), stretch.end]
-    bare = [stretch.heading_ends.get(r.start, 0) >= edge for r, edge in zip(row, edges, strict=True)]
-    fresh = []
+    edges = [*(int(boundaries.ends[i]) for i in heads), window.end]
+    heading_only = [window.heading_ends.get(r.start, 0) >= edge for r, edge in zip(row, edges, strict=True)]
+    breaks = []
     for k, head in enumerate(heads, start=1):
-        with_next = bare[k - 1] or (tiny[k - 1] and row[k].outer >= row[k - 1].inner)
-        goes_on = k + 1 < len(row) and (bare[k] or row[k + 1].outer >= row[k].inner)
-        with_previous = tiny[k] and not goes_on and row[k].outer >= row[k - 1].inner
+        with_next = heading_only[k - 1] or (small[k - 1] and row[k].outer >= row[k - 1].inner)
+        joins_next = k + 1 < len(row) and (heading_only[k] or row[k + 1].outer >= row[k].inner)
+        with_previous = small[k] and not joins_next and row[k].outer >= row[k - 1].inner
         if not (with_next or with_previous):
-            fresh.append(head)
-    if stretch.reaches_text_end and (not fresh or fresh[-1] != last):
-        fresh.append(last)
-    return np.array(fresh, dtype=np.int64)
+            breaks.append(head)
+    if window.reaches_text_end and (not breaks or breaks[-1] != last):
+        breaks.append(last)
+    return np.array(breaks, dtype=np.int64)
 
 
 def heading_paths(headings: Sequence[Heading]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """For each heading, where it begins and the titles of the headings that enclose what follows it, itself the last.
+    """For each heading: where it begins, and the titles of the headings that the text after it is under, its own last.
 
     >>> list(heading_paths([Heading(1, "A", 0), Heading(3, "B", 5), Heading(2, "C", 9)]))
     [(0, ('A',)), (5, ('A', 'B')), (9, ('A', 'C'))]
@@ -85,14 +85,14 @@ def heading_paths(headings: Sequence[Heading]) -> Iterator[tuple[int, tuple[str,
         yield heading.start, tuple(h.title for h in open_headings)
 
 
-def _sizes(stretch: Stretch, heads: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Tokens and bytes of each section of the stretch."""
-    b = stretch.boundaries
+def _sizes(window: TextWindow, heads: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Tokens and bytes of each section of the window; the greatest integers where its end is outside."""
+    b = window.boundaries
     tokens_from, bytes_from = 0, 0
     for head in heads:
         yield int(b.tokens_before_end[head]) - tokens_from, int(b.bytes_before_end[head]) - bytes_from
         tokens_from, bytes_from = int(b.tokens_before_start[head]), int(b.bytes_before_start[head])
-    if stretch.reaches_text_end:
+    if window.reaches_text_end:
         yield int(b.tokens_before_end[-1]) - tokens_from, int(b.bytes_before_end[-1]) - bytes_from
     else:
         yield sys.maxsize, sys.maxsize

@@ -1,9 +1,10 @@
-"""Cuts a text into spans that fit both bounds, at places that the text itself chooses.
+"""Cut a text into spans that fit both bounds (tokens and bytes), at positions that the text itself determines.
 
-Where a chunk begins in any case, `sections` and `anchors` say. Between two such places each cut is decided by the text
-from the cut before it to the bound. Of the boundaries between `_LEAST_SHARE` of the bound and all of it, the highest
-kind is taken; of several of that kind the one whose surroundings hash least. Two chains of cuts that got out of step,
-as after an edit, look at mostly the same boundaries and soon choose the same one, at the next anchor at the latest.
+`sections` and `anchors` give the positions where a chunk always begins. Between two of them, each cut depends only on
+the text from the previous cut to the bound: of the boundaries between `_MIN_SHARE` of the bound and all of it, the
+splitter takes the best kind, and among several of that kind the one whose surrounding text has the smallest hash.
+After an edit the old and the new cuts see mostly the same boundaries and so agree again soon, at the next anchor at the
+latest.
 """
 
 from bisect import bisect_left
@@ -14,26 +15,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from millrace.tasks.chunking.anchors import find_anchors
-from millrace.tasks.chunking.boundaries import Kind, Offsets, Stretch, skip_space
+from millrace.tasks.chunking.boundaries import Kind, Offsets, TextWindow, skip_space
 from millrace.tasks.chunking.characters import grapheme_end, grapheme_ends
 from millrace.tasks.chunking.options import ChunkOptions
-from millrace.tasks.chunking.sections import find_sections, fresh_starts
+from millrace.tasks.chunking.sections import find_section_breaks, find_sections
 from millrace.tasks.chunking.tokenizer import Tokenizer
 from millrace.tasks.records import Heading
 
-_LEAST_SHARE = 0.4
-"""A cut comes no sooner than this share of the bound, where there is a choice."""
-_LEAST_TAIL_SHARE = 0.2
-"""What is left over at the end of a section is no less than this share, where there is a choice."""
-_STRETCH_CHUNKS = 16
-"""How many full chunks (by bytes) are looked at in one go."""
+_MIN_SHARE = 0.4
+"""A chunk fills at least this share of the bound, where there is a choice."""
+_MIN_TAIL_SHARE = 0.2
+"""The last chunk of a section fills at least this share of the bound, where there is a choice."""
+_WINDOW_CHUNKS = 16
+"""The length of a window, in full chunks (by bytes)."""
 _LOOKAHEAD_CHUNKS = 3
 _EARLIER_CHUNKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A chunk is `text[start:end]`, of exactly so many `tokens`."""
+    """A chunk: `text[start:end]`, which has exactly `tokens` tokens."""
 
     start: int
     end: int
@@ -41,10 +42,10 @@ class Span:
 
 
 def split(text: str, headings: Sequence[Heading], tokenizer: Tokenizer, options: ChunkOptions) -> Iterator[Span]:
-    """The spans of `text`, in order, that hold all of it but white space; none for a blank text.
+    """The spans of `text`, in order; together they hold everything but white space. A blank text has none.
 
-    No span begins or ends with white space; each fits both bounds. One code point that alone passes a bound, which
-    takes a bound of a dozen tokens or less, is a span of its own.
+    No span begins or ends with white space, and each fits both bounds. The exception is a single code point that alone
+    exceeds a bound (possible only with a bound of a dozen tokens or less): it is a span of its own.
     """
     return _Splitter(text, headings, tokenizer, options).spans()
 
@@ -58,10 +59,10 @@ class _Cut:
 
 
 class _Splitter:
-    """One document on its way through.
+    """Splits one document.
 
-    `begin` is everywhere the place where a chunk begins, `position` the place where its new text does; they differ by
-    the overlap. `_fixed` are the boundaries where a chunk begins in any case: walls between sections, and anchors.
+    In every method `begin` is where a chunk begins and `position` where its new text begins; they differ by the
+    overlap. `_fixed` holds the boundaries where a chunk always begins: section breaks and anchors.
     """
 
     def __init__(self, text: str, headings: Sequence[Heading], tokenizer: Tokenizer, options: ChunkOptions) -> None:
@@ -70,72 +71,76 @@ class _Splitter:
         self._options = options
         self._sections = find_sections(text, headings)
         self._section_starts = [s.start for s in self._sections]
-        self._torn_until = 0
+        self._split_grapheme_end = 0
         self._recent: deque[int] = deque(maxlen=_EARLIER_CHUNKS)
-        self._walled = True
+        self._starts_section = True
 
     def spans(self) -> Iterator[Span]:
-        """See `split`."""
+        """The spans that `split` returns."""
         position = begin = skip_space(self._text, 0)
-        self._remember(begin, walled=True)
+        self._remember(begin, starts_section=True)
         while position < len(self._text):
-            self._read(begin)
-            while position < len(self._text) and self._sees_enough(begin, position):
-                begin, cut, tokens = self._next(begin, position)
+            self._load_window(begin)
+            while position < len(self._text) and self._window_suffices(begin, position):
+                begin, cut, tokens = self._next_chunk(begin, position)
                 yield Span(begin, cut.end, tokens)
-                position, begin = cut.resume, self._overlapped(begin, cut)
-                self._remember(begin, walled=position in self._wall_starts)
+                position, begin = cut.resume, self._overlap_start(begin, cut)
+                self._remember(begin, starts_section=position in self._section_break_starts)
 
-    def _remember(self, begin: int, *, walled: bool) -> None:
-        """Keeps the last places where chunks began: a stretch begins some chunks early, to find the same anchors."""
-        if walled:
+    def _remember(self, begin: int, *, starts_section: bool) -> None:
+        """Keep where the last chunks began: the next window begins some chunks early, to find the same anchors."""
+        if starts_section:
             self._recent.clear()
-        self._walled = walled or (self._walled and len(self._recent) < _EARLIER_CHUNKS)
+        self._starts_section = starts_section or (self._starts_section and len(self._recent) < _EARLIER_CHUNKS)
         self._recent.append(begin)
 
-    def _read(self, begin: int) -> None:
-        """Looks at the next stretch."""
+    def _load_window(self, begin: int) -> None:
+        """Find the boundaries of the window that holds the chunk beginning at `begin`."""
         o = self._options
-        max_chars = max(_STRETCH_CHUNKS * o.max_bytes, 1 << 16)
+        max_chars = max(_WINDOW_CHUNKS * o.max_bytes, 1 << 16)
         if begin - self._recent[0] > max_chars // 4:
             self._recent.clear()
-            self._remember(begin, walled=False)
+            self._remember(begin, starts_section=False)
         start = self._recent[0]
         inside = slice(bisect_left(self._section_starts, start), bisect_left(self._section_starts, start + max_chars))
-        stretch = Stretch(self._text, start, max_chars, self._section_starts[inside], self._tokenizer)
-        walls = fresh_starts(stretch, self._sections[inside], max_tokens=o.max_tokens, max_bytes=o.max_bytes)
-        anchors = find_anchors(stretch, walls, walled=self._walled, max_tokens=o.max_tokens, max_bytes=o.max_bytes)
-        self._stretch = stretch
-        self._wall_starts = frozenset(stretch.boundaries.starts[walls].tolist())
-        self._fixed = np.union1d(walls, anchors)
+        window = TextWindow(self._text, start, max_chars, self._section_starts[inside], self._tokenizer)
+        section_breaks = find_section_breaks(
+            window, self._sections[inside], max_tokens=o.max_tokens, max_bytes=o.max_bytes
+        )
+        anchors = find_anchors(
+            window, section_breaks, starts_section=self._starts_section, max_tokens=o.max_tokens, max_bytes=o.max_bytes
+        )
+        self._window = window
+        self._section_break_starts = frozenset(window.boundaries.starts[section_breaks].tolist())
+        self._fixed = np.union1d(section_breaks, anchors)
 
-    def _sees_enough(self, begin: int, position: int) -> bool:
-        """Whether the stretch reaches far enough for a cut that a longer one would not change."""
-        stretch = self._stretch
-        return position < stretch.end and (
-            stretch.reaches_text_end or begin + _LOOKAHEAD_CHUNKS * self._options.max_bytes <= stretch.limit
+    def _window_suffices(self, begin: int, position: int) -> bool:
+        """Whether the window is long enough that a longer one would give the same cut."""
+        window = self._window
+        return position < window.end and (
+            window.reaches_text_end or begin + _LOOKAHEAD_CHUNKS * self._options.max_bytes <= window.limit
         )
 
-    def _next(self, begin: int, position: int) -> tuple[int, _Cut, int]:
-        """Where the chunk really begins, its cut and its exact token count."""
+    def _next_chunk(self, begin: int, position: int) -> tuple[int, _Cut, int]:
+        """Where the chunk begins (later than `begin` if the overlap leaves no room), its cut, its exact token count."""
         allowance = self._options.max_tokens
         step = 1
         while True:
-            cut = self._propose(begin, position, allowance)
+            cut = self._propose_cut(begin, position, allowance)
             if cut is None:
                 begin, allowance, step = position, self._options.max_tokens, 1
                 continue
             tokens = self._tokenizer.count(self._text[begin : cut.end])
             if tokens <= self._options.max_tokens or (begin == position and cut.end == position + 1):
                 return begin, cut, tokens
-            # The counts of the stretch are off by a little; the exact one decides.
+            # A count taken over the whole window can be off by a little for a part of it; the exact count decides.
             allowance -= max(step, tokens - self._options.max_tokens)
             step *= 2
 
-    def _propose(self, begin: int, position: int, allowance: int) -> _Cut | None:
-        """A cut that fits as far as the stretch's counts can tell; None if the overlap leaves no room for one."""
-        b = self._stretch.boundaries
-        tokens_from, bytes_from = self._stretch.tokens_before(begin), self._stretch.bytes_before(begin)
+    def _propose_cut(self, begin: int, position: int, allowance: int) -> _Cut | None:
+        """A cut that fits by the window's approximate counts; None if the overlap leaves no room for one."""
+        b = self._window.boundaries
+        tokens_from, bytes_from = self._window.tokens_before(begin), self._window.bytes_before(begin)
         first = int(np.searchsorted(b.ends, position, side="right"))
         last = (
             min(
@@ -144,40 +149,40 @@ class _Splitter:
             )
             - 1
         )
-        if position < self._torn_until:
-            return self._torn(position, allowance)
-        where = int(np.searchsorted(self._fixed, first))
-        end = int(self._fixed[where]) if where < len(self._fixed) else None
+        if position < self._split_grapheme_end:
+            return self._cut_grapheme(position, allowance)
+        next_fixed = int(np.searchsorted(self._fixed, first))
+        end = int(self._fixed[next_fixed]) if next_fixed < len(self._fixed) else None
         if end is not None and end <= last:
-            return self._at(end)
-        chosen = self._choose(begin, position, first, last, end) if first <= last else None
+            return self._cut_at(end)
+        chosen = self._best_boundary(begin, position, first, last, end) if first <= last else None
         if chosen is not None:
-            return self._at(chosen)
+            return self._cut_at(chosen)
         if begin < position:
             return None
-        return self._inside_word(position, allowance)
+        return self._cut_word(position, allowance)
 
-    def _choose(self, begin: int, position: int, first: int, last: int, end: int | None) -> int | None:
+    def _best_boundary(self, begin: int, position: int, first: int, last: int, end: int | None) -> int | None:
         """The index of the best boundary from `first` to `last`; None if it is better to cut a word."""
-        b = self._stretch.boundaries
-        low = self._from_share(position, begin, first)
+        b = self._window.boundaries
+        low = self._first_above_min_share(position, begin, first)
         if low <= last:
-            window = b.kinds[low : last + 1]
-            best = int(window.max())
-            kept = self._keeping_a_line_whole(first, low, last) if best < Kind.LINE else None
-            if kept is not None:
-                return kept
-            candidates = np.flatnonzero(window == best) + low
+            kinds = b.kinds[low : last + 1]
+            best = int(kinds.max())
+            line_end = self._line_end_that_keeps_a_line_whole(first, low, last) if best < Kind.LINE else None
+            if line_end is not None:
+                return line_end
+            candidates = np.flatnonzero(kinds == best) + low
             if end is not None:
-                candidates = self._leaving_a_good_rest(candidates, end)
-            return int(candidates[self._stretch.least(b.starts[candidates])])
+                candidates = self._with_a_good_remainder(candidates, end)
+            return int(candidates[self._window.index_of_smallest_hash(b.starts[candidates])])
         kinds = b.kinds[first : last + 1]
         latest = last - int(np.argmax(kinds[::-1]))
         return latest if kinds[latest - first] >= Kind.LINE or self._fits(last, last + 1) else None
 
-    def _keeping_a_line_whole(self, first: int, low: int, last: int) -> int | None:
-        """The last line end before the window, if the line after it, which the window cuts, would fit as a whole."""
-        b = self._stretch.boundaries
+    def _line_end_that_keeps_a_line_whole(self, first: int, low: int, last: int) -> int | None:
+        """The last line end from `first` to `low`, if the line after it, which ends after `last`, would fit a chunk."""
+        b = self._window.boundaries
         before = np.flatnonzero(b.kinds[first:low] >= Kind.LINE)
         after = np.flatnonzero(b.kinds[last + 1 :] >= Kind.LINE)
         if not len(before) or not len(after):
@@ -187,83 +192,87 @@ class _Splitter:
 
     def _fits(self, before: int, after: int) -> bool:
         """Whether the text between two boundaries fits a chunk."""
-        b = self._stretch.boundaries
+        b = self._window.boundaries
         return (
             after < len(b.ends)
             and int(b.tokens_before_end[after] - b.tokens_before_start[before]) <= self._options.max_tokens
             and int(b.bytes_before_end[after] - b.bytes_before_start[before]) <= self._options.max_bytes
         )
 
-    def _from_share(self, position: int, begin: int, first: int) -> int:
-        """The first boundary that gives the chunk its least share of new text."""
-        b = self._stretch.boundaries
-        tokens_from, bytes_from = self._stretch.tokens_before(position), self._stretch.bytes_before(position)
-        tokens = self._options.max_tokens - (tokens_from - self._stretch.tokens_before(begin))
-        size = self._options.max_bytes - (bytes_from - self._stretch.bytes_before(begin))
+    def _first_above_min_share(self, position: int, begin: int, first: int) -> int:
+        """The first boundary at which the chunk has `_MIN_SHARE` of new text."""
+        b = self._window.boundaries
+        tokens_from, bytes_from = self._window.tokens_before(position), self._window.bytes_before(position)
+        tokens = self._options.max_tokens - (tokens_from - self._window.tokens_before(begin))
+        size = self._options.max_bytes - (bytes_from - self._window.bytes_before(begin))
         return max(
             first,
             min(
-                int(np.searchsorted(b.tokens_before_end, tokens_from + _LEAST_SHARE * tokens)),
-                int(np.searchsorted(b.bytes_before_end, bytes_from + _LEAST_SHARE * size)),
+                int(np.searchsorted(b.tokens_before_end, tokens_from + _MIN_SHARE * tokens)),
+                int(np.searchsorted(b.bytes_before_end, bytes_from + _MIN_SHARE * size)),
             ),
         )
 
-    def _leaving_a_good_rest(self, candidates: Offsets, end: int) -> Offsets:
-        """Those candidates after which the rest up to `end` is one chunk and no crumb, or at least no crumb, or all."""
-        b, o = self._stretch.boundaries, self._options
+    def _with_a_good_remainder(self, candidates: Offsets, end: int) -> Offsets:
+        """The candidates that leave one chunk of at least `_MIN_TAIL_SHARE` up to `end`.
+
+        If there are none: those that leave at least that share; if there are none of these either, all candidates.
+        """
+        b, o = self._window.boundaries, self._options
         tokens = (b.tokens_before_end[end] - b.tokens_before_start[candidates]) / o.max_tokens
-        rests = np.maximum(tokens, (b.bytes_before_end[end] - b.bytes_before_start[candidates]) / o.max_bytes)
-        enough = rests >= _LEAST_TAIL_SHARE
-        for wish in (enough & (rests <= 1), enough):
-            if wish.any():
-                candidates = candidates[wish]
+        remainders = np.maximum(tokens, (b.bytes_before_end[end] - b.bytes_before_start[candidates]) / o.max_bytes)
+        enough = remainders >= _MIN_TAIL_SHARE
+        for acceptable in (enough & (remainders <= 1), enough):
+            if acceptable.any():
+                candidates = candidates[acceptable]
                 break
         return candidates
 
-    def _inside_word(self, position: int, allowance: int) -> _Cut:
-        """A cut between graphemes where there is no boundary; inside one only if it alone passes a bound."""
-        stretch = self._stretch
-        tokens_from, bytes_from = stretch.tokens_before(position), stretch.bytes_before(position)
-        high = stretch.reach(tokens_from + allowance, bytes_from + self._options.max_bytes)
+    def _cut_word(self, position: int, allowance: int) -> _Cut:
+        """A cut between graphemes, where there is no boundary; inside a grapheme only if it alone exceeds a bound."""
+        window = self._window
+        tokens_from, bytes_from = window.tokens_before(position), window.bytes_before(position)
+        high = window.reach(tokens_from + allowance, bytes_from + self._options.max_bytes)
         low = max(
             position + 1,
-            stretch.reach(
-                tokens_from + int(_LEAST_SHARE * allowance), bytes_from + int(_LEAST_SHARE * self._options.max_bytes)
+            window.reach(
+                tokens_from + int(_MIN_SHARE * allowance), bytes_from + int(_MIN_SHARE * self._options.max_bytes)
             ),
         )
         if high > position:
             for start in (low, position + 1):
-                places = stretch.grapheme_breaks(start, high)
-                if len(places):
-                    return self._before(int(places[stretch.least(places)] if start == low else places[-1]), position)
+                breaks = window.grapheme_breaks(start, high)
+                if len(breaks):
+                    index = window.index_of_smallest_hash(breaks) if start == low else -1
+                    return self._cut_before(int(breaks[index]), position)
             ends = grapheme_ends(self._text, position, high)
             if ends:
-                return self._before(ends[-1], position)
-        return self._torn(position, allowance)
+                return self._cut_before(ends[-1], position)
+        return self._cut_grapheme(position, allowance)
 
-    def _torn(self, position: int, allowance: int) -> _Cut:
-        """A cut after one grapheme, or inside it where it alone passes a bound."""
-        if position >= self._torn_until:
+    def _cut_grapheme(self, position: int, allowance: int) -> _Cut:
+        """A cut after one grapheme, or inside it if it alone exceeds a bound."""
+        if position >= self._split_grapheme_end:
             end = grapheme_end(self._text, position)
             whole = self._text[position:end]
             fits = len(whole.encode()) <= self._options.max_bytes
             if fits and self._tokenizer.count(whole) <= self._options.max_tokens:
-                return self._before(end, position)
-            self._torn_until = end
-        stretch = self._stretch
-        high = stretch.reach(
-            stretch.tokens_before(position) + allowance, stretch.bytes_before(position) + self._options.max_bytes
+                return self._cut_before(end, position)
+            self._split_grapheme_end = end
+        window = self._window
+        high = window.reach(
+            window.tokens_before(position) + allowance, window.bytes_before(position) + self._options.max_bytes
         )
-        return self._before(max(position + 1, min(high, self._torn_until)), position)
+        return self._cut_before(max(position + 1, min(high, self._split_grapheme_end)), position)
 
-    def _overlapped(self, begin: int, cut: _Cut) -> int:
-        """Where the chunk after `cut` begins: at the best boundary within the overlap before it, or at the cut."""
+    def _overlap_start(self, begin: int, cut: _Cut) -> int:
+        """Where the chunk after `cut` begins: at the best boundary within the overlap before it, else at the cut."""
         position = cut.resume
         if not self._options.overlap_tokens:
             return position
-        b = self._stretch.boundaries
+        b = self._window.boundaries
         here = int(np.searchsorted(b.starts, position))
-        tokens = self._stretch.tokens_before(cut.end)
+        tokens = self._window.tokens_before(cut.end)
         first = max(
             int(np.searchsorted(b.starts, begin, side="right")),
             int(np.searchsorted(b.tokens_before_start, tokens - self._options.overlap_tokens)),
@@ -277,11 +286,11 @@ class _Splitter:
                 return int(start)
         return position
 
-    def _at(self, index: int) -> _Cut:
-        b = self._stretch.boundaries
+    def _cut_at(self, index: int) -> _Cut:
+        b = self._window.boundaries
         return _Cut(int(b.ends[index]), int(b.starts[index]))
 
-    def _before(self, place: int, position: int) -> _Cut:
-        """The cut at `place`, without the white space on either side of it."""
-        end = position + len(self._text[position:place].rstrip())
-        return _Cut(end, skip_space(self._text, place))
+    def _cut_before(self, cut: int, position: int) -> _Cut:
+        """The cut at the offset `cut`, without the white space on either side of it."""
+        end = position + len(self._text[position:cut].rstrip())
+        return _Cut(end, skip_space(self._text, cut))

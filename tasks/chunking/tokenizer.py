@@ -1,11 +1,10 @@
-"""What counts tokens: a model's own tokenizer, or the bytes of a text where nobody knows which that is.
+"""Tokenizers: count the tokens of a text as a model does, offline.
 
-Counts tokens as Qwen's embedding models do, offline: the provider's own ranks, through tiktoken.
-
-The ranks, the pattern and the need for NFC are those of `dashscope.tokenizers.qwen_tokenizer` 2.0.2. The provider bills
-one token more than is counted here for each text (its end mark).
-
-A model's own tokenizer from its `tokenizer.json`, through Hugging Face's library, which is installed on demand.
+- `BytePairTokenizer` counts as Qwen's embedding models do, from the provider's own ranks, through tiktoken. Ranks,
+  pattern and the need for NFC are those of `dashscope.tokenizers.qwen_tokenizer` 2.0.2. The provider bills one token
+  more for each text than is counted here (its end mark).
+- `FileTokenizer` is a model's own tokenizer, read from its `tokenizer.json` through the optional library `tokenizers`.
+- `ByteTokenizer` counts bytes, an upper bound for models whose tokenizer is unknown.
 """
 
 import binascii
@@ -27,11 +26,11 @@ from millrace.tasks.errors import ConfigurationError
 
 
 class Tokenizer(ABC):
-    """Counts the tokens of a text as a model does, or never fewer."""
+    """Counts at least as many tokens in a text as the model does, and exactly as many where its tokenizer is known."""
 
     @staticmethod
     def load(name: str = "qwen") -> "Tokenizer":
-        """The tokenizer called `name` (qwen, bytes), or the one in the file `name` (a tokenizer.json); once a process.
+        """The tokenizer called `name` (qwen, bytes), or the one in the file `name` (a tokenizer.json); cached.
 
         Raises:
             ConfigurationError: there is no such tokenizer, or it cannot be read.
@@ -40,21 +39,21 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def count(self, text: str) -> int:
-        """The number of tokens of `text`, without the marks that a model adds."""
+        """The number of tokens of `text`, without the marks that the model adds."""
 
     @abstractmethod
     def token_ends(self, text: str) -> npt.NDArray[np.int64]:
         """Where each token of `text` ends, as an offset into its UTF-8 bytes, ascending.
 
-        Good to plan with, not to count with, where a model changes a text before it counts.
+        Approximate where the model normalizes a text before it counts: choose cuts with it, check them with `count`.
         """
 
 
 class ByteTokenizer(Tokenizer):
-    """Takes every byte for a token, and so gives no fewer than any tokenizer that falls back to bytes.
+    """Counts every byte as a token, and so no fewer than any tokenizer whose smallest token is a byte.
 
-    Normal forms can be longer than the text was (of it and of NFC and NFKC the longest counts), and no piece of a word
-    is shorter than a byte. What a model adds before and after a text is not in it.
+    A tokenizer may normalize the text first, and a normal form can be longer: the longest of the text, its NFC and its
+    NFKC counts. The marks that a model adds before and after a text are not included.
     """
 
     def count(self, text: str) -> int:
@@ -69,26 +68,31 @@ class ByteTokenizer(Tokenizer):
 
     def token_ends(self, text: str) -> npt.NDArray[np.int64]:
         """The end of each byte; spread evenly where a normal form is longer than the text."""
-        many, size_bytes = self.count(text), len(text.encode())
-        ends = np.arange(1, many + 1, dtype=np.int64)
-        return ends if many == size_bytes else ends * size_bytes // many
+        tokens, size_bytes = self.count(text), len(text.encode())
+        ends = np.arange(1, tokens + 1, dtype=np.int64)
+        return ends if tokens == size_bytes else ends * size_bytes // tokens
 
 
 def tokenizer_identity(name: str) -> str:
-    """`name`, or for a file its content's hash: what shapes chunks, wherever the file is.
+    """What identifies the tokenizer wherever its file is: its name, or the hash of its file's content.
 
-    Raises ConfigurationError for a file that cannot be read.
+    Raises:
+        ConfigurationError: the file cannot be read.
     """
     return f"file-{hashlib.sha256(read_tokenizer_file(name)).hexdigest()}" if is_file_name(name) else name
 
 
 def is_file_name(name: str) -> bool:
-    """Whether `name` means a file rather than a known tokenizer."""
+    """Whether `name` is a file's path rather than the name of a built-in tokenizer."""
     return name.endswith(".json")
 
 
 def read_tokenizer_file(name: str) -> bytes:
-    """The content of the file. Raises ConfigurationError."""
+    """The content of the file.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
     try:
         return Path(name).read_bytes()
     except OSError as error:
@@ -102,7 +106,6 @@ def _other_forms(text: str) -> list[str]:
 
 @functools.cache
 def _load(name: str) -> Tokenizer:
-
     if name == "bytes":
         return ByteTokenizer()
     if name in BYTE_PAIRS:
@@ -138,7 +141,7 @@ _NFC_BLOCK_CHARS = 64
 
 
 class BytePairTokenizer(Tokenizer):
-    """A byte-pair tokenizer. Special tokens are ordinary text to it: a document may well spell `<|endoftext|>`."""
+    """A byte-pair tokenizer. Special tokens are ordinary text to it, because a document may spell `<|endoftext|>`."""
 
     def __init__(self, encoding: tiktoken.Encoding, token_bytes: npt.NDArray[np.int64]) -> None:
         """`token_bytes[i]` is the length of token i in UTF-8 bytes."""
@@ -156,29 +159,29 @@ class BytePairTokenizer(Tokenizer):
     def token_ends(self, text: str) -> npt.NDArray[np.int64]:
         """Where each token of `text` ends, as an offset into its UTF-8 bytes, ascending.
 
-        Where `text` is not in NFC the offsets are those of its NFC form, stretched to fit between places some 64
-        characters apart: good to plan with, not to count with.
+        Approximate where `text` is not in NFC: the offsets are those of its NFC form, interpolated between positions
+        64 characters apart.
         """
         composed = _nfc(text)
         ids = [np.asarray(self._encoding.encode_ordinary(piece), dtype=np.int64) for piece in _encodable(composed)]
         ends = np.cumsum(self._token_bytes[np.concatenate(ids)]) if ids else np.empty(0, dtype=np.int64)
-        return ends if composed is text else _stretched(ends, text)
+        return ends if composed is text else _interpolated(ends, text)
 
 
 def _nfc(text: str) -> str:
-    """`text` in NFC; the very same object where it is so already."""
+    """`text` in NFC; the same object if it is in NFC already."""
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
 def _encodable(text: str) -> Iterator[str]:
-    """`text` in pieces that tiktoken can take, parted where no token could span, if there is such a place."""
+    """`text` in pieces short enough for tiktoken, cut where a token always ends, if there is such a position."""
     start = 0
     while len(text) - start > _MAX_ENCODE_CHARS:
         seam = start + _MAX_ENCODE_CHARS
-        for place in range(seam, seam - _SEAM_SEARCH_CHARS, -1):
+        for position in range(seam, seam - _SEAM_SEARCH_CHARS, -1):
             # In the pattern a letter is followed only by letters, so a token always ends here.
-            if text[place - 1].isalpha() and not text[place].isalpha():
-                seam = place
+            if text[position - 1].isalpha() and not text[position].isalpha():
+                seam = position
                 break
         yield text[start:seam]
         start = seam
@@ -186,18 +189,22 @@ def _encodable(text: str) -> Iterator[str]:
         yield text[start:] if start else text
 
 
-def _stretched(ends: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.int64]:
-    """Offsets into the bytes of NFC(`text`) as offsets into the bytes of `text`."""
+def _interpolated(ends: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.int64]:
+    """Offsets into the bytes of NFC(`text`), converted to approximate offsets into the bytes of `text`."""
     blocks = [text[i : i + _NFC_BLOCK_CHARS] for i in range(0, len(text), _NFC_BLOCK_CHARS)]
     before = np.cumsum([0, *(len(block.encode()) for block in blocks)])
     after = np.cumsum([0, *(len(unicodedata.normalize("NFC", block).encode()) for block in blocks)])
     # A composition across two blocks makes the sum a little longer than the whole.
-    stretched: npt.NDArray[np.int64] = np.interp(ends * (after[-1] / ends[-1]), after, before).astype(np.int64)
-    return stretched
+    converted: npt.NDArray[np.int64] = np.interp(ends * (after[-1] / ends[-1]), after, before).astype(np.int64)
+    return converted
 
 
 def read_byte_pairs(name: str) -> BytePairTokenizer:
-    """The tokenizer `name` of `BYTE_PAIRS`. Raises ConfigurationError if its ranks are missing or altered."""
+    """The tokenizer `name` of `BYTE_PAIRS`.
+
+    Raises:
+        ConfigurationError: the file of its ranks is missing or altered.
+    """
     known = BYTE_PAIRS[name]
     content = _read_ranks(known)
     ranks: dict[bytes, int] = {}
@@ -211,7 +218,7 @@ def read_byte_pairs(name: str) -> BytePairTokenizer:
 
 
 def _read_ranks(known: _Ranks) -> bytes:
-    """The bytes of the rank file, proven by their checksum."""
+    """The bytes of the rank file, verified by their checksum."""
     try:
         content = importlib.resources.files("millrace.data").joinpath(known.file).read_bytes()
     except (OSError, ModuleNotFoundError) as error:
@@ -220,7 +227,7 @@ def _read_ranks(known: _Ranks) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != known.sha256:
         msg = (
-            f"The tokenizer's ranks, data/{known.file}, are not those that were shipped: expected SHA-256 "
+            f"The tokenizer's ranks, data/{known.file}, have been altered since they were installed: expected SHA-256 "
             f"{known.sha256}, found {found}. Counts would be wrong; reinstall millrace."
         )
         raise ConfigurationError(msg)
@@ -228,27 +235,31 @@ def _read_ranks(known: _Ranks) -> bytes:
 
 
 class FileTokenizer(Tokenizer):
-    """The tokenizer in a file. Special tokens are ordinary text to it, and it adds none."""
+    """The tokenizer in a file. It treats special tokens as ordinary text and adds none."""
 
     def __init__(self, path: str) -> None:
-        """Raises ConfigurationError if the library is missing or the file is no tokenizer."""
+        """Read the file.
+
+        Raises:
+            ConfigurationError: the library is missing, or the file is not a valid tokenizer.json.
+        """
         content = read_tokenizer_file(path)
         try:
             import tokenizers
         except ImportError as error:
             message = (
-                f"embedding.tokenizer is {path}, which takes the library `tokenizers` to read: "
+                f"embedding.tokenizer is {path}; reading it needs the library `tokenizers`: "
                 "pip install 'millrace[tokenizers]'"
             )
             raise ConfigurationError(message) from error
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
         except Exception as error:  # the library raises nothing narrower
-            message = f"embedding.tokenizer: {path} is no tokenizer.json ({error})"
+            message = f"embedding.tokenizer: {path} is not a valid tokenizer.json ({error})"
             raise ConfigurationError(message) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        # A document may well spell a special token; as text it counts for more than as one, which is the safe side.
+        # A document may spell a special token; counted as text it has more tokens than one, which is the safe side.
         self._tokenizer.encode_special_tokens = True
 
     def count(self, text: str) -> int:
@@ -262,5 +273,5 @@ class FileTokenizer(Tokenizer):
         widths = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
         bytes_before = np.concatenate(([0], np.cumsum(widths)))
         ends = bytes_before[np.array([end for _, end in offsets], dtype=np.int64)]
-        # Tokens that are parts of one character, or that a normalizer moved, may share an end or go back.
+        # Tokens that are parts of one character, or that a normalizer moved, may share an end or end earlier.
         return np.maximum.accumulate(ends) if len(ends) else ends

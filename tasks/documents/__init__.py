@@ -1,9 +1,9 @@
 """Documents: bytes to text, with the provenance of every part.
 
-`list_files` finds the files of the sources; `read_documents` makes documents of one file. What cannot be taken comes
-out of either as a `Reject` with its reason and a remedy, so that one bad file, page or row never stops the others.
+`list_files` finds the files of the sources; `read_documents` makes documents of one file. Both give a `Reject` with a
+reason and a remedy for what cannot be read, so that one bad file, page or row never stops the others.
 
-The room knows formats and encodings. It does not know chunks, models, the lake or the collection.
+This component knows formats and encodings. It does not know chunks, models, the lake or the collection.
 """
 
 from millrace.tasks.documents.formats import FORMATS

@@ -1,9 +1,4 @@
-"""Which reader a file name's suffix asks for.
-
-What a format's reader makes of one file's content, and of a part that it may not touch again.
-
-Plain text: kept as it is, without headings and title.
-"""
+"""Formats: which one a file name's suffix means, and how a format's reader reports the text or the fault it found."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +8,14 @@ from typing import Literal
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Heading, Page, Reject, SourceFile
 
+MAX_TITLE_CHARACTERS = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """Text, and what the format says about it; `title` is "" where the format names none.
+    """A document's text, and what its format says about it.
 
-    `blank_pages` counts pages on which there is nothing.
+    `title` is "" if the format names none. `blank_pages` counts the pages that hold nothing.
     """
 
     text: str
@@ -28,14 +25,17 @@ class Extraction:
     blank_pages: int = 0
 
 
-def given_up(name: str, item: str, cause: str, remedy: str) -> Reject:
-    """The Reject for a unit during which an earlier reader hung or died: `cause` is its caller's word for how."""
+def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
+    """The Reject for a unit at which an earlier reader process hung or died.
+
+    `cause` is the caller's description; it begins with "died" if the process ended.
+    """
     reason = "reader_died" if cause.startswith("died") else "timeout"
-    return Reject("read", name, item, reason, f"{item or 'The file'} was given up ({cause}).", remedy)
+    return Reject("read", name, item, reason, f"{item or 'The file'} was abandoned ({cause}).", remedy)
 
 
 def read_text(text: str) -> Extraction:
-    """The text itself."""
+    """Plain text: unchanged, without headings and title."""
     return Extraction(text)
 
 
@@ -58,20 +58,20 @@ FORMATS: dict[str, Format] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
-"""The suffixes that are listed unless `sources.include` says otherwise, in lower case."""
+"""The suffixes, in lower case, of the files that are read unless `sources.include` says otherwise."""
 
 
 def format_of(name: str) -> Format:
-    """The format of a file of this name; what no suffix tells is text."""
+    """The format of a file of this name; text if its suffix is unknown."""
     return FORMATS.get(PurePosixPath(name).suffix.lower(), "text")
 
 
-def refusals(file: SourceFile, found: Iterator[Document | Reject]) -> Iterator[Document | Reject]:
-    """What is found in a file, and a Reject in place of an exception that says what is wrong with the file itself."""
+def file_errors_as_rejects(file: SourceFile, items: Iterator[Document | Reject]) -> Iterator[Document | Reject]:
+    """The items, and a Reject in place of an exception that means the file itself cannot be read."""
     try:
-        yield from found
-    except Rejected as refused:
-        yield Reject("read", file.name, "", refused.reason, str(refused), refused.remedy)
+        yield from items
+    except Rejected as error:
+        yield Reject("read", file.name, "", error.reason, str(error), error.remedy)
     except OSError as error:
         yield Reject(
             "read", file.name, "", "unreadable", f"The file cannot be read ({error.strerror or error}).",
@@ -79,22 +79,22 @@ def refusals(file: SourceFile, found: Iterator[Document | Reject]) -> Iterator[D
         )  # fmt: skip
     except MemoryError:
         yield Reject(
-            "read", file.name, "", "memory", f"Its {file.size_bytes:,} bytes need more memory than there may be used.",
+            "read", file.name, "", "memory", f"Its {file.size_bytes:,} bytes need more memory than may be used.",
             "Split the file, or raise the memory limit.",
         )  # fmt: skip
 
 
 def document_of(file: SourceFile, extraction: Extraction, digest: str) -> Document:
-    """The document of a file that is one document; `digest` is the SHA-256 (hex) of its bytes.
+    """The document of a file that holds one document; `digest` is the SHA-256 (hex) of its bytes.
 
     Raises:
-        Rejected: there is no text in it.
+        Rejected: the file holds no text.
     """
     if not extraction.text or extraction.text.isspace():
         raise Rejected(
             "The file holds no text besides its markup.",
             reason="no_text",
-            remedy="Look at it in a browser: a page that scripts fill has to be saved after they have run.",
+            remedy="Open it in a browser: if scripts fill the page, save it after they have run.",
         )
     return Document(
         source=file.name,

@@ -1,46 +1,54 @@
-"""One file to documents: the only door to the formats."""
+"""Read one file, whatever its format: the entry point to the readers."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 
-from millrace.tasks.documents.encoding import cookie, decode
-from millrace.tasks.documents.formats import Extraction, Format, document_of, format_of, given_up, refusals
+from millrace.tasks.documents.encoding import decode, editor_declared_encoding
+from millrace.tasks.documents.formats import (
+    Extraction,
+    Format,
+    abandoned_unit,
+    document_of,
+    file_errors_as_rejects,
+    format_of,
+    read_text,
+)
 from millrace.tasks.documents.listing import bytes_of
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
 
-_NOTHING: Mapping[str, str] = {}
+_SKIP_NONE: Mapping[str, str] = {}
 
 
-def _unwatched(item: str) -> None:
-    """Where nobody sets a deadline."""
+def _no_deadline(item: str) -> None:
+    """The default for `at`, where units have no deadline."""
 
 
 def read_documents(
     file: SourceFile,
     options: DocumentOptions,
     *,
-    skip: Mapping[str, str] = _NOTHING,
-    at: Callable[[str], None] = _unwatched,
+    skip: Mapping[str, str] = _SKIP_NONE,
+    at: Callable[[str], None] = _no_deadline,
 ) -> Iterator[Document | Reject]:
-    """The documents of one file, and a Reject for each part of it that could not be taken.
+    """The documents of one file, and a Reject for each part of it that could not be read.
 
-    A record file gives one document a row (`source` is the file's name, "#" and the row's id), any other file at most
-    one. What is wrong with the file itself comes as a Reject of item "", never as an exception.
+    A record file gives one document for each row (`source` is the file's name, "#" and the row's id), any other file at
+    most one. A fault of the file itself is a Reject with item "", never an exception.
 
     `at(item)` is called before each unit that could take too long ("" for opening, "page 7", "outline", "row 12000").
-    A caller that had to kill the reader during a unit reads the file again with `skip={item: why}`; that unit becomes a
-    Reject of reason "timeout" (or "reader_died", where `why` begins with "died") without being touched.
+    A caller that had to kill the reader during a unit reads the file again with `skip={item: cause}`; that unit becomes
+    a Reject with the reason "timeout" (or "reader_died", if the cause begins with "died"), and is not read again.
 
     Raises:
-        ConfigurationError: `options.encoding` names no encoding.
+        ConfigurationError: `options.encoding` is not the name of an encoding.
     """
     if "" in skip:
-        yield given_up(file.name, "", skip[""], "Save it anew in its own program, or split it, then retry.")
+        yield abandoned_unit(file.name, "", skip[""], "Save it again in its own program, or split it, then retry.")
         return
     at("")
-    yield from refusals(file, _read(file, options, skip, at))
+    yield from file_errors_as_rejects(file, _read(file, options, skip, at))
 
 
 def _read(
@@ -64,16 +72,16 @@ def _read(
 
         text = decode(data, forced=options.encoding, declared=declared_charset(data))
     else:
-        text = decode(data, forced=options.encoding, declared=cookie(data))
-    del data  # a 200 MB file should not lie in memory twice while it is worked on
+        text = decode(data, forced=options.encoding, declared=editor_declared_encoding(data))
+    del data  # a 200 MB file should not be in memory twice while its text is extracted
     yield document_of(file, _extracted(form, text), digest)
 
 
 def _read_pdf(
     file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
 ) -> Iterator[Document | Reject]:
-    digest, found = _pdf_contents(file, options, skip, at)  # the file is not held open while they are taken
-    for item in found:
+    digest, items = _pdf_contents(file, options, skip, at)  # the file is closed before the pages are used
+    for item in items:
         yield item if isinstance(item, Reject) else document_of(file, item, digest)
 
 
@@ -105,6 +113,4 @@ def _extracted(form: Format, text: str) -> Extraction:
 
             return read_html(text)
         case _:
-            from millrace.tasks.documents.formats import read_text
-
             return read_text(text)

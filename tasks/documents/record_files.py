@@ -17,12 +17,13 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from millrace.tasks.documents.encoding import detect, marked_codec, required_codec, telling_sample
-from millrace.tasks.documents.formats import Format, given_up
+from millrace.tasks.documents.formats import Format, abandoned_unit
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, JsonValue, Reject, SourceFile
@@ -68,7 +69,7 @@ def _delimited_rows(path: str, form: Format, options: DocumentOptions) -> Iterat
     first_line = next(lines, "").removeprefix("\ufeff")
     if not first_line.strip():
         return
-    delimiter = "\t" if form == "tsv" else _delimiter(first_line, options.text_column)
+    delimiter = "\t" if form == "tsv" else _delimiter(first_line, _text_column(options))
     header = next(csv.reader([first_line], delimiter=delimiter), [])
     _check_columns(header, options)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -92,13 +93,13 @@ def _delimiter(header: str, text_column: str) -> str:
 
 
 def _check_columns(names: list[str], options: DocumentOptions) -> None:
-    if options.text_column not in names:
+    if _text_column(options) not in names:
         raise Rejected(
-            f"The file has no column {options.text_column!r}; it has: {named(names)}.",
+            f"The file has no column {_text_column(options)!r}; it has: {named(names)}.",
             reason="missing_column",
             remedy="Name the column that holds the text with `documents.text_column`.",
         )
-    for name in (options.text_column, options.id_column):
+    for name in (_text_column(options), options.id_column):
         if names.count(name) > 1:
             raise Rejected(
                 f"The column {name!r} occurs {names.count(name)} times.",
@@ -173,7 +174,7 @@ def _parquet_rows(path: str, form: Format, options: DocumentOptions) -> Iterator
         with pq.ParquetFile(path, pre_buffer=False) as table:
             names = table.schema_arrow.names
             _check_columns(names, options)
-            wanted = {options.text_column, options.id_column, options.title_column, *options.metadata_columns}
+            wanted = {_text_column(options), options.id_column, options.title_column, *options.metadata_columns}
             columns = [name for name in names if name in wanted]
             for batch in table.iter_batches(_PARQUET_BATCH_ROWS, columns=columns, use_threads=False):
                 yield from _batch_rows(batch)
@@ -220,6 +221,7 @@ def read_records(
         Rejected: the file as a whole is no such file, or none of its rows has the text column.
         OSError: it cannot be read.
     """
+    options = replace(options, text_column=options.text_columns(file.name))
     held: list[Reject] | None = []  # until one row shows that the columns are right
     for result in _results(file, form, options, skip, at):
         if held is None:
@@ -256,14 +258,14 @@ def _results(
                 yield _result(row, number, file, options, seen)
         if given_up_for is not None:
             remedy = f"Look for an enormous value in rows {first} to {number}, take it out, and retry."
-            yield given_up(file.name, item, given_up_for, remedy)
+            yield abandoned_unit(file.name, item, given_up_for, remedy)
         if number < first + ROWS_PER_UNIT - 1:
             return
 
 
 def _no_text_column(held: list[Reject], options: DocumentOptions) -> Rejected:
     return Rejected(
-        f"No row has text in the column {options.text_column!r}; the first: {held[0].message}",
+        f"No row has text in the column {_text_column(options)!r}; the first: {held[0].message}",
         reason="missing_column",
         remedy="Name the column that holds the text with `documents.text_column`.",
     )
@@ -331,12 +333,17 @@ def _short(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
+def _text_column(options: DocumentOptions) -> str:
+    """The column of this file's text, or the first of several."""
+    return options.text_columns("")[0]
+
+
 def _text_of(row: Row, options: DocumentOptions) -> str:
-    text = row.get(options.text_column)
+    text = row.get(_text_column(options))
     if not isinstance(text, str) or not text or text.isspace():
         have = "nothing but white space" if isinstance(text, str) else type(text).__name__
         raise Rejected(
-            f"The column {options.text_column!r} holds no text but {have}; columns: {named(row)}.",
+            f"The column {_text_column(options)!r} holds no text but {have}; columns: {named(row)}.",
             reason="missing_text",
             remedy="Fill it in, remove the row, or name another column with `documents.text_column`.",
         )

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import shutil
+import uuid
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from millrace.tasks.errors import LakeError
+from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake import history
 from millrace.tasks.lake.collection import sidecars
 from millrace.tasks.lake.collection.chunk_compaction import LEAST, gathered, light_parts
@@ -29,6 +31,7 @@ from millrace.tasks.lake.storage.atomic import (
     translate_os_errors,
     write_bytes_atomically,
 )
+from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
@@ -84,7 +87,9 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_TAKEN = frozenset({"vectors", "bills", "limits.json", "switches.json", "switches.lease", "format.json", "lease"})
+_TAKEN = frozenset(
+    {"vectors", "bills", "limits.json", "switches.json", "switches.lease", "format.json", "lake.json", "lease"}
+)
 
 
 class Lake:
@@ -151,6 +156,28 @@ class Lake:
             lease.release()
             raise
         return lake
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells this lake from every other, wherever it is moved: a UUID, written once to `lake.json`.
+
+        "" for a lake that is not there yet, and for one of an earlier version until something is written to it.
+
+        Raises:
+            LakeError: The file that holds it is damaged.
+        """
+        path = self.path / "lake.json"
+        try:
+            return str(uuid.UUID(read_json(path)["identity"]))
+        except FileNotFoundError:
+            return ""
+        except LakeUnreachable:
+            raise
+        except (LakeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise LakeError(
+                f"{path} is damaged: it should hold the identity of the lake. Restore it from a copy, or delete it: the"
+                " lake then gets a new identity, and no longer counts as the owner of its collections."
+            ) from error
 
     @property
     def collection_dir(self) -> LakePath:
@@ -306,6 +333,8 @@ class Lake:
     def _prepare(self) -> None:
         if not (self.path / "format.json").exists():
             write_bytes_atomically(json.dumps({"format": FORMAT}).encode(), self.path / "format.json")
+        if not (self.path / "lake.json").exists():
+            write_json(self.path / "lake.json", {"identity": str(uuid.uuid4())})
         make_folder(self.chunks_dir)
         make_folder(self.vectors_dir)
         sweep_unfinished(local_folder(self.chunks_dir))

@@ -27,8 +27,8 @@ class Aliases:
         connection, client = self._connection, self._connection.client
         if alias not in connection.request("listing the aliases", client.list_aliases)["aliases"]:
             return ""
-        told = connection.request("asking for the alias", client.describe_alias, alias)
-        return str(told["collection_name"])
+        described = connection.request("asking for the alias", client.describe_alias, alias)
+        return str(described["collection_name"])
 
     def exists(self, name: str) -> bool:
         """Whether there is a collection, or an alias, of this name."""

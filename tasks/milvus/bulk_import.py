@@ -84,14 +84,14 @@ class BulkImport:
         reply = self._connection.patiently(
             lambda: self._connection.ask("GetImportState", request, doing="asking how far an import is")
         )
-        told = {info.key: info.value for info in reply.infos}
+        described = {info.key: info.value for info in reply.infos}
         failed = reply.state in {common_pb2.ImportFailed, common_pb2.ImportFailedAndCleaned}
-        percent = told.get("progress_percent", "0")
+        percent = described.get("progress_percent", "0")
         return FileState(
             rows=int(reply.row_count),
             percent=int(percent) if percent.isdigit() else 0,
             is_done=reply.state == common_pb2.ImportCompleted,
-            failure=(told.get("failed_reason") or "the server gives no reason") if failed else "",
+            failure=(described.get("failed_reason") or "the server gives no reason") if failed else "",
         )
 
     def finish(self, rows: int) -> None:

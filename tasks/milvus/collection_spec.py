@@ -54,10 +54,10 @@ PARAMS: Mapping[Analyzer, dict[str, JsonValue]] = MappingProxyType(
 def analyzer_name(params: str) -> str:
     """The name of the analyzer whose parameters a collection tells as JSON, or those parameters if it is not ours."""
     try:
-        told = json.loads(params)
+        described = json.loads(params)
     except json.JSONDecodeError:
         return params
-    return next((name for name, ours in PARAMS.items() if ours == told), params)
+    return next((name for name, ours in PARAMS.items() if ours == described), params)
 
 
 def check_analyzer(analyzer: Analyzer, *, is_lite: bool) -> None:
@@ -199,8 +199,8 @@ def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], indexes:
         if came is None:
             lines.append(f"{wanted.name}: expected {wanted}, there is no such field")
             continue
-        told = came if wanted.analyzer or shape.hybrid == "bm25" else replace(came, analyzer="")
-        if str(told) != str(wanted):
+        described = came if wanted.analyzer or shape.hybrid == "bm25" else replace(came, analyzer="")
+        if str(described) != str(wanted):
             lines.append(f"{wanted.name}: expected {wanted}, found {came}")
     ours = {wanted.name for wanted in wanted_fields(shape)}
     lines += [
@@ -221,11 +221,11 @@ def _index_differences(wanted: IndexShape, found: IndexShape) -> list[str]:
         lines.append(f"metric{of}: expected {wanted.metric}, found {found.metric or 'none'}")
     if found.kind.upper() != wanted.kind:
         return [*lines, f"index{of}: expected {wanted.kind}, found {found.kind}"]
-    told = dict(found.params)
+    described = dict(found.params)
     return lines + [
-        f"index{of}: expected {name} = {value}, found {told[name]}"
+        f"index{of}: expected {name} = {value}, found {described[name]}"
         for name, value in wanted.params
-        if name in told and str(told[name]) != str(value)
+        if name in described and str(described[name]) != str(value)
     ]
 
 

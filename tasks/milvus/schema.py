@@ -96,16 +96,16 @@ def _check_version(connection: Connection, shape: CollectionShape) -> None:
     needs = _needs(shape)
     if not needs or connection.is_lite:
         return
-    told = connection.call(
+    described = connection.call(
         "asking for the server's version", lambda: connection.client.get_server_version(timeout=connection.timeout_s)
     )
-    version = _SERVER_VERSION.match(str(told))
+    version = _SERVER_VERSION.match(str(described))
     for setting, what, needed in needs:
         # Others than Milvus itself, as Zilliz Cloud, tell their own version in words of their own; they have it all.
         if version and (int(version[1]), int(version[2])) < needed:
             message = (
-                f"{setting}: {connection.where} is Milvus {told}, and {what} came with {needed[0]}.{needed[1]}; use a "
-                f"newer server, or leave {setting.partition(' ')[0]} as it is by default"
+                f"{setting}: {connection.where} is Milvus {described}, and {what} came with {needed[0]}.{needed[1]}; "
+                f"use a newer server, or leave {setting.partition(' ')[0]} as it is by default"
             )
             raise ConfigurationError(message)
 
@@ -174,11 +174,11 @@ def indexes_of(connection: Connection, name: str) -> dict[str, IndexShape]:
 def _indexes(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
     found = {}
     for index_name in client.list_indexes(name, timeout=timeout_s):
-        told = client.describe_index(name, index_name, timeout=timeout_s)
-        params = {**told, **told.get("params", {})}  # a server tells them in the spelling they were given in
+        described = client.describe_index(name, index_name, timeout=timeout_s)
+        params = {**described, **described.get("params", {})}  # a server tells them in the spelling they were given in
         known = sorted((key, value) for key, value in params.items() if isinstance(value, str | int | float))
-        found[told["field_name"]] = IndexShape(
-            told["field_name"], told.get("index_type", ""), told.get("metric_type", ""), tuple(known)
+        found[described["field_name"]] = IndexShape(
+            described["field_name"], described.get("index_type", ""), described.get("metric_type", ""), tuple(known)
         )
     return found
 

@@ -19,32 +19,32 @@ class Compatibility:
     warnings: tuple[str, ...] = ()
 
 
-def pair(query: EmbeddingSpace, index: Mapping[str, tuple[EmbeddingSpace | None, int]]) -> Compatibility:
+def check_compatibility(query: EmbeddingSpace, index: Mapping[str, tuple[EmbeddingSpace | None, int]]) -> Compatibility:
     """How queries in the space `query` go together with an index.
 
     `index`: by the name of each space that documents are in, the space (None where the lake cannot describe it) and the
     number of its documents.
     """
     known = {name: space for name, (space, _) in index.items() if space is not None}
-    strangers = {name: why for name, space in known.items() if (why := _incomparable(query, space))}
+    incomparable = {name: why for name, space in known.items() if (why := _incomparable(query, space))}
     undescribed = sorted(name for name, (space, _) in index.items() if space is None and name != query.name)
     documents = sum(count for _, count in index.values())
-    if index and len(strangers) == len(index):
+    if index and len(incomparable) == len(index):
         return Compatibility(
-            refusal=f"{'; and '.join(strangers[name] for name in sorted(strangers))}: scores would mean nothing. "
+            refusal=f"{'; and '.join(incomparable[name] for name in sorted(incomparable))}: scores would mean nothing. "
             "Set [embedding] as it was when the documents were ingested"
         )
     warnings = [
-        f"{index[name][1]:,} of {documents:,} documents do not fit the query: {strangers[name]}; their scores mean "
+        f"{index[name][1]:,} of {documents:,} documents do not fit the query: {incomparable[name]}; their scores mean "
         "nothing. `millrace ingest` brings them up to date"
-        for name in sorted(strangers)
+        for name in sorted(incomparable)
     ]
     warnings += [
         f"{index[name][1]:,} of {documents:,} documents are in the embedding space {name}, which the lake does not "
         f"describe; the query is in {query.name}. If the models differ, scores mean nothing"
         for name in undescribed
     ]
-    for name in sorted(known.keys() - strangers.keys()):
+    for name in sorted(known.keys() - incomparable.keys()):
         warnings += _unwise(query, known[name])
     return Compatibility(warnings=tuple(dict.fromkeys(warnings)))
 

@@ -83,7 +83,7 @@ class ImportFolder:
 
 
 @dataclass(slots=True)
-class Backfill:
+class ImportWriter:
     """Rows on their way into `importing`. Use as a context manager: the files are gone when it ends.
 
     `doubled` are the ids of which more than one row will come; the first one counts. `on_rows` is told how many rows
@@ -102,7 +102,7 @@ class Backfill:
     _files: int = 0
     _under_way: deque[tuple[int, RowFile]] = field(default_factory=deque)
 
-    def __enter__(self) -> "Backfill":
+    def __enter__(self) -> "ImportWriter":
         shutil.rmtree(self.folder.here, ignore_errors=True)
         make_folder(self.folder.here)
         # The server may run as somebody else.
@@ -151,19 +151,19 @@ class Backfill:
     def _await_one(self) -> None:
         """Return when the oldest file is imported; it is deleted then."""
         task, file = self._under_way.popleft()
-        last, since, told = -1, self.clock(), 0
+        last, since, reported = -1, self.clock(), 0
         while True:
             state = self.importing.state(task)
             if state.failure:
                 raise CollectionError(f"the import of {file.path.name} failed: {state.failure}")
             if state.is_done:
                 file.path.unlink(missing_ok=True)
-                self.on_rows(file.rows - told)
+                self.on_rows(file.rows - reported)
                 return
             reached = file.rows * min(state.percent, 100) // 100
-            if reached > told:
-                self.on_rows(reached - told)
-                told = reached
+            if reached > reported:
+                self.on_rows(reached - reported)
+                reported = reached
             if state.percent != last:
                 last, since = state.percent, self.clock()
             elif self.clock() - since > _STALLED_S:

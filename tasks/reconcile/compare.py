@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from millrace.tasks.milvus import Collection, StoredRow
-from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Vectors, VectorStores
 from millrace.tasks.records import SPARSE_PAIR, JsonValue, metadata_json, row_hash, text_key
 
 Fault = Literal["missing", "content", "metadata", "vector", "sparse", "doubled"]
@@ -32,13 +32,13 @@ class Compared:
     `faults`: by row number. `lake`: what the lake has of the rows.
     """
 
-    owned: ExpectedRows
+    expected: ExpectedRows
     faults: Mapping[int, Fault]
     lake: RowsWithVectors
 
-    def healing(self) -> tuple[pa.Table, Vectors]:
+    def rows_to_repair(self) -> tuple[pa.Table, Vectors]:
         """The faulty rows as they should be, those that the lake has the vectors of."""
-        return self.lake.taken(np.array([i for i in self.faults if self.lake.there[i]], dtype=np.int64))
+        return self.lake.taken(np.array([i for i in self.faults if self.lake.has_vector[i]], dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class IdInventory:
     def own(self, ids: Sequence[str]) -> None:
         """Note that these rows have an owner; it is no error when they are not there."""
         if len(self._ids):
-            places, there = self._find(_hashes(ids))
-            self._owned[places[there]] = True
+            positions, is_known = self._find(_hashes(ids))
+            self._owned[positions[is_known]] = True
 
-    def count_strangers(self) -> int:
+    def count_orphans(self) -> int:
         """How many ids nobody owns, of those noted so far."""
         return int(len(self._owned) - np.count_nonzero(self._owned))
 
@@ -74,16 +74,16 @@ class IdInventory:
         """How many of the ids noted so far are in the collection."""
         return int(np.count_nonzero(self._owned))
 
-    def strangers(self) -> Iterator[list[OrphanRow]]:
+    def orphans(self) -> Iterator[list[OrphanRow]]:
         """The rows that nobody owns, in batches. What has come since the census is not among them."""
-        if not self.count_strangers():
+        if not self.count_orphans():
             return
         for ids in self._collection.ids():
-            places, there = self._find(_hashes(ids))
-            unowned = [ids[i] for i in np.flatnonzero(there & ~self._owned[places])]
-            told = {row.id: row for row in self._collection.fetch(unowned)}
+            positions, is_known = self._find(_hashes(ids))
+            unowned = [ids[i] for i in np.flatnonzero(is_known & ~self._owned[positions])]
+            stored = {row.id: row for row in self._collection.fetch(unowned)}
             if unowned:
-                yield [OrphanRow(i, _source(told.get(i))) for i in unowned]
+                yield [OrphanRow(i, _source(stored.get(i))) for i in unowned]
 
     def doubled(self) -> frozenset[str]:
         """The ids that several rows have: a server shows one of them, and counts them all."""
@@ -101,27 +101,27 @@ class IdInventory:
         return [found for i in range(0, len(ids), step) for found in self._doubled_among(ids[i : i + step])]
 
     def _find(self, hashes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-        places = np.minimum(np.searchsorted(self._ids, hashes), len(self._ids) - 1)
-        return places, self._ids[places] == hashes
+        positions = np.minimum(np.searchsorted(self._ids, hashes), len(self._ids) - 1)
+        return positions, self._ids[positions] == hashes
 
 
 class Comparison:
     """One comparison of a collection with what documents own."""
 
-    def __init__(self, collection: Collection, stores: Stores) -> None:
+    def __init__(self, collection: Collection, stores: VectorStores) -> None:
         """Take the census, and look for rows that are there twice."""
         self._collection = collection
         self._stores = stores
-        self.census = IdInventory(collection)
-        self._doubled = self.census.doubled()
+        self.inventory = IdInventory(collection)
+        self._doubled = self.inventory.doubled()
 
-    def compare(self, owned: ExpectedRows) -> Compared:
+    def compare(self, expected: ExpectedRows) -> Compared:
         """The rows of one part, each against the row of the collection that has its id."""
-        rows = owned.rows
+        rows = expected.rows
         ids = rows["id"].to_pylist()
-        self.census.own(ids)
+        self.inventory.own(ids)
         stored = {row.id: row for row in self._collection.fetch(ids, with_vectors=True)}
-        lake = self._stores.read(owned)
+        lake = self._stores.read(expected)
         found = [stored.get(row_id) for row_id in ids]
         same_vector, same_sparse = self._same_vectors(found, lake.vectors), self._same_sparse(found, lake.rows)
         faults: dict[int, Fault] = {}
@@ -130,13 +130,13 @@ class Comparison:
             fault = _fault(stored.get(row_id), digest, key)
             if fault is None and row_id in self._doubled:
                 fault = "doubled"
-            if fault is None and lake.there[position] and not same_vector[position]:
+            if fault is None and lake.has_vector[position] and not same_vector[position]:
                 fault = "vector"
-            if fault is None and lake.there[position] and not same_sparse[position]:
+            if fault is None and lake.has_vector[position] and not same_sparse[position]:
                 fault = "sparse"
             if fault is not None:
                 faults[position] = fault
-        return Compared(owned, faults, lake)
+        return Compared(expected, faults, lake)
 
     def _same_vectors(self, stored: Sequence[StoredRow | None], vectors: Vectors) -> npt.NDArray[np.bool_]:
         """Whether each row has this vector: bool (n,); what is not there has not."""

@@ -102,20 +102,20 @@ class RowsWithVectors:
     """Rows of one space with what the lake has for them.
 
     `rows`: `CHUNK_SCHEMA`, and in a space with sparse vectors the column "sparse". `vectors`: float32, shape
-    (n, dimensions). `there`: bool (n,), whether the lake has the vectors of a row; what is lacking is not a number, and
-    null.
+    (n, dimensions). `has_vector`: bool (n,), whether the lake has the vectors of a row; those missing are not a
+    number, and null.
     """
 
     rows: pa.Table
     vectors: Vectors
-    there: npt.NDArray[np.bool_]
+    has_vector: npt.NDArray[np.bool_]
 
     def taken(self, positions: npt.NDArray[np.int64]) -> tuple[pa.Table, Vectors]:
         """The rows at these positions, and their vectors."""
         return self.rows.take(pa.array(positions)), self.vectors[positions]
 
 
-class Stores:
+class VectorStores:
     """The vector stores of the spaces that a manifest names. Use as a context manager."""
 
     def __init__(self, lake: Lake, manifest: pa.Table, space: EmbeddingSpace) -> None:
@@ -141,18 +141,18 @@ class Stores:
         """The stores; a space that the lake does not have any more has none."""
         return self._open
 
-    def read(self, owned: ExpectedRows) -> RowsWithVectors:
+    def read(self, expected: ExpectedRows) -> RowsWithVectors:
         """The rows with their vectors. A vector in a damaged part is one that the lake lacks."""
-        store = self._open.get(owned.space)
-        count = owned.rows.num_rows
+        store = self._open.get(expected.space)
+        count = expected.rows.num_rows
         if store is None:
-            return RowsWithVectors(owned.rows, np.full((count, 1), np.nan, np.float32), np.zeros(count, np.bool_))
-        keys = owned.rows["text_key"].to_pylist()
+            return RowsWithVectors(expected.rows, np.full((count, 1), np.nan, np.float32), np.zeros(count, np.bool_))
+        keys = expected.rows["text_key"].to_pylist()
         vectors = np.full((count, store.space.dimensions), np.nan, np.float32)
         sparse: list[bytes | None] = [None] * count
-        there = np.ones(count, np.bool_)
-        there[store.missing(keys)] = False
-        present = np.flatnonzero(there).tolist()
+        has_vector = np.ones(count, np.bool_)
+        has_vector[store.missing(keys)] = False
+        present = np.flatnonzero(has_vector).tolist()
         try:
             _read_into(vectors, sparse, store, keys, present)
         except LakeUnreachable:
@@ -163,9 +163,11 @@ class Stores:
                 try:
                     _read_into(vectors, sparse, store, keys, [position])
                 except LakeError:
-                    there[position] = False
-        rows = owned.rows.append_column(SPARSE, pa.array(sparse, SPARSE.type)) if store.space.sparse else owned.rows
-        return RowsWithVectors(rows, vectors, there)
+                    has_vector[position] = False
+        rows = (
+            expected.rows.append_column(SPARSE, pa.array(sparse, SPARSE.type)) if store.space.sparse else expected.rows
+        )
+        return RowsWithVectors(rows, vectors, has_vector)
 
     def close(self) -> None:
         """Close all stores."""

@@ -27,38 +27,40 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Bought:
+class EmbedResult:
     """Texts that were sent and came back as vectors, and those that the provider will not embed, by text key."""
 
     texts: int
     refused: dict[bytes, TextsRefused]
 
 
-def upsert_fit(collection: Collection, rows: pa.Table, vectors: Vectors) -> list[tuple[str, Rejected]]:
+def upsert_valid(collection: Collection, rows: pa.Table, vectors: Vectors) -> list[tuple[str, Rejected]]:
     """Upsert the rows that Milvus can take; the ids of the others, each with the reason."""
-    return send_fit(collection.upsert, collection.shape, rows, vectors)
+    return send_valid(collection.upsert, collection.shape, rows, vectors)
 
 
-def send_fit(
+def send_valid(
     send: Callable[[pa.Table, Vectors], object], shape: CollectionShape, rows: pa.Table, vectors: Vectors
 ) -> list[tuple[str, Rejected]]:
     """Have `send` take the rows that a collection of this shape can hold; the ids of the others, with the reason."""
-    unfit = dict(check_rows(rows, vectors, shape))
-    fit = np.array([position for position in range(rows.num_rows) if position not in unfit], dtype=np.int64)
+    invalid = dict(check_rows(rows, vectors, shape))
+    fit = np.array([position for position in range(rows.num_rows) if position not in invalid], dtype=np.int64)
     if len(fit):
         send(rows.take(pa.array(fit)), vectors[fit])
-    return [(rows["id"][position].as_py(), reason) for position, reason in unfit.items()]
+    return [(rows["id"][position].as_py(), reason) for position, reason in invalid.items()]
 
 
-def delete_orphans(collection: Collection, census: IdInventory, *, spared: Group[str], most: int) -> tuple[int, int]:
-    """How many rows that nobody owns were deleted, and how many there were besides those of `spared` sources.
+def delete_orphans(
+    collection: Collection, inventory: IdInventory, *, protected: Group[str], most: int
+) -> tuple[int, int]:
+    """How many rows that nobody owns were deleted, and how many there were besides those of `protected` sources.
 
     More than `most` are not deleted at all.
     """
     ids: list[str] = []
     count = 0
-    for batch in census.strangers():
-        found = [stranger.id for stranger in batch if stranger.source not in spared]
+    for batch in inventory.orphans():
+        found = [orphan.id for orphan in batch if orphan.source not in protected]
         count += len(found)
         if count > most:
             ids.clear()  # only the number is wanted now
@@ -69,27 +71,27 @@ def delete_orphans(collection: Collection, census: IdInventory, *, spared: Group
     return len(ids), count
 
 
-def lacking_texts(owned: Iterable[ExpectedRows], store: VectorStore) -> dict[PartName, int]:
+def missing_texts(expected: Iterable[ExpectedRows], store: VectorStore) -> dict[PartName, int]:
     """How many texts each part needs that `store` does not have; not parts of other spaces, nor whole ones."""
     seen: set[bytes] = set()
-    lacking: dict[PartName, int] = {}
-    for some in owned:
+    missing: dict[PartName, int] = {}
+    for some in expected:
         if some.space == store.space.name:
             keys = some.rows["text_key"].to_pylist()
             new = {keys[position] for position in store.missing(keys)} - seen
             seen |= new
             if new:
-                lacking[some.part] = lacking.get(some.part, 0) + len(new)
-    return lacking
+                missing[some.part] = missing.get(some.part, 0) + len(new)
+    return missing
 
 
 async def embed_missing(
-    owned: Iterable[ExpectedRows], store: VectorStore, dispatcher: Dispatcher, *, end_mark: int
-) -> Bought:
-    """Buy the texts of `owned` that `store` does not have; requests are packed full across parts.
+    expected: Iterable[ExpectedRows], store: VectorStore, dispatcher: Dispatcher, *, end_mark: int
+) -> EmbedResult:
+    """Buy the texts of `expected` that `store` does not have; requests are packed full across parts.
 
     Args:
-        owned: Rows of the store's space; others are passed over.
+        expected: Rows of the store's space; others are passed over.
         store: Where the vectors go.
         dispatcher: Buys for `store`.
         end_mark: Tokens that the provider counts besides those of a text.
@@ -99,9 +101,9 @@ async def embed_missing(
     """
     futures: dict[bytes, asyncio.Future[TextsRefused | None]] = {}
     try:
-        rest = iter(owned)
+        rest = iter(expected)
         while (some := await asyncio.to_thread(next, rest, None)) is not None:
-            for item in await asyncio.to_thread(_items_to_buy, some, store, end_mark):
+            for item in await asyncio.to_thread(_texts_to_embed, some, store, end_mark):
                 if item.key not in futures:
                     futures[item.key] = await dispatcher.submit(item)
         dispatcher.flush()
@@ -110,13 +112,13 @@ async def embed_missing(
         await asyncio.gather(*futures.values(), return_exceptions=True)  # all of them end with what stopped the run
         raise
     refused = {key: refusal for key, refusal in zip(futures, outcomes, strict=True) if refusal is not None}
-    return Bought(len(futures) - len(refused), refused)
+    return EmbedResult(len(futures) - len(refused), refused)
 
 
-def _items_to_buy(owned: ExpectedRows, store: VectorStore, end_mark: int) -> list[Text]:
-    if owned.space != store.space.name:
+def _texts_to_embed(expected: ExpectedRows, store: VectorStore, end_mark: int) -> list[Text]:
+    if expected.space != store.space.name:
         return []
-    rows = owned.rows
+    rows = expected.rows
     keys = rows["text_key"].to_pylist()
     return [
         Text(
@@ -152,7 +154,7 @@ def forget_rows(lake: Lake, sources: Group[str], run: str) -> int:
     return int(rows.num_rows)
 
 
-def ahead(items: Iterable[T], *, by: int = 2) -> Iterator[T]:
+def prefetch(items: Iterable[T], *, by: int = 2) -> Iterator[T]:
     """The items, `by` of them made in a thread of their own before they are asked for."""
     rest = iter(items)
     end = object()

@@ -14,17 +14,17 @@ import pyarrow.compute as pc
 from millrace.tasks.lake import Lake, PartName
 from millrace.tasks.milvus import Collection, Hit
 from millrace.tasks.reconcile.compare import IdInventory
-from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Stores, Vectors, expected_rows
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Vectors, VectorStores, expected_rows
 from millrace.tasks.records import CHUNK_SCHEMA
 
-ANSWERS = 10
+TOP_K = 10
 """Rows that a question asks for."""
 
 _FOUND_SHARE = 0.99
 """Of the sampled rows, so many must find themselves: an index that guesses at neighbours may miss one in a hundred."""
 
 Ask = Callable[[Vectors], list[Hit]]
-"""The best `ANSWERS` rows for a vector: float32, shape (dimensions,)."""
+"""The best `TOP_K` rows for a vector: float32, shape (dimensions,)."""
 
 _NO_PART = PartName(0, 0)
 
@@ -46,51 +46,53 @@ class SwitchChecks:
 
     def problems(self) -> list[str]:
         """Why searches should not be sent to it, one sentence each; empty when they may."""
-        told = []
+        problems = []
         if self.damaged:
-            told.append(f"the rows of {self.damaged:,} documents are not known, since parts of the lake are damaged")
+            problems.append(
+                f"the rows of {self.damaged:,} documents are not known, since parts of the lake are damaged"
+            )
         if self.missing:
-            told.append(f"{self.missing:,} of {self.rows:,} rows are missing")
+            problems.append(f"{self.missing:,} of {self.rows:,} rows are missing")
         if self.doubled:
-            told.append(f"{self.doubled:,} rows are there more than once")
+            problems.append(f"{self.doubled:,} rows are there more than once")
         if self.strangers:
-            told.append(f"{self.strangers:,} rows are owned by no document of the lake")
+            problems.append(f"{self.strangers:,} rows are owned by no document of the lake")
         if self.found < _FOUND_SHARE * self.sampled:
-            told.append(
+            problems.append(
                 f"{self.sampled - self.found:,} of {self.sampled:,} sampled rows are not found by their own vector"
             )
         if not self.sampled:
-            told.append("no row could be sampled")
+            problems.append("no row could be sampled")
         if self.unanswered:
-            told.append(f"{self.unanswered:,} of {self.asked_both:,} questions got no answer")
-        return told
+            problems.append(f"{self.unanswered:,} of {self.asked_both:,} questions got no answer")
+        return problems
 
 
-def count_rows(trial: SwitchChecks, collection: Collection, lake: Lake, manifest: pa.Table) -> None:
+def count_rows(checks: SwitchChecks, collection: Collection, lake: Lake, manifest: pa.Table) -> None:
     """Note which rows are there, by id."""
-    census = IdInventory(collection)
-    for owned in expected_rows(lake, manifest):
-        trial.damaged += len(owned.sources)
-        trial.rows += owned.rows.num_rows
-        census.own(owned.rows["id"].to_pylist())
-    trial.strangers = census.count_strangers()
-    trial.missing = trial.rows - census.count_owned()
-    trial.doubled = len(census.doubled())
+    inventory = IdInventory(collection)
+    for expected in expected_rows(lake, manifest):
+        checks.damaged += len(expected.sources)
+        checks.rows += expected.rows.num_rows
+        inventory.own(expected.rows["id"].to_pylist())
+    checks.strangers = inventory.count_orphans()
+    checks.missing = checks.rows - inventory.count_owned()
+    checks.doubled = len(inventory.doubled())
 
 
-def find_rows(trial: SwitchChecks, ask: Ask, sample: pa.Table, stores: Stores) -> None:
+def find_rows(checks: SwitchChecks, ask: Ask, sample: pa.Table, stores: VectorStores) -> None:
     """Note which of the rows of `sample` (`SAMPLE_SCHEMA`) are found by their own vectors."""
     for own in _by_space(sample, stores):
-        for position in np.flatnonzero(own.there).tolist():
-            trial.sampled += 1
+        for position in np.flatnonzero(own.has_vector).tolist():
+            checks.sampled += 1
             hits = ask(own.vectors[position])
             row_id, content = own.rows["id"][position].as_py(), own.rows["content"][position].as_py()
             # Rows with one text have one vector, and any of them may come first.
-            trial.found += any(hit.id == row_id for hit in hits) or (bool(hits) and hits[0].content == content)
+            checks.found += any(hit.id == row_id for hit in hits) or (bool(hits) and hits[0].content == content)
 
 
 def compare_answers(
-    trial: SwitchChecks, ask: Ask, ask_other: Ask, sample: pa.Table, stores: Stores, *, other_space: str
+    checks: SwitchChecks, ask: Ask, ask_other: Ask, sample: pa.Table, stores: VectorStores, *, other_space: str
 ) -> None:
     """Ask two collections for the texts of `sample`, each by its own space's vector, and note what they answer.
 
@@ -99,16 +101,16 @@ def compare_answers(
     shares: list[float] = []
     for own in _by_space(sample, stores):
         other = stores.read(_rows_in(other_space, own.rows))
-        for position in np.flatnonzero(own.there & other.there).tolist():
+        for position in np.flatnonzero(own.has_vector & other.has_vector).tolist():
             mine = {hit.content for hit in ask(own.vectors[position])}
             theirs = {hit.content for hit in ask_other(other.vectors[position])}
-            trial.asked_both += 1
-            trial.unanswered += not mine and bool(theirs)
+            checks.asked_both += 1
+            checks.unanswered += not mine and bool(theirs)
             shares.append(len(mine & theirs) / max(len(mine), len(theirs), 1))
-    trial.alike = round(float(np.mean(shares)), 3) if shares else None
+    checks.alike = round(float(np.mean(shares)), 3) if shares else None
 
 
-def _by_space(sample: pa.Table, stores: Stores) -> Iterator[RowsWithVectors]:
+def _by_space(sample: pa.Table, stores: VectorStores) -> Iterator[RowsWithVectors]:
     """The sampled rows of each space with their vectors."""
     for space in sorted(set(sample["space"].to_pylist())):
         yield stores.read(_rows_in(space, sample.filter(pc.equal(sample["space"], space))))

@@ -1,12 +1,14 @@
 """Settings: precedence, refusals that help, and a default file that documents every key."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from millrace.configs.settings import known_keys, load_settings
+from millrace.configs.settings import Settings, known_keys, load_settings
 from millrace.tasks.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -116,3 +118,56 @@ def test_a_path_of_milvus_lite_may_hold_any_character() -> None:
     assert (
         load_settings(overrides=["milvus.uri=/data/a@b/milvus.db"], environment={}).milvus.uri == "/data/a@b/milvus.db"
     )
+
+
+def test_what_was_set_is_told_from_what_is_a_default(tmp_path: Path) -> None:
+    config = tmp_path / "millrace.toml"
+    config.write_text("[lake]\npath = 'lake'\n")
+    settings = load_settings(config, ["chunking.max_tokens=512"], {"MILLRACE_MILVUS__ALIAS": "live"})
+    assert settings.given == {"lake.path", "chunking.max_tokens", "milvus.alias"}
+    assert settings.with_overrides(["search.top_n=3"]).given == settings.given | {"search.top_n"}
+    assert settings.with_values({"search": {"top_n": 3}}, given=False).given == settings.given
+
+
+def test_settings_are_made_in_python_from_sections_that_name_what_differs() -> None:
+    settings = Settings(embedding={"model": "text-embedding-v3"}, sources={"include": ["*.md"]})
+    assert (settings.embedding.model, settings.embedding.provider) == ("text-embedding-v3", "local")
+    assert settings.sources.include == ("*.md",)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("body", "body"),
+        ("question, answer", "question, answer"),  # a name with a comma, as it always was
+        ('["question", "answer"]', ("question", "answer")),
+        ('{"*.csv" = "body", "faq/*" = ["q", "a"]}', {"*.csv": "body", "faq/*": ("q", "a")}),
+    ],
+)
+def test_the_text_column_is_one_or_several_or_differs_by_glob(text: str, columns: object) -> None:
+    assert load_settings(overrides=[f"documents.text_column={text}"], environment={}).documents.text_column == columns
+    environment = {"MILLRACE_DOCUMENTS__TEXT_COLUMN": text}
+    assert load_settings(environment=environment).documents.text_column == columns
+
+
+@pytest.mark.parametrize("text", ["", "[]", '[""]', '{"*.csv" = []}', "[a", "{*.csv = a}"])
+def test_a_text_column_that_names_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"documents\.text_column"):
+        load_settings(overrides=[f"documents.text_column={text}"], environment={})
+
+
+def test_signatures_and_representations_do_not_show_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`help(load_settings)` printed the whole environment as a default value."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-not-to-be-shown")
+    code = """
+import pydoc
+from millrace.configs import settings
+from millrace.flows.cli import environment
+from millrace.flows.wiring import components, lake_location, milvus
+for module in (settings, environment, components, lake_location, milvus):
+    print(pydoc.render_doc(module))
+print(repr(settings.load_settings()), settings.Settings)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "load_settings" in shown
+    assert "sk-not-to-be-shown" not in shown

@@ -20,7 +20,7 @@ from millrace.flows.commands.evaluate.known_item import KnownItemEvaluation
 from millrace.flows.commands.evaluate.labelled import LabelledQueries, QuerySet
 from millrace.flows.commands.evaluate.metrics import History, measured
 from millrace.flows.commands.evaluate.queries import Answer, QueryRunner, Questions
-from millrace.flows.commands.evaluate.report import EvaluationReport, First
+from millrace.flows.commands.evaluate.report import EvaluationReport, TopHit
 from millrace.flows.commands.search.alias import with_alias_resolved
 from millrace.flows.commands.search.retrieve import (
     QueryVector,
@@ -39,7 +39,7 @@ from millrace.tasks.milvus import Collection
 from millrace.tasks.quality.metrics import rank_of_first
 from millrace.tasks.quality.questions import Question, is_source, parse_questions
 from millrace.tasks.quality.sampling import draw_sample
-from millrace.tasks.reconcile.expected_rows import Stores
+from millrace.tasks.reconcile.expected_rows import VectorStores
 
 _SAMPLE = 200
 _DEEPEST = 1_000
@@ -134,23 +134,23 @@ class _Evaluation:
         lake = components.existing_lake(settings)
         manifest = lake.manifest.read()
         self._check_pairing(lake)
-        exam = self._exam(lake, manifest)
-        for number, text in enumerate(exam.texts):
+        query_set = self._query_set(lake, manifest)
+        for number, text in enumerate(query_set.texts):
             try:
                 check_query(text, self._model)
             except ConfigurationError as error:
-                raise ConfigurationError(f"{exam.label(number)}: {error}") from error
-        asker = self._asker(exam.texts, manifest)
+                raise ConfigurationError(f"{query_set.label(number)}: {error}") from error
+        runner = self._runner(query_set.texts, manifest)
         with open_indexed(settings, self._model) as collection:
             rows = collection.count()
-            price = asker.price()
+            price = runner.price()
             if price.cost_cny:
-                say(price.line(self._model.spec.name, _name(asker.rerank_spec)))
-            with shown(asker.questions.progress, quiet=quiet):
-                refused, vectors, answers = asyncio.run(self._ask(asker, exam, collection, lake))
-            with Stores(lake, manifest, self._space) as stores:
-                exam.look_at_rows(collection, stores, vectors, answers)
-        report = self._report(exam, asker, answers, manifest, refused)
+                say(price.line(self._model.spec.name, _name(runner.rerank_spec)))
+            with shown(runner.questions.progress, quiet=quiet):
+                refused, vectors, answers = asyncio.run(self._ask(runner, query_set, collection, lake))
+            with VectorStores(lake, manifest, self._space) as stores:
+                query_set.inspect_rows(collection, stores, vectors, answers)
+        report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
         self._note_sizes(report)
         lake.evaluations.append(Evaluation(self._run, report.summary()))
@@ -164,15 +164,15 @@ class _Evaluation:
         if self._model.spec.provider == "local":
             self._notes.append("provider local: passages are matched by their words, not by their meaning")
 
-    def _exam(self, lake: Lake, manifest: pa.Table) -> QuerySet:
+    def _query_set(self, lake: Lake, manifest: pa.Table) -> QuerySet:
         if not (pc.sum(manifest["chunks"]).as_py() or 0):
             raise ConfigurationError(
                 f"the lake knows no chunk of collection {self._settings.milvus.collection}; run `millrace ingest` first"
             )
         if self._options.questions is not None:
-            exam = LabelledQueries(_questions(self._options.questions), max(self._options.ks))
-            self._note_unknown_sources(exam, manifest)
-            return exam
+            query_set = LabelledQueries(_questions(self._options.questions), max(self._options.ks))
+            self._note_unknown_sources(query_set, manifest)
+            return query_set
         sample = draw_sample(lake, manifest, size=self._options.sample, seed=self._options.seed)
         self._notes += [f"warning: {problem}" for problem in sample.problems]
         of_self = KnownItemEvaluation(sample, by_cosine=retrieval_score_kind(self._settings) == "cosine")
@@ -183,18 +183,18 @@ class _Evaluation:
             )
         return of_self
 
-    def _note_unknown_sources(self, exam: LabelledQueries, manifest: pa.Table) -> None:
+    def _note_unknown_sources(self, query_set: LabelledQueries, manifest: pa.Table) -> None:
         known = manifest.filter(pc.greater(manifest["chunks"], 0))["source"].to_pylist()
-        names = {name for question in exam.questions for name in question.sources}
+        names = {name for question in query_set.questions for name in question.sources}
         unknown = {name for name in names if not any(is_source(name, source) for source in known)}
-        for question in exam.questions:
+        for question in query_set.questions:
             self._notes += [
                 f"warning: line {question.line} expects {name}, which no document of the lake is called"
                 for name in question.sources
                 if name in unknown
             ]
 
-    def _asker(self, texts: Sequence[str], manifest: pa.Table) -> QueryRunner:
+    def _runner(self, texts: Sequence[str], manifest: pa.Table) -> QueryRunner:
         return QueryRunner(
             Questions(self._settings, self._model, self._space, texts, self._run),
             rerank_spec=components.find_rerank_spec(self._settings) if self._options.rerank else None,
@@ -203,12 +203,12 @@ class _Evaluation:
         )
 
     async def _ask(
-        self, asker: QueryRunner, exam: QuerySet, collection: Collection, lake: Lake
+        self, runner: QueryRunner, query_set: QuerySet, collection: Collection, lake: Lake
     ) -> tuple[dict[int, str], dict[int, QueryVector], list[Answer]]:
         """Why questions were refused, the vectors of the others, and their answers."""
-        reranker = components.open_reranker(self._settings) if asker.rerank_spec is not None else None
+        reranker = components.open_reranker(self._settings) if runner.rerank_spec is not None else None
         try:
-            questions = asker.questions
+            questions = runner.questions
             refused = await questions.buy_vectors()
             numbers = [number for number in range(len(questions.texts)) if number not in refused]
             store = lake.vectors(self._space)
@@ -216,48 +216,55 @@ class _Evaluation:
                 vectors = dict(zip(numbers, questions.vectors(store, numbers), strict=True))
             finally:
                 store.close()
-            return refused, vectors, await asker.answers(collection, reranker, vectors, exam.judge)
+            return refused, vectors, await runner.answers(collection, reranker, vectors, query_set.judge)
         finally:
             if reranker is not None:
                 await reranker.close()
 
     def _report(
-        self, exam: QuerySet, asker: QueryRunner, answers: list[Answer], manifest: pa.Table, refused: dict[int, str]
+        self,
+        query_set: QuerySet,
+        runner: QueryRunner,
+        answers: list[Answer],
+        manifest: pa.Table,
+        refused: dict[int, str],
     ) -> EvaluationReport:
-        ks, with_ndcg = self._options.ks, exam.kind == "questions"
-        retrieved = [exam.judged(answer.number, answer.retrieved) for answer in answers]
-        reranked = [exam.judged(answer.number, answer.reranked) for answer in answers if answer.reranked is not None]
+        ks, with_ndcg = self._options.ks, query_set.kind == "questions"
+        retrieved = [query_set.judged(answer.number, answer.retrieved) for answer in answers]
+        reranked = [
+            query_set.judged(answer.number, answer.reranked) for answer in answers if answer.reranked is not None
+        ]
         report = EvaluationReport(
             run=self._run,
             started=self._started,
-            kind=exam.kind,
+            kind=query_set.kind,
             collection=self._settings.milvus.collection,
             model=self._model.spec.name,
             space=self._space.name,
             fingerprint=components.fingerprint(self._settings, self._model),
-            reranker=_name(asker.rerank_spec),
+            reranker=_name(runner.rerank_spec),
             ks=ks,
-            series=self._series(exam),
-            basis=exam.basis(len(answers), self._options.seed),
+            series=self._series(query_set),
+            basis=query_set.basis(len(answers), self._options.seed),
             retrieved=measured(retrieved, ks, with_ndcg=with_ndcg),
-            reranked=measured(reranked, ks, with_ndcg=with_ndcg) if asker.rerank_spec is not None else None,
-            seed=self._options.seed if exam.kind == "self" else None,
+            reranked=measured(reranked, ks, with_ndcg=with_ndcg) if runner.rerank_spec is not None else None,
+            seed=self._options.seed if query_set.kind == "self" else None,
             chunks=pc.sum(manifest["chunks"]).as_py(),
-            skipped=Counter(exam.skipped) + Counter(refused=len(refused)),
-            sources=exam.by_source(answers, ks),
-            asked=tuple(exam.asked(answer, _rank(answer), _first(answer)) for answer in answers),
-            notes=[*self._notes, *sorted(asker.notices)],
-            tokens_billed=asker.questions.spent.tokens + asker.questions.spent.rerank_tokens,
-            cost_cny=asker.questions.spent.cost_cny,
+            skipped=Counter(query_set.skipped) + Counter(refused=len(refused)),
+            sources=query_set.by_source(answers, ks),
+            asked=tuple(query_set.asked(answer, _rank(answer), _first(answer)) for answer in answers),
+            notes=[*self._notes, *sorted(runner.notices)],
+            tokens_billed=runner.questions.spent.tokens + runner.questions.spent.rerank_tokens,
+            cost_cny=runner.questions.spent.cost_cny,
             least=self._options.min_self_hit,
         )
-        report.verdict = exam.verdict(report)
+        report.verdict = query_set.verdict(report)
         report.seconds = round(time.monotonic() - self._began, 3)
         return report
 
-    def _series(self, exam: QuerySet) -> str:
+    def _series(self, query_set: QuerySet) -> str:
         if self._options.questions is not None:
-            return f"questions of {self._options.questions.name}, {exam.digest}"
+            return f"questions of {self._options.questions.name}, {query_set.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"
 
     def _note_sizes(self, report: EvaluationReport) -> None:
@@ -287,13 +294,13 @@ def _rank(answer: Answer) -> tuple[int | None, int | None]:
     return rank_of_first(answer.retrieved.found), rank_of_first(reranked.found) if reranked is not None else None
 
 
-def _first(answer: Answer) -> First | None:
+def _first(answer: Answer) -> TopHit | None:
     ranked: RankedHit | None = (answer.reranked or answer.retrieved).first
     if ranked is None:
         return None
     metadata = ranked.hit.metadata
     page, number = metadata.get("page_start"), metadata.get("chunk_number")
-    return First(
+    return TopHit(
         source=str(metadata.get("source") or ""),
         page=page if isinstance(page, int) else None,
         chunk_number=number if isinstance(number, int) else None,

@@ -11,14 +11,14 @@ import pyarrow as pa
 from millrace.flows.commands.evaluate.labelled import Ranks
 from millrace.flows.commands.evaluate.metrics import Judgement, Kind, Measures, measured
 from millrace.flows.commands.evaluate.queries import Answer, Ranking
-from millrace.flows.commands.evaluate.report import BROKEN, SOUND, Asked, EvaluationReport, First
+from millrace.flows.commands.evaluate.report import BROKEN, SOUND, EvaluationReport, QueryOutcome, TopHit
 from millrace.flows.commands.search.retrieve import QueryVector
 from millrace.tasks.lake import PartName
 from millrace.tasks.milvus import Collection, Hit
-from millrace.tasks.quality.row_similarity import MIN_Z_SCORE, lead_of, row_similarity
+from millrace.tasks.quality.row_similarity import MIN_Z_SCORE, row_similarity, z_score_of
 from millrace.tasks.quality.sampling import Sample
 from millrace.tasks.quality.terms import distinctive_sentences, one_line, without_whitespace
-from millrace.tasks.reconcile.expected_rows import ExpectedRows, Stores, Vectors
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, Vectors, VectorStores
 
 _SAME_DIRECTION = 0.999
 _CLEARLY_NEAR = 2 * MIN_Z_SCORE
@@ -48,8 +48,8 @@ class KnownItemEvaluation:
         self._ids: list[str] = self._rows["id"].to_pylist()
         self._paths: list[str] = self._rows["path"].to_pylist()
         self._own: npt.NDArray[np.float64] = np.full(len(there), np.nan)
-        self._lead: npt.NDArray[np.float64] = np.full(len(there), np.nan)
-        self._stands_out: npt.NDArray[np.bool_] = np.ones(len(there), np.bool_)
+        self._z_score: npt.NDArray[np.float64] = np.full(len(there), np.nan)
+        self._is_outlier: npt.NDArray[np.bool_] = np.zeros(len(there), np.bool_)
         self._state: dict[int, str] = {}
         self._elsewhere: list[float] = []
         self._folder = f"vectors/{self._rows['space'][0].as_py()}" if there else ""
@@ -66,8 +66,12 @@ class KnownItemEvaluation:
         """One item is expected."""
         return Judgement(ranking.found)
 
-    def look_at_rows(
-        self, collection: Collection, stores: Stores, vectors: Mapping[int, QueryVector], answers: Sequence[Answer]
+    def inspect_rows(
+        self,
+        collection: Collection,
+        stores: VectorStores,
+        vectors: Mapping[int, QueryVector],
+        answers: Sequence[Answer],
     ) -> None:
         """How near each question is to its own row, and whether that row is as the lake has it."""
         numbers = sorted(vectors)
@@ -75,21 +79,21 @@ class KnownItemEvaluation:
             return
         questions = np.stack([vectors[number].dense for number in numbers])
         rows = self._fetched(collection, [self._ids[number] for number in numbers], questions.shape[1])
-        standing = row_similarity(questions, rows)
-        self._own[numbers], self._lead[numbers] = standing.cosine, standing.lead
-        self._stands_out[numbers] = standing.stands_out
+        similarity = row_similarity(questions, rows)
+        self._own[numbers], self._z_score[numbers] = similarity.cosine, similarity.z_score
+        self._is_outlier[numbers] = similarity.is_outlier
         kept = self._kept(stores, questions.shape[1])[numbers]
         for place, number in enumerate(numbers):
             self._state[number] = _state(rows[place], kept[place])
-        self._look_at_wrong_firsts(collection, answers, dict(zip(numbers, questions, strict=True)), rows)
+        self._inspect_wrong_top_hits(collection, answers, dict(zip(numbers, questions, strict=True)), rows)
 
-    def asked(self, answer: Answer, ranks: Ranks, first: First | None) -> Asked:
+    def asked(self, answer: Answer, ranks: Ranks, first: TopHit | None) -> QueryOutcome:
         """The chunk, its place among the hits, and how its row looks."""
         number = answer.number
         metadata = json.loads(self._rows["metadata"][number].as_py())
-        lead, state = float(self._lead[number]), self._state.get(number, "")
+        state = self._state.get(number, "")
         final = ranks[0] if ranks[1] is None else ranks[1]
-        return Asked(
+        return QueryOutcome(
             question=self.texts[number],
             source=self._rows["source"][number].as_py(),
             page=metadata["page_start"],
@@ -99,10 +103,10 @@ class KnownItemEvaluation:
             reranked_rank=ranks[1],
             first=first if final != 1 else None,
             own_similarity=_finite(float(self._own[number])),
-            lead=_finite(lead),
+            lead=_finite(float(self._z_score[number])),
             row=state,
             passed_over=ranks[0] != 1 and self._is_nearer(number, answer.retrieved),
-            suspicious=state == "differs_from_lake" or not self._stands_out[number],
+            suspicious=state == "differs_from_lake" or bool(self._is_outlier[number]),
         )
 
     def _is_nearer(self, number: int, retrieved: Ranking) -> bool:
@@ -198,7 +202,7 @@ class KnownItemEvaluation:
                 vectors[places[row.id]] = row.vector
         return vectors
 
-    def _kept(self, stores: Stores, dimensions: int) -> Vectors:
+    def _kept(self, stores: VectorStores, dimensions: int) -> Vectors:
         """The rows' vectors as the lake has them; not a number where it does not."""
         kept = np.full((self._rows.num_rows, dimensions), np.nan, np.float32)
         spaces = np.array(self._rows["space"].to_pylist())
@@ -206,10 +210,10 @@ class KnownItemEvaluation:
             places = np.flatnonzero(spaces == space)
             read = stores.read(ExpectedRows(PartName(0, 0), space, self._rows.take(pa.array(places))))
             if read.vectors.shape[1] == dimensions:
-                kept[places[read.there]] = read.vectors[read.there]
+                kept[places[read.has_vector]] = read.vectors[read.has_vector]
         return kept
 
-    def _look_at_wrong_firsts(
+    def _inspect_wrong_top_hits(
         self, collection: Collection, answers: Sequence[Answer], questions: Mapping[int, Vectors], rows: Vectors
     ) -> None:
         """How near the rows are that came first in the place of others."""
@@ -219,9 +223,9 @@ class KnownItemEvaluation:
         fetched = dict(zip(ids, self._fetched(collection, ids, dimensions), strict=True))
         for answer in wrong:
             assert answer.retrieved.first is not None
-            lead = lead_of(questions[answer.number], fetched[answer.retrieved.first.hit.id], rows)
-            if np.isfinite(lead):
-                self._elsewhere.append(lead)
+            z_score = z_score_of(questions[answer.number], fetched[answer.retrieved.first.hit.id], rows)
+            if np.isfinite(z_score):
+                self._elsewhere.append(z_score)
 
 
 def _other_reason(report: EvaluationReport) -> str:

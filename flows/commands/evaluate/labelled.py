@@ -9,11 +9,11 @@ from typing import Protocol
 
 from millrace.flows.commands.evaluate.metrics import Judgement, Kind, Measures
 from millrace.flows.commands.evaluate.queries import Answer, Ranking
-from millrace.flows.commands.evaluate.report import Asked, EvaluationReport, First
+from millrace.flows.commands.evaluate.report import EvaluationReport, QueryOutcome, TopHit
 from millrace.flows.commands.search.retrieve import QueryVector
 from millrace.tasks.milvus import Collection, Hit
 from millrace.tasks.quality.questions import Question, found_sources
-from millrace.tasks.reconcile.expected_rows import Stores
+from millrace.tasks.reconcile.expected_rows import VectorStores
 
 Ranks = tuple[int | None, int | None]
 
@@ -39,13 +39,17 @@ class QuerySet(Protocol):
         """The same ranking with what each expected item of the question is worth."""
         ...
 
-    def look_at_rows(
-        self, collection: Collection, stores: Stores, vectors: Mapping[int, QueryVector], answers: Sequence[Answer]
+    def inspect_rows(
+        self,
+        collection: Collection,
+        stores: VectorStores,
+        vectors: Mapping[int, QueryVector],
+        answers: Sequence[Answer],
     ) -> None:
         """Look at the rows that were expected themselves, where they are known."""
         ...
 
-    def asked(self, answer: Answer, ranks: Ranks, first: First | None) -> Asked:
+    def asked(self, answer: Answer, ranks: Ranks, first: TopHit | None) -> QueryOutcome:
         """All that is known of one question."""
         ...
 
@@ -91,17 +95,21 @@ class LabelledQueries:
         """Each expected source by its relevance."""
         return Judgement(ranking.found, self.questions[number].relevance)
 
-    def look_at_rows(
-        self, collection: Collection, stores: Stores, vectors: Mapping[int, QueryVector], answers: Sequence[Answer]
+    def inspect_rows(
+        self,
+        collection: Collection,
+        stores: VectorStores,
+        vectors: Mapping[int, QueryVector],
+        answers: Sequence[Answer],
     ) -> None:
         """Nothing: which row should have answered is not known."""
 
-    def asked(self, answer: Answer, ranks: Ranks, first: First | None) -> Asked:
+    def asked(self, answer: Answer, ranks: Ranks, first: TopHit | None) -> QueryOutcome:
         """The question, the sources that were not found, and what came first."""
         question = self.questions[answer.number]
         found = set((answer.reranked or answer.retrieved).found[: self._deepest])
         final = ranks[0] if ranks[1] is None else ranks[1]
-        return Asked(
+        return QueryOutcome(
             question=question.text,
             source=", ".join(question.sources),
             line=question.line,

@@ -11,13 +11,13 @@ from millrace.tasks.records import JsonValue
 SOUND = 0.95
 BROKEN = 0.1
 
-_TOLD = 10
+_SHOWN = 10
 _WIDTH_OF_NAME = 12
 _QUESTION_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True)
-class First:
+class TopHit:
     """The row that came first in place of the one that was expected."""
 
     source: str
@@ -27,7 +27,7 @@ class First:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryOutcome:
     """One question and what became of it.
 
     `source`, `page`, `chunk_number` and `id` are those of the chunk that it is a sentence of; or `source` is what was
@@ -41,7 +41,7 @@ class Asked:
     source: str
     retrieved_rank: int | None
     reranked_rank: int | None
-    first: First | None
+    first: TopHit | None
     page: int | None = None
     chunk_number: int | None = None
     id: str = ""
@@ -85,7 +85,7 @@ class EvaluationReport:
     rows_in_collection: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[tuple[str, Measures, Measures | None], ...] = ()
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[QueryOutcome, ...] = ()
     verdict: str = ""
     notes: list[str] = field(default_factory=list)
     tokens_billed: int = 0
@@ -99,14 +99,14 @@ class EvaluationReport:
         return self.retrieved if self.reranked is None else self.reranked
 
     @property
-    def misses(self) -> list[Asked]:
+    def misses(self) -> list[QueryOutcome]:
         """The questions whose right answer does not come first; of written questions those that lack a source."""
         if self.kind == "questions":
             return [asked for asked in self.asked if asked.not_found]
         return [asked for asked in self.asked if asked.rank != 1]
 
     @property
-    def suspicious(self) -> list[Asked]:
+    def suspicious(self) -> list[QueryOutcome]:
         """The questions whose own row does not look like its text."""
         return [asked for asked in self.asked if asked.suspicious]
 
@@ -167,13 +167,13 @@ class EvaluationReport:
         worst = [entry for entry in self.sources if (entry[2] or entry[1]).hit_at_1 < 1.0]
         if worst:
             lines += ["", f"worst sources, of {len(self.sources):,}"]
-            for source, retrieved, reranked in worst[:_TOLD]:
+            for source, retrieved, reranked in worst[:_SHOWN]:
                 last = reranked or retrieved
                 lines.append(
                     f"  {last.hit_at_1:.3f}  {round(last.hit_at_1 * last.questions):,} of {last.questions:,} first  "
                     f"{short_source(source)}"
                 )
-        return [*lines, *self._told(), "", f"verdict    {self.verdict}"]
+        return [*lines, *self._miss_lines(), "", f"verdict    {self.verdict}"]
 
     def _table(self) -> list[str]:
         first = "self-hit@1" if self.kind == "self" else "hit@1"
@@ -188,16 +188,20 @@ class EvaluationReport:
             lines.append(f"{name:<11}" + "".join(f"{value:>{_WIDTH_OF_NAME}.3f}" for value in values))
         return lines
 
-    def _told(self) -> list[str]:
+    def _miss_lines(self) -> list[str]:
         """The misses, and rows that are suspicious though they were found; suspicious ones first."""
         suspicious, found_too = self.suspicious, [one for one in self.suspicious if one not in self.misses]
-        told = sorted([*self.misses, *found_too], key=lambda one: not one.suspicious)
-        if not told:
+        shown = sorted([*self.misses, *found_too], key=lambda one: not one.suspicious)
+        if not shown:
             return []
         title = f"missed: {len(self.misses):,}" + (f"; suspicious rows: {len(suspicious):,}" if suspicious else "")
-        lines = ["", title + (f"; the first {_TOLD} of these" if len(told) > _TOLD else "")]
-        for one in told[:_TOLD]:
-            lines += [f"  {_place(one)}", f"      {_became(one, max(self.ks))}", f"      asked: {_cut(one.question)}"]
+        lines = ["", title + (f"; the first {_SHOWN} of these" if len(shown) > _SHOWN else "")]
+        for one in shown[:_SHOWN]:
+            lines += [
+                f"  {_citation(one)}",
+                f"      {_outcome(one, max(self.ks))}",
+                f"      asked: {_shortened(one.question)}",
+            ]
         return lines
 
 
@@ -207,11 +211,11 @@ def _skipped(skipped: Mapping[str, int]) -> str:
         "not_its_own": "share all their sentences with others of the sample",
         "refused": "were refused by the provider",
     }
-    told = [f"{count:,} {words.get(reason, reason)}" for reason, count in skipped.items() if count]
-    return f"; not asked: {', '.join(told)}" if told else ""
+    shown = [f"{count:,} {words.get(reason, reason)}" for reason, count in skipped.items() if count]
+    return f"; not asked: {', '.join(shown)}" if shown else ""
 
 
-def _place(asked: Asked) -> str:
+def _citation(asked: QueryOutcome) -> str:
     parts = [] if asked.line is None else [f"line {asked.line}"]
     parts.append(short_source(asked.source) if asked.line is None else f"expected {', '.join(asked.not_found)}")
     if asked.page is not None:
@@ -221,13 +225,13 @@ def _place(asked: Asked) -> str:
     return ", ".join(parts)
 
 
-def _became(asked: Asked, deepest: int) -> str:
+def _outcome(asked: QueryOutcome, deepest: int) -> str:
     """What came of a question, and what is known of the row that it is about."""
     parts = []
     if asked.line is None:
         parts.append(f"not among the first {deepest}" if asked.rank is None else f"at place {asked.rank}")
     if asked.first is not None:
-        parts.append(f"first came {_place_of_first(asked.first)} ({asked.first.score:.3f})")
+        parts.append(f"first came {_citation_of_hit(asked.first)} ({asked.first.score:.3f})")
     elif asked.rank is None:
         parts.append("nothing was found")
     if asked.row == "not_in_collection":
@@ -240,17 +244,17 @@ def _became(asked: Asked, deepest: int) -> str:
     return "; ".join(parts) or "the first hit was expected"
 
 
-def _place_of_first(first: First) -> str:
+def _citation_of_hit(first: TopHit) -> str:
     page = f", page {first.page}" if first.page is not None else ""
     chunk = f", chunk {first.chunk_number}" if first.chunk_number is not None else ""
     return f"{short_source(first.source)}{page}{chunk}"
 
 
-def _cut(question: str) -> str:
+def _shortened(question: str) -> str:
     return question if len(question) <= _QUESTION_CHARACTERS else question[:_QUESTION_CHARACTERS].rstrip() + " ..."
 
 
-def _plain(asked: Asked) -> dict[str, object]:
+def _plain(asked: QueryOutcome) -> dict[str, object]:
     values = asdict(asked)
     for name in ("own_similarity", "lead"):
         if isinstance(values[name], float) and not math.isfinite(values[name]):

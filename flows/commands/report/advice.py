@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from millrace.flows.commands.report.facts import RunFacts
-from millrace.flows.commands.report.formatting import holdup_words, large, lasting, several, yuan
+from millrace.flows.commands.report.formatting import format_count, format_duration, holdup_words, pluralize, yuan
 
 _MATTERS = 0.15  # of a run's time
 _FEW_REFUSED = 0.005  # of requests
@@ -43,7 +43,7 @@ class Advice:
 
 def headline(facts: RunFacts) -> str:
     """How the run ended, in one sentence."""
-    report, after = facts.report, lasting(facts.report.seconds)
+    report, after = facts.report, format_duration(facts.report.seconds)
     broken_off = {
         "running": f"Still running, {after} so far",
         "killed": f"Killed after {after}; what was paid for is kept, and the next run goes on",
@@ -55,7 +55,7 @@ def headline(facts: RunFacts) -> str:
         return broken_off[facts.state]
     d = report.documents
     if not (d.added or d.changed or d.removed or facts.rejects.total or report.chunks.upserted):
-        return f"Nothing had changed: {several(d.seen, 'document')} compared in {after}"
+        return f"Nothing had changed: {pluralize(d.seen, 'document')} compared in {after}"
     ended = f"All in after {after}" if not report.rejects else f"In after {after}, but for {_rejects(facts)}"
     return ended + (f", for {yuan(report.cost_cny)}" if report.cost_cny else "")
 
@@ -65,20 +65,20 @@ def tiles(facts: RunFacts) -> list[Tile]:
     report = facts.report
     d, c, r, t = report.documents, report.chunks, report.requests, report.tokens
     parts = {"added": d.added, "changed": d.changed, "unchanged": d.unchanged, "rejected": d.rejected}
-    told = [f"{count:,} {what}" for what, count in parts.items() if count]
+    details = [f"{count:,} {what}" for what, count in parts.items() if count]
     if d.removed:
-        told.append(f"{d.removed:,} removed")
+        details.append(f"{d.removed:,} removed")
     origin = {"embedded": c.embedded, "reused": c.reused, "unchanged": c.unchanged, "rejected": c.rejected}
-    found = [Tile(f"{d.seen:,}", "documents", ", ".join(told))]
+    found = [Tile(f"{d.seen:,}", "documents", ", ".join(details))]
     found.append(Tile(f"{c.total:,}", "chunks", ", ".join(f"{n:,} {what}" for what, n in origin.items() if n)))
     found.append(Tile(f"{c.upserted:,}", "rows upserted", f"{c.deleted:,} deleted" if c.deleted else ""))
     if facts.pays:
         per_1000 = f"{yuan(1000 * report.cost_cny / c.embedded)} for 1,000 chunks" if c.embedded else ""
         rate = c.embedded / max(report.seconds, 1e-9)
-        found.append(Tile(lasting(report.seconds), "from start to end", f"{rate:,.1f} chunks/s embedded"))
+        found.append(Tile(format_duration(report.seconds), "from start to end", f"{rate:,.1f} chunks/s embedded"))
         found.append(Tile(yuan(report.cost_cny), "cost", per_1000 if report.cost_cny else "no price is known"))
         drift = f"{t.drift:+.2%} of what was counted" if t.drift else "as counted"
-        found.append(Tile(large(t.billed), "tokens billed", drift if t.billed else "the provider tells none"))
+        found.append(Tile(format_count(t.billed), "tokens billed", drift if t.billed else "the provider tells none"))
         found.append(Tile(f"{r.sent:,}", "requests", f"{r.throttled:,} answered 429, {r.retried:,} sent again"))
     outstanding, earlier = facts.rejects.total + facts.rejects.earlier, facts.rejects.earlier
     found.append(Tile(f"{outstanding:,}", "rejects outstanding", f"{earlier:,} of earlier runs" if earlier else ""))
@@ -94,7 +94,7 @@ def _of_the_end(facts: RunFacts) -> Iterator[Advice]:
     report = facts.report
     if facts.state in {"killed", "stopped", "budget", "interrupted"}:
         left = report.left
-        what = f"{several(left.files, 'file')} are not in" if left and left.files else "The run did not end"
+        what = f"{pluralize(left.files, 'file')} are not in" if left and left.files else "The run did not end"
         remedy = "Run the same command again: it goes on from here, and buys nothing twice."
         if facts.state == "budget":
             remedy = "Raise `budget.max_cny` and run the same command again: it goes on from here."
@@ -107,7 +107,7 @@ def _of_rejects(facts: RunFacts) -> Iterator[Advice]:
     if facts.rejects.total:
         most = facts.rejects.groups[0]
         yield Advice(
-            f"{several(facts.rejects.total, 'item')} of {several(facts.rejects.documents, 'document')} "
+            f"{pluralize(facts.rejects.total, 'item')} of {pluralize(facts.rejects.documents, 'document')} "
             f"{'was' if facts.rejects.total == 1 else 'were'} not taken"
             + (f", most ({most.count:,})" if len(facts.rejects.groups) > 1 else "")
             + f" as `{most.reason}`.",
@@ -141,7 +141,7 @@ def _of_refusals(facts: RunFacts) -> Iterator[Advice]:
     failed = facts.facts.unavailable + facts.facts.unproven
     if failed > 0.01 * r.sent:
         yield Advice(
-            f"{failed:,} of {several(r.sent, 'request')} failed at the provider or on the way and were sent again.",
+            f"{failed:,} of {pluralize(r.sent, 'request')} failed at the provider or on the way and were sent again.",
             "Nothing is lost by it but time; if it goes on, ask the provider, or look at the network.",
         )
 
@@ -155,7 +155,9 @@ def _of_speed(facts: RunFacts) -> Iterator[Advice]:
         if seconds > _MATTERS * total and (remedy := _remedy(facts, name)):
             words = holdup_words(facts, name)
             yield Advice(
-                f"{words[:1].upper()}{words[1:]} held the run up for {lasting(seconds)} of {lasting(total)}.", remedy
+                f"{words[:1].upper()}{words[1:]} held the run up for {format_duration(seconds)} of "
+                f"{format_duration(total)}.",
+                remedy,
             )
 
 
@@ -170,7 +172,7 @@ def _remedy(facts: RunFacts, name: str) -> str:
     if name == "reading":
         readers, cores = facts.facts.readers, facts.facts.cores
         faster = "raise `documents.workers`" if readers < cores else "more cores, or fewer heavy files, make it faster"
-        return f"{several(readers, 'reading process', 'reading processes')} on {several(cores, 'core')}: {faster}."
+        return f"{pluralize(readers, 'reading process', 'reading processes')} on {pluralize(cores, 'core')}: {faster}."
     return _REMEDIES.get(name, "")
 
 
@@ -185,5 +187,5 @@ def _of_tokens(facts: RunFacts) -> Iterator[Advice]:
 
 def _rejects(facts: RunFacts) -> str:
     if facts.rejects.total:
-        return several(facts.rejects.total, "reject")
-    return f"{several(facts.report.rejects, 'reject')} of earlier runs"
+        return pluralize(facts.rejects.total, "reject")
+    return f"{pluralize(facts.report.rejects, 'reject')} of earlier runs"

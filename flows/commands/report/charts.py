@@ -23,7 +23,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from millrace.flows.commands.report.facts import Numbers, RunFacts
-from millrace.flows.commands.report.formatting import HOLDUP_WORDS, holdup_words, large, lasting, short_s, yuan
+from millrace.flows.commands.report.formatting import (
+    HOLDUP_WORDS,
+    format_count,
+    format_duration,
+    holdup_words,
+    short_s,
+    yuan,
+)
 from millrace.flows.monitoring.format_stats import FormatCounts
 
 WIDE, HALF = 9.4, 4.7  # inches; 96 CSS pixels each
@@ -81,8 +88,8 @@ def binned(series: Mapping[str, Numbers], counter: str) -> tuple[Numbers, Number
     if chosen.size < 2:
         chosen = np.array([0, seconds.size - 1])
     edges, grown = seconds[chosen], np.diff(values[chosen])
-    lasting = np.diff(edges) > 0
-    return np.concatenate([edges[:1], edges[1:][lasting]]), grown[lasting]
+    format_duration = np.diff(edges) > 0
+    return np.concatenate([edges[:1], edges[1:][format_duration]]), grown[format_duration]
 
 
 def stepped(values: Numbers) -> Numbers:
@@ -350,7 +357,7 @@ def spending(facts: RunFacts) -> Chart | None:
         other.tick_params(length=0, labelsize=FONT_PT, colors=COLOURS["muted"])
         other.yaxis.label.set(color=COLOURS["muted"], size=FONT_PT)
     time_axis(axes, series)
-    title = f"{large(billed)} tokens were billed" + (f": {yuan(facts.report.cost_cny)}" if price else "")
+    title = f"{format_count(billed)} tokens were billed" + (f": {yuan(facts.report.cost_cny)}" if price else "")
     embedded = facts.report.chunks.embedded
     words = "Tokens billed since the beginning" + (", and their price." if price else ".")
     if price and embedded:
@@ -398,7 +405,7 @@ def latency_over_time(facts: RunFacts) -> Chart | None:
         f"Answers took {short_s(float(took_s.sum() / answers.sum()))} on average, "
         f"{short_s(float(mean_s[slowest]))} in the slowest stretch"
     )
-    words = f"Mean time from request to answer along the run; slowest after {lasting(float(edges[slowest]))}."
+    words = f"Mean time from request to answer along the run; slowest after {format_duration(float(edges[slowest]))}."
     return Chart(title, svg_of(figure, "latency-over-time"), words)
 
 

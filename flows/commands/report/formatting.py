@@ -32,7 +32,7 @@ def short_s(seconds: float) -> str:
     return f"{seconds:.1f} s".replace(".0 s", " s") if seconds < 10 else f"{seconds:.0f} s"
 
 
-def lasting(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`0.8 s`, `42 s`, `3 min 21 s`, `2 h 5 min`, `3 days 4 h`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -50,11 +50,11 @@ def yuan(cny: float) -> str:
     return f"¥{cny:.4f}" if cny < 0.995 else f"¥{cny:,.2f}" if cny < 1000 else f"¥{cny:,.0f}"
 
 
-def large(count: float) -> str:
+def format_count(count: float) -> str:
     """`912`, `27,300`, `2.76 million`."""
     return f"{count / 1e6:,.2f} million" if count >= 1e6 else f"{count:,.0f}"
 
 
-def several(count: int, thing: str, things: str = "") -> str:
+def pluralize(count: int, thing: str, things: str = "") -> str:
     """`1 document`, `1,204 documents`."""
     return f"{count:,} {thing if count == 1 else things or thing + 's'}"

@@ -2,14 +2,14 @@
 
 from millrace.flows.commands.report.advice import advice
 from millrace.flows.commands.report.facts import RunFacts
-from millrace.flows.commands.report.formatting import holdup_words, lasting, short_s
+from millrace.flows.commands.report.formatting import format_duration, holdup_words, short_s
 
 _SLOWEST_SHOWN = 5
 
 
-def story(facts: RunFacts) -> str:
+def markdown_summary(facts: RunFacts) -> str:
     """What to change, what held the run up, what was learned of the limits, and what was slow to read."""
-    parts = [_what_to_change(facts), _what_held_it_up(facts), _learned(facts), _slowest(facts)]
+    parts = [_what_to_change(facts), _waits(facts), _learned(facts), _slowest(facts)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -20,13 +20,13 @@ def _what_to_change(facts: RunFacts) -> str:
     )
 
 
-def _what_held_it_up(facts: RunFacts) -> str:
+def _waits(facts: RunFacts) -> str:
     held = facts.held_s
     if not held:
         return ""
     total = sum(held.values())
     rows = [
-        f"| {holdup_words(facts, name)} | {lasting(seconds)} | {seconds / total:.0%} |"
+        f"| {holdup_words(facts, name)} | {format_duration(seconds)} | {seconds / total:.0%} |"
         for name, seconds in held.items()
         if seconds >= 0.005 * total
     ]
@@ -36,8 +36,8 @@ def _what_held_it_up(facts: RunFacts) -> str:
 def _learned(facts: RunFacts) -> str:
     learned = facts.learned
     known = {"requests/s": learned.requests_per_second, "tokens/s": learned.tokens_per_second}
-    told = ", ".join(f"{value:,.0f} {name}" for name, value in known.items() if value)
-    return f"Limits as learned from refusals: {told}" if told else ""
+    limits = ", ".join(f"{value:,.0f} {name}" for name, value in known.items() if value)
+    return f"Limits as learned from refusals: {limits}" if limits else ""
 
 
 def _slowest(facts: RunFacts) -> str:

@@ -9,7 +9,7 @@ from millrace.flows.commands.report import charts
 from millrace.flows.commands.report.advice import advice, headline, tiles
 from millrace.flows.commands.report.charts import Chart
 from millrace.flows.commands.report.facts import LISTED, RunFacts, short_item
-from millrace.flows.commands.report.formatting import lasting, several, short_s
+from millrace.flows.commands.report.formatting import format_duration, pluralize, short_s
 
 _SLOWEST_SHOWN = 10
 _CELL_CHARACTERS = 400
@@ -104,7 +104,7 @@ def _rejects(facts: RunFacts) -> str:
     rows = [
         [
             f"{group.count:,}",
-            f"<code>{escape(group.reason)}</code><small>in {several(group.documents, 'document')}</small>",
+            f"<code>{escape(group.reason)}</code><small>in {pluralize(group.documents, 'document')}</small>",
             f"{_cell(group.message)}<small>{_cell('; '.join(group.examples))}</small>",
             _marked(group.remedy[:1].upper() + group.remedy[1:]),
         ]
@@ -121,7 +121,7 @@ def _rejects(facts: RunFacts) -> str:
     ]
     shown = "each of them" if rejects.total <= LISTED else f"the first {LISTED:,} of them"
     listed = f'<details class="long"><summary>{shown}</summary>{_table(["=reason", "document", "why"], each)}</details>'
-    return _section(f"{several(rejects.total, 'item')} that this run did not take", table + listed)
+    return _section(f"{pluralize(rejects.total, 'item')} that this run did not take", table + listed)
 
 
 def _slowest(facts: RunFacts) -> str:
@@ -131,15 +131,18 @@ def _slowest(facts: RunFacts) -> str:
     rows = [
         [
             short_s(reading.seconds),
-            _source(reading.largest, f"and {several(reading.documents - 1, 'other')}" if reading.documents > 1 else ""),
+            _source(
+                reading.largest, f"and {pluralize(reading.documents - 1, 'other')}" if reading.documents > 1 else ""
+            ),
             f"{reading.chunks:,}",
         ]
         for reading in shown
     ]
     table = _table(["#took", "largest document of the part", "#chunks"], rows)
     whole = (
-        f"<p>Reading and cutting took {lasting(facts.facts.reading_s)} in all, on "
-        f"{several(facts.facts.readers, 'process', 'processes')}; loading took {lasting(facts.facts.loading_s)}.</p>"
+        f"<p>Reading and cutting took {format_duration(facts.facts.reading_s)} in all, on "
+        f"{pluralize(facts.facts.readers, 'process', 'processes')}; loading took "
+        f"{format_duration(facts.facts.loading_s)}.</p>"
     )
     return _section("What was slow to read", whole + table)
 

@@ -15,7 +15,7 @@ from millrace.tasks.lake import Lake, RunRecord
 
 T = TypeVar("T")
 
-_MADE_BY: Mapping[str, tuple[str, ...]] = {
+_BUILT_WITH: Mapping[str, tuple[str, ...]] = {
     "embedding": (
         "provider", "api", "model", "region", "base_url", "dimensions", "ask_dimensions", "text_type", "instruct",
         "tokenizer", "api_key_env",
@@ -77,19 +77,21 @@ def _behind(settings: Settings, target: str) -> tuple[Settings, list[str]]:
     if target == milvus.collection:
         return settings, []
     named = settings.with_overrides([f"milvus.collection={target}"])
-    made_by = _settings_of(named)
-    return (named, []) if made_by is None else (named.with_values(made_by), [])
+    built_with = _settings_of(named)
+    return (named, []) if built_with is None else (named.with_values(built_with), [])
 
 
 def _settings_of(settings: Settings) -> Mapping[str, Mapping[str, object]] | None:
-    """What the last run that filled the collection was told of `_MADE_BY`; None where the lake does not know."""
+    """What the last run that filled the collection was told of `_BUILT_WITH`; None where the lake does not know."""
     milvus = settings.milvus
     try:
         runs = Lake.open(lake_path(settings), milvus.collection, read_only=True).runs.newest(_LOOKED_BACK)
     except LakeError:  # a search can do without a lake
         return None
     filling = (run for run in runs if run.command in _FILLING and run.exit in _WHOLE)
-    return next((made_by for run in filling if (made_by := _settings_it_was_built_with(run, milvus.collection))), None)
+    return next(
+        (built_with for run in filling if (built_with := _settings_it_was_built_with(run, milvus.collection))), None
+    )
 
 
 def _settings_it_was_built_with(run: RunRecord, collection: str) -> Mapping[str, Mapping[str, object]] | None:
@@ -98,6 +100,6 @@ def _settings_it_was_built_with(run: RunRecord, collection: str) -> Mapping[str,
         return None
     return {
         name: {key: sections[name][key] for key in keys if key in sections[name]}
-        for name, keys in _MADE_BY.items()
+        for name, keys in _BUILT_WITH.items()
         if name in sections
     }

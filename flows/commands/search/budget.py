@@ -41,15 +41,15 @@ class QueryBudget:
             "so they are in the order of retrieval"
         )
 
-    def pay(self, tokens: int, price_cny_per_1k_tokens: float) -> None:
+    def charge(self, tokens: int, price_cny_per_1k_tokens: float) -> None:
         """Note what was billed."""
         self.tokens += tokens
         self.spent_cny += cost_cny(tokens, price_cny_per_1k_tokens)
 
-    def pay_reranking(self, tokens: int) -> None:
+    def charge_reranking(self, tokens: int) -> None:
         """Note what reranking was billed."""
         if self._rerank_spec is not None:
-            self.pay(tokens, self._rerank_spec.price_cny_per_1k_tokens)
+            self.charge(tokens, self._rerank_spec.price_cny_per_1k_tokens)
 
     def _count(self, text: str) -> int:
         from millrace.tasks.chunking import Tokenizer

@@ -13,7 +13,7 @@ from millrace.tasks.embedding import EmbeddingClient, Reranker, Vectors
 from millrace.tasks.errors import CollectionMissing, ConfigurationError, LakeError, RunStopped, Transient
 from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection, Hit
-from millrace.tasks.quality.compatibility import Compatibility, pair
+from millrace.tasks.quality.compatibility import Compatibility, check_compatibility
 from millrace.tasks.records import EmbeddingSpace
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def compatibility_of(settings: Settings, lake: Lake, query_space: EmbeddingSpace
     """
     manifest = lake.manifest.read()
     counted = manifest.filter(pc.greater(manifest["chunks"], 0))["space"].value_counts().to_pylist()
-    return pair(
+    return check_compatibility(
         query_space, {entry["values"]: (lake.space_named(entry["values"]), entry["counts"]) for entry in counted}
     )
 

@@ -135,19 +135,19 @@ async def _searched(
     check_query(query, model)
     notes += _notes(settings, model)
     reranker = components.open_reranker(settings) if reranking else None
-    purse = QueryBudget(settings, model)
+    budget = QueryBudget(settings, model)
     try:
         with open_indexed(settings, model) as collection:
-            vector = await _query_vector(settings, model, query, purse)
+            vector = await _query_vector(settings, model, query, budget)
             hits = retrieve(settings, collection, query, vector, top_k=settings.search.top_k, expression=expression)
             if not hits:
                 notes.append(_nothing(settings, collection.count(), expression))
-        too_dear = purse.why_not_rerank(query, [hit.content for hit in hits]) if reranker is not None else ""
+        too_dear = budget.why_not_rerank(query, [hit.content for hit in hits]) if reranker is not None else ""
         if too_dear:
             notes.append(f"warning: {too_dear}")
         answer = await _reranked(None if too_dear else reranker, query, hits, settings.search.top_n, notes)
         ordered = answer.hits if answer is not None else None
-        purse.pay_reranking(answer.billed_tokens if answer is not None else 0)
+        budget.charge_reranking(answer.billed_tokens if answer is not None else 0)
     finally:
         if reranker is not None:
             await reranker.close()
@@ -160,19 +160,19 @@ async def _searched(
         score_kind=kind if ordered is None else RERANK,
         retrieval_score_kind=kind,
         notes=tuple(notes),
-        tokens_billed=purse.tokens,
-        cost_cny=purse.spent_cny,
+        tokens_billed=budget.tokens,
+        cost_cny=budget.spent_cny,
     )
 
 
-async def _query_vector(settings: Settings, model: components.Model, query: str, purse: QueryBudget) -> QueryVector:
-    purse.check_query(query)
+async def _query_vector(settings: Settings, model: components.Model, query: str, budget: QueryBudget) -> QueryVector:
+    budget.check_query(query)
     client = components.open_client(settings, model, query=True)
     try:
         vector = await embed_query(client, query)
     finally:
         await client.close()
-    purse.pay(vector.billed_tokens, model.spec.price_cny_per_1k_tokens)
+    budget.charge(vector.billed_tokens, model.spec.price_cny_per_1k_tokens)
     return vector
 
 

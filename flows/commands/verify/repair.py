@@ -25,15 +25,15 @@ from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import Comparison
-from millrace.tasks.reconcile.expected_rows import Stores, expected_rows
+from millrace.tasks.reconcile.expected_rows import VectorStores, expected_rows
 from millrace.tasks.reconcile.repair import (
-    ahead,
     delete_orphans,
     embed_missing,
     forget_rows,
-    lacking_texts,
+    missing_texts,
+    prefetch,
     set_aside_damaged,
-    upsert_fit,
+    upsert_valid,
 )
 
 
@@ -55,10 +55,10 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
         milvus.lease_collection(settings),
         recorded(lake, settings, "repair", run) as outcome,
     ):
-        mending = _Repair(settings, model, lake, run, quiet=as_json)
-        mending.run(sources)
+        repairing = _Repair(settings, model, lake, run, quiet=as_json)
+        repairing.run(sources)
         report = new_report(settings, as_json=as_json)
-        report.repaired = done = mending.done
+        report.repaired = done = repairing.done
         outcome.counts["chunks"] = {
             "embedded": done.texts_bought,
             "upserted": done.rows_upserted.total(),
@@ -89,18 +89,18 @@ class _Repair:
     def run(self, sources: Sequence[Path]) -> None:
         """Mend the lake's files, read again what they held, buy what is lacking, and then heal the rows."""
         milvus.open_collection(self._settings, self._model, create=True).close()
-        made_anew = self._mend_manifest(sources)
-        again = self._mend_rejects()
-        self._mend_vectors()
-        self._unknown = unknown = self._mend_chunks()
+        made_anew = self._repair_manifest(sources)
+        again = self._repair_rejects()
+        self._repair_vectors()
+        self._unknown = unknown = self._repair_chunks()
         if made_anew:
             self._read(sources, again=frozenset(), unknown=frozenset())
         else:
             self._read_again(again, unknown)
-        self._buy()
-        self._heal(delete=not made_anew)
+        self._embed_missing()
+        self._repair_rows(delete=not made_anew)
 
-    def _mend_manifest(self, sources: Sequence[Path]) -> bool:
+    def _repair_manifest(self, sources: Sequence[Path]) -> bool:
         """Whether the manifest was damaged and has to be made anew, from the sources."""
         damaged = self._lake.manifest.check()
         if not damaged:
@@ -114,7 +114,7 @@ class _Repair:
         self.done.files_set_aside += [str(damage.path) for damage in damaged]
         return True
 
-    def _mend_rejects(self) -> frozenset[str]:
+    def _repair_rejects(self) -> frozenset[str]:
         """Documents whose rejects are to be found again."""
         damaged = self._lake.rejects.check()
         if not damaged:
@@ -127,8 +127,8 @@ class _Repair:
         )
         return frozenset(with_rejects["source"].to_pylist())
 
-    def _mend_vectors(self) -> None:
-        with Stores(self._lake, self._lake.manifest.read(), self._model.space) as stores:
+    def _repair_vectors(self) -> None:
+        with VectorStores(self._lake, self._lake.manifest.read(), self._model.space) as stores:
             require_fitting_spaces(stores, self._model)
             for store in stores.by_name.values():
                 damaged = list(store.check())
@@ -136,12 +136,12 @@ class _Repair:
                     self.done.vectors_saved += store.repair()
                     self.done.files_set_aside += [str(damage.path) for damage in damaged]
 
-    def _mend_chunks(self) -> frozenset[str]:
+    def _repair_chunks(self) -> frozenset[str]:
         """Documents whose rows the lake does not know any more."""
         chunks = self._lake.chunks
         self.done.files_set_aside += [str(chunks.path(part)) for part in set_aside_damaged(chunks)]
-        owned = expected_rows(self._lake, self._lake.manifest.read())
-        return frozenset(source for some in owned for source in some.sources)
+        expected = expected_rows(self._lake, self._lake.manifest.read())
+        return frozenset(source for some in expected for source in some.sources)
 
     def _read_again(self, again: frozenset[str], unknown: frozenset[str]) -> None:
         """Put these documents through the pipeline; those whose file is gone keep their rows until the next ingest."""
@@ -184,14 +184,14 @@ class _Repair:
         concerned = manifest.filter(pc.is_in(manifest["source"], value_set=pa.array(sorted(sources), pa.string())))
         return sorted({Path(path) for path in concerned["path"].to_pylist()})
 
-    def _buy(self) -> None:
+    def _embed_missing(self) -> None:
         """Buy the texts of live rows whose vector the lake lacks."""
         manifest = self._lake.manifest.read()
         with self._lake.vectors(self._model.space) as store:
-            lacking = lacking_texts(expected_rows(self._lake, manifest), store)
-            if not lacking:
+            missing = missing_texts(expected_rows(self._lake, manifest), store)
+            if not missing:
                 return
-            wanted = (owned for owned in expected_rows(self._lake, manifest) if owned.part in lacking)
+            wanted = (expected for expected in expected_rows(self._lake, manifest) if expected.part in missing)
 
             async def buy() -> int:
                 async with buying(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
@@ -215,48 +215,48 @@ class _Repair:
                     "`millrace ingest` of their documents, changed or read again, records them as rejects"
                 )
 
-    def _heal(self, *, delete: bool) -> None:
+    def _repair_rows(self, *, delete: bool) -> None:
         """Upsert what is missing or different; then, once all of that is in, delete what nobody owns."""
         manifest = self._lake.manifest.read()
         progress = RowProgress("compared and healed", rows=pc.sum(manifest["chunks"]).as_py() or 0)
         with (
-            Stores(self._lake, manifest, self._model.space) as stores,
+            VectorStores(self._lake, manifest, self._model.space) as stores,
             milvus.open_collection(self._settings, self._model, create=True) as collection,
             shown(progress, quiet=self._quiet),
         ):
             comparison = Comparison(collection, stores)
-            for owned in ahead(expected_rows(self._lake, manifest)):
-                compared = comparison.compare(owned)
-                unfit = {row_id for row_id, _ in upsert_fit(collection, *compared.healing())}
-                ids = owned.rows["id"].to_pylist()
+            for expected in prefetch(expected_rows(self._lake, manifest)):
+                compared = comparison.compare(expected)
+                invalid = {row_id for row_id, _ in upsert_valid(collection, *compared.rows_to_repair())}
+                ids = expected.rows["id"].to_pylist()
                 self.done.rows_upserted.update(
                     fault
                     for position, fault in compared.faults.items()
-                    if compared.lake.there[position] and ids[position] not in unfit
+                    if compared.lake.has_vector[position] and ids[position] not in invalid
                 )
-                progress.done += owned.rows.num_rows
+                progress.done += expected.rows.num_rows
             if delete:
-                self._delete_orphans(collection, comparison, self._spared_sources(manifest))
-            elif comparison.census.count_strangers():
+                self._delete_orphans(collection, comparison, self._protected_sources(manifest))
+            elif comparison.inventory.count_orphans():
                 self.done.notes.append(
                     "the manifest was made anew from the sources named, so rows that no document owns now were left "
                     "alone; if all sources were named, run the same command again and they go"
                 )
 
-    def _spared_sources(self, manifest: pa.Table) -> frozenset[str]:
+    def _protected_sources(self, manifest: pa.Table) -> frozenset[str]:
         """Documents that may own rows of which the lake knows nothing, now or since an earlier repair."""
         without = manifest.filter(pc.equal(manifest["chunks"], 0))
         forgotten = without.filter(pc.equal(without["fingerprint"], ""))["source"].to_pylist()
         return self._unknown.intersection(without["source"].to_pylist()).union(forgotten)
 
-    def _delete_orphans(self, collection: Collection, comparison: Comparison, spared: frozenset[str]) -> None:
-        census, share = comparison.census, self._settings.sources.max_removed_share
-        deleted, found = delete_orphans(collection, census, spared=spared, most=int(share * census.rows))
+    def _delete_orphans(self, collection: Collection, comparison: Comparison, protected: frozenset[str]) -> None:
+        inventory, share = comparison.inventory, self._settings.sources.max_removed_share
+        deleted, found = delete_orphans(collection, inventory, protected=protected, most=int(share * inventory.rows))
         self.done.rows_deleted += deleted
-        if found > int(share * census.rows):
+        if found > int(share * inventory.rows):
             self.done.notes.append(
-                f"{found:,} of {census.rows:,} rows of the collection are owned by no document of this lake "
-                f"({found / census.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); none of them "
+                f"{found:,} of {inventory.rows:,} rows of the collection are owned by no document of this lake "
+                f"({found / inventory.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); none of them "
                 "was deleted. Look whether the collection is shared with something else; if not, allow it once with "
                 "--set sources.max_removed_share=1"
             )

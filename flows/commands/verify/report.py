@@ -23,7 +23,7 @@ Kind = Literal[
 
 _REPAIR = "millrace verify --repair"
 _INGEST = "millrace ingest SOURCE..."
-_WHAT: dict[Kind, tuple[str, str]] = {
+_DESCRIPTIONS: dict[Kind, tuple[str, str]] = {
     "missing_row": ("rows that are not in the collection", _REPAIR),
     "altered_content": ("rows with another content than the lake's", _REPAIR),
     "altered_metadata": ("rows with other metadata than the lake's", _REPAIR),
@@ -141,21 +141,21 @@ class VerifyResult:
         if self.agree:
             return [*lines, "all agree"]
         width = max(len(f"{count:,}") for count in self.counts.values())
-        for kind, (what, remedy) in _WHAT.items():
+        for kind, (what, remedy) in _DESCRIPTIONS.items():
             if not self.counts[kind]:
                 continue
             lines += ["", f"{self.counts[kind]:>{width},}  {what:<42} {remedy}"]
             shown = [finding for finding in self.findings if finding.kind == kind][:_SHOWN]
-            lines += [f"{'':{width}}    {_told(finding)}" for finding in shown]
+            lines += [f"{'':{width}}    {_describe(finding)}" for finding in shown]
             more = self.counts[kind] - len(shown)
             if more:
                 lines.append(f"{'':{width}}    and {more:,} more; --json lists all")
         return lines
 
 
-KEPT_FOR_PEOPLE = _SHOWN
+SHOWN_PER_KIND = _SHOWN
 
 
-def _told(finding: Finding) -> str:
-    told = "  ".join(part for part in (finding.item, finding.source) if part)
-    return finding.detail if finding.detail.startswith(finding.item) else f"{told}  {finding.detail}".rstrip()
+def _describe(finding: Finding) -> str:
+    named = "  ".join(part for part in (finding.item, finding.source) if part)
+    return finding.detail if finding.detail.startswith(finding.item) else f"{named}  {finding.detail}".rstrip()

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.verify.report import KEPT_FOR_PEOPLE, Finding, Kind, VerifyResult
+from millrace.flows.commands.verify.report import SHOWN_PER_KIND, Finding, Kind, VerifyResult
 from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import CollectionMissing, ConfigurationError
 from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import Compared, Comparison, Fault
-from millrace.tasks.reconcile.expected_rows import ExpectedRows, Stores, expected_rows
-from millrace.tasks.reconcile.repair import ahead
+from millrace.tasks.reconcile.expected_rows import ExpectedRows, VectorStores, expected_rows
+from millrace.tasks.reconcile.repair import prefetch
 from millrace.tasks.reconcile.source_changes import source_changes
 
 _KIND_OF_FAULT: dict[Fault, Kind] = {
@@ -59,10 +59,10 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
 
 def new_report(settings: Settings, *, as_json: bool) -> VerifyResult:
     """An empty report that keeps as many findings as its reader wants."""
-    return VerifyResult(settings.milvus.collection, keep=None if as_json else KEPT_FOR_PEOPLE)
+    return VerifyResult(settings.milvus.collection, keep=None if as_json else SHOWN_PER_KIND)
 
 
-def require_fitting_spaces(stores: Stores, model: components.Model) -> None:
+def require_fitting_spaces(stores: VectorStores, model: components.Model) -> None:
     """Raise `ConfigurationError` when the collection of the settings cannot hold what the lake has for it."""
     for store in stores.by_name.values():
         if model.space.sparse and not store.space.sparse:
@@ -104,7 +104,7 @@ class Inspection:
         self._report.documents = pc.sum(with_rows).as_py() or 0
         self._progress.rows = pc.sum(manifest["chunks"]).as_py() or 0
         self._check_dangling_parts(manifest)
-        with Stores(self._lake, manifest, self._model.space) as stores:
+        with VectorStores(self._lake, manifest, self._model.space) as stores:
             self._check_vectors(stores)
             require_fitting_spaces(stores, self._model)
             self._compare_rows(manifest, stores)
@@ -118,7 +118,7 @@ class Inspection:
             if problem:
                 self._report.add(Finding("damaged_file", str(self._lake.chunks.path(part)), detail=problem))
 
-    def _check_vectors(self, stores: Stores) -> None:
+    def _check_vectors(self, stores: VectorStores) -> None:
         for store in stores.by_name.values():
             damaged = list(store.check())
             for damage in damaged:
@@ -136,7 +136,7 @@ class Inspection:
                     + (f", and {found.dropped_batches:,} batches are damaged" if found.dropped_batches else "")
                 )
 
-    def _compare_rows(self, manifest: pa.Table, stores: Stores) -> None:
+    def _compare_rows(self, manifest: pa.Table, stores: VectorStores) -> None:
         try:
             collection = milvus.open_collection(self._settings, self._model, create=False)
         except CollectionMissing as missing:
@@ -147,54 +147,58 @@ class Inspection:
         with collection:
             self._compare_parts(manifest, stores, collection)
 
-    def _compare_parts(self, manifest: pa.Table, stores: Stores, collection: Collection | None) -> None:
+    def _compare_parts(self, manifest: pa.Table, stores: VectorStores, collection: Collection | None) -> None:
         comparison = Comparison(collection, stores) if collection is not None else None
         unknown: set[str] = set()
-        lacking: set[bytes] = set()
-        for owned in ahead(expected_rows(self._lake, manifest)):
-            if owned.damage:
-                unknown |= owned.sources
-                self._report.add(Finding("damaged_file", str(self._lake.chunks.path(owned.part)), detail=owned.damage))
+        missing: set[bytes] = set()
+        for expected in prefetch(expected_rows(self._lake, manifest)):
+            if expected.damage:
+                unknown |= expected.sources
+                self._report.add(
+                    Finding("damaged_file", str(self._lake.chunks.path(expected.part)), detail=expected.damage)
+                )
                 continue
             self._report.files += 1
-            self._report.rows += owned.rows.num_rows
+            self._report.rows += expected.rows.num_rows
             if comparison is not None:
-                self._note_part(comparison.compare(owned), lacking)
+                self._note_part(comparison.compare(expected), missing)
             else:
-                self._note_lacking(owned, ~stores.read(owned).there, lacking)
-            self._progress.done += owned.rows.num_rows
+                self._note_missing_vectors(expected, ~stores.read(expected).has_vector, missing)
+            self._progress.done += expected.rows.num_rows
         if comparison is not None:
-            self._report.rows_in_collection = comparison.census.rows
-            self._note_strangers(comparison, unknown)
+            self._report.rows_in_collection = comparison.inventory.rows
+            self._note_orphans(comparison, unknown)
 
-    def _note_part(self, compared: Compared, lacking: set[bytes]) -> None:
-        rows = compared.owned.rows
+    def _note_part(self, compared: Compared, missing: set[bytes]) -> None:
+        rows = compared.expected.rows
         for position, fault in compared.faults.items():
             self._report.add(
                 Finding(_KIND_OF_FAULT[fault], rows["id"][position].as_py(), rows["source"][position].as_py())
             )
-        self._note_lacking(compared.owned, ~compared.lake.there, lacking)
+        self._note_missing_vectors(compared.expected, ~compared.lake.has_vector, missing)
 
-    def _note_lacking(self, owned: ExpectedRows, absent: npt.NDArray[np.bool_], lacking: set[bytes]) -> None:
+    def _note_missing_vectors(self, expected: ExpectedRows, absent: npt.NDArray[np.bool_], missing: set[bytes]) -> None:
         for position in np.flatnonzero(absent).tolist():
-            key = owned.rows["text_key"][position].as_py()
-            if key not in lacking:
-                lacking.add(key)
+            key = expected.rows["text_key"][position].as_py()
+            if key not in missing:
+                missing.add(key)
                 self._report.add(
-                    Finding("lacking_vector", key.hex(), owned.rows["source"][position].as_py(), f"in {owned.space}")
+                    Finding(
+                        "lacking_vector", key.hex(), expected.rows["source"][position].as_py(), f"in {expected.space}"
+                    )
                 )
 
-    def _note_strangers(self, comparison: Comparison, unknown: set[str]) -> None:
+    def _note_orphans(self, comparison: Comparison, unknown: set[str]) -> None:
         """Rows nobody owns; those of documents whose part is damaged may well be owned."""
-        spared = 0
-        for batch in comparison.census.strangers():
-            for stranger in batch:
-                if stranger.source in unknown:
-                    spared += 1
+        protected = 0
+        for batch in comparison.inventory.orphans():
+            for orphan in batch:
+                if orphan.source in unknown:
+                    protected += 1
                 else:
-                    self._report.add(Finding("unowned_row", stranger.id, stranger.source))
-        if spared:
-            self._report.notes.append(f"{spared:,} rows of documents in damaged parts could not be compared")
+                    self._report.add(Finding("unowned_row", orphan.id, orphan.source))
+        if protected:
+            self._report.notes.append(f"{protected:,} rows of documents in damaged parts could not be compared")
 
     def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
         changes = source_changes(

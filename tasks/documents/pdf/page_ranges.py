@@ -7,7 +7,7 @@ however many processes read it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from millrace.tasks.documents.formats import document_of, format_of, refusals
+from millrace.tasks.documents.formats import document_of, file_errors_as_rejects, format_of
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.pdf.open_file import close_file, open_file
 from millrace.tasks.documents.pdf.reader import PagesRead, join_pages, read_pages
@@ -88,4 +88,4 @@ def join_page_ranges(
         for item in join_pages([each.pages for each in ranges], file.name, skip=skip, at=at):
             yield item if isinstance(item, Reject) else document_of(file, item, ranges[0].digest)
 
-    yield from refusals(file, joined())
+    yield from file_errors_as_rejects(file, joined())

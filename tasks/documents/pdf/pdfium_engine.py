@@ -1,9 +1,11 @@
 """PDF files through pdfium (pypdfium2), the fast engine: an extra that `documents.pdf_engine = "pdfium"` asks for.
 
-What pdfium does not tell is asked of pypdf: a file that it cannot open; a page on which it finds nothing at all, which
-may be blank or one whose content it has given up without a word; and a page with many characters that their fonts do
-not name. There the number of a glyph may be the character all the same, as in old fonts of TeX, or may be any other:
-pypdf can tell the one kind of font from the other.
+pypdf is asked where pdfium has no answer: for a file that pdfium cannot open; for a page on which it finds nothing at
+all, which may be blank or have content that pdfium gave up without a word; for a page that shows text of which pdfium
+returns no character, because it leaves out a string of one character whose glyph has no outline (glyphless fonts of OCR
+programs, and fonts that are neither embedded nor installed here); and for a page with many characters that their fonts
+do not name. There the number of a glyph may be the character all the same, as in old fonts of TeX, or any other: pypdf
+can tell one kind of font from the other.
 """
 
 import ctypes
@@ -115,7 +117,7 @@ def _is_doubtful(text: str) -> bool:
 
 
 def _raw_page(page: pypdfium2.PdfPage, min_characters: int) -> RawPage | None:
-    """What is on the page; None when that is nothing at all."""
+    """What is on the page; None when pdfium finds nothing there, or shown text without one character."""
     textpage = page.get_textpage()
     try:
         text = _text(textpage)
@@ -125,12 +127,10 @@ def _raw_page(page: pypdfium2.PdfPage, min_characters: int) -> RawPage | None:
     if characters >= min_characters:
         return RawPage(text)
     kinds, pixels = _drawn(page)
-    if not kinds and not characters:
+    if not characters and (not kinds or pdfium.FPDF_PAGEOBJ_TEXT in kinds):
         return None
     left, bottom, right, top = page.get_mediabox()
-    has_annotations = pdfium.FPDFPage_GetAnnotCount(page) > 0
-    is_bare = not characters and kinds <= {pdfium.FPDF_PAGEOBJ_TEXT} and not has_annotations
-    return RawPage(text, pixels, abs((right - left) * (top - bottom)), is_bare=is_bare)
+    return RawPage(text, pixels, abs((right - left) * (top - bottom)))
 
 
 def _text(textpage: pypdfium2.PdfTextPage) -> str:

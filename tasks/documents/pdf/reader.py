@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from millrace.tasks.documents.formats import Extraction, given_up
+from millrace.tasks.documents.formats import Extraction, abandoned_unit
 from millrace.tasks.documents.pdf.engine import MEND_FILE, OpenPdf, OutlineEntry, PageDamaged, one_line, searchable
 from millrace.tasks.documents.pdf.text_layer import judge_page
 from millrace.tasks.errors import Rejected
@@ -177,7 +177,7 @@ def read_pages(
     for read, number in enumerate(numbers, start=1):
         item = f"page {number}"
         if item in skip:
-            rejects.append(given_up(name, item, skip[item], MEND_FILE))
+            rejects.append(abandoned_unit(name, item, skip[item], MEND_FILE))
             continue
         at(item)
         check_patience(time.process_time() - began, len(numbers))
@@ -194,7 +194,7 @@ def read_pages(
     if numbers and numbers[-1] == pdf.page_count:
         outline = Outline()
         if "outline" in skip:
-            rejects.append(given_up(name, "outline", skip["outline"], MEND_FILE))
+            rejects.append(abandoned_unit(name, "outline", skip["outline"], MEND_FILE))
         else:
             at("outline")
             outline = Outline(one_line(pdf.named_title()), tuple(pdf.outline()))
@@ -223,7 +223,7 @@ def join_pages(
     if "outline" not in skip:
         at("outline")
     elif not any(reject.item == "outline" for reject in rejects):  # it hung here, and not while it was read
-        rejects.append(given_up(name, "outline", skip["outline"], MEND_FILE))
+        rejects.append(abandoned_unit(name, "outline", skip["outline"], MEND_FILE))
         outline = replace(outline, entries=())
     headings = placed_headings(outline.entries, text, pages)
     title = title_of(outline.named_title, outline.entries)

@@ -93,14 +93,14 @@ class Connection:
         except MilvusException as error:
             # pymilvus hides the transport's word in the cause; `raise e from e` there makes some their own cause.
             if isinstance(error.__cause__, grpc.RpcError):
-                told = from_rpc(error.__cause__, doing=doing, where=self.where)
+                failure = from_rpc(error.__cause__, doing=doing, where=self.where)
             else:
                 code = error.code if isinstance(error.code, int) else -1
-                told = from_status(code, error.message, retriable=error.retriable, doing=doing, where=self.where)
-            raise told from (None if isinstance(told, CredentialsRefused) else error)
+                failure = from_status(code, error.message, retriable=error.retriable, doing=doing, where=self.where)
+            raise failure from (None if isinstance(failure, CredentialsRefused) else error)
         except grpc.RpcError as error:
-            told = from_rpc(error, doing=doing, where=self.where)
-            raise told from (None if isinstance(told, CredentialsRefused) else error)
+            failure = from_rpc(error, doing=doing, where=self.where)
+            raise failure from (None if isinstance(failure, CredentialsRefused) else error)
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """What `ask` returns, which calls Milvus and is harmless to repeat; a server that is away is waited for."""

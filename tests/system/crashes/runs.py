@@ -25,11 +25,11 @@ class Ended:
 
 
 class Runs:
-    """Starts runs through a forking process (see `tests.crashes.forking`). A context manager."""
+    """Starts runs through a forking process (see `tests.system.crashes.forking`). A context manager."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crashes.forking"],
+            [sys.executable, "-m", "tests.system.crashes.forking"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=dict(environment),
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A program in a network of its own, reached through one port of loopback: `python -m tests.servers.enclosed ...`.
+"""A program in a network of its own, reached through one port of loopback: `python -m tests.system.servers.enclosed ...`.
 
 Milvus 2.3 listens on all addresses whatever its configuration says. Here that is the loopback device of a network
 namespace, which nothing outside reaches, where its ports can clash with nobody's. This process stands between: its

@@ -72,7 +72,7 @@ class MilvusServer:
             "LD_LIBRARY_PATH": str(self._program.parent),
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-m", "tests.servers.enclosed", "--port", str(self._port)]
+        command = [sys.executable, "-m", "tests.system.servers.enclosed", "--port", str(self._port)]
         command += ["--inner-port", str(_PROXY_PORT), "--health", f"http://127.0.0.1:{_HEALTH_PORT}/healthz"]
         with (self._folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(

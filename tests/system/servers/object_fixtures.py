@@ -64,7 +64,7 @@ class Bucket:
 def object_storage() -> Iterator[str]:
     """The address of S3-compatible storage in a process of its own."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.servers.objects"],
+        [sys.executable, "-m", "tests.system.servers.objects"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     ) as process:  # fmt: skip
         assert process.stdout is not None

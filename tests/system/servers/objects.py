@@ -1,4 +1,4 @@
-"""S3-compatible storage on a free port of the loopback interface: `python -m tests.servers.objects`.
+"""S3-compatible storage on a free port of the loopback interface: `python -m tests.system.servers.objects`.
 
 Moto, in memory. It ends when its standard input does. Standard output: "port N".
 """

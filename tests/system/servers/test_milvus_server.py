@@ -36,7 +36,7 @@ def test_it_listens_on_one_loopback_port_and_nowhere_else(milvus_server: MilvusS
 
 def test_nothing_of_it_outlives_a_killed_test_session(tmp_path: Path, milvus_server: MilvusServer) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from tests.servers.milvus_server import MilvusServer\n"
+        "import sys, time; from pathlib import Path; from tests.system.servers.milvus_server import MilvusServer\n"
         "server = MilvusServer(Path(sys.argv[1])); print(server.uri, flush=True); time.sleep(600)"
     )
     session = subprocess.Popen(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from millrace.tasks.chunking import Tokenizer
 from millrace.tasks.chunking.anchors import _RangeMinimum
-from millrace.tasks.chunking.boundaries import Kind, Stretch, skip_space
+from millrace.tasks.chunking.boundaries import Kind, TextWindow, skip_space
 from millrace.tasks.chunking.characters import SPACE, WORD, class_table, code_points, line_ends, sure_breaks
 
 _TRICKY = [
@@ -34,7 +34,7 @@ _TRICKY = [
 
 def _kinds(text: str, tokenizer: Tokenizer, headings: tuple[int, ...] = ()) -> list[tuple[str, str]]:
     """What precedes each boundary since the one before, and its kind."""
-    b = Stretch(text, 0, len(text), headings, tokenizer).boundaries
+    b = TextWindow(text, 0, len(text), headings, tokenizer).boundaries
     pieces = zip([0, *b.starts], b.ends, b.kinds, strict=False)
     return [(text[start:end], Kind(kind).name) for start, end, kind in pieces][:-1]
 
@@ -113,7 +113,7 @@ def test_range_minimum_is_the_minimum_of_each_range(data: st.DataObject, values:
 
 def test_equal_surroundings_hash_alike_wherever_they_stand(tokenizer: Tokenizer) -> None:
     passage = "x" * 30 + " here is the place " + "y" * 60
-    stretch = Stretch("intro " + passage + " and " + passage, 0, 10_000, (), tokenizer)
+    window = TextWindow("intro " + passage + " and " + passage, 0, 10_000, (), tokenizer)
     places = np.array([6 + 31, 6 + len(passage) + 5 + 31, 40])
-    first, second, other = stretch.hashes(places).tolist()
+    first, second, other = window.hashes(places).tolist()
     assert first == second != other

@@ -102,7 +102,7 @@ def test_a_file_that_is_missing_or_no_tokenizer_is_an_error_that_names_it(tmp_pa
     with pytest.raises(ConfigurationError, match=r"nowhere\.json cannot be read"):
         Tokenizer.load(str(tmp_path / "nowhere.json"))
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ConfigurationError, match=r"other\.json is no tokenizer\.json"):
+    with pytest.raises(ConfigurationError, match=r"other\.json is not a valid tokenizer\.json"):
         Tokenizer.load(str(tmp_path / "other.json"))
 
 

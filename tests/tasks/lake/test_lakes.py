@@ -177,3 +177,38 @@ def test_spaces_tell_what_was_bought_in_each(tmp_path: Path, texts: Texts) -> No
             summary = lake.spaces()[0]
             assert (summary.space, summary.vectors, summary.parts, summary.damaged) == (texts.space, 130, 1, 0)
         assert lake.spaces()[0].vectors == 130
+
+
+def test_a_lake_keeps_its_identity_wherever_it_is_moved_and_no_two_have_the_same(tmp_path: Path) -> None:
+    with Lake.open(tmp_path / "one", "docs", read_only=True) as lake:
+        assert lake.identity == ""
+    with Lake.open(tmp_path / "one", "docs") as one, Lake.open(tmp_path / "two", "docs") as two:
+        identity = one.identity
+        assert len({identity, two.identity, ""}) == 3
+    (tmp_path / "one").rename(tmp_path / "moved")
+    with Lake.open(tmp_path / "moved", "other", read_only=True) as lake:
+        assert lake.identity == identity
+
+
+def test_a_lake_of_an_earlier_version_gets_its_identity_when_it_is_written_to(tmp_path: Path) -> None:
+    Lake.open(tmp_path, "docs").close()
+    (tmp_path / "lake.json").unlink()
+    with Lake.open(tmp_path, "docs") as lake:
+        assert len(lake.identity) == 36
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"identity": 1}', '{"identity": "not one"}'])
+def test_a_damaged_identity_is_named_and_never_taken_for_another(content: str, tmp_path: Path) -> None:
+    Lake.open(tmp_path, "docs").close()
+    (tmp_path / "lake.json").write_text(content)
+    with Lake.open(tmp_path, "docs") as lake, pytest.raises(LakeError, match=r"lake\.json is damaged"):
+        assert lake.identity
+
+
+def test_one_altered_digit_of_an_identity_is_noticed(tmp_path: Path) -> None:
+    with Lake.open(tmp_path, "docs") as lake:
+        digit = lake.identity[0]
+    path = tmp_path / "lake.json"
+    path.write_text(path.read_text().replace(f'"{digit}', f'"{"0" if digit != "0" else "1"}', 1))
+    with Lake.open(tmp_path, "docs", read_only=True) as lake, pytest.raises(LakeError, match="damaged"):
+        assert lake.identity

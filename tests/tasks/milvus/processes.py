@@ -1,4 +1,4 @@
-"""What the tests run in processes of their own: `python -m tests.milvus.processes NAME ARGUMENTS`."""
+"""What the tests run in processes of their own: `python -m tests.tasks.milvus.processes NAME ARGUMENTS`."""
 
 import sys
 from collections.abc import Callable

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from millrace.tasks.quality.compatibility import Compatibility, pair
+from millrace.tasks.quality.compatibility import Compatibility, check_compatibility
 from millrace.tasks.records import EmbeddingSpace
 
 NATIVE = EmbeddingSpace("dashscope", "text-embedding-v4", 1024, "document")
@@ -13,7 +13,7 @@ QUERY = replace(NATIVE, text_type="query")
 
 
 def pairing(query: EmbeddingSpace, *index: EmbeddingSpace) -> Compatibility:
-    return pair(query, {space.name: (space, 10) for space in index})
+    return check_compatibility(query, {space.name: (space, 10) for space in index})
 
 
 @pytest.mark.parametrize("query", [QUERY, replace(QUERY, instruct="Find the passage")])
@@ -67,5 +67,5 @@ def test_documents_that_do_not_fit_among_others_that_do_are_counted() -> None:
 
 
 def test_a_space_that_nobody_describes_is_named() -> None:
-    assert "v4-1024-abc" in pair(QUERY, {"v4-1024-abc": (None, 3)}).warnings[0]
-    assert pair(QUERY, {QUERY.name: (None, 3)}) == pair(QUERY, {}) == Compatibility()
+    assert "v4-1024-abc" in check_compatibility(QUERY, {"v4-1024-abc": (None, 3)}).warnings[0]
+    assert check_compatibility(QUERY, {QUERY.name: (None, 3)}) == check_compatibility(QUERY, {}) == Compatibility()

@@ -12,7 +12,7 @@ import pytest
 from millrace.tasks.errors import CollectionError
 from millrace.tasks.milvus import FileState
 from millrace.tasks.reconcile import bulk_import
-from millrace.tasks.reconcile.bulk_import import AT_ONCE, Backfill, ImportFolder, doubled_ids
+from millrace.tasks.reconcile.bulk_import import AT_ONCE, ImportFolder, ImportWriter, doubled_ids
 
 
 class Server:
@@ -60,8 +60,8 @@ def rows_of(*ids: str) -> tuple[pa.Table, Any]:
     return pa.table({"id": list(ids)}), np.ones((len(ids), 4), np.float32)
 
 
-def filled(server: Server, folder: ImportFolder, **more: Any) -> Backfill:
-    return Backfill(server, folder, sleep=lambda _: None, **more)  # type: ignore[arg-type]
+def filled(server: Server, folder: ImportFolder, **more: Any) -> ImportWriter:
+    return ImportWriter(server, folder, sleep=lambda _: None, **more)  # type: ignore[arg-type]
 
 
 def test_every_row_is_in_once_and_the_files_are_gone(folder: ImportFolder) -> None:

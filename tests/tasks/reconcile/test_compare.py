@@ -40,10 +40,10 @@ def test_a_census_tells_doubled_rows_and_strangers(rows: dict[int, int], owned: 
     taken = census(Counter({f"{number:064x}": count for number, count in rows.items()}))
     assert taken.doubled() == {f"{number:064x}" for number, count in rows.items() if count > 1}
     taken.own([f"{number:064x}" for number in sorted(owned)])
-    strangers = [stranger for batch in taken.strangers() for stranger in batch]
-    assert {stranger.id for stranger in strangers} == {f"{number:064x}" for number in rows.keys() - owned}
-    assert all(stranger.source == f"of {stranger.id}" for stranger in strangers)
-    assert taken.count_strangers() == len(strangers)
+    orphans = [orphan for batch in taken.orphans() for orphan in batch]
+    assert {orphan.id for orphan in orphans} == {f"{number:064x}" for number in rows.keys() - owned}
+    assert all(orphan.source == f"of {orphan.id}" for orphan in orphans)
+    assert taken.count_orphans() == len(orphans)
 
 
 def test_a_doubled_row_among_many_is_found_with_few_questions() -> None:

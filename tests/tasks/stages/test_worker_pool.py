@@ -169,7 +169,7 @@ async def test_a_receiver_that_is_slow_holds_the_worker_up() -> None:
 def test_reading_processes_end_with_a_parent_that_is_killed() -> None:
     script = (
         "import asyncio\n"
-        "from tests.stages.test_workers import pool\n"
+        "from tests.tasks.stages.test_worker_pool import pool\n"
         "async def main():\n"
         "    async with pool(deadline_s=60) as workers:\n"
         "        async def receive(message):\n"
@@ -205,11 +205,11 @@ def test_even_the_first_process_never_sees_an_interrupt(tmp_path: Path) -> None:
         f"""
 import asyncio, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
-import test_workers
+import test_worker_pool
 
 async def main():
-    async with test_workers.pool() as workers:
-        print(await test_workers.run(workers, "which signals are blocked"))
+    async with test_worker_pool.pool() as workers:
+        print(await test_worker_pool.run(workers, "which signals are blocked"))
 
 if __name__ == "__main__":
     asyncio.run(main())

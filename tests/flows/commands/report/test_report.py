@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from millrace.flows.commands.report.facts import Latency, gather
-from millrace.flows.commands.report.formatting import lasting, short_s, yuan
-from millrace.flows.commands.report.markdown_summary import story
+from millrace.flows.commands.report.formatting import format_duration, short_s, yuan
+from millrace.flows.commands.report.markdown_summary import markdown_summary
 from millrace.flows.commands.report.page import page_of
 from millrace.flows.commands.report.write import write_report
 from millrace.tasks.errors import ConfigurationError
@@ -41,7 +41,7 @@ def test_the_page_of_a_run_with_refusals_and_rejects_says_what_it_cost_what_fail
     assert report.requests.throttled == 1
     page = Path(str(write_report(site.settings()).path)).read_text("utf-8")
     text = text_of(page)
-    assert f"In after {lasting(report.seconds)}, but for 2 rejects, for {yuan(report.cost_cny)}" in text
+    assert f"In after {format_duration(report.seconds)}, but for 2 rejects, for {yuan(report.cost_cny)}" in text
     assert f"{report.tokens.billed:,} tokens billed" in text
     assert "of the requests were answered 429, most by the limit of tokens" in text
     assert "2 items of 2 documents were not taken" in text
@@ -91,7 +91,7 @@ def test_a_run_that_was_killed_is_told_as_far_as_its_timeline_goes(site: Site) -
     assert facts.state == "killed"
     assert facts.report.tokens.billed == timeline.columns["tokens_billed"][-1]
     assert "Killed after" in text_of(page_of(facts))
-    assert "The run did not end." in story(facts)
+    assert "The run did not end." in markdown_summary(facts)
 
 
 def test_a_run_whose_timeline_is_missing_or_of_another_version_has_a_page_of_its_record(site: Site) -> None:
@@ -175,7 +175,7 @@ def test_quantiles_lie_within_their_bucket(counts: tuple[int, ...], share: float
 
 
 def test_times_are_told_in_the_unit_that_people_would_use() -> None:
-    told = [lasting(s) for s in (0.04, 9.96, 42.4, 59.7, 60, 201, 3600, 7530, 86_400, 273_600)]
+    told = [format_duration(s) for s in (0.04, 9.96, 42.4, 59.7, 60, 201, 3600, 7530, 86_400, 273_600)]
     assert told == [
         "0.0 s",
         "10.0 s",

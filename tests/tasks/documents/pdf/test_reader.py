@@ -121,6 +121,15 @@ def test_characters_that_a_font_only_numbers_are_those_of_adobes_collection(
     assert document("a.pdf", file.to_bytes()).text == f"{text}\n\n{text[0]}\n\n{text}"
 
 
+def test_a_page_of_single_characters_without_outlines_is_read_and_not_blank(document: Callable[..., Document]) -> None:
+    """As OCR programs write them: no glyph of the font has an outline, so pdfium leaves out every string of one."""
+    font = composite_font(b"GlyphLess", b"UniGB-UCS2-H", b"GB1")
+    words = [b"BT 3 Tr /F1 12 Tf %d 700 Td <%s> Tj ET" % (72 + 14 * n, c.encode("utf-16-be").hex().encode())
+             for n, c in enumerate("水轮机的检修")]  # fmt: skip
+    found = document("a.pdf", PdfFile(fonts={"F1": font}, pages=[b"\n".join(words)]).to_bytes())
+    assert (found.text.replace(" ", ""), found.blank_pages) == ("水轮机的检修", 0)
+
+
 def test_a_font_that_nothing_can_map_gives_no_text(reject: Callable[..., Reject]) -> None:
     file = PdfFile(pages=[shown(bytes(range(200)))], fonts={"F1": composite_font(b"X", b"Identity-H", b"Identity")})
     found = reject("a.pdf", file.to_bytes())

@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[4]
 
 
 def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.milvus.processes", name, *arguments]
+    command = [sys.executable, "-m", "tests.tasks.milvus.processes", name, *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=True
     )
 
 
 def start(name: str, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.milvus.processes", name, *arguments]
+    command = [sys.executable, "-m", "tests.tasks.milvus.processes", name, *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -1,8 +1,8 @@
-"""How much like language a decoded text looks: what tells the right encoding from the wrong ones.
+"""How much a decoded text looks like language, which distinguishes the right encoding from the wrong ones.
 
-Bytes above 127 decode under many encodings. The right one gives the letters that some language uses, in about their
-shares and in the places where words have them; the others give rarities, capitals within words, or two alphabets in
-one word. A detector that only asks for probable bytes takes `für` for `fĂĽr` and `två` for `tvĺ`, and nobody is told.
+Bytes above 127 decode in many encodings. The right one gives the letters of some language, in about their usual shares
+and in their usual positions; the others give rare letters, capitals within words, or two alphabets in one word. A
+detector that looks only at probable bytes reads `für` as `fĂĽr` and `två` as `tvĺ`, and nothing shows the mistake.
 
 Letters are listed from the most frequent to the rarest, from general knowledge of each orthography; only the order of
 magnitude matters.
@@ -72,7 +72,7 @@ _LEAST_MEAN = math.log(4e-3)
 
 
 def is_readable(text: str) -> bool:
-    """Whether there is no control character but those of lines and columns, and none that is unassigned or private."""
+    """Whether there are no control characters but line ends and tabs, and no unassigned or private characters."""
     return all(c in "\t\n\r\f" or unicodedata.category(c) not in {"Cc", "Cn", "Co", "Cs"} for c in set(text))
 
 
@@ -100,7 +100,7 @@ def reads_as_any_chinese(text: str) -> bool:
 
 
 def reads_as_japanese(text: str) -> bool:
-    """Whether there are kana and kanji in their usual shares, and hardly a half-width kana."""
+    """Whether kana and kanji have their usual shares, with hardly any half-width kana."""
     beyond_ascii = _beyond_ascii(text)
     kana = sum("\u3041" <= c <= "\u30fe" for c in beyond_ascii)
     kanji = [c for c in beyond_ascii if "\u3400" <= c <= "\u9fff"]
@@ -114,14 +114,14 @@ def reads_as_japanese(text: str) -> bool:
 
 
 def reads_as_korean(text: str) -> bool:
-    """Whether most characters beyond ASCII are hangul, and the most frequent syllables as frequent as usual."""
+    """Whether most characters beyond ASCII are hangul, and the most frequent syllables have their usual share."""
     beyond_ascii = _beyond_ascii(text)
     hangul = [c for c in beyond_ascii if "\uac00" <= c <= "\ud7a3"]
     return len(hangul) >= max(5, 0.7 * len(beyond_ascii)) and _share(hangul, _FREQUENT_HANGUL) >= 0.2
 
 
 def alphabetic_likeness(text: str) -> float | None:
-    """The log-likelihood of what is beyond ASCII in the language that it fits best; None when it fits none."""
+    """The log-likelihood of the characters beyond ASCII in the language that fits best; None if none fits."""
     beyond_ascii = Counter(_beyond_ascii(text))
     letters = Counter({c: n for c, n in beyond_ascii.items() if c.isalpha() and c not in _SIGN_LIKELIHOODS})
     signs = {c: n for c, n in beyond_ascii.items() if c not in letters}
@@ -141,7 +141,7 @@ def alphabetic_likeness(text: str) -> float | None:
 
 
 def _unlikely_languages(density: float, letters: int) -> frozenset[str]:
-    """Languages that are not written with so few, or so many, letters beyond ASCII."""
+    """Languages whose texts do not have such a low, or such a high, share of letters beyond ASCII."""
     if density < 0.01:
         return _DENSE
     return frozenset(["English"]) if density > 0.04 and letters > 60 else frozenset()
@@ -149,7 +149,7 @@ def _unlikely_languages(density: float, letters: int) -> frozenset[str]:
 
 @cache
 def common_characters(codec: str) -> frozenset[str]:
-    """The first level of a national character set: the characters of everyday use, most frequent sets first.
+    """The first level of a national character set: the characters of everyday use.
 
     GB 2312: 3,755 hanzi; Big5: 5,401; JIS X 0208: 2,965 kanji.
     """
@@ -170,13 +170,13 @@ def _share(characters: list[str], among: frozenset[str]) -> float:
 
 
 def _capitals_within_words(text: str) -> int:
-    """How many capitals beyond ASCII follow a small letter."""
+    """The number of capitals beyond ASCII that follow a small letter."""
     pairs = ((text[m.start() - 1], m[0]) for m in _LETTER_WITHIN_WORD.finditer(text))
     return sum(before.islower() and letter.isupper() for before, letter in pairs)
 
 
 def _log_likelihood(letters: Counter[str], shares: dict[str, float]) -> float:
-    """Damped by the logarithm: a word that comes twenty times is not twenty times the evidence."""
+    """The sum over the letters, with log counts: a word that occurs twenty times is not twenty times the evidence."""
     return sum(math.log1p(count) * shares.get(letter, _LEAST) for letter, count in letters.items())
 
 

@@ -1,0 +1,59 @@
+"""Small JSON files of the lake: replaced at one stroke, each with a checksum of its own content.
+
+The checksum is one more key of the object, so that any JSON reader still reads the file. Files of earlier versions have
+none, and are taken as they are.
+"""
+
+import errno
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from millrace.tasks.errors import LakeError, LakeUnreachable
+from millrace.tasks.lake.storage.atomic import first_line, write_bytes_atomically
+from millrace.tasks.lake.storage.location import LakePath
+
+_CHECKSUM = "crc32"
+
+
+def write_json(path: LakePath, content: Mapping[str, object], *, indent: int | None = 1) -> None:
+    """Replace the file at `path` by `content` and its checksum, durably. Raises LakeError when the disk refuses."""
+    plain = json.loads(json.dumps(content, default=dict))
+    separators = None if indent else (",", ":")
+    spelled = json.dumps(
+        plain | {_CHECKSUM: _checksum(plain)}, ensure_ascii=False, indent=indent, separators=separators
+    )
+    write_bytes_atomically(spelled.encode(), path)
+
+
+def read_json(path: LakePath) -> dict[str, Any]:
+    """The content of the file at `path`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LakeUnreachable: This process may not read it, or the storage does not answer.
+        LakeError: It is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise LakeUnreachable(
+            f"{path} cannot be read: {error.strerror}. Give this user the right to read it."
+        ) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in {None, errno.EIO}:
+            raise LakeUnreachable(f"{path} cannot be read: {error.strerror}. Check the disk.") from error
+        raise LakeError(f"{path} is damaged ({first_line(error)}).") from error
+    if not isinstance(content, dict):
+        raise LakeError(f"{path} is damaged (it holds no JSON object).")
+    checksum = content.pop(_CHECKSUM, None)
+    if checksum is not None and checksum != _checksum(content):
+        raise LakeError(f"{path} is damaged (its checksum does not agree with its content).")
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
