@@ -140,7 +140,7 @@ def _cell(text: str) -> str:
 
 def _quoted(text: str) -> str:
     """A comment as a cell of a table: its quoted values, keys and calls as code."""
-    text = re.sub(r"(?<![\w`])(\"[^\"]*\"|\[\]|\w+\.\w+(?:\.\w+)?\b(?!\s*/))(?![\w`])", r"`\1`", text)
+    text = re.sub(r"(?<![\w`])(\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"|\w+\.\w+(?:\.\w+)?\b(?!\s*/))(?![\w`])", r"`\1`", text)
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
