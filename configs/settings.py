@@ -224,6 +224,9 @@ class ReportSettings(Section):
     url: BaseUrl
 
 
+_Sources = tuple[tuple[PydanticBaseSettingsSource, ...], dict[str, Any]]
+
+
 class Settings(BaseSettings):
     """Every setting, by section.
 
@@ -248,23 +251,12 @@ class Settings(BaseSettings):
     metrics: MetricsSettings
     reports: ReportSettings
 
-    if TYPE_CHECKING:  # sections, and keys of them, may be left out
-
-        def __init__(self, **sections: Any) -> None: ...
-
     _given: frozenset[str] = PrivateAttr(default=frozenset())
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The arguments, then the environment, then the defaults."""
-        return init_settings, _Environment(settings_cls, os.environ), _defaults(settings_cls)
+    def __init__(self, _build_sources: _Sources | None = None, **sections: Any) -> None:
+        own = (InitSettingsSource(Settings, sections), _Environment(Settings, os.environ))
+        super().__init__(_build_sources=_build_sources or ((*own, _defaults()), {}))
+        self._given = frozenset() if _build_sources else _keys_in(own)
 
     @property
     def given(self) -> frozenset[str]:
@@ -315,8 +307,19 @@ def load_settings(
         _Environment(Settings, os.environ if environment is None else environment),
         *([InitSettingsSource(Settings, _file(config))] if config is not None else []),
     ]
-    given = frozenset[str]().union(*(_keys_of(source()) for source in sources))
-    return _validated([*sources, _defaults(Settings)], given=given)
+    return _validated([*sources, _defaults()], given=_keys_in(sources))
+
+
+def choose_settings(settings: Settings | None, config: Path | str | None, overrides: Iterable[str]) -> Settings:
+    """The settings of a call from Python: `settings` or those of the file `config`, with `overrides` on top.
+
+    Raises `ConfigurationError` as `load_settings`, and when both are there.
+    """
+    if settings is None:
+        return load_settings(Path(config) if config is not None else None, overrides)
+    if config is not None:
+        raise ConfigurationError("give settings, or the file to load them from (config), not both")
+    return settings.with_overrides(overrides)
 
 
 def known_keys() -> list[str]:
@@ -336,9 +339,13 @@ def _keys_of(values: Mapping[str, Mapping[str, object]]) -> frozenset[str]:
     return frozenset(f"{section}.{key}" for section, keys in values.items() for key in keys)
 
 
-def _defaults(settings_cls: type[BaseSettings]) -> PydanticBaseSettingsSource:
+def _keys_in(sources: Iterable[PydanticBaseSettingsSource]) -> frozenset[str]:
+    return frozenset[str]().union(*(_keys_of(source()) for source in sources))
+
+
+def _defaults() -> PydanticBaseSettingsSource:
     text = files("millrace.configs").joinpath("default.toml").read_text(encoding="utf-8")
-    return InitSettingsSource(settings_cls, tomllib.loads(text))
+    return InitSettingsSource(Settings, tomllib.loads(text))
 
 
 def _file(config: Path) -> dict[str, Any]:

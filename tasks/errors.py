@@ -64,7 +64,12 @@ class ConfigurationError(MillraceError):
 
 
 class RunStopped(MillraceError):
-    """The run cannot go on. What was finished stays finished."""
+    """The run cannot go on. What was finished stays finished.
+
+    `summary` counts it, where a run was begun (`millrace.ingest`).
+    """
+
+    summary: object = None
 
 
 class SourceError(RunStopped):
@@ -104,8 +109,12 @@ class CollectionMissing(CollectionError):
 
 
 class BudgetReached(MillraceError):
-    """The next request could pass the cap of `budget.max_cny`; the run stops cleanly before it."""
+    """The next request could pass the cap of `budget.max_cny`; the run stops cleanly before it.
 
+    `summary` counts what was done, where a run was begun (`millrace.ingest`).
+    """
+
+    summary: object = None
     exit_code = ExitCode.BUDGET
 
 

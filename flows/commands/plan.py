@@ -7,7 +7,7 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.deletions import with_rows
 from millrace.flows.commands.ingest.diff import compare
 from millrace.flows.monitoring.counters import count_kept
+from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
 from millrace.flows.wiring import components
 from millrace.tasks.embedding import Estimate, Estimator
@@ -35,7 +36,7 @@ _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 
 @dataclass(slots=True)
-class Plan:
+class Plan(Result):
     """The run that would follow: counts as in the run's report, and the estimate of what must be bought."""
 
     collection: str
@@ -46,10 +47,6 @@ class Plan:
     milvus_bytes: int = 0
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `plan --json` prints."""
-        return asdict(self) | {"rejects": dict(self.rejects)}  # asdict makes nonsense of a Counter
 
     def lines(self) -> list[str]:
         """The plan for people."""

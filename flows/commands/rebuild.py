@@ -10,7 +10,7 @@ What a rebuild has brought back, as one object, as JSON and as lines for people.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.commands.verify.verify import require_fitting_spaces
 from millrace.flows.monitoring.progress import RowProgress, shown
+from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
@@ -62,7 +63,7 @@ _NAMED = 20
 
 
 @dataclass(slots=True)
-class RebuildResult:
+class RebuildResult(Result):
     """What was brought back, by upserts or by import.
 
     `lacking` says, for each row that was not, its document and why; `notes` why rows were not imported.
@@ -90,10 +91,6 @@ class RebuildResult:
     def exit_code(self) -> int:
         """0 when every row is in and no other, 3 when some could not be brought back, 1 when others stay."""
         return 1 if self.error else 3 if self.lacking else 0
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `rebuild --json` prints."""
-        return asdict(self)
 
     def lines(self) -> list[str]:
         """The report for people; of what is lacking, the first."""

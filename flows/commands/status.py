@@ -1,11 +1,12 @@
 """What the lake knows: the last runs, totals, and the rejects. Reads only; needs neither Milvus nor a network."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
+from millrace.flows.monitoring.result import Result
 from millrace.flows.wiring.components import existing_lake
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import LakeError
@@ -16,7 +17,7 @@ _RUNS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Status(Result):
     """Totals of one collection's lake, and its last runs, newest first.
 
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
@@ -40,10 +41,6 @@ class Status:
         """1 when a file of the lake cannot be read."""
         return 1 if self.problems else 0
 
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `status --json` prints."""
-        return asdict(self)
-
     def lines(self) -> list[str]:
         """The status for people."""
         lines = [
@@ -65,7 +62,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectList:
+class RejectList(Result):
     """The outstanding rejects, in the order of their documents."""
 
     rejects: tuple[dict[str, str], ...]

@@ -11,7 +11,7 @@ What a switch has made, tried and moved, as one object, as JSON and as lines for
 """
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.commands.rebuild import RebuildResult, rebuild
 from millrace.flows.commands.search.alias import required_alias
 from millrace.flows.commands.search.retrieve import open_indexed
+from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.milvus import redacted_uri
@@ -34,7 +35,7 @@ from millrace.tasks.reconcile.switch_checks import TOP_K, SwitchChecks, compare_
 
 
 @dataclass(slots=True)
-class SwitchResult:
+class SwitchResult(Result):
     """What `alias` stood for and stands for now.
 
     `built` counts the rows that were made from the lake for the new collection; `lacking_documents` those that searches
@@ -67,10 +68,6 @@ class SwitchResult:
         """1 when something stood against it, else 0."""
         return 1 if self.problems else 0
 
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `switch --json` prints."""
-        return asdict(self)
-
     def lines(self) -> list[str]:
         """The report for people."""
         lines = []
@@ -81,9 +78,8 @@ class SwitchResult:
             lines.append(f"lacks      {self.lacking_documents:,} documents that {self.before} has")
         lines += [f"dropped    {name}; the lake still has its rows" for name in self.dropped]
         if self.moved:
-            lines.append(
-                f"moved      searches of {self.alias} go to {self.now}" + f", before {self.before}" * bool(self.before)
-            )
+            before = f", before {self.before}" if self.before else ""
+            lines.append(f"moved      searches of {self.alias} go to {self.now}{before}")
         elif self.now:
             lines.append(f"           searches of {self.alias} go to {self.now}")
         if self.earlier:
@@ -156,10 +152,10 @@ def switch_back(settings: Settings, *, checkpoint: Checkpoint = no_checkpoint) -
         report = _report_of(settings, before)
         kept = _earlier_but(lake.switches.earlier(_key(report)), before)
         if not kept:
+            now = f" {before}" if before else ""
             raise ConfigurationError(
-                f"this lake knows of no collection that {alias} stood for before"
-                + f" {before}" * bool(before)
-                + "; name one with --set milvus.collection=..., and run `millrace switch`"
+                f"this lake knows of no collection that {alias} stood for before{now}; name one with "
+                "--set milvus.collection=..., and run `millrace switch`"
             )
         _move(report, aliases, lake, kept[-1], checkpoint)
         report.earlier = _earlier_but(lake.switches.earlier(_key(report)), report.now)

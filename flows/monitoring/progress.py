@@ -54,7 +54,7 @@ class Progress:
     @property
     def chunks_embedded(self) -> int:
         """Chunks whose vector is on disk, bought or reused."""
-        return (self.tally.texts_bought if self.tally else 0) + self.chunks_reused
+        return (self.tally.texts_embedded if self.tally else 0) + self.chunks_reused
 
     def lines(self) -> list[str]:
         """The state in two or three lines; to be asked for regularly, since rates are over the last ten seconds."""

@@ -21,7 +21,7 @@ from millrace.configs.settings import MetricsSettings
 from millrace.flows.monitoring.progress import Progress
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.monitoring.timeline import BOTTLENECKS, Recorder
-from millrace.tasks.embedding import BOUNDS_S, Usage
+from millrace.tasks.embedding import LATENCY_BUCKETS_S, Usage
 from millrace.tasks.lake import RunRecord
 
 _log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class RunMetrics(Collector):
 
     def _answers(self, tally: Usage) -> Metric:
         latencies, reached, buckets = tally.latencies, 0, []
-        for bound, count in zip([*map(str, BOUNDS_S), "+Inf"], latencies.counts, strict=True):
+        for bound, count in zip([*map(str, LATENCY_BUCKETS_S), "+Inf"], latencies.counts, strict=True):
             reached += count
             buckets.append((bound, reached))
         family = HistogramMetricFamily(

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from millrace.flows.monitoring.progress import Progress
 from millrace.flows.monitoring.run_summary import RunSummary
-from millrace.tasks.embedding import BOUNDS_S, Activity, Usage
+from millrace.tasks.embedding import LATENCY_BUCKETS_S, Activity, Usage
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, Timeline
 from millrace.tasks.records import JsonValue
@@ -213,10 +213,10 @@ def _answers(tally: Usage | None) -> Mapping[str, JsonValue]:
     if tally is None:
         return {}
     return {
-        "latency": {"bounds_s": list(BOUNDS_S), **asdict(tally.latencies)},
+        "latency": {"bounds_s": list(LATENCY_BUCKETS_S), **asdict(tally.latencies)},
         "throttled_by": {str(limit): count for limit, count in tally.throttled_by.items()},
         "unavailable": tally.unavailable,
-        "unproven": tally.unproven,
+        "unproven": tally.invalid_responses,
         "texts_refused": tally.texts_refused,
         "tokens_in_doubt": tally.tokens_in_doubt,
     }

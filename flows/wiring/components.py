@@ -191,7 +191,7 @@ def open_dispatcher(
         max_in_flight=model.max_in_flight,
         budget=Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens),
         on_event=on_event,
-        tally=Usage(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
+        usage=Usage(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
     )
 
 

@@ -84,7 +84,7 @@ class UsageWriter:
             await asyncio.to_thread(self._write, *self._state())
 
     def _state(self) -> tuple[Bill, LearnedLimits]:
-        tally = self._dispatcher.tally
+        tally = self._dispatcher.usage
         bill = Bill(
             run=self._bill.run,
             collection=self._bill.collection,

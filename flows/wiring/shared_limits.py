@@ -9,7 +9,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import repeat
 from typing import Protocol, TypeVar
+
+from millrace.tasks.retry import retry_transient_async
 
 _log = logging.getLogger(__name__)
 
@@ -50,15 +53,15 @@ async def sharing(places: Places, set_share: Callable[[float], None]) -> AsyncIt
 
     Waits for a place while all are taken, and then until those who hold the others have seen it.
     """
-    while not await _patiently(places.take):
+    while not await _ask_keeper(places.take):
         _log.info("every place of the account is taken; waiting for one")
         await asyncio.sleep(LOOK_EVERY_S)
     try:
-        taken = await _patiently(places.keep)
+        taken = await _ask_keeper(places.keep)
         if taken > 1:
             _log.info("the account is shared by %d; waiting until the others have seen it", taken)
             await asyncio.sleep(SEEN_AFTER_S)
-            taken = await _patiently(places.keep)
+            taken = await _ask_keeper(places.keep)
         set_share(1 / max(taken, 1))
         looking = asyncio.create_task(_look(places, set_share, taken), name="account-share")
         try:
@@ -92,10 +95,11 @@ async def _look(places: Places, set_share: Callable[[float], None], taken: int) 
             set_share(1 / taken)
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    while True:
-        try:
-            return await ask()
-        except KeeperUnreachable as error:
-            _log.warning("%s; asking again", error)
-            await asyncio.sleep(LOOK_EVERY_S)
+async def _ask_keeper(ask: Callable[[], Awaitable[T]]) -> T:
+    """What `ask` returns, asked again while the keeper does not answer."""
+
+    def pause_after(error: KeeperUnreachable, planned_s: float) -> float:
+        _log.warning("%s; asking again", error)
+        return planned_s
+
+    return await retry_transient_async(ask, KeeperUnreachable, pauses_s=repeat(LOOK_EVERY_S), pause_after=pause_after)

@@ -84,8 +84,8 @@ class Aliases:
         from millrace.tasks.milvus import schema
 
         connection = self._connection
-        fields = connection.patiently(partial(schema.fields_of, connection, name))
-        index = connection.patiently(partial(schema.indexes_of, connection, name)).get(VECTOR_FIELD)
+        fields = connection.retry(partial(schema.fields_of, connection, name))
+        index = connection.retry(partial(schema.indexes_of, connection, name)).get(VECTOR_FIELD)
         dimensions = next((field.size for field in fields if field.name == VECTOR_FIELD), None)
         if index is None or dimensions is None:
             raise CollectionError(f"{self._connection.where}: the collection {name!r} has no indexed {VECTOR_FIELD}")
@@ -97,10 +97,10 @@ class Aliases:
 
         look = partial(reader.search_rows, self._connection, name, shape, vector, top_k=top_k, condition="")
         try:
-            return self._connection.patiently(look)
+            return self._connection.retry(look)
         except CollectionNotLoaded:
             schema.load(self._connection, name)
-            return self._connection.patiently(look)
+            return self._connection.retry(look)
 
     def close(self) -> None:
         """Let go of the server, or of the Milvus Lite path."""

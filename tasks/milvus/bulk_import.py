@@ -81,7 +81,7 @@ class BulkImport:
         from millrace.tasks.milvus.client.sdk import common_pb2, milvus_pb2
 
         request = milvus_pb2.GetImportStateRequest(task=task)
-        reply = self._connection.patiently(
+        reply = self._connection.retry(
             lambda: self._connection.ask("GetImportState", request, doing="asking how far an import is")
         )
         described = {info.key: info.value for info in reply.infos}
@@ -104,7 +104,7 @@ class BulkImport:
 
         connection = self._connection
         schema.load(connection, self._making)
-        found = connection.patiently(partial(reader.count_rows, connection, self._making))
+        found = connection.retry(partial(reader.count_rows, connection, self._making))
         if found != rows:
             raise CollectionError(f"{connection.where} holds {found:,} rows after importing {rows:,}")
         connection.request("naming the collection", connection.client.rename_collection, self._making, self._name)

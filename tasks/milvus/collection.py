@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling
-from millrace.tasks.milvus.client.server_wait import patiently
+from millrace.tasks.milvus.client.server_wait import wait_for_server
 from millrace.tasks.milvus.collection_spec import CollectionShape, check_name
 from millrace.tasks.milvus.errors import CollectionNotLoaded
 from millrace.tasks.milvus.rows import Hit, StoredRow, Vectors, row_columns
@@ -268,16 +268,18 @@ class Collection:
     def _ask(self, ask: Callable[[], T]) -> T:
         """What `ask` returns; the server is waited for, and a collection that somebody released is loaded again."""
         try:
-            return self._patiently(ask)
+            return self._retry(ask)
         except CollectionNotLoaded:
             from millrace.tasks.milvus import schema
 
             schema.load(self._connection, self.name)
-            return self._patiently(ask)
+            return self._retry(ask)
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
+    def _retry(self, ask: Callable[[], T]) -> T:
         stop = self._stop_waiting
-        return patiently(ask, wait_s=self._connection.wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set())
+        return wait_for_server(
+            ask, wait_s=self._connection.wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set()
+        )
 
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

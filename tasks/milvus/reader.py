@@ -48,8 +48,11 @@ def fetch_rows(
     connection: Connection, name: str, shape: CollectionShape, ids: Sequence[str], *, with_vectors: bool
 ) -> list[StoredRow]:
     """The rows of `ids` that are there, in the order of `ids`."""
-    fields = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD] + [VECTOR_FIELD] * with_vectors
-    fields += [SPARSE_FIELD] * (with_vectors and shape.hybrid == "sparse")
+    fields = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD]
+    if with_vectors:
+        fields.append(VECTOR_FIELD)
+    if with_vectors and shape.hybrid == "sparse":
+        fields.append(SPARSE_FIELD)
     found = {row[ID_FIELD]: row for row in query_ids(connection, name, ids, fields)}
     return [_stored_row(found[row_id]) for row_id in dict.fromkeys(ids) if row_id in found]
 

@@ -44,7 +44,9 @@ def row_columns(rows: pa.Table, shape: CollectionShape, nullable: frozenset[str]
     Raises:
         ValueError: `rows` lacks one.
     """
-    names = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD] + [SPARSE_FIELD] * (shape.hybrid == "sparse")
+    names = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD]
+    if shape.hybrid == "sparse":
+        names.append(SPARSE_FIELD)
     missing = [name for name in names if name not in rows.column_names]
     if missing:
         message = f"rows of this collection need the columns {', '.join(names)}; {', '.join(missing)} is missing"

@@ -22,6 +22,7 @@ from millrace.tasks.milvus import Collection, CollectionShape, check_rows
 from millrace.tasks.reconcile.compare import IdInventory
 from millrace.tasks.reconcile.expected_rows import ExpectedRows, Vectors
 from millrace.tasks.records import MANIFEST_SCHEMA
+from millrace.tasks.stages.embed import text_at
 
 T = TypeVar("T")
 
@@ -118,17 +119,8 @@ async def embed_missing(
 def _texts_to_embed(expected: ExpectedRows, store: VectorStore, end_mark: int) -> list[Text]:
     if expected.space != store.space.name:
         return []
-    rows = expected.rows
-    keys = rows["text_key"].to_pylist()
-    return [
-        Text(
-            key=keys[position],
-            text=rows["content"][position].as_py(),
-            tokens=rows["tokens"][position].as_py() + end_mark,
-            source=rows["source"][position].as_py(),
-        )
-        for position in store.missing(keys)
-    ]
+    positions = store.missing(expected.rows["text_key"].to_pylist())
+    return [text_at(expected.rows, position, end_mark) for position in positions]
 
 
 def set_aside_damaged(parts: ChunkParts) -> list[PartName]:

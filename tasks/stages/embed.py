@@ -49,7 +49,7 @@ class EmbedStage:
         mine = wanted.keys() - self._buying.keys()
         for key, position in sorted(wanted.items(), key=lambda item: item[1]):
             if key in mine:
-                self._buying[key] = asyncio.create_task(self._buy(key, rows, position))
+                self._buying[key] = asyncio.create_task(self._buy(rows, position))
         under_way = [self._buying[key] for key in wanted]
         try:
             outcomes = await asyncio.gather(*under_way)
@@ -61,12 +61,16 @@ class EmbedStage:
         lost = sum(key in refused for key in keys)
         return Embedded(bought=bought, reused=len(keys) - bought - lost, refused=refused)
 
-    async def _buy(self, key: bytes, rows: pa.Table, position: int) -> TextsRefused | None:
+    async def _buy(self, rows: pa.Table, position: int) -> TextsRefused | None:
         """None when the text's vector is on disk, or why it will not have one."""
-        item = Text(
-            key=key,
-            text=rows["content"][position].as_py(),
-            tokens=rows["tokens"][position].as_py() + self._end_mark_tokens,
-            source=rows["source"][position].as_py(),
-        )
-        return await (await self._dispatcher.submit(item))
+        return await (await self._dispatcher.submit(text_at(rows, position, self._end_mark_tokens)))
+
+
+def text_at(rows: pa.Table, position: int, end_mark_tokens: int) -> Text:
+    """The text of one row as the dispatcher takes it; `end_mark_tokens` are billed beside those of a text."""
+    return Text(
+        key=rows["text_key"][position].as_py(),
+        text=rows["content"][position].as_py(),
+        tokens=rows["tokens"][position].as_py() + end_mark_tokens,
+        source=rows["source"][position].as_py(),
+    )

@@ -151,11 +151,11 @@ class Pipeline:
             _tell_of_damage(store)
             dispatcher = await stack.enter_async_context(self._buying(store))
             self._dispatcher = dispatcher
-            self._progress.tally, self._progress.spec = dispatcher.tally, model.spec
+            self._progress.tally, self._progress.spec = dispatcher.usage, model.spec
             self._progress.activity = lambda: dispatcher.activity
-            self._progress.ceilings = lambda: dispatcher.ceilings
+            self._progress.ceilings = lambda: dispatcher.current_rates
             self._progress.readers = self._chunk_stage.readers
-            stack.callback(self._counts.billed, dispatcher.tally)
+            stack.callback(self._counts.billed, dispatcher.usage)
             stack.push_async_callback(dispatcher.close)
             self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
             self._versions = RowDiff(lake.chunks, found.previous, doubt.rows, space=model.space.name)

@@ -8,13 +8,14 @@ from pathlib import Path
 from millrace.configs.settings import Settings
 from millrace.flows.commands.report.facts import RunFacts, gather
 from millrace.flows.commands.report.page import page_of
+from millrace.flows.monitoring.result import Result
 from millrace.flows.wiring.components import existing_lake
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import LakePath
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenReport:
+class WrittenReport(Result):
     """The page of a run: what it was made of, and where it is."""
 
     facts: RunFacts

@@ -1,8 +1,9 @@
 """What a search found: hits with their scores and where each stands."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from millrace.flows.monitoring.result import Result
 from millrace.tasks.records import JsonValue
 
 
@@ -29,7 +30,7 @@ class SearchHit:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(Result):
     """The passages that answer `query`, the best first.
 
     `score_kind` is "rerank" or what Milvus's scores are: "cosine", "ip", "l2" (the less the better) or "fused".
@@ -45,7 +46,3 @@ class SearchResult:
     notes: tuple[str, ...]
     tokens_billed: int
     cost_cny: float
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `search --json` prints."""
-        return asdict(self)

@@ -2,9 +2,9 @@
 
 For other programs too:
 
-    from millrace.flows.commands.search.search import search
+    import millrace
 
-    for hit in search("how is the sluice opened", config=Path("millrace.toml")).hits:
+    for hit in millrace.search("how is the sluice opened", config=Path("millrace.toml")).hits:
         print(hit.score, hit.source, hit.page_start, hit.content)
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from millrace.configs.settings import Settings, load_settings
+from millrace.configs.settings import Settings, choose_settings
 from millrace.flows.commands.search.alias import with_alias_resolved
 from millrace.flows.commands.search.budget import QueryBudget
 from millrace.flows.commands.search.result import SearchHit, SearchResult
@@ -41,7 +41,7 @@ from millrace.tasks.records import JsonValue
 def search(
     query: str,
     *,
-    config: Path | None = None,
+    config: Path | str | None = None,
     overrides: Iterable[str] = (),
     settings: Settings | None = None,
     top_k: int | None = None,
@@ -74,7 +74,7 @@ def search(
         bounded = _with_bounds(chosen, top_k, top_n)
         return asyncio.run(_searched(bounded, query, filter, reranking=rerank, notes=notes))
 
-    chosen = _settings(config, overrides, settings)
+    chosen = choose_settings(settings, config, overrides)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -86,7 +86,7 @@ def search(
 async def asearch(
     query: str,
     *,
-    config: Path | None = None,
+    config: Path | str | None = None,
     overrides: Iterable[str] = (),
     settings: Settings | None = None,
     top_k: int | None = None,
@@ -111,14 +111,6 @@ async def asearch(
     )
 
 
-def _settings(config: Path | None, overrides: Iterable[str], settings: Settings | None) -> Settings:
-    if settings is None:
-        return load_settings(config, overrides)
-    if config is not None:
-        raise ConfigurationError("search() takes settings, or the file to load them from (config), not both")
-    return settings.with_overrides(overrides)
-
-
 def _with_bounds(settings: Settings, top_k: int | None, top_n: int | None) -> Settings:
     """The settings with these bounds in place of their own; no more passages than rows."""
     given = [f"search.{name}={value}" for name, value in (("top_k", top_k), ("top_n", top_n)) if value is not None]
@@ -135,7 +127,7 @@ async def _searched(
     check_query(query, model)
     notes += _notes(settings, model)
     reranker = components.open_reranker(settings) if reranking else None
-    budget = QueryBudget(settings, model)
+    budget = QueryBudget(settings, model, components.find_rerank_spec(settings))
     try:
         with open_indexed(settings, model) as collection:
             vector = await _query_vector(settings, model, query, budget)
@@ -147,7 +139,7 @@ async def _searched(
             notes.append(f"warning: {too_dear}")
         answer = await _reranked(None if too_dear else reranker, query, hits, settings.search.top_n, notes)
         ordered = answer.hits if answer is not None else None
-        budget.charge_reranking(answer.billed_tokens if answer is not None else 0)
+        budget.rerank_tokens += answer.billed_tokens if answer is not None else 0
     finally:
         if reranker is not None:
             await reranker.close()
@@ -160,7 +152,7 @@ async def _searched(
         score_kind=kind if ordered is None else RERANK,
         retrieval_score_kind=kind,
         notes=tuple(notes),
-        tokens_billed=budget.tokens,
+        tokens_billed=budget.tokens + budget.rerank_tokens,
         cost_cny=budget.spent_cny,
     )
 
@@ -172,7 +164,7 @@ async def _query_vector(settings: Settings, model: components.Model, query: str,
         vector = await embed_query(client, query)
     finally:
         await client.close()
-    budget.charge(vector.billed_tokens, model.spec.price_cny_per_1k_tokens)
+    budget.tokens += vector.billed_tokens
     return vector
 
 
@@ -199,13 +191,13 @@ def _notes(settings: Settings, model: components.Model) -> list[str]:
     notes = []
     try:
         lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
-        pairing = compatibility_of(settings, lake, components.query_space(settings, model))
+        compatibility = compatibility_of(settings, lake, components.query_space(settings, model))
     except LakeError as error:  # the answer is from the collection, and as good as ever
         notes.append(f"warning: {error}")
     else:
-        if pairing.refusal:
-            raise ConfigurationError(pairing.refusal)
-        notes += [f"warning: {warning}" for warning in pairing.warnings]
+        if compatibility.refusal:
+            raise ConfigurationError(compatibility.refusal)
+        notes += [f"warning: {warning}" for warning in compatibility.warnings]
     if model.spec.provider == "local":
         notes.append("provider local: passages are matched by their words, not by their meaning")
     return notes

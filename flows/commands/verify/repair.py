@@ -201,11 +201,11 @@ class _Repair:
                         )
                     finally:
                         await dispatcher.close()
-                        tally = dispatcher.tally
+                        tally = dispatcher.usage
                         self.done.requests += tally.requests_sent
                         self.done.tokens += tally.tokens_billed
                         self.done.cost_cny += tally.cost_cny
-                        self.done.texts_bought += tally.texts_bought
+                        self.done.texts_bought += tally.texts_embedded
                 return len(bought.refused)
 
             refused = asyncio.run(buy())

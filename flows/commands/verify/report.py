@@ -1,8 +1,10 @@
 """What `verify` found and what `--repair` did about it: as one object, as JSON and as lines for people."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
+
+from millrace.flows.monitoring.result import Result
 
 Kind = Literal[
     "missing_row",
@@ -88,7 +90,7 @@ class Repairs:
 
 
 @dataclass(slots=True)
-class VerifyResult:
+class VerifyResult(Result):
     """What was compared and what does not agree; after a repair, what still does not.
 
     `findings` holds all of them, or of each kind the first few, as `keep` says; `counts` counts all.
@@ -124,11 +126,9 @@ class VerifyResult:
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `verify --json` prints."""
-        values = asdict(self) | {"counts": dict(self.counts)}  # asdict makes nonsense of a Counter
-        if self.repaired is not None:
-            values["repaired"]["rows_upserted"] = dict(self.repaired.rows_upserted)
+        values = {"agree": self.agree, **Result.as_json(self)}
         del values["keep"]
-        return {"agree": self.agree, **values}
+        return values
 
     def lines(self) -> list[str]:
         """The table for people: what was done, what was compared, and what does not agree, the first of each kind."""

@@ -1,4 +1,4 @@
-"""DashScope's native embeddings API: text types, instructions and sparse vectors, which the compatible one has not.
+"""DashScope's native embeddings API: text types, instructions and sparse vectors, which the compatible API lacks.
 
 Source: Model Studio, text embedding: synchronous API reference (help.aliyun.com), read 2026-11; recorded bodies in
 cnblogs/dashscope-sdk.
@@ -10,7 +10,7 @@ from millrace.tasks.embedding.models import ModelSpec
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingResponse
 from millrace.tasks.embedding.providers.error_rules import is_refusal
 from millrace.tasks.embedding.providers.http import Endpoint
-from millrace.tasks.embedding.providers.openai_compatible import asks_dimensions, require_key
+from millrace.tasks.embedding.providers.openai_compatible import require_key, sends_dimensions
 from millrace.tasks.embedding.providers.validation import decode, validate_native
 
 PATH = "/services/embeddings/text-embedding/text-embedding"
@@ -19,7 +19,7 @@ PATH = "/services/embeddings/text-embedding/text-embedding"
 class NativeClient:
     """Embeddings of one model with one key; implements `EmbeddingClient`.
 
-    `root_url` is as `native_url` gives it; what the model can be asked for, `check_capabilities` has judged.
+    `root_url` is what `native_url` returns; `check_capabilities` has approved the options.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class NativeClient:
         timeout_s: float = READ_TIMEOUT_S,
         max_connections: int = 100,
     ) -> None:
-        asked = f"{spec.name} at {root_url}"
-        require_key(asked, api_key)
+        target = f"{spec.name} at {root_url}"
+        require_key(target, api_key)
         self._dimensions = dimensions
         self._sparse = sparse
         parameters: dict[str, object] = {"text_type": text_type}
         # The compatible API calls it `dimensions`.
-        if asks_dimensions(spec, dimensions, ask_dimensions, always=True):
+        if sends_dimensions(spec, dimensions, ask_dimensions, always=True):
             parameters["dimension"] = dimensions
         if instruct:
             parameters["instruct"] = instruct
@@ -50,7 +50,7 @@ class NativeClient:
             parameters["output_type"] = "dense&sparse"
         self._constant: dict[str, object] = {"model": spec.name, "parameters": parameters}
         self._endpoint = Endpoint(
-            root_url + PATH, api_key=api_key, asked=asked, timeout_s=timeout_s, max_connections=max_connections
+            root_url + PATH, api_key=api_key, target=target, timeout_s=timeout_s, max_connections=max_connections
         )
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
@@ -68,8 +68,8 @@ class NativeClient:
         )
 
     async def close(self) -> None:
-        """Close every connection; requests under way fail."""
+        """Close every connection; requests in flight fail."""
         await self._endpoint.close()
 
     def __repr__(self) -> str:
-        return f"NativeClient({self._endpoint.asked}, dimensions={self._dimensions}, api_key=***)"
+        return f"NativeClient({self._endpoint.target}, dimensions={self._dimensions}, api_key=***)"

@@ -1,7 +1,7 @@
-"""One HTTP endpoint of a provider: a JSON body out, bytes back, every failure in our own words. One try a request.
+"""One HTTP endpoint of a provider: JSON in, bytes out, every failure translated to our errors. One try per request.
 
-The openai SDK gives the connection, the headers and its exceptions; its retries are off, because they know nothing of
-the pacing, and its parsing is passed by, because it costs ten times what the proof does.
+The openai SDK provides connections, headers and exceptions. Its retries are off, because they would bypass the rate
+limiter; its parsing is not used, because it costs ten times as much as our validation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,25 @@ import openai
 import orjson
 
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, Unreachable
-from millrace.tasks.embedding.providers.error_rules import RULES, Rule, hide_keys, lost, read_refusal, translate
+from millrace.tasks.embedding.providers.error_rules import (
+    DASHSCOPE_RULES,
+    Rule,
+    error_for,
+    lost_answer,
+    mask_keys,
+    read_refusal,
+)
 from millrace.tasks.errors import ConfigurationError, MillraceError
 
 CONNECT_TIMEOUT_S = 10.0
-# A connection kept longer than the gateway keeps it costs a retry; kept shorter, a handshake after every pause.
+# Longer than the gateway keeps a connection costs a retry; shorter costs a handshake after every pause.
 KEEPALIVE_S = 45.0
 
-_CONNECTIONS_A_POOL = 8
-"""httpcore looks at every idle connection of its pool, with a system call each, at each request and at each answer."""
+_CONNECTIONS_PER_POOL = 8
+"""httpcore checks every idle connection of its pool, with a system call each, at each request and each answer."""
 
 _LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
-# What went wrong before the request was out: it cannot have been billed.
+# Failures before the request was sent: it cannot have been billed.
 _NOT_SENT = (
     *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
     *(httpx2.ProxyError, httpx2.UnsupportedProtocol),
@@ -34,7 +41,7 @@ _NOT_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer with a status below 400; whether its body is what was asked for is not known yet."""
+    """An answer with a status below 400 whose body is not validated yet."""
 
     status: int
     body: bytes
@@ -43,17 +50,17 @@ class Answer:
 
 @dataclass(slots=True)
 class _Pool:
-    """A client with connections of its own."""
+    """A client with its own connections."""
 
     client: openai.AsyncOpenAI
-    under_way: int = 0
+    in_flight: int = 0
 
 
 class Endpoint:
-    """The URL `url` with one key. `asked` names in messages what is asked there ("text-embedding-v4 at https://...").
+    """The URL `url` with one key. `target` names it in messages ("text-embedding-v4 at https://...").
 
-    `url_setting` and `key_setting` name, in messages, the settings that hold the address and the key; `rules` say what
-    the provider's refusals mean (see `translate`).
+    `url_setting` and `key_setting` are the settings of address and key, for messages; `rules` give the meaning of the
+    provider's refusals (see `error_rules`).
     """
 
     def __init__(
@@ -61,27 +68,27 @@ class Endpoint:
         url: str,
         *,
         api_key: str,
-        asked: str,
+        target: str,
         url_setting: str = "embedding.base_url",
         key_setting: str = "embedding.api_key_env",
-        rules: Sequence[Rule] = RULES,
+        rules: Sequence[Rule] = DASHSCOPE_RULES,
         timeout_s: float = READ_TIMEOUT_S,
         max_connections: int = 100,
     ) -> None:
-        """Connects to nothing yet; `api_key` "" sends none. Raises ConfigurationError for a key that cannot be one."""
+        """Does not connect yet; `api_key` "" sends none. Raises ConfigurationError for a key that is not ASCII."""
         if not api_key.isascii():
-            message = f"{asked}: the key in the variable that {key_setting} names holds characters no key has"
+            message = f"{target}: the key in the variable that {key_setting} names has characters that no key has"
             raise ConfigurationError(message)
-        self.asked = asked
+        self.target = target
         self._url = url
         self._url_setting = url_setting
         self._rules = rules
         self._timeout_s = timeout_s
-        # Among the client's default headers the SDK would not see it.
+        # Per request, because the SDK ignores it among the client's default headers.
         self._options = openai.RequestOptions(headers={} if api_key.strip() else {"Authorization": openai.omit})
-        self._api_key = api_key.strip() or "none"  # the SDK refuses to go without
-        self._most_pools = -(-max_connections // _CONNECTIONS_A_POOL)
-        # A proxy from the environment never knows the way to this machine's own servers.
+        self._api_key = api_key.strip() or "none"  # the SDK requires one
+        self._most_pools = -(-max_connections // _CONNECTIONS_PER_POOL)
+        # A proxy from the environment cannot reach servers on this machine.
         self._trust_env = urlsplit(url).hostname not in _LOOPBACK
         self._tls = httpx2.create_ssl_context(trust_env=self._trust_env)
         self._pools = [self._new_pool()]
@@ -103,19 +110,19 @@ class Endpoint:
         return _Pool(client)
 
     def _pool(self) -> "_Pool":
-        """The first pool with a connection to spare, so that few are open; else a new one, or the least busy of all."""
+        """The first pool with a free connection, so that few are open; else a new pool, or the least busy one."""
         for pool in self._pools:
-            if pool.under_way < _CONNECTIONS_A_POOL:
+            if pool.in_flight < _CONNECTIONS_PER_POOL:
                 return pool
         if len(self._pools) < self._most_pools:
             self._pools.append(self._new_pool())
             return self._pools[-1]
-        return min(self._pools, key=lambda pool: pool.under_way)
+        return min(self._pools, key=lambda pool: pool.in_flight)
 
     async def post(self, body: Mapping[str, object]) -> Answer:
         """The answer to one request, tried once. Raises as `EmbeddingClient.embed`, but for InvalidResponse."""
         pool = self._pool()
-        pool.under_way += 1
+        pool.in_flight += 1
         try:
             response = await pool.client.post(
                 self._url, body=dict(body), cast_to=httpx2.Response, options=self._options
@@ -125,38 +132,38 @@ class Endpoint:
         except openai.APIConnectionError as error:
             raise self._disconnected(error) from None
         finally:
-            pool.under_way -= 1
+            pool.in_flight -= 1
         return Answer(response.status_code, response.content, response.headers.get("x-request-id", ""))
 
     def refusal(self, answer: Answer, body: Mapping[str, object]) -> MillraceError:
-        """The error for an answer whose status is good and whose decoded `body` says otherwise."""
-        told = read_refusal(answer.status, dict(body), answer.request_id)
-        return translate(told, asked=self.asked, rules=self._rules)
+        """The error for an answer with a good status whose decoded `body` is an error."""
+        refusal = read_refusal(answer.status, dict(body), answer.request_id)
+        return error_for(refusal, target=self.target, rules=self._rules)
 
     async def close(self) -> None:
-        """Close every connection; requests under way fail."""
+        """Close every connection; requests in flight fail."""
         for pool in self._pools:
             await pool.client.close()
 
     def _refused(self, error: openai.APIStatusError) -> MillraceError:
-        # Not `error.body`: the SDK keeps only the inner object of a compatible body, and the request id is outside it.
+        # Not `error.body`: there the SDK keeps only the inner object of the body, without the request id.
         response = error.response
         body: object = response.text
         with suppress(orjson.JSONDecodeError):
             body = orjson.loads(response.content)
         refusal = read_refusal(response.status_code, body, response.headers.get("x-request-id", ""))
         wait_s = retry_after_s(response.headers)
-        return translate(refusal, asked=self.asked, retry_after_s=wait_s, rules=self._rules)
+        return error_for(refusal, target=self.target, retry_after_s=wait_s, rules=self._rules)
 
     def _disconnected(self, error: openai.APIConnectionError) -> MillraceError:
         cause = error.__cause__ or error
-        why = hide_keys(f"{type(cause).__name__}: {cause}".rstrip(": "))
+        why = mask_keys(f"{type(cause).__name__}: {cause}".rstrip(": "))
         if isinstance(cause, _NOT_SENT):
-            message = f"{self.asked} cannot be reached ({why}); check {self._url_setting} and the network"
+            message = f"{self.target} cannot be reached ({why}); check {self._url_setting} and the network"
             return Unreachable(message)
         if isinstance(cause, httpx2.TimeoutException):
             why = f"nothing came for {self._timeout_s:g} s"
-        return lost(self.asked, why)
+        return lost_answer(self.target, why)
 
 
 def retry_after_s(headers: httpx2.Headers) -> float | None:

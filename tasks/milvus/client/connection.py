@@ -13,7 +13,7 @@ from millrace.tasks.errors import CollectionError, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, without_credentials
 from millrace.tasks.milvus.client import lite
 from millrace.tasks.milvus.client.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
-from millrace.tasks.milvus.client.server_wait import patiently
+from millrace.tasks.milvus.client.server_wait import wait_for_server
 from millrace.tasks.milvus.errors import CredentialsRefused, ServerAway, from_rpc, from_status
 
 T = TypeVar("T")
@@ -102,13 +102,13 @@ class Connection:
             failure = from_rpc(error, doing=doing, where=self.where)
             raise failure from (None if isinstance(failure, CredentialsRefused) else error)
 
-    def patiently(self, ask: Callable[[], T]) -> T:
+    def retry(self, ask: Callable[[], T]) -> T:
         """What `ask` returns, which calls Milvus and is harmless to repeat; a server that is away is waited for."""
-        return patiently(ask, wait_s=self.wait_s)
+        return wait_for_server(ask, wait_s=self.wait_s)
 
     def request(self, doing: str, method: Callable[..., T], *arguments: object) -> T:
-        """What a method of `client` returns, asked `patiently`, and within the time-out each time."""
-        return self.patiently(lambda: self.call(doing, lambda: method(*arguments, timeout=self.timeout_s)))
+        """What a method of `client` returns, asked again while the server is away, within the time-out each time."""
+        return self.retry(lambda: self.call(doing, lambda: method(*arguments, timeout=self.timeout_s)))
 
     def ask(self, method: str, request: Any, *, doing: str) -> Any:
         """The reply to a request of the Milvus protocol, whose `method` it is.

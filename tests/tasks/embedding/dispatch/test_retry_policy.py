@@ -12,11 +12,11 @@ USELESS = BilledInvalidResponse("2 texts were sent and 1 items came back", bille
 
 
 def test_waits_double_up_to_a_minute_and_are_spread() -> None:
-    patience = RetryPolicy()
+    retry_policy = RetryPolicy()
     for tries, longest in enumerate([0.5, 1, 2, 4, 8, 16, 32, 60, 60], start=1):
-        waits = [patience.backoff_s(tries) for _ in range(50)]
+        waits = [retry_policy.backoff_s(tries) for _ in range(50)]
         assert longest / 2 <= min(waits) < max(waits) <= longest
-    assert patience.backoff_s(10_000) <= 60
+    assert retry_policy.backoff_s(10_000) <= 60
 
 
 def test_failures_of_requests_that_were_under_way_together_are_one_round() -> None:

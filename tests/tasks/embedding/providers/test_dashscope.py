@@ -120,7 +120,7 @@ async def test_as_many_requests_at_once_as_before_go_over_the_connections_of_tho
         (Reason.HTML_503, ProviderUnavailable, "503"),
         (Damage.DROP, LostAnswer, "lost"),
         (Damage.RESET, LostAnswer, "lost"),
-        (Damage.TRUNCATED, BilledInvalidResponse, "not whole JSON"),
+        (Damage.TRUNCATED, BilledInvalidResponse, "not complete JSON"),
         (Damage.EMPTY_DATA, BilledInvalidResponse, "0 items"),
         (Damage.MISSING_ITEM, BilledInvalidResponse, "2 items"),
         (Damage.EXTRA_ITEM, BilledInvalidResponse, "4 items"),

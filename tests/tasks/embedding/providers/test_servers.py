@@ -107,7 +107,7 @@ async def test_what_the_user_says_of_dimensions_is_done(simulator: Simulator) ->
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        ({"dimensions": 512}, "though asked to; set embedding.dimensions = 1024"),
+        ({"dimensions": 512}, "though 512 were requested; set embedding.dimensions = 1024"),
         ({"dimensions": 512, "ask_dimensions": "never"}, "embedding.dimensions = 1024, or embedding.ask_dimensions"),
     ],
 )

@@ -7,7 +7,12 @@ import orjson
 import pytest
 
 from millrace.tasks.embedding.providers.client import BilledInvalidResponse, Unreachable
-from millrace.tasks.embedding.providers.validation import OtherLength, decode, validate_native, validate_response
+from millrace.tasks.embedding.providers.validation import (
+    UnexpectedDimensions,
+    decode,
+    validate_native,
+    validate_response,
+)
 from millrace.tasks.records import sparse_bytes
 
 
@@ -95,13 +100,13 @@ def test_a_bill_that_is_not_needed_is_nothing_where_there_is_none(usage: object)
 
 
 def test_one_other_length_of_all_vectors_is_told_apart_from_a_mixture() -> None:
-    with pytest.raises(OtherLength) as caught:
+    with pytest.raises(UnexpectedDimensions) as caught:
         validate_response(answer([1.0, 2.0], [1.0, 2.0]), texts=2, dimensions=3)
     assert (caught.value.found, caught.value.billed_tokens) == (2, 7)
     for mixed in (answer([1.0], [1.0, 2.0]), answer([1.0, 2.0, 3.0], [1.0, 2.0]), answer([], [])):
         with pytest.raises(BilledInvalidResponse) as other:
             validate_response(mixed, texts=2, dimensions=3)
-        assert not isinstance(other.value, OtherLength)
+        assert not isinstance(other.value, UnexpectedDimensions)
 
 
 def native(*items: Any, **changes: Any) -> dict[str, Any]:

@@ -108,9 +108,9 @@ def test_two_who_do_not_know_of_each_other_share_the_account() -> None:
 
 
 def test_what_was_learned_spares_the_next_run_the_refusals() -> None:
-    async def story(pacer: RateLimiter, account: Account) -> LearnedLimits:
-        await buy(account, corpus(600), pacer)
-        return pacer.learned
+    async def story(limiter: RateLimiter, account: Account) -> LearnedLimits:
+        await buy(account, corpus(600), limiter)
+        return limiter.learned
 
     half = beijing("sliding", 0.5)
     first, second = Account(half), Account(half)
