@@ -154,6 +154,7 @@ class MilvusSettings(Section):
     uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$")]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
     alias: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$")]
+    claim: Literal["sole", "share", "take_over"]
     database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
     token_env: Name
     tls_ca: str
@@ -173,7 +174,7 @@ class MilvusSettings(Section):
     scalar_fields: Words
     partition_key: str
     hybrid: Literal["none", "sparse", "bm25"]
-    analyzer: Literal["standard", "english", "chinese"]
+    analyzer: Literal["auto", "standard", "english", "chinese"]
 
 
 class SourceSettings(Section):
@@ -182,6 +183,7 @@ class SourceSettings(Section):
     include: Words
     exclude: Words
     base: str
+    follow_links: bool
     max_removed_share: Annotated[float, Field(ge=0, le=1)]
 
 

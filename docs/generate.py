@@ -32,6 +32,7 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What differs between two runs of the same example, and may stay as it is written.
 _VARYING = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:]+\+00:00|\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{6}|[0-9a-f]{64}"  # times, runs, rows
+    r"|requests +[\d,]+:|in [\d,]+ requests"  # a busy machine sends requests that are not full
     r"|\d+(?:\.\d+)? s\b|[\d,]+ (?:rows/s|lake files)"
 )
 # Lines for a person who waits: where to watch a run, and how far it has come.

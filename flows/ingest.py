@@ -24,7 +24,7 @@ from millrace.flows.commands.ingest.pipeline import Pipeline
 from millrace.flows.commands.ingest.signals import Interrupt, interruptible
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.prefect_support.artifacts import RunArtifacts
-from millrace.flows.prefect_support.parameters import IngestParameters
+from millrace.flows.prefect_support.parameters import IngestParameters, source_paths
 from millrace.flows.prefect_support.run_logs import log_to_flow_run
 from millrace.tasks.errors import ConfigurationError, LeaseHeld, MillraceError, RunStopped
 
@@ -69,7 +69,7 @@ async def ingest(parameters: IngestParameters) -> Any:
             interrupt.watch()  # it may wait for its turn first
         report = await _in_turn(
             settings,
-            _paths(parameters.sources),
+            source_paths(parameters),
             quiet=command.quiet if command else True,
             interrupt=interrupt,
             wait_s=0.0 if command else _WAIT_FOR_LEASE_S,
@@ -122,10 +122,6 @@ def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: 
     if isinstance(outcome, RunSummary):
         return outcome
     raise outcome if isinstance(outcome, MillraceError) else RunStopped(f"the flow run failed: {outcome}")
-
-
-def _paths(sources: Sequence[str]) -> list[Path]:
-    return [Path(source).absolute() for source in sources]
 
 
 @contextlib.contextmanager

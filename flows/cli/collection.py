@@ -5,15 +5,22 @@ from pathlib import Path
 
 import click
 
-from millrace.flows.cli.console import common, end_with, print_result, settings_of
+from millrace.flows.cli.console import claiming, common, end_with, print_result, settings_of, with_claim
 
 
 @click.command(short_help="Compare sources, lake and collection, and repair.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
 @click.option("--repair", is_flag=True, help="Heal what does not agree from the lake; buy only what the lake lacks.")
+@claiming
 @common
 def verify(
-    sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, repair: bool, as_json: bool
+    sources: tuple[Path, ...],
+    claim: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    repair: bool,
+    as_json: bool,
 ) -> None:
     """Compare sources, lake and collection row by row; exit 0 only if all agree.
 
@@ -25,7 +32,7 @@ def verify(
       millrace verify docs/ --repair
       millrace verify --json
     """
-    settings = settings_of(config, overrides)
+    settings = settings_of(config, with_claim(overrides, claim))
     paths = [source.absolute() for source in sources]
     if repair:
         from millrace.flows.commands.verify.repair import repair as look
@@ -39,8 +46,11 @@ def verify(
 @click.command()
 @click.option("--into", default="", metavar="COLLECTION", help="Another collection: a new one, or an empty one.")
 @click.option("--drop", is_flag=True, help="Drop the collection first; searches find nothing until it is back.")
+@claiming
 @common
-def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop: bool, as_json: bool) -> None:
+def rebuild(
+    into: str, claim: str | None, config: Path | None, overrides: tuple[str, ...], *, drop: bool, as_json: bool
+) -> None:
     """Make the collection again from the lake, without one API call.
 
     Rows are upserted over those that are there, so that searches go on finding them, and what no document owns goes
@@ -53,7 +63,7 @@ def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop:
     """
     from millrace.flows.commands.rebuild import rebuild as rebuild_collection
 
-    report = rebuild_collection(settings_of(config, overrides), into=into, drop=drop, quiet=as_json)
+    report = rebuild_collection(settings_of(config, with_claim(overrides, claim)), into=into, drop=drop, quiet=as_json)
     end_with(report, as_json=as_json)
 
 

@@ -53,6 +53,21 @@ def common(command: CommandT) -> CommandT:
     return command
 
 
+def claiming(command: CommandT) -> CommandT:
+    """A command that writes rows, with the options that say whose the collection is; each stands for `milvus.claim`."""
+    for option in (
+        click.option("--take-over", "claim", flag_value="take_over", help="The collection is this lake's from now on."),
+        click.option("--share", "claim", flag_value="share", help="Other lakes fill the collection too."),
+    ):
+        command = option(command)
+    return command
+
+
+def with_claim(overrides: tuple[str, ...], claim: str | None) -> tuple[str, ...]:
+    """The overrides, and what --share or --take-over stands for."""
+    return overrides if claim is None else (*overrides, f"milvus.claim={claim}")
+
+
 sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 
 

@@ -15,6 +15,7 @@ import click
 
 from millrace.flows.cli import collection, search
 from millrace.flows.cli.console import (
+    claiming,
     common,
     end_with,
     fail,
@@ -24,6 +25,7 @@ from millrace.flows.cli.console import (
     settings_of,
     sources,
     usage_of,
+    with_claim,
 )
 from millrace.flows.cli.environment import set_variables
 from millrace.flows.monitoring.logs import structured
@@ -46,9 +48,16 @@ def millrace() -> None:
 @millrace.command(short_help="Bring whatever changed in the sources into the collection.")
 @sources
 @click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
+@claiming
 @common
 def ingest(
-    sources: tuple[Path, ...], max_cny: float | None, config: Path | None, overrides: tuple[str, ...], *, as_json: bool
+    sources: tuple[Path, ...],
+    max_cny: float | None,
+    claim: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Bring whatever changed in SOURCE... since the last run into the collection.
 
@@ -59,7 +68,7 @@ def ingest(
     """
     if max_cny is not None:
         overrides = (*overrides, f"budget.max_cny={max_cny}")
-    settings = settings_of(config, overrides)
+    settings = settings_of(config, with_claim(overrides, claim))
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:

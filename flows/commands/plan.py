@@ -37,7 +37,7 @@ _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 @dataclass(slots=True)
 class Plan(Result):
-    """The run that would follow: counts as in the run's report, and the estimate of what must be bought."""
+    """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded."""
 
     collection: str
     model: str
@@ -131,13 +131,13 @@ class _Planner:
         rows = parts.read(part.job, part.number, part.number)
         documents, chunks = self._plan.documents, self._plan.chunks
         keys: list[bytes] = rows["text_key"].to_pylist()
-        lacking = store.missing(keys)
-        bought = [lacking[i] for i in self._seen.first_seen([keys[position] for position in lacking])]
-        for tokens in rows["tokens"].take(pa.array(bought, pa.int64())).to_pylist():
+        missing = store.missing(keys)
+        to_embed = [missing[i] for i in self._seen.first_seen([keys[position] for position in missing])]
+        for tokens in rows["tokens"].take(pa.array(to_embed, pa.int64())).to_pylist():
             self._estimator.add(tokens + self._model.spec.end_mark_tokens)
-        chunks.embedded += len(bought)
+        chunks.embedded += len(to_embed)
         chunks.total += rows.num_rows
-        chunks.reused += rows.num_rows - len(bought)
+        chunks.reused += rows.num_rows - len(to_embed)
         changed = rows.take(row_diff.changed_positions(rows))
         chunks.upserted += changed.num_rows
         text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0

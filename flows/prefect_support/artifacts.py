@@ -25,7 +25,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.report.markdown_summary import markdown_summary
+from millrace.flows.commands.report.markdown_summary import escaped, markdown_summary
 from millrace.flows.commands.report.write import WrittenReport, write_report
 from millrace.flows.monitoring.observer import SourceDiffSummary
 from millrace.flows.monitoring.progress import Progress
@@ -143,7 +143,7 @@ def summary(report: RunSummary) -> str:
     lines = [
         f"## {report.outcome}: `{report.collection}`",
         "",
-        *([f"> {report.error}", ""] if report.error else []),
+        *([f"> {escaped(report.error)}", ""] if report.error else []),
         "| | |",
         "|---|---|",
         f"| documents | {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "

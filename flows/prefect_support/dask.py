@@ -38,8 +38,8 @@ class DaskReaders:
 
     def __init__(self, runner: Any, settings: ChunkSettings, lake: Lake, *, deadline_s: float, memory_mb: int) -> None:
         self._runner = runner
-        self._errand = partial(RemoteJob, settings, slips=lake.slips_dir, deadline_s=deadline_s, memory_mb=memory_mb)
-        self._slips = lake.slips
+        self._errand = partial(RemoteJob, settings, slips=lake.sidecars_dir, deadline_s=deadline_s, memory_mb=memory_mb)
+        self._slips = lake.sidecars
         self._slips.clear(below=lake.next_job(0))
         self._under_way: set[Future] = set()
         self.readers = sum(runner.client.nthreads().values())

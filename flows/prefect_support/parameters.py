@@ -113,5 +113,10 @@ class VerifyParameters(CorpusParameters):
     ] = False
 
 
+def source_paths(parameters: IngestParameters | VerifyParameters) -> list[Path]:
+    """The sources as absolute paths."""
+    return [Path(source).absolute() for source in parameters.sources]
+
+
 def _spelled(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)

@@ -12,7 +12,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.wiring import components
 from millrace.flows.wiring.components import Model
 from millrace.tasks.embedding import Dispatcher, Event, LearnedLimits, RateLimiter, VectorSink, endpoint_url
-from millrace.tasks.lake import Bill, Lake
+from millrace.tasks.lake import Lake, RunUsage
 
 _WRITTEN_EVERY_S = 10.0
 
@@ -44,7 +44,7 @@ async def buying(
             await stack.enter_async_context(shared_account(settings.limits.shared_as, pacer.set_share))
         dispatcher = components.open_dispatcher(settings, model, client, store, pacer=pacer, on_event=on_event)
         delta_table = UsageWriter(
-            lake, Bill(run, settings.milvus.collection, model.spec.name), account, dispatcher, pacer
+            lake, RunUsage(run, settings.milvus.collection, model.spec.name), account, dispatcher, pacer
         )
         await stack.enter_async_context(delta_table.kept())
         stack.push_async_callback(dispatcher.close)
@@ -59,9 +59,9 @@ def account_of(settings: Settings, model: Model) -> str:
 class UsageWriter:
     """Writes what the dispatcher was billed, and what the pacer learned, while the block goes on and at its end."""
 
-    def __init__(self, lake: Lake, bill: Bill, account: str, dispatcher: Dispatcher, pacer: RateLimiter) -> None:
+    def __init__(self, lake: Lake, usage: RunUsage, account: str, dispatcher: Dispatcher, pacer: RateLimiter) -> None:
         self._lake = lake
-        self._bill = bill
+        self._usage = usage
         self._account = account
         self._dispatcher = dispatcher
         self._pacer = pacer
@@ -83,12 +83,12 @@ class UsageWriter:
                 await asyncio.wait_for(over.wait(), _WRITTEN_EVERY_S)
             await asyncio.to_thread(self._write, *self._state())
 
-    def _state(self) -> tuple[Bill, LearnedLimits]:
+    def _state(self) -> tuple[RunUsage, LearnedLimits]:
         tally = self._dispatcher.usage
-        bill = Bill(
-            run=self._bill.run,
-            collection=self._bill.collection,
-            model=self._bill.model,
+        usage = RunUsage(
+            run=self._usage.run,
+            collection=self._usage.collection,
+            model=self._usage.model,
             requests=tally.requests_sent,
             tokens_counted=tally.tokens_counted,
             tokens_billed=tally.tokens_billed,
@@ -96,9 +96,9 @@ class UsageWriter:
             cost_cny=tally.cost_cny,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return bill, self._pacer.learned
+        return usage, self._pacer.learned
 
-    def _write(self, bill: Bill, learned: LearnedLimits) -> None:
-        if bill.requests:
-            self._lake.bills.save(bill)
+    def _write(self, usage: RunUsage, learned: LearnedLimits) -> None:
+        if usage.requests:
+            self._lake.usage.save(usage)
             self._lake.limits.save(self._account, {name: v for name, v in learned.as_values().items() if v})

@@ -5,16 +5,17 @@ When Milvus Lite has grown too large for what it is, and what to do then.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import Model
 from millrace.flows.wiring.lake_location import state_folder
 from millrace.tasks.errors import CollectionError, CollectionMissing
-from millrace.tasks.lake import Checkpoint, Lease, hold, make_folder, no_checkpoint
+from millrace.tasks.lake import Checkpoint, Lease, acquire_lease, make_folder, no_checkpoint
 from millrace.tasks.milvus import (
     Aliases,
+    Analyzer,
     BulkImport,
     Collection,
     CollectionShape,
@@ -53,15 +54,20 @@ def open_collection(
     model: Model,
     *,
     create: bool,
+    choose_analyzer: Callable[[], Analyzer] = lambda: "standard",
     environment: Mapping[str, str] | None = None,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> Collection:
-    """The collection of the settings, in the shape that they and the model ask for."""
+    """The collection of the settings, in the shape that they and the model ask for.
+
+    `choose_analyzer` is asked for a new collection, where milvus.hybrid is bm25 and milvus.analyzer is auto.
+    """
     return Collection.open(
         _address(settings, environment),
         settings.milvus.collection,
         shape=_shape(settings, model),
         create=create,
+        choose_analyzer=choose_analyzer,
         checkpoint=checkpoint,
     )
 
@@ -131,7 +137,7 @@ def lease_collection(settings: Settings, environment: Mapping[str, str] | None =
         digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
         path = state_folder(environment) / "leases" / f"{digest[:32]}.lease"
         make_folder(path.parent)
-    return hold(path, f"The collection {name} at {without_credentials(uri)}")
+    return acquire_lease(path, f"The collection {name} at {without_credentials(uri)}")
 
 
 def _milvus_uri(settings: Settings) -> str:

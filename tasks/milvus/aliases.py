@@ -79,6 +79,19 @@ class Aliases:
         known = self._connection.request("listing the aliases", self._connection.client.list_aliases, name)
         return sorted(known["aliases"])
 
+    def count(self, name: str) -> int:
+        """The number of rows of the collection `name`, which is loaded for it."""
+        from millrace.tasks.milvus import reader, schema
+
+        schema.load(self._connection, name)
+        return self._connection.retry(partial(reader.count_rows, self._connection, name))
+
+    def owners(self, name: str) -> frozenset[str]:
+        """The identities of the lakes that fill the collection `name`; empty where none has marked it."""
+        from millrace.tasks.milvus.owners import read_owners
+
+        return read_owners(self._connection, name)
+
     def shape(self, name: str) -> CollectionShape:
         """What it takes to search the collection `name` as it is: the length of its vectors, and their metric."""
         from millrace.tasks.milvus import schema

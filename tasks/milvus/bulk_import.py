@@ -2,7 +2,7 @@
 
 Import appends and does not look at what is there (the same ids again are doubled rows), files become visible one after
 the other, and a task goes on when the one who began it is killed. So it fills a collection of its own, never loaded
-before it is whole, which gets the wanted name at the end: whoever searches finds all of it or nothing, and what is left
+before it is whole, which gets the wanted name at the end: a search finds all of it or nothing, and what is left
 of an import that was killed is known by its name, and dropped. Source: Milvus, pkg/proto/milvus.proto (Import,
 GetImportState), and seen with 2.3.5.
 """

@@ -136,7 +136,7 @@ def search_rows(
     Raises:
         ConfigurationError: Milvus cannot make sense of `condition`.
         CollectionError: Milvus cannot be reached, or refuses.
-        ValueError: `vector` is none to search by: of another shape, all zeros, or not finite.
+        ValueError: `vector` cannot be searched with: of another shape, all zeros, or not finite.
     """
     query = query_vector(vector, shape)
     client, timeout_s = connection.client, connection.timeout_s
@@ -162,7 +162,7 @@ def search_rows(
 
 
 def query_vector(vector: Vectors, shape: CollectionShape) -> Vectors:
-    """`vector` as it is sent. Raises `ValueError` when it is none to search by."""
+    """`vector` as it is sent. Raises `ValueError` when it cannot be searched with."""
     if vector.shape != (shape.dimensions,) or not np.isfinite(vector).all() or not vector.any():
         message = f"a query vector has {shape.dimensions} finite numbers, not all zero; got shape {vector.shape}"
         raise ValueError(message)

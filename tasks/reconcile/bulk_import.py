@@ -86,7 +86,7 @@ class ImportFolder:
 class ImportWriter:
     """Rows on their way into `importing`. Use as a context manager: the files are gone when it ends.
 
-    `doubled` are the ids of which more than one row will come; the first one counts. `on_rows` is told how many rows
+    `doubled` are the ids of which more than one row will come; the first one counts. `on_rows` hears how many rows
     more have been imported, as far as the server says.
     """
 
@@ -105,7 +105,7 @@ class ImportWriter:
     def __enter__(self) -> "ImportWriter":
         shutil.rmtree(self.folder.here, ignore_errors=True)
         make_folder(self.folder.here)
-        # The server may run as somebody else.
+        # The server may run as another user.
         self.folder.here.chmod(0o755)
         return self
 

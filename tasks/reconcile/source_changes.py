@@ -1,6 +1,6 @@
 """What has changed in the sources since the last ingest: asked of the files and the manifest; nothing is done.
 
-Joins `scan`, which knows how to tell, with the manifest's own list of files for when no source is named.
+Joins `scan`, which finds the differences, with the manifest's own list of files for when no source is named.
 """
 
 import os
@@ -34,6 +34,7 @@ def source_changes(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
+    follow_links: bool = False,
 ) -> list[SourceChange]:
     """What differs between `sources` and `manifest`; without sources, between its files and what it says of them.
 
@@ -49,7 +50,15 @@ def source_changes(
         base = None  # names play no part in the comparison, and files may lie outside of the present one
     found: list[SourceChange] = []
     if sources:
-        listing = scan(sources, manifest, include=include, exclude=exclude, base=base, fingerprint=fingerprint)
+        listing = scan(
+            sources,
+            manifest,
+            include=include,
+            exclude=exclude,
+            base=base,
+            fingerprint=fingerprint,
+            follow_links=follow_links,
+        )
         gone += sorted(set(listing.removed["path"].to_pylist()))
         found += _to_read(listing, fingerprint)
     return found + [SourceChange("gone", path) for path in gone]

@@ -1,6 +1,6 @@
-"""A collection on trial, before searches are sent to it: whether its rows are there, and whether they are found.
+"""Checks of a collection before searches are sent to it: whether its rows are there, and whether they are found.
 
-Joins `lake` (what should be there, and the vectors to ask with) and `milvus`. Nothing is bought: the questions are
+Joins `lake` (what should be there, and the vectors to ask with) and `milvus`. Nothing is embedded: the questions are
 texts of the collection itself, each by the vector that the lake has of it.
 """
 
@@ -31,7 +31,7 @@ _NO_PART = PartName(0, 0)
 
 @dataclass(slots=True)
 class SwitchChecks:
-    """What was seen. `rows` should be there by the lake; `alike` is the share of answers that both give."""
+    """What was found. `rows` should be there by the lake; `alike` is the share of answers that both give."""
 
     rows: int = 0
     missing: int = 0
@@ -96,7 +96,7 @@ def compare_answers(
 ) -> None:
     """Ask two collections for the texts of `sample`, each by its own space's vector, and note what they answer.
 
-    Texts without a vector in the other space are passed over.
+    Texts without a vector in the other space are ignored.
     """
     shares: list[float] = []
     for own in _by_space(sample, stores):

@@ -12,7 +12,9 @@ from itertools import chain, islice
 import pyarrow as pa
 
 from millrace.tasks.documents import file_hash
+from millrace.tasks.errors import Rejected
 from millrace.tasks.lake import ChunkParts, LakePath, PartName
+from millrace.tasks.milvus import check_metadata
 from millrace.tasks.records import (
     MANIFEST_SCHEMA,
     METADATA_KEYS,
@@ -22,6 +24,7 @@ from millrace.tasks.records import (
     Reject,
     SourceFile,
     chunk_table,
+    metadata_json,
     reject_table,
 )
 
@@ -122,6 +125,9 @@ class PartWriter:
         head = list(islice(making, self._origin.part_chunks + 1))
         if not head and not clash:
             self.add_reject(_blank(document.source))
+        if head and (refusal := check_metadata(metadata_json(head[0].metadata()))) is not None:
+            self.add_reject(_unstorable(document.source, refusal))
+            head, making = [], iter(())
         first, count, tokens = self._append(head, making)
         self._held = self._row(file, document.source, document.document_hash) | {
             "status": "live" if count else "rejected",
@@ -237,7 +243,7 @@ class PartWriter:
         """The file's own hash, read once for all the records in it; "" where it cannot be read."""
         if self._record_file_hash[0] != file.path:
             try:
-                self._record_file_hash = (file.path, file_hash(file.path))
+                self._record_file_hash = (file.path, file_hash(file))
             except OSError:  # the reader has reported it; without a hash the next run tries again
                 self._record_file_hash = (file.path, "")
         return self._record_file_hash[1]
@@ -251,6 +257,17 @@ def _clash(source: str, keys: list[str]) -> Reject:
         reason="metadata_name_taken",
         message=f"its metadata columns {', '.join(keys)} have names that millrace uses itself",
         remedy="rename those columns or leave them out of documents.metadata_columns",
+    )
+
+
+def _unstorable(source: str, refusal: Rejected) -> Reject:
+    return Reject(
+        stage="chunk",
+        source=source,
+        item="",
+        reason=refusal.reason,
+        message=str(refusal),
+        remedy=refusal.remedy,
     )
 
 

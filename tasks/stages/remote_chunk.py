@@ -82,7 +82,7 @@ def run_remote_job(errand: RemoteJob) -> Done:
 
     async def leave_slip(part: Part) -> None:
         counts = {"chunks": part.chunks, "tokens": part.tokens, "files_done": part.files_done}
-        slips.put(part.name, Sidecar(part.documents, part.rejects, counts))
+        slips.write(part.name, Sidecar(part.documents, part.rejects, counts))
         numbers.append(part.number)
 
     job = replace(errand.job, first_part=secrets.randbelow(_TIMES) * _NUMBERS_A_TIME)
@@ -92,7 +92,7 @@ def run_remote_job(errand: RemoteJob) -> Done:
 
 def taken(slips: Sidecars, job: int, number: int) -> Part:
     """A part that was made elsewhere, as if it had been made here. Raises LakeError."""
-    slip = slips.take(PartName(job, number))
+    slip = slips.consume(PartName(job, number))
     counts = slip.counts
     return Part(
         job=job,

@@ -13,15 +13,15 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Group
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.tasks.documents import file_hash, list_files
-from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, where
-from millrace.tasks.records import Reject, SourceFile
+from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, filter_rows
+from millrace.tasks.records import LeftOut, Reject, SourceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class UncommittedRows:
 
 def uncommitted_rows(lake: Lake) -> UncommittedRows:
     """The rows of unfinished runs' parts that no document of the manifest owns; nothing is read when all runs ended."""
-    first = lake.unsettled_job()
+    first = lake.first_uncommitted_job()
     unsettled = [part for part in lake.chunks.all() if part.job >= first]
     rows: dict[str, set[str]] = {}
     parts: list[tuple[PartName, frozenset[str]]] = []
@@ -75,6 +75,7 @@ class Scan:
     that are as they were source, status and chunks, `touched` the manifest rows of those whose file has a new time but
     the same bytes (with the new time filled in). `removed`: manifest rows of documents whose file is gone. `rejects`:
     what the listing could not take. `known`: how many documents with rows the manifest had under these sources.
+    `left_out`: what the listing passed over.
     """
 
     jobs: tuple[tuple[SourceFile, ...], ...]
@@ -85,6 +86,7 @@ class Scan:
     rejects: tuple[Reject, ...]
     files: int
     known: int
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def scan(
@@ -95,6 +97,7 @@ def scan(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
+    follow_links: bool = False,
     in_doubt: Iterable[str] = (),
     proceed: Callable[[], None] = lambda: None,
 ) -> Scan:
@@ -106,12 +109,13 @@ def scan(
     read.
     """
     listed: list[SourceFile | Reject] = []
-    for one in list_files(sources, include=include, exclude=exclude, base=base):
+    listing = list_files(sources, include=include, exclude=exclude, base=base, follow_links=follow_links)
+    for one in listing:
         proceed()
         listed.append(one)
     rejects = tuple(found for found in listed if isinstance(found, Reject))
     files = [found for found in listed if isinstance(found, SourceFile)]
-    scope = where(manifest, _under(manifest["path"], _absolute(sources)))
+    scope = filter_rows(manifest, _under(manifest["path"], _absolute(sources)))
     doubted = pa.array(sorted(set(in_doubt)), pa.string())
 
     rows = _file_table(files)
@@ -141,7 +145,7 @@ def scan(
         file = files[position]
         if is_unchanged:
             continue
-        if is_usable and is_same_size and known_hash and _hash_or_none(file.path) == known_hash:
+        if is_usable and is_same_size and known_hash and _hash_or_none(file) == known_hash:
             touched_paths[file.path] = file
         else:
             to_read.append(file)
@@ -156,13 +160,14 @@ def scan(
     touched = pc.and_(stays, pc.is_in(scope["path"], value_set=pa.array(list(touched_paths), pa.string())))
     return Scan(
         jobs=tuple(_jobs(to_read)),
-        previous=where(scope, in_read),
-        kept=where(scope.select(["source", "status", "chunks"]), stays),
+        previous=filter_rows(scope, in_read),
+        kept=filter_rows(scope.select(["source", "status", "chunks"]), stays),
         touched=_with_new_times(scope.filter(touched), touched_paths),
         removed=gone,
         rejects=rejects,
         files=len(files),
         known=pc.sum(pc.greater(scope["chunks"], 0)).as_py() or 0,
+        left_out=listing.left_out,
     )
 
 
@@ -252,9 +257,9 @@ def _absolute(sources: Sequence[Path]) -> list[str]:
     return [os.path.abspath(source) for source in sources]  # noqa: PTH100
 
 
-def _hash_or_none(path: str) -> str | None:
+def _hash_or_none(file: SourceFile) -> str | None:
     try:
-        return file_hash(path)
+        return file_hash(file)
     except OSError:  # the reader will say why
         return None
 

@@ -105,7 +105,7 @@ class _Growth:
                     self._seconds = defaultdict(float, before)
             adding, self._seconds = self._per(counted), defaultdict(float)
             self._end_run(lake, store)
-            lake.settle_jobs()
+            lake.mark_jobs_committed()
         self._next_run()
         whole, self._seconds = self._per(size), defaultdict(float)
         return Step(size, adding, whole)

@@ -1,7 +1,7 @@
 """`eval`: proves an index by asking it, without a model to judge the answers.
 
 Either chunks of the lake are asked for by a sentence of their own text, and in an index in which every vector sits on
-its own text they come first; or questions are asked that somebody has written down with the sources that answer them.
+its own text they come first; or written questions are asked, each with the sources that answer it.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ def options_of(
 ) -> EvaluationOptions:
     """The options as the command line has them; `ks` is like "1,5,10".
 
-    Raises `ConfigurationError` for depths that are none, and for options that only a sample has beside a file.
+    Raises `ConfigurationError` for invalid depths, and for options of a sample beside a file of questions.
     """
     try:
         depths = tuple(sorted({int(k) for k in ks.split(",")}))
@@ -95,7 +95,7 @@ def options_of(
 def evaluate(
     settings: Settings, options: EvaluationOptions, *, say: Callable[[str], None], quiet: bool
 ) -> EvaluationResult:
-    """Ask the index, and keep what came of it in the lake's history. `say` is told the price before anything is bought.
+    """Query the index, and record the result in the lake's history. `say` gets the price before anything is spent.
 
     Raises:
         ConfigurationError: There is no such lake, the file of questions has a bad line, or queries cannot be compared
@@ -151,7 +151,7 @@ class _Evaluation:
         report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
         self._note_sizes(report)
-        lake.evaluations.append(Evaluation(self._run, report.summary()))
+        lake.evaluations.save(Evaluation(self._run, report.summary()))
         return report
 
     def _check_compatibility(self, lake: Lake) -> None:
@@ -291,7 +291,7 @@ class _Evaluation:
         if report.rows_in_collection != report.chunks:
             report.notes.append(
                 f"warning: the collection has {report.rows_in_collection:,} rows and the lake knows {report.chunks:,} "
-                "chunks of it; `millrace verify` tells which are missing or nobody's"
+                "chunks of it; `millrace verify` names those that are missing or unowned"
             )
 
 

@@ -74,9 +74,9 @@ class KnownItemEvaluation(QuerySet):
         similarity = row_similarity(questions, rows)
         self._own[numbers], self._z_score[numbers] = similarity.cosine, similarity.z_score
         self._is_outlier[numbers] = similarity.is_outlier
-        kept = self._kept(stores, questions.shape[1])[numbers]
+        in_lake = self._vectors_in_lake(stores, questions.shape[1])[numbers]
         for place, number in enumerate(numbers):
-            self._state[number] = _state(rows[place], kept[place])
+            self._state[number] = _state(rows[place], in_lake[place])
         self._inspect_wrong_top_hits(collection, answers, dict(zip(numbers, questions, strict=True)), rows)
 
     def outcome(self, answer: Answer, first: TopHit | None) -> QueryOutcome:
@@ -178,16 +178,16 @@ class KnownItemEvaluation(QuerySet):
                 vectors[places[row.id]] = row.vector
         return vectors
 
-    def _kept(self, stores: VectorStores, dimensions: int) -> Vectors:
+    def _vectors_in_lake(self, stores: VectorStores, dimensions: int) -> Vectors:
         """The rows' vectors as the lake has them; not a number where it does not."""
-        kept = np.full((self._rows.num_rows, dimensions), np.nan, np.float32)
+        in_lake = np.full((self._rows.num_rows, dimensions), np.nan, np.float32)
         spaces = np.array(self._rows["space"].to_pylist())
         for space in np.unique(spaces).tolist():
             places = np.flatnonzero(spaces == space)
             read = stores.read(ExpectedRows(PartName(0, 0), space, self._rows.take(pa.array(places))))
             if read.vectors.shape[1] == dimensions:
-                kept[places[read.has_vector]] = read.vectors[read.has_vector]
-        return kept
+                in_lake[places[read.has_vector]] = read.vectors[read.has_vector]
+        return in_lake
 
     def _inspect_wrong_top_hits(
         self, collection: Collection, answers: Sequence[Answer], questions: Mapping[int, Vectors], rows: Vectors
@@ -216,13 +216,13 @@ def _other_reason(result: EvaluationResult) -> str:
     )
 
 
-def _state(row: Vectors, kept: Vectors) -> str:
+def _state(row: Vectors, in_lake: Vectors) -> str:
     """How the collection's vector of a row and the lake's agree."""
     if not np.isfinite(row).all():
         return "not_in_collection"
-    if not np.isfinite(kept).all():
+    if not np.isfinite(in_lake).all():
         return "not_in_lake"
-    cosine = float(row @ kept) / max(float(np.linalg.norm(row) * np.linalg.norm(kept)), 1e-12)
+    cosine = float(row @ in_lake) / max(float(np.linalg.norm(row) * np.linalg.norm(in_lake)), 1e-12)
     return "as_in_lake" if cosine >= _SAME_DIRECTION else "differs_from_lake"
 
 

@@ -1,4 +1,4 @@
-"""The two things an index is asked for: chunks by a sentence of their own, and sources by somebody's questions.
+"""The two things an index is asked for: chunks by a sentence of their own, and sources by written questions.
 
 A query set has the texts to ask, says which hits are right, and what the answers mean.
 """
@@ -63,7 +63,7 @@ class QuerySet:
 
 
 class LabelledQueries(QuerySet):
-    """Questions that somebody has written down, with the sources that answer them."""
+    """Written questions with the sources that answer them."""
 
     kind: Kind = "questions"
 

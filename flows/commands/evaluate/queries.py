@@ -1,6 +1,6 @@
 """Many questions to a collection at once: their price, their vectors, and what the collection answers to each.
 
-Their vectors are embedded and kept in the lake as those of documents are, so the same evaluation costs nothing twice.
+Their vectors are embedded and stored in the lake as those of documents are, so the same evaluation costs nothing twice.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from millrace.flows.wiring import components
 from millrace.flows.wiring.embedder import buying
 from millrace.tasks.embedding import Budget, Reranker, RerankSpec
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
-from millrace.tasks.lake import Bill, Lake, PartName, VectorStore
+from millrace.tasks.lake import Lake, PartName, RunUsage, VectorStore
 from millrace.tasks.milvus import Collection, Hit
 from millrace.tasks.quality.metrics import rank_of_first
 from millrace.tasks.reconcile.expected_rows import ExpectedRows
@@ -96,7 +96,7 @@ class Questions:
         """Embed the questions that the lake has no vector of; why the provider refused to, by question.
 
         Raises:
-            BudgetReached, RunStopped: As the dispatcher does; what was embedded until then is kept.
+            BudgetReached, RunStopped: As the dispatcher does; what was embedded until then stays in the lake.
             LeaseHeld: Another process writes to the lake, and something has to be embedded.
         """
         missing = self.missing()
@@ -290,7 +290,7 @@ class QueryRunner:
         spec, spent, settings = self.rerank_spec, self.questions.budget, self.questions.settings
         if spec is None or not spent.rerank_requests:
             return
-        usage = Bill(
+        usage = RunUsage(
             self.questions.run,
             settings.milvus.collection,
             spec.name,
@@ -299,7 +299,7 @@ class QueryRunner:
             cost_cny=spent.cost_cny(0, spent.rerank_tokens),
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        components.existing_lake(settings).bills.save(usage)
+        components.existing_lake(settings).usage.save(usage)
 
 
 def _ranking(hits: Sequence[RankedHit], found: tuple[int | None, ...]) -> Ranking:

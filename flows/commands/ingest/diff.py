@@ -46,6 +46,7 @@ def compare(
         manifest,
         include=paths.include,
         exclude=paths.exclude,
+        follow_links=paths.follow_links,
         base=components.sources_base(settings),
         fingerprint=components.fingerprint(settings, model),
         in_doubt=doubt.rows.keys() | frozenset(again),

@@ -24,14 +24,16 @@ from millrace.flows.monitoring.observer import NullObserver, RunObserver, Source
 from millrace.flows.monitoring.progress import Progress
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.analyzer import analyzer_for_files, analyzer_notes
 from millrace.flows.wiring.embedder import buying
 from millrace.flows.wiring.milvus import outgrown
+from millrace.flows.wiring.ownership import claim_collection, refuse_unknown_collection
 from millrace.tasks.embedding import Dispatcher
 from millrace.tasks.errors import CollectionMissing, RunStopped
 from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, VectorStore, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
 from millrace.tasks.milvus import is_lite
-from millrace.tasks.records import reject_table
+from millrace.tasks.records import SourceFile, reject_table
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings, Readers
 from millrace.tasks.stages.embed import Embedded, EmbedStage
 from millrace.tasks.stages.load import Loaded, LoadStage
@@ -77,6 +79,7 @@ class Pipeline:
         self._watcher = watcher or NullObserver()
         self._model = components.load_model(settings)
         self._jobs: Iterator[ChunkJob] = iter(())
+        self._files: Sequence[SourceFile] = ()
         self._parts: dict[str, Part] = {}
         self._broken_off = threading.Event()
         self.part_chunks = PART_CHUNKS
@@ -96,6 +99,7 @@ class Pipeline:
         found, doubt, self._documents_with_rows = compared.found, compared.doubt, compared.documents_with_rows
         if self._documents_with_rows and milvus.collection_is_gone(self._settings):
             raise milvus.collection_missing(self._settings, self._documents_with_rows)
+        self._files = [file for job in found.jobs for file in job]
         self._counts.compared(found)
         self._departures = DeletionPlan(self._settings, self._sources, found, doubt)
         self._departures.refuse_before_reading()
@@ -145,6 +149,7 @@ class Pipeline:
             stack.callback(self._chunk_stage.close)
             self._chunk_stage.start()  # they read nothing yet, but starting takes as long as opening the collection
             if not self._documents_with_rows:
+                await run_in_thread_uncancelled(partial(refuse_unknown_collection, self._settings, lake))
                 await components.try_provider(self._settings, model)
             self._collection = collection = await opened(stack, self._open_collection)
             store = await opened(stack, partial(lake.vectors, model.space))
@@ -173,9 +178,14 @@ class Pipeline:
     def _open_collection(self) -> MilvusCollection:
         """The collection, made when it is new; one that is gone or emptied is not filled with a part of its rows."""
         documents = self._documents_with_rows
+        choose_analyzer = partial(analyzer_for_files, self._settings, self._model, self._files)
         try:
             collection = milvus.open_collection(
-                self._settings, self._model, create=not documents, checkpoint=self._named("collection")
+                self._settings,
+                self._model,
+                create=not documents,
+                choose_analyzer=choose_analyzer,
+                checkpoint=self._named("collection"),
             )
         except CollectionMissing as missing:
             raise milvus.collection_missing(self._settings, documents) from missing
@@ -183,6 +193,8 @@ class Pipeline:
             closing.callback(collection.close)
             if documents and not self._again and not collection.count():
                 raise milvus.collection_missing(self._settings, documents, emptied=True)
+            claim_collection(self._settings, self._lake, collection)
+            self._report.notes += analyzer_notes(self._settings, self._lake, collection, choose_analyzer)
             closing.pop_all()
         return collection
 
@@ -298,7 +310,7 @@ class Pipeline:
         lake.rejects.fold()
         unsettled = {part for part, _ in doubt.parts}.difference(doubt.settled_parts(settled))
         if not unsettled and (found.jobs or doubt.parts):
-            lake.settle_jobs()
+            lake.mark_jobs_committed()
         if not unsettled and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self.part_chunks)
         manifest = lake.manifest.read(ROW_LOCATION_COLUMNS)

@@ -70,7 +70,7 @@ class ChunkSizes:
 
 
 def rejects_of(lake: Lake, run: str) -> RunRejects:
-    """The rejects of the run; none when the list cannot be read, and `millrace status` tells of that."""
+    """The rejects of the run; none when the list cannot be read, which `millrace status` reports."""
     try:
         outstanding = lake.rejects.outstanding()
     except LakeError:
@@ -123,7 +123,7 @@ def chunk_sizes_of(lake: Lake, run: str) -> ChunkSizes:
     for part in chosen:
         try:
             tokens = lake.chunks.read(part.job, part.number, part.number, columns=["tokens"])["tokens"]
-        except LakeError:  # `verify` tells of it
+        except LakeError:  # `verify` reports it
             continue
         found.append(tokens.to_numpy().astype(np.int64))
     return ChunkSizes(np.concatenate([np.zeros(0, np.int64), *found]), len(found), len(names))
@@ -145,13 +145,13 @@ Numbers = npt.NDArray[np.float64]
 
 
 class _Kept(BaseModel):
-    """Something read from a timeline; what another version kept beside it is left out."""
+    """A value read from a timeline; keys of other versions are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Limits(_Kept):
-    """The model's limits as the run knew them; 0 is none."""
+    """The model's limits as the run knew them; 0 is no limit."""
 
     requests_per_second: float = 0.0
     tokens_per_second: float = 0.0

@@ -55,7 +55,7 @@ def write_report(settings: Settings, run: str = "", *, out: Path | None = None) 
 
 
 def show(written: WrittenReport) -> None:
-    """Open the page in the browser of whoever sits here; says so where there is none."""
+    """Open the page in a browser; without one, say so."""
     if not isinstance(written.path, Path):
         print("a browser does not open what is in a bucket; use --out FILE", file=sys.stderr)  # noqa: T201
     elif not webbrowser.open(written.path.as_uri()):

@@ -95,7 +95,7 @@ def _scores(result: SearchResult, hit: SearchHit) -> str:
 
 
 def _window(text: str, matches: list[Term], most: int) -> tuple[int, int]:
-    """The `most` characters of `text` in which the matches tell most, from the beginning of a sentence if possible."""
+    """The `most` characters of `text` in which the matches weigh most, from the beginning of a sentence if possible."""
     if not matches:
         return 0, _word_end(text, most)
     occurrences = Counter(match.value for match in matches)

@@ -35,7 +35,7 @@ class SearchResult(Result):
 
     `score_kind` is "rerank" or what Milvus's scores are: "cosine", "ip", "l2" (the less the better) or "fused".
     `retrieval_score_kind` is the latter in any case. `notes` are what the search cannot do, and what does not fit.
-    `tokens_billed` and `cost_cny` are those of the query and of reranking, as far as the answers tell.
+    `tokens_billed` and `cost_cny` are those of the query and of reranking, as far as the answers say.
     """
 
     query: str

@@ -19,9 +19,9 @@ from millrace.tasks.retry import retry_transient_async
 T = TypeVar("T")
 
 INTERACTIVE_BACKOFF_S = (0.5, 1.0, 2.0)
-"""Pauses between tries where somebody is waiting."""
+"""Pauses between tries while a user waits."""
 BATCH_BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
-"""Pauses between tries where nobody is waiting: in all more than the minute after which a limit has room again."""
+"""Pauses between tries in a batch: in all more than the minute after which a limit has room again."""
 RERANK = "rerank"
 
 
@@ -47,7 +47,7 @@ class RankedHit:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """The hits as the reranker orders them, the best first, and what it has to tell."""
+    """The hits as the reranker orders them, the best first, and its notices."""
 
     hits: list[RankedHit]
     billed_tokens: int
@@ -128,7 +128,7 @@ async def rerank(
 ) -> Reranked:
     """The `top_n` best of `hits`, as the reranker sees it.
 
-    Raises as `Reranker.rerank`, Transient only after asking again after each of `pauses_s`, with a word to `tell`.
+    Raises as `Reranker.rerank`, Transient only after asking again after each of `pauses_s`, each reported to `tell`.
     """
     if not hits:
         return Reranked([], 0, ())

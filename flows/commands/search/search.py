@@ -1,4 +1,4 @@
-"""A query into the collection: embed it, retrieve, rerank, and tell where each passage is from.
+"""A query into the collection: embed it, retrieve, rerank, and say where each passage is from.
 
 For other programs too:
 
@@ -34,7 +34,7 @@ from millrace.flows.wiring import components
 from millrace.tasks.embedding import Reranker
 from millrace.tasks.errors import ConfigurationError, LakeError, MillraceError
 from millrace.tasks.lake import Lake
-from millrace.tasks.milvus import Hit
+from millrace.tasks.milvus import Hit, why_words_are_not_found
 from millrace.tasks.records import JsonValue
 
 
@@ -130,14 +130,16 @@ async def _searched(
     budget = QueryBudget(settings, model, components.find_rerank_spec(settings))
     try:
         with open_indexed(settings, model) as collection:
+            if settings.milvus.hybrid == "bm25" and (why := why_words_are_not_found(collection.analyzer, query)):
+                notes.append(f"warning: {why}; make the collection anew with another one: `millrace switch`")
             vector = await _query_vector(settings, model, query, budget)
             hits = retrieve(settings, collection, query, vector, top_k=settings.search.top_k, expression=expression)
             if not hits:
                 notes.append(_nothing(settings, collection.count(), expression))
-        too_dear = budget.why_not_rerank(query, [hit.content for hit in hits]) if reranker is not None else ""
-        if too_dear:
-            notes.append(f"warning: {too_dear}")
-        answer = await _reranked(None if too_dear else reranker, query, hits, settings.search.top_n, notes)
+        why_not = budget.why_not_rerank(query, [hit.content for hit in hits]) if reranker is not None else ""
+        if why_not:
+            notes.append(f"warning: {why_not}")
+        answer = await _reranked(None if why_not else reranker, query, hits, settings.search.top_n, notes)
         ordered = answer.hits if answer is not None else None
         budget.rerank_tokens += answer.billed_tokens if answer is not None else 0
     finally:
@@ -231,5 +233,5 @@ def _typed(ranked: RankedHit) -> SearchHit:
 
 
 def _page(value: JsonValue) -> int | None:
-    """A page's number; None where the row, written by somebody else perhaps, has none."""
+    """A page's number; None where the row, written by another program perhaps, has none."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -38,7 +38,7 @@ _KIND_OF_CHANGE: dict[str, Kind] = {
 
 
 def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
-    """Compare; with `as_json` every finding is kept, else the first few of each kind.
+    """Compare; with `as_json` every finding is listed, else the first few of each kind.
 
     Without sources, documents are compared with the files that the manifest names.
 
@@ -97,7 +97,7 @@ class Inspection:
         for damage in [*of_manifest, *of_rejects]:
             self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
         if of_manifest:
-            self._report.notes.append("without the manifest nobody can say which rows should be there")
+            self._report.notes.append("without the manifest it is not known which rows should be there")
             return
         manifest = self._lake.manifest.read()
         with_rows = pc.greater(manifest["chunks"], 0)
@@ -165,9 +165,9 @@ class Inspection:
             else:
                 self._note_missing_vectors(expected, ~stores.read(expected).has_vector, missing)
             self._progress.done += expected.rows.num_rows
-        if comparison is not None:
+        if comparison is not None and collection is not None:
             self._report.rows_in_collection = comparison.inventory.rows
-            self._note_orphans(comparison, unknown)
+            self._note_orphans(comparison, unknown, others=collection.owners() - {self._lake.identity})
 
     def _note_part(self, compared: Compared, missing: set[bytes]) -> None:
         rows = compared.expected.rows
@@ -188,8 +188,14 @@ class Inspection:
                     )
                 )
 
-    def _note_orphans(self, comparison: Comparison, unknown: set[str]) -> None:
-        """Rows nobody owns; those of documents whose part is damaged may well be owned."""
+    def _note_orphans(self, comparison: Comparison, unknown: set[str], *, others: frozenset[str]) -> None:
+        """Rows that no document owns; those of documents in damaged parts, and of other lakes, may well be owned."""
+        if others:
+            self._report.notes.append(
+                f"{comparison.inventory.count_orphans():,} rows are not of this lake; they were not compared, since "
+                f"the collection is filled by {', '.join(sorted(others))} as well"
+            )
+            return
         protected = 0
         for batch in comparison.inventory.orphans():
             for orphan in batch:
@@ -206,6 +212,7 @@ class Inspection:
             manifest,
             include=self._settings.sources.include,
             exclude=self._settings.sources.exclude,
+            follow_links=self._settings.sources.follow_links,
             base=components.sources_base(self._settings),
             fingerprint=components.fingerprint(self._settings, self._model),
         )

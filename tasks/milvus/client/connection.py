@@ -19,7 +19,7 @@ from millrace.tasks.milvus.errors import CredentialsRefused, ServerAway, from_rp
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 8.0
-"""Enough for a distant server to answer, and short enough to be told soon that it does not."""
+"""Enough for a distant server to answer, and short enough to hear soon that it does not."""
 
 _SERVER_OPTIONS: Mapping[str, int] = {"grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1}
 _LITE_OPTIONS: Mapping[str, int] = {
@@ -83,7 +83,7 @@ class Connection:
             self._metadata.append(("authorization", base64.b64encode(config.token.encode()).decode()))
 
     def call(self, doing: str, ask: Callable[[], T]) -> T:
-        """What `ask` returns; `doing` tells the user what was being done if it fails.
+        """What `ask` returns; `doing` says in messages what was being done.
 
         Raises:
             CollectionError: Milvus cannot be reached, or refuses.

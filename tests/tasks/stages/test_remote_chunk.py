@@ -73,7 +73,7 @@ def test_slips_of_runs_that_were_killed_are_deleted_and_one_that_is_missing_is_t
     assert len(list((tmp_path / "slips").iterdir())) == len(done.parts)
     slips.clear(below=8)
     with pytest.raises(LakeError, match="do all reading machines reach the same lake"):
-        slips.take(PartName(7, done.parts[0]))
+        slips.consume(PartName(7, done.parts[0]))
     shutil.rmtree(tmp_path / "slips")
     slips.clear(below=8)
 

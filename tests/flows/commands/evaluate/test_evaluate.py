@@ -226,7 +226,7 @@ def test_reranking_is_measured_beside_retrieval_and_billed(office: Site) -> None
     assert report.retrieved.recall[20] == report.reranked.recall[20] == 1.0
     billed = {
         bill.model: bill
-        for bill in Lake.open(office.lake, "documents", read_only=True).bills.all()
+        for bill in Lake.open(office.lake, "documents", read_only=True).usage.oldest_first()
         if bill.run == report.run
     }
     books = office.simulator.books
