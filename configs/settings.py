@@ -12,7 +12,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,18 +32,25 @@ from pydantic_settings import (
 )
 
 from millrace.tasks.errors import ConfigurationError
+from millrace.tasks.secrets import looks_like_secret, mask
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 ENVIRONMENT_PREFIX = "MILLRACE_"
 
-_ADDRESSES = {
-    "milvus.uri": "milvus.token_env",
-    "embedding.base_url": "embedding.api_key_env",
-    "rerank.base_url": "rerank.api_key_env",
+_CREDENTIALS_GO = {
+    "milvus.uri": "put them in the variable that milvus.token_env names",
+    "embedding.base_url": "put them in the variable that embedding.api_key_env names",
+    "rerank.base_url": "put them in the variable that rerank.api_key_env names",
+    "lake.endpoint": "put them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "reports.url": "the page of a run needs none",
+    "documents.dask_scheduler": "Dask takes certificates, from its own configuration",
 }
-"""Keys whose value ends up in run records and messages, and the key that names the variable with the secret."""
+"""Keys whose value ends up in run records and messages, and where a user and a password go instead."""
+
+_VARIABLES = frozenset({"milvus.token_env", "embedding.api_key_env", "rerank.api_key_env"})
+"""Keys that name the environment variable with a secret, and that are given the secret itself by mistake."""
 
 
 def _words(value: object) -> object:
@@ -61,11 +77,24 @@ def _toml(text: str, problem: str) -> object:
         raise ValueError(f"{problem} ({error})") from None
 
 
+def _no_secret(name: str) -> str:
+    if looks_like_secret(name):
+        raise ValueError("a secret")
+    return name
+
+
+def _no_secret_in_address(address: str) -> str:
+    if mask(address) != address:
+        raise ValueError("it carries a key")
+    return address
+
+
 Name = Annotated[str, Field(min_length=1)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Columns = Name | Annotated[tuple[Name, ...], Field(min_length=1)]
 TextColumns = Annotated[Columns | dict[Name, Columns], NoDecode, BeforeValidator(_columns)]
-BaseUrl = Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_no_secret)]
+BaseUrl = Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$"), AfterValidator(_no_secret_in_address)]
 Provider = Literal["local", "dashscope", "iflytek", "openai"]
 LimitOrCatalogue = Annotated[float, Field(ge=0)]
 CountOrCatalogue = Annotated[int, Field(ge=0)]
@@ -90,7 +119,7 @@ class EmbeddingSettings(Section):
     text_type: Literal["document", "query"]
     instruct: str
     tokenizer: str
-    api_key_env: str
+    api_key_env: Literal[""] | Variable
     timeout_s: Annotated[float, Field(gt=0, le=600)]
 
 
@@ -102,7 +131,7 @@ class RerankSettings(Section):
     model: str
     base_url: BaseUrl
     instruct: str
-    api_key_env: str
+    api_key_env: Literal[""] | Variable
     timeout_s: Annotated[float, Field(gt=0, le=600)]
 
 
@@ -151,12 +180,12 @@ class LakeSettings(Section):
 class MilvusSettings(Section):
     """The collection, and how it is reached."""
 
-    uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$")]
+    uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$"), AfterValidator(_no_secret_in_address)]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
     alias: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$")]
     claim: Literal["sole", "share", "take_over"]
     database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
-    token_env: Name
+    token_env: Variable
     tls_ca: str
     bulk_path: str
     bulk_server_path: str
@@ -374,10 +403,11 @@ def _assigned(overrides: Iterable[str]) -> dict[str, dict[str, str]]:
     values: dict[str, dict[str, str]] = {}
     for assignment in overrides:
         name, equals, text = assignment.partition("=")
-        if not equals:
-            raise ConfigurationError(f"--set {assignment}: expected section.key=value")
         name = name.strip()
-        _require_known(name, origin=f"--set {assignment}")
+        origin = "--set ***" if looks_like_secret(name) else f"--set {name}"  # and never its value
+        if not equals or looks_like_secret(name):
+            raise ConfigurationError(f"{origin}: expected section.key=value")
+        _require_known(name, origin=origin)
         section, _, key = name.partition(".")
         values.setdefault(section, {})[key] = text.strip()
     return values
@@ -406,9 +436,15 @@ def _validated(sources: Sequence[PydanticBaseSettingsSource], *, given: frozense
 
 
 def _problem(problem: "ErrorDetails") -> str:
-    """What is wrong with one key; a password that stands in a URL is not repeated."""
-    key, given = ".".join(str(part) for part in problem["loc"][:2]), repr(problem["input"])
-    if key in _ADDRESSES and "@" in given:
-        where = _ADDRESSES[key]
-        return f"{key} carries a user or a password; leave them out, and put them in the variable that {where} names"
-    return f"{key} = {given}: {problem['msg']}"
+    """What is wrong with one key; what may be a secret is not repeated."""
+    key, given = ".".join(str(part) for part in problem["loc"][:2]), str(problem["input"])
+    if key in _VARIABLES:
+        return (
+            f"{key} is the name of the environment variable that holds the secret, such as MY_API_KEY: what was given "
+            "is no such name, and not repeated here, because it may be the secret itself"
+        )
+    if key in _CREDENTIALS_GO and "@" in given:
+        return f"{key} carries a user or a password; leave them out: {_CREDENTIALS_GO[key]}"
+    if key in _CREDENTIALS_GO and mask(given) != given:
+        return f"{key} carries what looks like a key, not repeated here; leave it out: {_CREDENTIALS_GO[key]}"
+    return f"{key} = {problem['input']!r}: {problem['msg']}"

@@ -25,6 +25,8 @@ item, what was expected, what came and what to do.
 from enum import IntEnum
 from typing import Literal
 
+from millrace.tasks.secrets import mask
+
 
 class ExitCode(IntEnum):
     """What a command exits with; `meaning` is a line for people.
@@ -51,10 +53,13 @@ class ExitCode(IntEnum):
 
 
 class MillraceError(Exception):
-    """Any failure that millrace itself reports. `str()` of it is fit to be shown to a user."""
+    """Any failure that millrace itself reports. `str()` of it is fit to be shown to a user: secrets are masked."""
 
     exit_code = ExitCode.STOPPED
     """What a command that ends in this error exits with."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(mask(message))
 
 
 class ConfigurationError(MillraceError):
@@ -84,8 +89,8 @@ class ProviderStopped(RunStopped):
 
     def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
         super().__init__(message)
-        self.code = code
-        self.request_id = request_id
+        self.code = mask(code)
+        self.request_id = mask(request_id)
 
 
 class LakeError(RunStopped):
@@ -154,7 +159,7 @@ class Rejected(MillraceError):
     def __init__(self, message: str, *, reason: str, remedy: str) -> None:
         super().__init__(message)
         self.reason = reason
-        self.remedy = remedy
+        self.remedy = mask(remedy)
 
 
 class TextsRefused(Rejected):

@@ -1,7 +1,8 @@
 """The values of secrets, masked in every text that leaves the process: messages, logs, lake files, pages.
 
-Whoever reads a secret (a key, a token, the password in an address) calls `remember`; whoever keeps or shows words that
-come from outside calls `mask`. Providers echo the key that they refuse, in whatever form they received or encoded it.
+Whoever reads a secret (a key, a token, the password in an address) does it with `read_secret`, or calls `remember`;
+whoever keeps or shows words that come from outside calls `mask`, as every error does by itself. Providers echo the key
+that they refuse, in whatever form they received or encoded it.
 """
 
 import base64
@@ -9,13 +10,27 @@ import html
 import json
 import re
 import threading
+from collections.abc import Mapping
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
 MIN_LENGTH = 6
 """A shorter value is no secret ("EMPTY", "none"), and masking it would take ordinary words out of messages."""
 
-_LOOKS_LIKE_A_KEY = re.compile(r"(\bsk-|\bBearer\s+)[A-Za-z0-9_\-]{4,}")
+PUBLISHED = frozenset({"Milvus", "minioadmin"})
+"""Passwords that products come with: everybody knows them, and they are words of our messages too."""
+
+_LOOKS_LIKE_A_KEY = re.compile(
+    r"""(?P<before>\bBearer\s+)[A-Za-z0-9_\-.~+/=]{4,}            # what is sent to a server
+    |   (?P<prefix>\bsk-)(?=[\w\-]*\d)[A-Za-z0-9_\-]{8,}         # OpenAI, DashScope
+    |   \b(?:AKIA|ASIA|LTAI)[A-Za-z0-9]{12,}                     # Amazon, Alibaba Cloud
+    |   \bgh[pousr]_[A-Za-z0-9]{20,} | \bpnu_[A-Za-z0-9]{20,}    # GitHub, Prefect Cloud
+    |   \beyJ[\w\-]{10,}\.[\w\-]{10,}\.[\w\-]*                   # a JSON web token
+    """,
+    re.VERBOSE,
+)
+_PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_SECRET_IN_QUERY = re.compile(r"(?i)(?<=[?&])((?:api[_-]?key|key|token|secret|password|sig(?:nature)?)=)[^&\s'\"]+")
 _ESCAPES = ((r"\u", 4), (r"\x", 2))
 
 
@@ -29,7 +44,7 @@ class _Secrets:
         """Mask `value` from now on, in each of its forms. Values shorter than `MIN_LENGTH` are ignored."""
         secret = value.strip()
         with self._lock:
-            if len(secret) < MIN_LENGTH or secret in self._forms:
+            if len(secret) < MIN_LENGTH or secret in self._forms or secret in PUBLISHED:
                 return
             self._forms |= _forms_of(secret)
             # The longest form first, so that of two secrets that begin alike nothing is left over.
@@ -37,14 +52,18 @@ class _Secrets:
             self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
     def mask(self, text: str) -> str:
-        """`text` with `***` for each remembered secret, in any of its forms, and for whatever looks like an API key.
+        """`text` with `***` for each remembered secret, in any of its forms, and for whatever looks like one.
 
-        >>> mask("Incorrect API key provided: sk-0123456789abcdef")
-        'Incorrect API key provided: sk-***'
+        That is a key of a known kind, a password in an address, or a key in its query.
+
+        >>> mask("Incorrect API key provided: sk-0123456789abcdef, see https://u:pass@host/v1?token=12")
+        'Incorrect API key provided: sk-***, see https://***@host/v1?token=***'
         """
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
-        return _LOOKS_LIKE_A_KEY.sub(rf"\1{MASK}", text)
+        text = _LOOKS_LIKE_A_KEY.sub(lambda found: (found["before"] or found["prefix"] or "") + MASK, text)
+        text = _PASSWORD_IN_ADDRESS.sub(f"{MASK}@", text)
+        return _SECRET_IN_QUERY.sub(rf"\1{MASK}", text)
 
 
 def _forms_of(secret: str) -> set[str]:
@@ -70,3 +89,27 @@ def _forms_of(secret: str) -> set[str]:
 _secrets = _Secrets()
 remember = _secrets.remember
 mask = _secrets.mask
+
+
+def read_secret(environment: Mapping[str, str], variable: str) -> str:
+    """The value of an environment variable that holds a secret, "" where it is not set; it is masked from now on.
+
+    Of "user:password" the password is masked alone as well.
+    """
+    value = environment.get(variable, "").strip()
+    user, _, password = value.partition(":")
+    remember(value)
+    remember(password if user else "")
+    return value
+
+
+def looks_like_secret(text: str) -> bool:
+    """Whether `text`, given where a name belongs, is more likely a key or holds a password.
+
+    >>> looks_like_secret("MILVUS_TOKEN"), looks_like_secret("9f86d081884c7d659a2feaa0c55ad015")
+    (False, True)
+    """
+    return mask(text) != text or any(
+        len(word) >= 20 and re.search(r"\d", word) and re.search(r"[A-Za-z]", word)
+        for word in re.split(r"[^A-Za-z0-9]", text)
+    )

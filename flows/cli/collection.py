@@ -1,11 +1,10 @@
 """The commands that hold the collection to the lake: compare it, make it again, put another in its place."""
 
-import sys
 from pathlib import Path
 
 import click
 
-from millrace.flows.cli.console import claiming, common, end_with, print_result, settings_of, with_claim
+from millrace.flows.cli.console import claiming, common, finish, settings_of, with_claim
 
 
 @click.command(short_help="Compare sources, lake and collection, and repair.")
@@ -38,9 +37,7 @@ def verify(
         from millrace.flows.commands.verify.repair import repair as look
     else:
         from millrace.flows.commands.verify.verify import verify as look
-    report = look(settings, paths, as_json=as_json)
-    print_result(report.as_json(), report.lines(), as_json=as_json)
-    sys.exit(report.exit_code)
+    finish(look(settings, paths, as_json=as_json), as_json=as_json)
 
 
 @click.command()
@@ -63,8 +60,8 @@ def rebuild(
     """
     from millrace.flows.commands.rebuild import rebuild as rebuild_collection
 
-    report = rebuild_collection(settings_of(config, with_claim(overrides, claim)), into=into, drop=drop, quiet=as_json)
-    end_with(report, as_json=as_json)
+    result = rebuild_collection(settings_of(config, with_claim(overrides, claim)), into=into, drop=drop, quiet=as_json)
+    finish(result, as_json=as_json)
 
 
 @click.command(short_help="Let searches use another collection, in one step, and back.")
@@ -102,9 +99,9 @@ def switch(
         raise click.UsageError("--back, --drop-old, and --try or --from each go alone")
     settings = settings_of(config, overrides)
     if back:
-        report = switching.switch_back(settings)
+        result = switching.switch_back(settings)
     elif drop_old:
-        report = switching.drop_old(settings)
+        result = switching.drop_old(settings)
     else:
-        report = switching.switch(settings, source=source, sample=sample, move=not try_only, quiet=as_json)
-    end_with(report, as_json=as_json)
+        result = switching.switch(settings, source=source, sample=sample, move=not try_only, quiet=as_json)
+    finish(result, as_json=as_json)

@@ -17,10 +17,9 @@ from millrace.flows.cli import collection, search
 from millrace.flows.cli.console import (
     claiming,
     common,
-    end_with,
     fail,
+    finish,
     log_format,
-    print_result,
     say,
     settings_of,
     sources,
@@ -79,8 +78,7 @@ def ingest(
                 "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
                 as_json=as_json,
             )
-    report = run_ingest(settings, [source.absolute() for source in sources], quiet=as_json)
-    end_with(report, as_json=as_json)
+    finish(run_ingest(settings, [source.absolute() for source in sources], quiet=as_json), as_json=as_json)
 
 
 @millrace.command()
@@ -94,8 +92,7 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
     """
     from millrace.flows.commands.plan import make_plan
 
-    made = make_plan(settings_of(config, overrides), [source.absolute() for source in sources])
-    print_result(made.as_json(), made.lines(), as_json=as_json)
+    finish(make_plan(settings_of(config, overrides), [source.absolute() for source in sources]), as_json=as_json)
 
 
 @millrace.command(short_help="Index and verify on a schedule, with Prefect.")
@@ -152,9 +149,9 @@ def report(
     from millrace.flows.commands.report.write import show, write_report
 
     written = write_report(settings_of(config, overrides), run, out=out)
-    print_result(written.as_json(), written.lines(), as_json=as_json)
     if open_it:
         show(written)
+    finish(written, as_json=as_json)
 
 
 @millrace.command(short_help="Show the last runs, what the lake holds, and its rejects.")
@@ -167,9 +164,7 @@ def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) ->
     """
     from millrace.flows.commands.status import lake_status
 
-    shown = lake_status(settings_of(config, overrides))
-    print_result(shown.as_json(), shown.lines(), as_json=as_json)
-    sys.exit(shown.exit_code)
+    finish(lake_status(settings_of(config, overrides)), as_json=as_json)
 
 
 @millrace.group(invoke_without_command=True, short_help="List what was not taken, and why; try it again.")
@@ -197,8 +192,7 @@ def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = 
     """
     from millrace.flows.commands.status import outstanding_rejects
 
-    shown = outstanding_rejects(settings_of(config, overrides), reason=reason)
-    print_result(shown.as_json(), shown.lines(), as_json=as_json)
+    finish(outstanding_rejects(settings_of(config, overrides), reason=reason), as_json=as_json)
 
 
 @rejects.command("retry")
@@ -215,8 +209,7 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     """
     from millrace.flows.commands.rejects import retry_rejects
 
-    report = retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json)
-    end_with(report, as_json=as_json)
+    finish(retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json), as_json=as_json)
 
 
 for command in (collection.verify, collection.rebuild, collection.switch, search.search, search.evaluate):

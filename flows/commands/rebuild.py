@@ -1,11 +1,7 @@
-"""`rebuild`: the collection again from the lake, without one request to the provider; also elsewhere.
+"""`rebuild`: the collection again from the lake, without one request to the provider; also at another Milvus.
 
-A collection that is there is upserted over, and only then loses what no document owns, so that a search finds every
-live document all the while.
-
-Whether a rebuild is an import, and through which folder; what stands against it, in words.
-
-What a rebuild has brought back, as one object, as JSON and as lines for people.
+An existing collection is upserted over, and only then loses the rows that no document owns, so that a search finds
+every live document throughout. A large new collection is filled by import, where a folder for that is set.
 """
 
 import time

@@ -6,8 +6,6 @@ the lake.
 
 Steps, each of which a killed run may have been the last to take, and each harmless to take again: the collection begun
 (noted in the lake), its rows upserted, the lake's record of it, the checks, the way back noted, the alias moved.
-
-What a switch has made, tried and moved, as one object, as JSON and as lines for people.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What a run did and cost: the counts of the public face, as one object, as JSON and as lines for people."""
+"""What a run did and cost: its counts as one frozen object, as JSON and as lines for people."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Literal
@@ -22,7 +22,7 @@ class DocumentCounts:
 class ChunkCounts:
     """Chunks of all documents seen: total = embedded + reused + unchanged + rejected.
 
-    `embedded` chunks were bought in this run, `reused` ones had their vector in the lake, `unchanged` ones belong to
+    `embedded` chunks got their vector in this run, `reused` ones had theirs in the lake, `unchanged` ones belong to
     documents that were not read again. `upserted` and `deleted` count rows of the collection.
     """
 
@@ -35,7 +35,7 @@ class ChunkCounts:
     deleted: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RequestCounts:
     """Requests to the provider: all that were sent, those answered 429, and those sent again after a failure."""
 
@@ -44,7 +44,7 @@ class RequestCounts:
     retried: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TokenCounts:
     """Tokens as counted here before sending, and as the provider billed them.
 
@@ -56,20 +56,20 @@ class TokenCounts:
     drift: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class LeftCounts:
-    """What a run that ended early did not come to: files that are not in, and the chunks cut from them so far."""
+    """What a run that ended early did not finish: files that are not in, and the chunks cut from them so far."""
 
     files: int = 0
     chunks: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
-    `notes` are what the user should know of the model. `left` is None while it is not known: before the sources have
-    been compared with the manifest.
+    `notes` tell the user about the model and the documents. `left` is None before the sources have been compared with
+    the manifest.
     """
 
     run: str
@@ -89,7 +89,7 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the public face for this outcome."""
+        """0 all in, 1 stopped by an error, 3 finished with rejects, 4 stopped at the budget, 130 interrupted."""
         if self.outcome == "finished":
             return 3 if self.rejects else 0
         return {"running": 1, "stopped": 1, "budget": 4, "interrupted": 130}[self.outcome]
@@ -99,10 +99,10 @@ class RunSummary:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The report for people, one statement a line."""
+        """The counts for people, one statement a line."""
         d, c, r, t = self.documents, self.chunks, self.requests, self.tokens
         if self.error and not (d.seen or r.sent):
-            return self._lines_of_left()  # it never got so far that another count would say anything
+            return self._remaining_lines()  # no other count says anything yet
         lines = [
             f"documents  {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} removed",
@@ -118,9 +118,9 @@ class RunSummary:
         if self.rejects:
             lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")
         lines += [f"note       {note}" for note in self.notes]
-        return lines + self._lines_of_left()
+        return lines + self._remaining_lines()
 
-    def _lines_of_left(self) -> list[str]:
+    def _remaining_lines(self) -> list[str]:
         if self.left is None or self.outcome in {"running", "finished"}:
             return []
         return [f"left       {self.left.files:,} files; {self.left.chunks:,} chunks of them were cut"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from millrace.configs.settings import Settings
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import LakePath, ObjectPath, ObjectStore
+from millrace.tasks.secrets import read_secret
 
 
 def lake_path(settings: Settings, environment: Mapping[str, str] | None = None) -> LakePath:
@@ -27,6 +28,8 @@ def lake_path(settings: Settings, environment: Mapping[str, str] | None = None) 
             "lake.path is not s3://bucket/prefix, with a prefix of the lake's own: endpoint and region are settings"
             " (lake.endpoint, lake.region), and credentials come from the environment"
         )
+    for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # which pyarrow reads by itself
+        read_secret(environment, variable)
     store = ObjectStore(
         endpoint=lake.endpoint or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL", ""),
         region=lake.region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1",

@@ -28,6 +28,7 @@ from millrace.tasks.milvus import (
     with_database,
     without_credentials,
 )
+from millrace.tasks.secrets import read_secret
 
 LITE_ROWS = 50_000
 """Rows of Milvus Lite above which a server is advised.
@@ -149,7 +150,7 @@ def _address(settings: Settings, environment: Mapping[str, str] | None) -> Milvu
     environment = os.environ if environment is None else environment
     return MilvusAddress(
         _milvus_uri(settings),
-        token=environment.get(milvus.token_env, "").strip(),
+        token=read_secret(environment, milvus.token_env),
         tls_ca=milvus.tls_ca,
         timeout_s=milvus.timeout_s,
     )

@@ -4,6 +4,7 @@ Rows that a lake does not know may be those of another lake. They are deleted on
 is this lake's alone.
 """
 
+import logging
 from dataclasses import dataclass
 
 from millrace.configs.settings import Settings
@@ -13,6 +14,8 @@ from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import IdInventory
 from millrace.tasks.reconcile.expected_rows import expected_rows
+
+_log = logging.getLogger(__name__)
 
 _BOTH_WAYS = (
     "If both lakes are to fill it, and no document is in both, say so once with --share (milvus.claim = share): rows "
@@ -55,8 +58,14 @@ def claim_collection(settings: Settings, lake: Lake, collection: Collection) -> 
             raise ConfigurationError(_unknown_rows(settings, lake, rows))
         if not rows or _knows_all_rows(lake, collection):
             claimed = frozenset({lake.identity})
-    if claimed != owners:
-        collection.mark_owners(claimed)
+    if claimed != owners and (refusal := collection.mark_owners(claimed)):
+        _log.warning(
+            "the collection %s could not be marked as filled by this lake, so rows that it does not know are not "
+            "deleted: %s",
+            settings.milvus.collection,
+            refusal,
+        )
+        return ownership_of(lake, owners)
     return ownership_of(lake, claimed)
 
 

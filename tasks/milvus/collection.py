@@ -1,6 +1,6 @@
-"""The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go.
+"""The collection as the stages use it: writes, reads, waits for a server that is away, and closes.
 
-Several calls under way at once, none of them left behind.
+Several calls to a server are in flight at once, and none is left behind when one of them fails.
 """
 
 import threading
@@ -264,11 +264,11 @@ class Collection:
 
         return read_owners(self._connection, self.name)
 
-    def mark_owners(self, owners: Iterable[str]) -> None:
-        """Leaves the collection marked as filled by these lakes, and by no others."""
+    def mark_owners(self, owners: Iterable[str]) -> str:
+        """Leaves the collection marked as filled by these lakes, and by no others; why it could not be, or ""."""
         from millrace.tasks.milvus.owners import write_owners
 
-        write_owners(self._connection, self.name, owners)
+        return write_owners(self._connection, self.name, owners)
 
     def stop_waiting(self) -> None:
         """Have an absent server reported at once from now on, also to a call that waits already; from any thread."""

@@ -174,9 +174,14 @@ class FieldShape:
 
     def __str__(self) -> str:
         size = "" if self.size is None else f"({self.size})"
-        text = f"{self.kind}{size}" + " primary key" * self.primary + " with automatic ids" * self.auto_id
-        text += f" with the analyzer {self.analyzer}" if self.analyzer else ""
-        return text + " made by Milvus" * self.made + " partition key" * self.parts
+        traits = {
+            " primary key": self.primary,
+            " with automatic ids": self.auto_id,
+            f" with the analyzer {self.analyzer}": bool(self.analyzer),
+            " made by Milvus": self.made,
+            " partition key": self.parts,
+        }
+        return f"{self.kind}{size}" + "".join(words for words, applies in traits.items() if applies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """A new collection filled by import: files in a folder that Milvus reads too, each imported while the next is written.
 
-Joins `lake` (the files) and `milvus` (the import). Disk: at most `AT_ONCE` files and the one being written.
-
-Rows with their vectors as a Parquet file for a database to read: not part of the lake, and not made durable.
+Joins `lake` (the rows) and `milvus` (the import). Disk: at most `AT_ONCE` files and the one being written; they are no
+part of the lake, and not made durable.
 """
 
 import shutil

@@ -11,8 +11,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from millrace.tasks.records import SourceFile
-from millrace.tasks.stages.scan import Scan, scan
+from millrace.tasks.records import LeftOut, SourceFile
+from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,10 @@ def source_changes(
     base: Path | None,
     fingerprint: str,
     follow_links: bool = False,
-) -> list[SourceChange]:
-    """What differs between `sources` and `manifest`; without sources, between its files and what it says of them.
+) -> tuple[list[SourceChange], LeftOut]:
+    """What differs between `sources` and `manifest`, and what no run reads.
+
+    Without sources, the files that the manifest names are compared with what it says of them.
 
     Raises:
         SourceError: A source cannot be read.
@@ -49,6 +51,7 @@ def source_changes(
         sources = [Path(path) for path in there]
         base = None  # names play no part in the comparison, and files may lie outside of the present one
     found: list[SourceChange] = []
+    left_out = LeftOut()
     if sources:
         listing = scan(
             sources,
@@ -59,14 +62,15 @@ def source_changes(
             fingerprint=fingerprint,
             follow_links=follow_links,
         )
+        left_out = listing.left_out
         gone += sorted(set(listing.removed["path"].to_pylist()))
         found += _to_read(listing, fingerprint)
-    return found + [SourceChange("gone", path) for path in gone]
+    return found + [SourceChange("gone", path) for path in gone], left_out
 
 
 def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
     before: dict[str, list[dict[str, object]]] = {}
-    for row in found.previous.select(["path", "size_bytes", "mtime_ns", "file_hash", "fingerprint"]).to_pylist():
+    for row in found.previous.select(["path", *STAT_COLUMNS, "file_hash", "fingerprint"]).to_pylist():
         before.setdefault(row["path"], []).append(row)
     for file in (file for job in found.jobs for file in job):
         rows = before.get(file.path, [])
@@ -80,4 +84,5 @@ def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
 
 
 def _same_stat(row: dict[str, object], file: SourceFile) -> bool:
-    return (row["size_bytes"], row["mtime_ns"]) == (file.size_bytes, file.mtime_ns)
+    known = {name: row[name] or getattr(file, name) for name in STAT_COLUMNS}  # some are not known of every file
+    return all(known[name] == (getattr(file, name) or known[name]) for name in STAT_COLUMNS)

@@ -1,5 +1,6 @@
 """Settings: precedence, refusals that help, and a default file that documents every key."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -112,6 +113,44 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(override: str) -> 
         load_settings(overrides=[override], environment={})
     assert "Milvus1" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("embedding.api_key_env", "sk-0123456789abcdef0123"),
+        ("embedding.api_key_env", "9f86d081884c7d659a2feaa0c55ad015"),
+        ("rerank.api_key_env", "d2hhdCBhIHNlY3JldCB0aGlzIGlz=="),
+        ("milvus.token_env", "root:Wq83jd0aKx"),
+        ("lake.endpoint", "http://minio:Wq83jd0aKx@127.0.0.1:9000"),
+        ("reports.url", "https://u:Wq83jd0aKx@reports.example"),
+        ("documents.dask_scheduler", "tcp://u:Wq83jd0aKx@cluster:8786"),
+        ("embedding.base_url", "https://host/v1?api_key=Wq83jd0aKx"),
+        ("milvus.uri", "http://host:19530?token=Wq83jd0aKx"),
+        ("embedding.api_key", "Wq83jd0aKxWq83jd0aKx7"),
+        ("embedding.key", "sk-0123456789abcdef0123"),
+    ],
+)
+def test_a_secret_in_a_setting_is_refused_and_not_repeated(key: str, value: str) -> None:
+    """Each is a way in which a key was typed where its variable's name, or an address, belongs."""
+    secret = "Wq83jd0aKx" if "Wq83jd0aKx" in value else value
+    for given in (
+        {"overrides": [f"{key}={value}"]},
+        {"environment": {f"MILLRACE_{key.replace('.', '__').upper()}": value}},
+    ):
+        with pytest.raises(
+            ConfigurationError, match=re.escape(key.partition(".")[2]) + "|" + key.replace(".", "__").upper()
+        ) as caught:
+            load_settings(**{"environment": {}, **given})  # type: ignore[arg-type]
+        assert secret not in str(caught.value)
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_key_typed_as_an_assignment_is_not_repeated() -> None:
+    for typed in ("sk-0123456789abcdef0123", "9f86d081884c7d659a2feaa0c55ad015=", "9f86d081884c7d659a2feaa0c55ad015"):
+        with pytest.raises(ConfigurationError, match=r"expected section\.key=value") as caught:
+            load_settings(overrides=[typed], environment={})
+        assert typed.rstrip("=") not in str(caught.value)
 
 
 def test_a_path_of_milvus_lite_may_hold_any_character() -> None:

@@ -32,7 +32,6 @@ from millrace.flows.commands.search.retrieve import (
 )
 from millrace.flows.monitoring.progress import shown
 from millrace.flows.wiring import components
-from millrace.tasks.embedding import RerankSpec
 from millrace.tasks.errors import ConfigurationError, RunStopped
 from millrace.tasks.lake import Evaluation, Lake, new_run_id
 from millrace.tasks.milvus import Collection
@@ -141,7 +140,7 @@ class _Evaluation:
                 raise ConfigurationError(f"{query_set.labels[number]}: {error}") from error
         runner = self._runner(query_set.texts, manifest)
         with open_indexed(settings, self._model) as collection:
-            rows = collection.count()
+            rows, is_shared = collection.count(), bool(collection.owners() - {lake.identity})
             if price := runner.price():
                 say(price)
             with shown(runner.questions.progress, quiet=quiet):
@@ -150,7 +149,11 @@ class _Evaluation:
                 query_set.inspect_rows(collection, stores, vectors, answers)
         report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
-        self._note_sizes(report)
+        if rows < report.chunks or (rows > report.chunks and not is_shared):
+            report.notes.append(
+                f"warning: the collection has {rows:,} rows and the lake knows {report.chunks:,} "
+                "chunks of it; `millrace verify` names those that are missing or unowned"
+            )
         lake.evaluations.save(Evaluation(self._run, report.summary()))
         return report
 
@@ -239,7 +242,7 @@ class _Evaluation:
             model=self._model.spec.name,
             space=self._space.name,
             fingerprint=components.fingerprint(self._settings, self._model),
-            reranker=_name(runner.rerank_spec),
+            reranker=runner.rerank_spec.name if runner.rerank_spec is not None else "",
             ks=self._options.ks,
             series=self._series(query_set),
             basis=query_set.basis(len(answers), self._options.seed),
@@ -287,13 +290,6 @@ class _Evaluation:
             return f"questions of {self._options.questions.name}, {query_set.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"
 
-    def _note_sizes(self, report: EvaluationResult) -> None:
-        if report.rows_in_collection != report.chunks:
-            report.notes.append(
-                f"warning: the collection has {report.rows_in_collection:,} rows and the lake knows {report.chunks:,} "
-                "chunks of it; `millrace verify` names those that are missing or unowned"
-            )
-
 
 def _questions(path: Path) -> list[Question]:
     try:
@@ -303,10 +299,6 @@ def _questions(path: Path) -> list[Question]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the file of questions {path} cannot be read: {error}") from error
     return parse_questions(text.split("\n"), origin=str(path))
-
-
-def _name(spec: RerankSpec | None) -> str:
-    return spec.name if spec is not None else ""
 
 
 def _unexpected_first(answer: Answer) -> TopHit | None:

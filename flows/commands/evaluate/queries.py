@@ -23,7 +23,7 @@ from millrace.flows.commands.search.retrieve import (
     retrieve,
 )
 from millrace.flows.wiring import components
-from millrace.flows.wiring.embedder import buying
+from millrace.flows.wiring.embedder import open_embedder
 from millrace.tasks.embedding import Budget, Reranker, RerankSpec
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
 from millrace.tasks.lake import Lake, PartName, RunUsage, VectorStore
@@ -114,7 +114,7 @@ class Questions:
             store = lake.vectors(self.space)
             try:
                 self.progress.embedding = True
-                opening = buying(
+                opening = open_embedder(
                     self.settings,
                     self.model,
                     lake,
@@ -232,7 +232,10 @@ class QueryRunner:
         async def work() -> None:
             for number in waiting:
                 async with one_at_a_time:
-                    hits = await asyncio.to_thread(self._retrieved, collection, number, vectors[number])
+                    text, vector = self.questions.texts[number], vectors[number]
+                    hits = await asyncio.to_thread(
+                        retrieve, self.questions.settings, collection, text, vector, top_k=self.depth
+                    )
                 reranked = None
                 if reranker is not None:
                     ordered = await self._reranked(reranker, number, hits, budget)
@@ -250,9 +253,6 @@ class QueryRunner:
             await asyncio.gather(*workers, return_exceptions=True)
             self._save_rerank_usage()
         return sorted(answers, key=lambda answer: answer.number)
-
-    def _retrieved(self, collection: Collection, number: int, vector: QueryVector) -> list[Hit]:
-        return retrieve(self.questions.settings, collection, self.questions.texts[number], vector, top_k=self.depth)
 
     async def _reranked(self, reranker: Reranker, number: int, hits: Sequence[Hit], budget: Budget) -> list[RankedHit]:
         """As many hits as `search` has reranked in their new order, then the others in the old one."""

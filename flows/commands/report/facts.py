@@ -1,9 +1,7 @@
-"""What is known of a run afterwards: its record, its timeline, its rejects and its chunks, as the lake has them.
+"""What is known of a run afterwards: its record, its timeline, its outstanding rejects and the sizes of its chunks.
 
 A run that was killed has a record without an end and a timeline that breaks off; what they say is used as far as it
 goes. Everything here is bounded, however large the run was.
-
-What a run left in the lake: its rejects that are outstanding, and the sizes of its chunks. Bounded.
 """
 
 import re
@@ -19,9 +17,10 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millrace.configs.settings import Settings
-from millrace.flows.monitoring.format_stats import FormatCounts, Reading
+from millrace.flows.monitoring.format_stats import FormatCounts, SlowRead
+from millrace.flows.monitoring.run_state import BOTTLENECKS
 from millrace.flows.monitoring.run_summary import RunSummary
-from millrace.flows.monitoring.timeline import BOTTLENECKS, COLUMNS
+from millrace.flows.monitoring.timeline import COLUMNS
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.embedder import account_of
 from millrace.tasks.embedding import LearnedLimits
@@ -197,7 +196,7 @@ class Facts(_Kept):
     texts_refused: int = 0
     tokens_in_doubt: int = 0
     formats: dict[str, FormatCounts] = {}
-    slowest: tuple[Reading, ...] = ()
+    slowest: tuple[SlowRead, ...] = ()
     reading_s: float = 0.0
     loading_s: float = 0.0
     report: RunSummary | None = None

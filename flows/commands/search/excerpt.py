@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millrace.flows.commands.search.result import SearchHit, SearchResult
+from millrace.tasks.control_characters import harmless
 from millrace.tasks.quality.terms import Term, one_line, terms
 
 _SHOWN_CHARACTERS = 320
@@ -75,15 +76,17 @@ def print_coloured(result: SearchResult) -> None:
 
     console = Console(highlight=False)
     for note in result.notes:
-        console.print(Text(note, "yellow" if note.startswith("warning") else "dim"), soft_wrap=True)
+        console.print(Text(harmless(note), "yellow" if note.startswith("warning") else "dim"), soft_wrap=True)
     if not result.hits:
         console.print("nothing found")
     for number, hit in enumerate(result.hits, start=1):
         console.print()
-        header = Text.assemble(f"{number}. ", (place(hit), "bold"), "  ", (f"({_scores(result, hit)})", "dim"))
+        header = Text.assemble(
+            f"{number}. ", (harmless(place(hit)), "bold"), "  ", (f"({_scores(result, hit)})", "dim")
+        )
         console.print(header, soft_wrap=True)
         shown = excerpt(hit.content, result.query)
-        passage = Text(shown.text)
+        passage = Text(harmless(shown.text))  # as long as before, so that the marks still fit
         for start, end in shown.marks:
             passage.stylize("bold green", start, end)
         console.print(Text.assemble(_INDENT, passage), soft_wrap=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from millrace.flows.monitoring.result import Result
+from millrace.tasks.records import LeftOut
 
 Kind = Literal[
     "missing_row",
@@ -93,6 +94,7 @@ class Repairs:
 class VerifyResult(Result):
     """What was compared and what does not agree; after a repair, what still does not.
 
+    `left_out` counts what lies below the sources and no run reads.
     `findings` holds all of them, or of each kind the first few, as `keep` says; `counts` counts all.
     """
 
@@ -104,6 +106,7 @@ class VerifyResult(Result):
     files: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     notes: list[str] = field(default_factory=list)
     repaired: Repairs | None = None
     seconds: float = 0.0
@@ -137,6 +140,8 @@ class VerifyResult(Result):
             f"compared   {self.documents:,} documents and {self.rows:,} rows of the lake, "
             f"{self.rows_in_collection:,} rows of collection {self.collection}, {self.files:,} lake files"
         )
+        if self.left_out.total:
+            lines.append(f"left out   {self.left_out.summary()}")
         lines += [f"note       {note}" for note in self.notes]
         if self.agree:
             return [*lines, "all agree"]

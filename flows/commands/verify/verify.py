@@ -93,7 +93,7 @@ class Inspection:
     def run(self, sources: Sequence[Path]) -> None:
         """Look at the lake's files, then at the rows, then at the sources."""
         of_manifest, of_rejects = self._lake.manifest.check(), self._lake.rejects.check()
-        self._report.files += (not of_manifest) + (not of_rejects)
+        self._report.files += sum(1 for damaged in (of_manifest, of_rejects) if not damaged)
         for damage in [*of_manifest, *of_rejects]:
             self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
         if of_manifest:
@@ -114,9 +114,10 @@ class Inspection:
         """Parts that interrupted runs left: the next run wants to read them."""
         for part in self._lake.chunks.dangling(manifest):
             problem = self._lake.chunks.problem(part)
-            self._report.files += not problem
             if problem:
                 self._report.add(Finding("damaged_file", str(self._lake.chunks.path(part)), detail=problem))
+            else:
+                self._report.files += 1
 
     def _check_vectors(self, stores: VectorStores) -> None:
         for store in stores.by_name.values():
@@ -207,7 +208,7 @@ class Inspection:
             self._report.notes.append(f"{protected:,} rows of documents in damaged parts could not be compared")
 
     def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
-        changes = source_changes(
+        changes, self._report.left_out = source_changes(
             sources,
             manifest,
             include=self._settings.sources.include,

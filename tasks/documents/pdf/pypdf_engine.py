@@ -41,7 +41,9 @@ from millrace.tasks.documents.pdf.engine import (
     locked,
     one_line,
 )
-from millrace.tasks.documents.pdf.pypdf_fonts import dictionary, mend_fonts, shown_strings, word_gap_visitor
+from millrace.tasks.documents.pdf.pypdf_fonts import dictionary, may_show_text, mend_fonts, shown_strings
+from millrace.tasks.documents.pdf.pypdf_layers import HiddenLayers
+from millrace.tasks.documents.pdf.pypdf_text import page_text
 from millrace.tasks.errors import Rejected
 
 _INLINE_IMAGE = re.compile(
@@ -49,6 +51,7 @@ _INLINE_IMAGE = re.compile(
 )
 _LETTER_PAGE_AREA = 612.0 * 792.0
 _MAX_FORM_DEPTH = 3
+_SOFT_HYPHEN = "\u00ad"  # code 173 of WinAnsi; what a page draws is a hyphen that can be seen
 _PAINTING = frozenset([b"S", b"s", b"f", b"F", b"f*", b"B", b"B*", b"b", b"b*", b"sh", b"INLINE IMAGE"])
 _PAINTER = re.compile(rb"(?:^|[\s\]])(?:S|s|f\*?|F|B\*?|b\*?|sh)(?=\s|$)")
 _QUOTING = re.compile(rb"[(<%]|\bBI\b")  # begins a string, a comment or an inline image, which may hold any letters
@@ -198,6 +201,10 @@ class PypdfFile:
             raise damaged(_said(fault)) from fault
         if is_locked:
             raise locked()
+        try:
+            self._layers = HiddenLayers(self._reader)
+        except _FAULTS as fault:
+            raise damaged(_said(fault)) from fault
         self._stays = 0  # how many of the objects that are resolved were looked at, to be let go or not
         self._found: list[pypdf.PageObject | Exception] | None = None  # where pypdf refuses the page tree
         try:
@@ -221,7 +228,7 @@ class PypdfFile:
             page = self._reader.pages[number - 1] if self._found is None else self._found[number - 1]
             if isinstance(page, Exception):
                 raise page
-            return _raw_page(page, min_characters)
+            return _raw_page(page, self._layers, min_characters)
         except _FAULTS as fault:
             raise PageDamaged(_said(fault)) from fault
 
@@ -356,9 +363,9 @@ def _pages_of_tree(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Excep
             yield page
 
 
-def _raw_page(page: pypdf.PageObject, min_characters: int) -> RawPage:
+def _raw_page(page: pypdf.PageObject, layers: HiddenLayers, min_characters: int) -> RawPage:
     mend_fonts(page)
-    text = joined_surrogates(page.extract_text(visitor_operand_before=word_gap_visitor(page)))
+    text = joined_surrogates(page_text(page, layers) if may_show_text(page) else "").replace(_SOFT_HYPHEN, "-")
     characters = sum(map(len, text.split()))
     if characters >= min_characters:
         return RawPage(text)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace.flows.commands.ingest.pipeline import Execution
 from millrace.flows.commands.ingest.run import ingest_here
 from millrace.flows.commands.rebuild import rebuild
 from millrace.flows.commands.verify.verify import verify
@@ -99,7 +100,9 @@ def test_a_server_killed_and_started_again_in_mid_run_costs_nothing_but_time(
             milvus_server.kill()
             milvus_server.start()  # answers at once, and is not ready for a long while
 
-    report = ingest_here(site.settings(small, *on_server), [site.corpus], quiet=True, checkpoint=kill_once)
+    report = ingest_here(
+        site.settings(small, *on_server), [site.corpus], quiet=True, execution=Execution(checkpoint=kill_once)
+    )
     assert (report.exit_code, report.error) == (0, "")
     assert upserts > 2
     milvus_server.wait_until_ready()
