@@ -42,6 +42,7 @@ class _Command:
 
     settings: Settings
     quiet: bool
+    reread: str
 
 
 _command: ContextVar[_Command | None] = ContextVar("command", default=None)
@@ -73,6 +74,7 @@ async def ingest(parameters: IngestParameters) -> Any:
             settings,
             source_paths(parameters),
             quiet=command.quiet if command else True,
+            reread=command.reread if command else parameters.reread,
             handler=handler,
             wait_s=0.0 if command else _WAIT_FOR_LEASE_S,
         )
@@ -84,7 +86,7 @@ async def ingest(parameters: IngestParameters) -> Any:
 
 
 async def _when_free(
-    settings: Settings, sources: Sequence[Path], *, quiet: bool, handler: SignalHandler, wait_s: float
+    settings: Settings, sources: Sequence[Path], *, quiet: bool, reread: str, handler: SignalHandler, wait_s: float
 ) -> RunSummary:
     """The run; a deployment waits for another run over the same corpus to end, since no person would try again."""
     waiting_until = asyncio.get_running_loop().time() + wait_s
@@ -95,6 +97,7 @@ async def _when_free(
                     settings,
                     sources,
                     quiet=quiet,
+                    reread=reread,
                     handler=handler,
                     execution=execution,
                     observers=[partial(run_artifacts, settings)],
@@ -106,14 +109,14 @@ async def _when_free(
             await asyncio.sleep(_ASK_FOR_LEASE_EVERY_S)
 
 
-def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool) -> RunSummary:
+def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool, reread: str = "") -> RunSummary:
     """Run the flow in this process against the Prefect API that is configured; the summary.
 
     Raises what the flow raised before there was a summary.
     """
 
     async def run_flow() -> object:
-        _command.set(_Command(settings, quiet))
+        _command.set(_Command(settings, quiet, reread))
         parameters = IngestParameters(
             sources=[str(source) for source in sources], collection=settings.milvus.collection, lake=settings.lake.path
         )

@@ -23,7 +23,11 @@ async def verify(parameters: VerifyParameters) -> Any:
     settings = parameters.settings()
     with log_to_flow_run():
         report = await asyncio.to_thread(
-            repair if parameters.repair else compare, settings, source_paths(parameters), as_json=False
+            repair if parameters.repair else compare,
+            settings,
+            source_paths(parameters),
+            as_json=False,
+            reread=parameters.reread,
         )
     lines = report.lines()
     await acreate_markdown_artifact(

@@ -82,6 +82,10 @@ class RunMetrics(Collector):
         yield self._counters("chunks", "Chunks of what was read, by how far they are.", "step", steps)
         yield self._counter("rows_upserted", "Rows upserted into the collection.", c.upserted)
         yield self._counter("rows_deleted", "Rows deleted from the collection.", c.deleted)
+        if state.rows is not None:
+            yield self._gauge("rows_expected", "Rows that the collection should have.", state.rows.expected)
+            yield self._gauge("rows_counted", "Rows of the collection, counted at the end.", state.rows.counted)
+        yield self._gauge("left_out", "Files and folders below the sources that no run reads.", state.left_out.total)
         yield self._gauge("rejects_outstanding", "Rejected items that wait for a remedy.", state.rejects)
 
     def _of_provider(self) -> Iterator[Metric]:

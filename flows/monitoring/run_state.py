@@ -22,11 +22,13 @@ from millrace.flows.monitoring.run_summary import (
     LeftCounts,
     Outcome,
     RequestCounts,
+    RowCounts,
     RunSummary,
     TokenCounts,
 )
 from millrace.tasks.embedding import Activity, Dispatcher, ModelSpec, Usage
 from millrace.tasks.lake import Lake
+from millrace.tasks.records import LeftOut
 from millrace.tasks.stages.embed import Embedded
 from millrace.tasks.stages.load import Loaded
 from millrace.tasks.stages.part_writer import Part
@@ -110,6 +112,8 @@ class RunState:
     readers_waiting: int = 0  # for room for the part that they have cut
     formats: FormatStats = field(default_factory=FormatStats)
     waiting_s: dict[Bottleneck, float] = field(default_factory=lambda: dict.fromkeys(BOTTLENECKS, 0.0))
+    left_out: LeftOut = field(default_factory=LeftOut)
+    rows: RowCounts | None = None
     rejects: int = 0
     outcome: Outcome = "running"
     error: str = ""
@@ -122,10 +126,10 @@ class RunState:
 
     # What the stages say.
 
-    def sources_compared(self, source_diff: SourceDiffSummary, unchanged: pa.Table) -> None:
-        """The sources were compared; `unchanged` has the documents that stay as they are."""
-        self.source_diff = source_diff
-        count_unchanged(unchanged, self.documents, self.chunks)
+    def sources_compared(self, sources: Sequence[Path], found: Scan) -> None:
+        """The sources were compared with the manifest."""
+        self.source_diff, self.left_out = SourceDiffSummary.of(sources, found), found.left_out
+        count_unchanged(found.unchanged, self.documents, self.chunks)
 
     def stages_opened(self, dispatcher: Dispatcher, spec: ModelSpec, *, readers: int) -> None:
         """Work begins with so many readers; `dispatcher` is asked how the embedding goes."""
@@ -277,6 +281,8 @@ class RunState:
             requests=RequestCounts(usage.requests_sent, usage.requests_throttled, usage.requests_retried),
             tokens=TokenCounts(usage.tokens_counted, usage.tokens_billed, round(usage.drift, 6)),
             left=self.remaining,
+            left_out=self.left_out,
+            rows=self.rows,
             rejects=self.rejects,
             cost_cny=usage.cost_cny,
             seconds=round(self.seconds, 3),

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from millrace.tasks.records import LeftOut
+
 Outcome = Literal["running", "finished", "stopped", "budget", "interrupted"]
 
 
@@ -65,11 +67,20 @@ class LeftCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows of the collection at the end of a run: `expected` by the manifest, and as Milvus has `counted` them."""
+
+    expected: int
+    counted: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
     `notes` tell the user about the model and the documents. `left` is None before the sources have been compared with
-    the manifest.
+    the manifest, and `rows` until they were counted at the end. `left_out` counts what lies below the sources and no
+    run reads. A run that has finished has an `error` when the collection does not have the rows that it should have.
     """
 
     run: str
@@ -80,6 +91,8 @@ class RunSummary:
     requests: RequestCounts = field(default_factory=RequestCounts)
     tokens: TokenCounts = field(default_factory=TokenCounts)
     left: LeftCounts | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
+    rows: RowCounts | None = None
     rejects: int = 0
     cost_cny: float = 0.0
     seconds: float = 0.0
@@ -89,10 +102,19 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 all in, 1 stopped by an error, 3 finished with rejects, 4 stopped at the budget, 130 interrupted."""
+        """The exit code of the command.
+
+        0 all in; 1 stopped by an error, or rows are missing or too many; 3 finished with rejects, or with nothing but
+        files that no reader takes; 4 stopped at the budget; 130 interrupted.
+        """
         if self.outcome == "finished":
-            return 3 if self.rejects else 0
+            return 1 if self.error else 3 if self.rejects or self.has_no_readable_file else 0
         return {"running": 1, "stopped": 1, "budget": 4, "interrupted": 130}[self.outcome]
+
+    @property
+    def has_no_readable_file(self) -> bool:
+        """Whether there are files below the sources, and no reader takes any of them."""
+        return not self.documents.seen and bool(self.left_out.unsupported)
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `ingest --json` prints and the lake keeps them."""
@@ -115,6 +137,10 @@ class RunSummary:
                 f"requests   {r.sent:,}: {r.throttled:,} throttled, {r.retried:,} sent again; "
                 f"tokens {t.counted:,} counted, {billed}"
             )
+        if self.left_out.total:
+            lines.append(f"left out   {self.left_out.summary()}")
+        if self.has_no_readable_file:
+            lines.append("note       nothing was read: no reader takes any of the files below the sources")
         if self.rejects:
             lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")
         lines += [f"note       {note}" for note in self.notes]

@@ -99,6 +99,13 @@ class IngestParameters(CorpusParameters):
         list[str] | None, Field(description="Globs of files to take, e.g. *.pdf; empty takes every known format.")
     ] = None
     exclude: Annotated[list[str] | None, Field(description="Globs of files to leave out.")] = None
+    reread: Annotated[
+        str,
+        Field(
+            title="Compare the bytes of",
+            description="Glob of files, e.g. *.pdf or *, whose bytes are compared whatever their size and times say.",
+        ),
+    ] = ""
 
 
 class VerifyParameters(CorpusParameters):
@@ -108,6 +115,13 @@ class VerifyParameters(CorpusParameters):
         list[str],
         Field(description="Files and folders to compare with; empty compares with the files that were read."),
     ] = []
+    reread: Annotated[
+        str,
+        Field(
+            title="Compare the bytes of",
+            description="Glob of files, e.g. *.pdf or *, whose bytes are compared whatever their size and times say.",
+        ),
+    ] = ""
     repair: Annotated[
         bool,
         Field(description="Repair differences from the lake, and embed only texts without a vector in it."),

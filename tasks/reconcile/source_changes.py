@@ -35,10 +35,11 @@ def source_changes(
     base: Path | None,
     fingerprint: str,
     follow_links: bool = False,
+    reread: str = "",
 ) -> tuple[list[SourceChange], LeftOut]:
     """What differs between `sources` and `manifest`, and what no run reads.
 
-    Without sources, the files that the manifest names are compared with what it says of them.
+    Without sources, the files that the manifest names are compared with what it says of them. `reread`: as of `scan`.
 
     Raises:
         SourceError: A source cannot be read.
@@ -61,14 +62,15 @@ def source_changes(
             base=base,
             fingerprint=fingerprint,
             follow_links=follow_links,
+            reread=reread,
         )
         left_out = listing.left_out
         gone += sorted(set(listing.removed["path"].to_pylist()))
-        found += _to_read(listing, fingerprint)
+        found += _to_read(listing, fingerprint, by_content=bool(reread))
     return found + [SourceChange("gone", path) for path in gone], left_out
 
 
-def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
+def _to_read(found: Scan, fingerprint: str, *, by_content: bool) -> Iterator[SourceChange]:
     before: dict[str, list[dict[str, object]]] = {}
     for row in found.previous.select(["path", *STAT_COLUMNS, "file_hash", "fingerprint"]).to_pylist():
         before.setdefault(row["path"], []).append(row)
@@ -80,6 +82,8 @@ def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
             yield SourceChange("changed", file.path)
         elif any(row["fingerprint"] != fingerprint for row in rows):
             yield SourceChange("settings", file.path)
+        elif by_content and all(row["file_hash"] for row in rows):
+            yield SourceChange("changed", file.path)
         # What is left could not even be opened, is known as a reject, and looks as it did then.
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from millrace.tasks.documents import DocumentOptions, PageRange, check_patience, page_ranges, read_page_range
+from millrace.tasks.documents import DocumentOptions, PageRange, check_cpu_time, page_ranges, read_page_range
 from millrace.tasks.errors import LakeError, Rejected
 from millrace.tasks.lake import ScratchFiles
 from millrace.tasks.records import SourceFile
@@ -148,7 +148,7 @@ class _Reading:
 
         try:
             await self._run(RangeJob(self._file, numbers, dict(self._lost)), receive)
-            check_patience(self._cpu_s, self._pages)
+            check_cpu_time(self._cpu_s, self._pages)
         except Rejected as refused:
             self._lost[""] = f"{refused.reason}: {refused}"
         except WorkerLost as lost:

@@ -31,12 +31,14 @@ def diff_sources(
     *,
     again: Collection[str] = (),
     unknown: Collection[str] = (),
+    reread: str = "",
     proceed: Callable[[], None] = lambda: None,
 ) -> SourceDiff:
     """Compare `sources` with the manifest of `lake`.
 
     Documents in `again` are to be read whatever their files look like. Of those in `unknown`, the rows of the earlier
-    version are not known any more. `proceed` is called before each file and may raise, to break off.
+    version are not known any more. `proceed` is called before each file and may raise, to break
+    off; `reread` as of `scan`.
     """
     uncommitted = uncommitted_rows(lake)
     manifest = lake.manifest.read()
@@ -50,6 +52,7 @@ def diff_sources(
         base=components.sources_base(settings),
         fingerprint=components.fingerprint(settings, model),
         again=uncommitted.rows.keys() | frozenset(again),
+        reread=reread,
         proceed=proceed,
     )
     staying = manifest.filter(pc.not_equal(manifest["status"], "leaving"))

@@ -20,13 +20,13 @@ from millrace.flows.commands.ingest.diff import SourceDiff, diff_sources
 from millrace.flows.commands.ingest.executor import PartExecutor, StepRunner, run_directly
 from millrace.flows.commands.ingest.signals import run_in_thread_uncancelled
 from millrace.flows.commands.ingest.stages import Stages, open_collection, open_stages
-from millrace.flows.monitoring.run_state import RunState, SourceDiffSummary
+from millrace.flows.monitoring.run_state import RunState
+from millrace.flows.monitoring.run_summary import RowCounts
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import RunStopped
 from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
-from millrace.tasks.milvus import is_lite
 from millrace.tasks.records import reject_table
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings, Readers
 from millrace.tasks.stages.embed import Embedded
@@ -71,11 +71,13 @@ class Pipeline:
         *,
         again: Collection[str] = (),
         unknown: Collection[str] = (),
+        reread: str = "",
         execution: Execution = Execution(),
     ) -> None:
         """Prepare a run over `sources`.
 
-        Documents in `again` are read whatever their files look like. Of those in `unknown`, the rows of the earlier
+        Documents in `again` are read whatever their files look like; the bytes of files that match the glob `reread`
+        are compared, whatever their size and times say. Of those in `unknown`, the rows of the earlier
         version are not known any more; `verify --repair` deletes those that prove to be orphans.
         """
         self._settings = settings
@@ -84,6 +86,7 @@ class Pipeline:
         self._state = state
         self._again = frozenset(again)
         self._unknown = frozenset(unknown)
+        self._reread = reread
         self._execution = execution
         self._model = components.load_model(settings)
         self._break_off = threading.Event()
@@ -94,7 +97,7 @@ class Pipeline:
         found = diff.scan
         if diff.documents_with_rows and milvus.collection_is_gone(self._settings):
             raise milvus.collection_missing(self._settings, diff.documents_with_rows)
-        self._state.sources_compared(SourceDiffSummary.of(self._sources, found), found.unchanged)
+        self._state.sources_compared(self._sources, found)
         deletions = DeletionPlan(self._settings, self._sources, found, diff.uncommitted)
         deletions.refuse_before_reading()
         completed: set[str] = set()
@@ -104,9 +107,13 @@ class Pipeline:
                     if found.jobs:
                         await self._move_documents(diff, stages, deletions)
                     completed = await run_in_thread_uncancelled(partial(self._remove, stages, deletions))
-            elif diff.documents_with_rows and not is_lite(self._settings.milvus.uri):
-                # Check that the collection exists before reporting that nothing changed.
-                await run_in_thread_uncancelled(lambda: self._open_collection(diff).close())
+                    await run_in_thread_uncancelled(
+                        partial(self._count_rows, stages.collection, diff, completed),
+                        if_cancelled=stages.collection.stop_waiting,
+                    )
+            elif diff.documents_with_rows:
+                # Count the rows before reporting that nothing changed.
+                await run_in_thread_uncancelled(partial(self._open_and_count_rows, diff))
             completed |= diff.uncommitted.rows.keys() & set(found.removed["source"].to_pylist())
             await run_in_thread_uncancelled(partial(self._finish, diff, deletions, completed))
         finally:
@@ -121,6 +128,7 @@ class Pipeline:
             self._sources,
             again=self._again,
             unknown=self._unknown,
+            reread=self._reread,
             proceed=self._proceed,
         )
 
@@ -238,6 +246,24 @@ class Pipeline:
             self._lake.manifest.commit(retained, f"{self._state.run}-kept")
             self._state.notes += deletions.notes(retained)
         return completed | orphaned
+
+    def _open_and_count_rows(self, diff: SourceDiff) -> None:
+        with self._open_collection(diff) as collection:
+            self._count_rows(collection, diff, set())
+
+    def _count_rows(self, collection: MilvusCollection, diff: SourceDiff, completed: set[str]) -> None:
+        """Count the rows of the collection, beside those that the manifest says it has.
+
+        Rows of an interrupted run over other sources may be there or not, and in a collection that other lakes fill
+        too, theirs.
+        """
+        expected = pc.sum(self._lake.manifest.read(["chunks"])["chunks"]).as_py() or 0
+        counted = collection.count()
+        uncommitted = sum(len(ids) for source, ids in diff.uncommitted.rows.items() if source not in completed)
+        others_may_fill_it = collection.owners() != {self._lake.identity}
+        if counted > expected and (others_may_fill_it or counted <= expected + uncommitted):
+            counted = expected
+        self._state.rows = RowCounts(expected=expected, counted=counted)
 
     def _finish(self, diff: SourceDiff, deletions: DeletionPlan, completed: set[str]) -> None:
         """After the last row: commit new times of untouched files and rejects of the listing, then tidy up."""

@@ -17,7 +17,7 @@ from millrace.flows.monitoring.run_state import RunObserver, RunState
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.monitoring.timeline import recorded_over_time
 from millrace.flows.wiring import components, milvus
-from millrace.tasks.errors import BudgetReached, ConfigurationError, RunStopped
+from millrace.tasks.errors import BudgetReached, ConfigurationError, ExitCode, RunStopped
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.stages import memory
 
@@ -32,6 +32,7 @@ def ingest_here(
     *,
     quiet: bool,
     again: Collection[str] = (),
+    reread: str = "",
     command: str = "ingest",
     execution: Execution = _AS_PLAIN_CALLS,
 ) -> RunSummary:
@@ -40,7 +41,16 @@ def ingest_here(
     Raises `ConfigurationError` before anything is started.
     """
     with interruptible() as handler:
-        run = ingest(settings, sources, quiet=quiet, again=again, command=command, handler=handler, execution=execution)
+        run = ingest(
+            settings,
+            sources,
+            quiet=quiet,
+            again=again,
+            reread=reread,
+            command=command,
+            handler=handler,
+            execution=execution,
+        )
         return asyncio.run(run)
 
 
@@ -50,6 +60,7 @@ async def ingest(
     *,
     quiet: bool,
     again: Collection[str] = (),
+    reread: str = "",
     command: str = "ingest",
     handler: SignalHandler | None = None,
     execution: Execution = _AS_PLAIN_CALLS,
@@ -57,7 +68,8 @@ async def ingest(
 ) -> RunSummary:
     """Run `ingest`; `handler` may cut it short, and `observers` are entered first and left last.
 
-    Documents in `again` are read whatever their files look like. The run is recorded as one of `command`.
+    Documents in `again` are read whatever their files look like; the bytes of files that match the glob `reread` are
+    compared, whatever their size and times say. The run is recorded as one of `command`.
 
     Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
@@ -79,7 +91,7 @@ async def ingest(
             command=command,
             notes=list(model.notes),
         )
-        pipeline = Pipeline(settings, sources, lake, state, again=again, execution=execution)
+        pipeline = Pipeline(settings, sources, lake, state, again=again, reread=reread, execution=execution)
         cancelled = False
         name_run(state.run, state.collection)
         _log.info("run %s of %s begins", state.run, command, extra={"fields": {"event": "begin", "command": command}})
@@ -90,7 +102,7 @@ async def ingest(
                 if handler is not None:
                     handler.attach()
                 await pipeline.run()
-                state.end("finished")
+                state.end("finished", _row_difference(state))
             except BudgetReached as reached:
                 state.end("budget", str(reached))
             except (RunStopped, ConfigurationError) as stopped:
@@ -129,9 +141,25 @@ def _observers(settings: Settings, *, quiet: bool) -> list[RunObserver]:
 
 def _log_end(summary: RunSummary) -> None:
     counts = "; ".join(" ".join(line.split()) for line in summary.lines())
-    level = logging.ERROR if summary.outcome == "stopped" else logging.INFO
+    level = logging.ERROR if summary.exit_code == ExitCode.STOPPED else logging.INFO
     fields = {"event": "end", "exit_code": summary.exit_code, **summary.as_json()}
     _log.log(level, "%s: %s", summary.outcome, summary.error or counts, extra={"fields": fields})
+
+
+def _row_difference(state: RunState) -> str:
+    """What is wrong with the number of rows in the collection; "" when nothing is."""
+    if state.rows is None or state.rows.counted == state.rows.expected:
+        return ""
+    difference = state.rows.counted - state.rows.expected
+    if difference < 0:
+        return (
+            f"{-difference:,} of {state.rows.expected:,} rows are missing in the collection {state.collection}: "
+            "`millrace verify` lists them, `millrace verify --repair` brings them back from the lake"
+        )
+    return (
+        f"the collection {state.collection} has {difference:,} rows that no document of the lake owns, or "
+        "holds some twice: `millrace verify` lists them, `millrace verify --repair` deletes them"
+    )
 
 
 def _remaining(state: RunState) -> str:

@@ -40,7 +40,7 @@ from millrace.tasks.reconcile.repair import (
 )
 
 
-def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
+def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread: str = "") -> VerifyResult:
     """Repair whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
 
     Raises:
@@ -71,7 +71,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
         outcome.cost_cny = done.cost_cny
         progress = RowProgress("compared")
         with shown(progress, quiet=as_json):
-            Inspection(settings, model, lake, report, progress).run(sources)
+            Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
         report.seconds = round(time.monotonic() - began, 3)
         outcome.exit = report.exit_code
     return report
