@@ -115,27 +115,10 @@ def test_it_works_in_a_project_with_folders_of_its_own_names(python: Path, tmp_p
     assert script[1:] == ["4", "0"]
 
 
-def test_the_tests_of_the_command_pass_against_the_wheel(python: Path) -> None:
-    chosen = "json_is_all or exit_code_3 or missing_key or names_itself or whole_way or event_loop_runs"
-    files = ["tests/flows/cli", "tests/flows/test_api.py", "tests/configs"]
-    command = [
-        str(python),
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        *files,
-        "-k",
-        f"{chosen} or test_settings",
-    ]
-    done = run(
-        [*command, "--deselect", "tests/configs/test_settings.py::test_the_readme_names_every_key"],
-        cwd=ROOT,
-        env=environment(),
-    )
-    assert "passed" in done.stdout
+def test_the_tests_of_the_command_and_the_interface_pass_against_the_wheel(python: Path) -> None:
+    chosen = "json_is_all or exit_code_3 or missing_key or whole_way or event_loop_runs"
+    files = ["tests/flows/cli/test_main.py", "tests/flows/test_api.py"]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files, "-k", chosen]
+    assert "passed" in run(command, cwd=ROOT, env=environment()).stdout
     where = run([str(python), "-c", "import millrace; print(millrace.__file__)"], cwd=ROOT, env=environment()).stdout
     assert Path(where.strip()).is_relative_to(python.parents[1])
