@@ -20,6 +20,7 @@ from millrace.tasks.documents.encoding.detect import (
 )
 from millrace.tasks.documents.encoding.language import is_readable, reads_as_any_chinese, reads_as_japanese
 from millrace.tasks.documents.encoding.names import BYTE_ORDER_MARKS, known_codec, marked_codec, required_codec
+from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import Rejected
 
 
@@ -37,12 +38,14 @@ def decode(data: bytes, *, forced: str | None = None, declared: str | None = Non
         raise Rejected("The file holds 0 bytes.", reason="empty", remedy="Remove it, or write it again.")
     text = _decode_forced(data, forced) if forced else _decode_detected(data, declared)
     text = text.removeprefix("\ufeff")
-    if not text or text.isspace():
-        raise Rejected(
-            "The file holds nothing but white space.", reason="empty", remedy="Remove it, or write it again."
-        )
     if "\0" in text:
         raise binary_reject(f"a zero byte at offset {data.find(0)}")
+    if not has_visible_text(text):
+        raise Rejected(
+            "The file holds nothing but white space and invisible characters.",
+            reason="empty",
+            remedy="Remove it, or write it again.",
+        )
     return text
 
 

@@ -52,7 +52,7 @@ def test_a_page_becomes_paragraphs_headings_lists_tables_and_code() -> None:
         ("<dl><dt>term<dd>meaning<dt>next<dd>more</dl>", "term\nmeaning\nnext\nmore"),
         ("x<sub>2</sub>", "x2"),
         ("<p>a<br><br>b", "a\n\nb"),
-        ("<ol><li><p>loose</p></li><li>tight</li></ol>", "- loose\n\n- tight"),
+        ("<ol><li><p>loose</p></li><li>tight</li></ol>", "1. loose\n\n2. tight"),
     ],
 )
 def test_white_space_falls_as_in_a_browser(body: str, text: str) -> None:

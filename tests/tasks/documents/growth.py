@@ -1,0 +1,54 @@
+"""Measure whether the time of a reader grows with the length of the text, and no faster."""
+
+import gc
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+_MIN_SECONDS = 0.05
+"""Shorter times say nothing: a clock tick or a cache decides them."""
+_MIN_SIZE, _MAX_SIZE = 1 << 14, 1 << 18
+_TRIES = 9
+
+
+def growth(read: Callable[[str], object], repeated: Callable[[int], str]) -> float:
+    """The CPU time for a text of twice the size, relative to that for a text of the size; the best of several tries.
+
+    0 for a reader that is too fast to be measured with a text of 256 kB, as it is not if its time grows with the square.
+    """
+    size = _MIN_SIZE
+    while _seconds(read, repeated(size)) < _MIN_SECONDS:
+        size *= 2
+        if size > _MAX_SIZE:
+            return 0.0
+    shorter, longer = repeated(size), repeated(2 * size)
+    shorter_s = longer_s = float("inf")
+    for _ in range(_TRIES):
+        shorter_s = min(shorter_s, _seconds(read, shorter))
+        longer_s = min(longer_s, _seconds(read, longer))
+        if longer_s <= 2.3 * shorter_s:
+            break
+    return longer_s / shorter_s
+
+
+def hostile_texts(pieces: list[str], seeds: int) -> Iterator[tuple[str, Callable[[int], str]]]:
+    """Texts made of repeated pieces: each piece alone, and `seeds` sequences of two to four drawn at random."""
+    sequences = [[piece] for piece in pieces]
+    for seed in range(seeds):
+        draw = random.Random(seed)
+        sequences.append(draw.choices(pieces, k=draw.randint(2, 4)))
+    for sequence in sequences:
+        block = "".join(sequence)
+        yield block, partial(_repeated, block)
+
+
+def _repeated(block: str, size: int) -> str:
+    return block * (size // len(block) + 1)
+
+
+def _seconds(read: Callable[[str], object], text: str) -> float:
+    gc.collect()
+    began = time.process_time()
+    read(text)
+    return time.process_time() - began
