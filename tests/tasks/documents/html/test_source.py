@@ -20,7 +20,7 @@ PIECES = [
 
 
 @pytest.mark.parametrize(
-    ("block", "repeated"), list(hostile_texts(PIECES, seeds=10)), ids=[b for b, _ in hostile_texts(PIECES, seeds=10)]
+    ("block", "repeated"), list(hostile_texts(PIECES, seeds=8)), ids=[b for b, _ in hostile_texts(PIECES, seeds=8)]
 )
 def test_the_time_grows_with_the_page(block: str, repeated: Callable[[int], str]) -> None:
     assert growth(_read, repeated) <= 2.5, block
