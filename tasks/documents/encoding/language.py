@@ -35,6 +35,7 @@ _STRANGE_WORD = re.compile(
     r"|[§©®™±×÷½¼¾²³¹¢¥†‡¶¬ºª](?=[a-z])"  # or before one
     r"|[^\W\d_][¼½¾±×÷€]|(?<!\S)[’”»\xa0](?=\w)"  # or at the wrong end of one
     r"|[à-öø-ÿĀ-\u06ff]\d+[^\W\d_]"  # digits within a word
+    r"|[âî](?!\w)"  # letters that end none
 )
 _SCRIPTS = (
     "A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ", "\u0370-\u03ff", "\u0400-\u052f", "\u0590-\u05ff", "\u0600-\u06ff\u0750-\u077f",
@@ -186,7 +187,7 @@ def _capitals_within_words(text: str) -> int:
 
 def _weight(count: int) -> float:
     """The evidence of a letter that occurs `count` times; a word that is repeated is not as many times the evidence."""
-    return count**_DAMPING
+    return float(count**_DAMPING)
 
 
 def _log_likelihood(letters: Counter[str], shares: dict[str, float]) -> float:

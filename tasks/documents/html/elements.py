@@ -33,6 +33,7 @@ _HEADINGS = {f"h{n}": n for n in range(1, 7)}
 _DELETED = frozenset(["del", "s", "strike"])
 _MAX_DELETED_CHARACTERS = 500
 """Longer deleted text is probably an element that was never closed."""
+_MAX_DELETED_SHARE = 0.25
 _RENDERED_FORMULA = re.compile(r"(?:^|\s)MathJax(?:_\w+)?(?:\s|$)")
 _HIDDEN_STYLE = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.IGNORECASE)
 _RAISED_STYLE = re.compile(r"(?:^|;)\s*vertical-align\s*:\s*super", re.IGNORECASE)
@@ -42,7 +43,7 @@ _EXPANDS = ("aria-expanded", "aria-controls", "data-toggle", "data-bs-toggle")
 _SENDS = frozenset(["submit", "reset"])
 _MIN_BUTTON_WORDS = 4
 
-_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?|ico)", re.IGNORECASE)
+_FILE_NAME = re.compile(r".{1,200}\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?|ico)", re.IGNORECASE)
 _WIDE = re.compile("[\u3041-\u9fff\uac00-\ud7a3]")
 _MAX_ALT_CHARACTERS = 2_000
 
@@ -99,6 +100,15 @@ def is_deleted(node: "LexborNode", tag: str, attributes: dict[str, str | None]) 
     if tag not in _DELETED and not (tag == "span" and _STRUCK_STYLE.search(attributes.get("style") or "")):
         return False
     return bounded_text(node, _MAX_DELETED_CHARACTERS) is not None
+
+
+def deletions_are_marked(body: "LexborNode") -> bool:
+    """Whether struck-out text is a small part of the page.
+
+    An element that was never closed goes on in each paragraph after it; then the marks mean nothing.
+    """
+    deleted = sum(len(bounded_text(node, _MAX_DELETED_CHARACTERS) or "") for node in body.css("del,s,strike"))
+    return not deleted or deleted <= _MAX_DELETED_SHARE * len(body.text() or "")
 
 
 def is_control(node: "LexborNode", attributes: dict[str, str | None]) -> bool:

@@ -14,6 +14,7 @@ from millrace.tasks.documents.html.elements import (
     SECTIONS,
     VERBATIM,
     bounded_text,
+    deletions_are_marked,
     description,
     heading_level,
     is_control,
@@ -81,12 +82,14 @@ class Renderer:
     """The number of open elements inside the heading."""
     _examined: int = 0
     """Open elements that looked like navigation, or like a page's frame, and are content."""
+    _deletions_are_marked: bool = True
     _in_fraction: bool = False
     _after_navigation: bool = False
     """Whether a navigation link was the last thing that was left out, so that a separator after it goes too."""
 
     def render(self, body: "LexborNode") -> None:
         """Add all of the body's content to `builder`."""
+        self._deletions_are_marked = deletions_are_marked(body)
         node, depth = body, 0
         examined: list[int] = []
         while True:
@@ -155,7 +158,7 @@ class Renderer:
         if written is not None:
             self._add_inline(written)
             return True
-        return is_deleted(node, tag, attributes)
+        return self._deletions_are_marked and is_deleted(node, tag, attributes)
 
     def _is_navigation(self, node: "LexborNode", tag: str, attributes: dict[str, str | None]) -> bool:
         if (attributes.get("role") or "").lower() in BOILERPLATE_ROLES:

@@ -58,7 +58,7 @@ def _title(front: FrontMatter | None, headings: tuple[Heading, ...]) -> str:
 def _headings(text: str, position: int) -> Iterator[Heading]:
     """Headings from `position` on, in order."""
     setext_floor = position  # a heading's paragraph cannot begin before the end of the last landmark
-    comments = _Comments(text)
+    comments, closings = _Comments(text), _HeadingEnds(text)
     comment = comments.next(position)
     while (mark := _LANDMARK.search(text, position)) is not None:
         if comment[0] < mark.start():
@@ -77,8 +77,8 @@ def _headings(text: str, position: int) -> Iterator[Heading]:
             level, title = len(mark["hashes"]), _without_closing_hashes(mark["atx"] or "")
         elif mark["level"] is not None:
             level = int(mark["level"])
-            end = _HTML_HEADING_END[level].search(text, mark.end(), mark.end() + _MAX_HTML_HEADING_CHARACTERS)
-            if end is None:
+            end = closings.next(level, mark.end())
+            if end is None or end.start() - mark.end() > _MAX_HTML_HEADING_CHARACTERS:
                 continue
             title, position = html.unescape(_ANY_TAG.sub("", text[mark.end() : end.start()])), end.end()
         else:
@@ -125,6 +125,22 @@ class _Comments:
             self._backticks_in_line += self._text.count("`", self._seen, position)
         self._seen = position
         return self._backticks_in_line % 2 == 1
+
+
+class _HeadingEnds:
+    """The end tags of HTML headings; for each level the text is searched once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found: dict[int, re.Match[str] | None] = {}
+
+    def next(self, level: int, position: int) -> re.Match[str] | None:
+        """The first end tag of the level from `position` on; positions must ascend."""
+        found = self._found[level] if level in self._found else _HTML_HEADING_END[level].search(self._text, position)
+        if found is not None and found.start() < position:
+            found = _HTML_HEADING_END[level].search(self._text, position)
+        self._found[level] = found
+        return found
 
 
 def _fence_end(text: str, opening: re.Match[str]) -> int:

@@ -3,8 +3,7 @@
 import gc
 import random
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 
 _MIN_SECONDS = 0.05
 """Shorter times say nothing: a clock tick or a cache decides them."""
@@ -12,17 +11,17 @@ _MIN_SIZE, _MAX_SIZE = 1 << 14, 1 << 17
 _TRIES = 9
 
 
-def growth(read: Callable[[str], object], repeated: Callable[[int], str]) -> float:
+def growth(read: Callable[[str], object], text_of_size: Callable[[int], str]) -> float:
     """The CPU time for a text of twice the size, relative to that for a text of the size; the best of several tries.
 
     0 for a reader that is too fast to be measured with a text of 128 kB, as it is not if its time grows with the square.
     """
     size = _MIN_SIZE
-    while _seconds(read, repeated(size)) < _MIN_SECONDS:
+    while _seconds(read, text_of_size(size)) < _MIN_SECONDS:
         size *= 2
         if size > _MAX_SIZE:
             return 0.0
-    shorter, longer = repeated(size), repeated(2 * size)
+    shorter, longer = text_of_size(size), text_of_size(2 * size)
     shorter_s = longer_s = float("inf")
     for _ in range(_TRIES):
         shorter_s = min(shorter_s, _seconds(read, shorter))
@@ -32,18 +31,14 @@ def growth(read: Callable[[str], object], repeated: Callable[[int], str]) -> flo
     return longer_s / shorter_s
 
 
-def hostile_texts(pieces: list[str], seeds: int) -> Iterator[tuple[str, Callable[[int], str]]]:
-    """Texts made of repeated pieces: each piece alone, and `seeds` sequences of two to four drawn at random."""
-    sequences = [[piece] for piece in pieces]
-    for seed in range(seeds):
-        draw = random.Random(seed)
-        sequences.append(draw.choices(pieces, k=draw.randint(2, 4)))
-    for sequence in sequences:
-        block = "".join(sequence)
-        yield block, partial(_repeated, block)
+def hostile_blocks(pieces: list[str], seeds: int) -> list[str]:
+    """Each piece alone, and `seeds` sequences of two to four pieces drawn at random."""
+    draws = (random.Random(seed) for seed in range(seeds))
+    return [*pieces, *("".join(draw.choices(pieces, k=draw.randint(2, 4))) for draw in draws)]
 
 
-def _repeated(block: str, size: int) -> str:
+def repeated(block: str, size: int) -> str:
+    """The block again and again, until there are `size` characters."""
     return block * (size // len(block) + 1)
 
 
