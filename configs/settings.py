@@ -7,29 +7,94 @@ Nothing is read at import. Secrets are never settings: a setting only names the 
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from millrace.tasks.errors import ConfigurationError
+from millrace.tasks.secrets import looks_like_secret, mask
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 ENVIRONMENT_PREFIX = "MILLRACE_"
 
-_ADDRESSES = {
-    "milvus.uri": "milvus.token_env",
-    "embedding.base_url": "embedding.api_key_env",
-    "rerank.base_url": "rerank.api_key_env",
+_CREDENTIALS_GO = {
+    "milvus.uri": "put them in the variable that milvus.token_env names",
+    "embedding.base_url": "put them in the variable that embedding.api_key_env names",
+    "rerank.base_url": "put them in the variable that rerank.api_key_env names",
+    "lake.endpoint": "put them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "reports.url": "the page of a run needs none",
+    "documents.dask_scheduler": "Dask takes certificates, from its own configuration",
 }
-"""Keys whose value ends up in run records and messages, and the key that names the variable with the secret."""
+"""Keys whose value ends up in run records and messages, and where a user and a password go instead."""
+
+_VARIABLES = frozenset({"milvus.token_env", "embedding.api_key_env", "rerank.api_key_env"})
+"""Keys that name the environment variable with a secret, and that are given the secret itself by mistake."""
+
+
+def _words(value: object) -> object:
+    """A TOML array, or words parted by commas: `a, b` is `["a", "b"]`, nothing is `[]`; what is no text is left."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        return _toml(text, 'not a list; write ["a", "b"] or a,b')
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _columns(value: object) -> object:
+    """One column, a TOML array of them, or a TOML table of globs; what is no text is left."""
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        return _toml(value, 'not columns; write a, ["a", "b"] or {"*.csv" = "a", "*.tsv" = ["b", "c"]}')
+    return value
+
+
+def _toml(text: str, problem: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{problem} ({error})") from None
+
+
+def _no_secret(name: str) -> str:
+    if looks_like_secret(name):
+        raise ValueError("a secret")
+    return name
+
+
+def _no_secret_in_address(address: str) -> str:
+    if mask(address) != address:
+        raise ValueError("it carries a key")
+    return address
+
 
 Name = Annotated[str, Field(min_length=1)]
-BaseUrl = Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$")]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Columns = Name | Annotated[tuple[Name, ...], Field(min_length=1)]
+TextColumns = Annotated[Columns | dict[Name, Columns], NoDecode, BeforeValidator(_columns)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_no_secret)]
+BaseUrl = Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$"), AfterValidator(_no_secret_in_address)]
 Provider = Literal["local", "dashscope", "iflytek", "openai"]
 LimitOrCatalogue = Annotated[float, Field(ge=0)]
 CountOrCatalogue = Annotated[int, Field(ge=0)]
@@ -54,7 +119,7 @@ class EmbeddingSettings(Section):
     text_type: Literal["document", "query"]
     instruct: str
     tokenizer: str
-    api_key_env: str
+    api_key_env: Literal[""] | Variable
     timeout_s: Annotated[float, Field(gt=0, le=600)]
 
 
@@ -66,7 +131,7 @@ class RerankSettings(Section):
     model: str
     base_url: BaseUrl
     instruct: str
-    api_key_env: str
+    api_key_env: Literal[""] | Variable
     timeout_s: Annotated[float, Field(gt=0, le=600)]
 
 
@@ -115,11 +180,12 @@ class LakeSettings(Section):
 class MilvusSettings(Section):
     """The collection, and how it is reached."""
 
-    uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$")]
+    uri: Annotated[str, Field(min_length=1, pattern=r"^[^@]+$|^[^:]+$"), AfterValidator(_no_secret_in_address)]
     collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
     alias: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$")]
+    claim: Literal["sole", "share", "take_over"]
     database: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=255)]
-    token_env: Name
+    token_env: Variable
     tls_ca: str
     bulk_path: str
     bulk_server_path: str
@@ -134,18 +200,19 @@ class MilvusSettings(Section):
     ivf_nlist: Annotated[int, Field(ge=1, le=65536)]
     ivf_nprobe: Annotated[int, Field(ge=0, le=65536)]
     diskann_search_list: Annotated[int, Field(ge=0, le=65535)]
-    scalar_fields: tuple[str, ...]
+    scalar_fields: Words
     partition_key: str
     hybrid: Literal["none", "sparse", "bm25"]
-    analyzer: Literal["standard", "english", "chinese"]
+    analyzer: Literal["auto", "standard", "english", "chinese"]
 
 
 class SourceSettings(Section):
     """Which files of a source are documents, and how many may go missing."""
 
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
+    include: Words
+    exclude: Words
     base: str
+    follow_links: bool
     max_removed_share: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -153,10 +220,10 @@ class DocumentSettings(Section):
     """How documents are read, and the bounds of the processes that read them."""
 
     encoding: str
-    text_column: Name
+    text_column: TextColumns
     id_column: Name
     title_column: Name
-    metadata_columns: tuple[str, ...]
+    metadata_columns: Words
     timeout_s: Annotated[float, Field(gt=0)]
     pdf_engine: Literal["pypdf", "pdfium"]
     max_memory_mb: Annotated[int, Field(ge=512)]
@@ -188,8 +255,19 @@ class ReportSettings(Section):
     url: BaseUrl
 
 
-class Settings(Section):
-    """Every setting, by section."""
+_Sources = tuple[tuple[PydanticBaseSettingsSource, ...], dict[str, Any]]
+
+
+class Settings(BaseSettings):
+    """Every setting, by section.
+
+    `Settings(embedding={"provider": "dashscope"})` takes what is not named from the environment, then from the
+    defaults; `load_settings` reads a file and assignments too.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
+    )
 
     embedding: EmbeddingSettings
     chunking: ChunkingSettings
@@ -204,40 +282,75 @@ class Settings(Section):
     metrics: MetricsSettings
     reports: ReportSettings
 
+    _given: frozenset[str] = PrivateAttr(default=frozenset())
+
+    def __init__(self, _build_sources: _Sources | None = None, **sections: Any) -> None:
+        own = (InitSettingsSource(Settings, sections), _Environment(Settings, os.environ))
+        super().__init__(_build_sources=_build_sources or ((*own, _defaults()), {}))
+        self._given = frozenset() if _build_sources else _keys_in(own)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Each `section.key` that a file, the environment or an assignment has set; the others are defaults."""
+        return self._given
+
     def with_overrides(self, overrides: Iterable[str]) -> "Settings":
         """The same settings with `section.key=value` applied on top."""
-        values = self.model_dump()
-        for assignment in overrides:
-            _assign(values, assignment, origin=f"--set {assignment}")
-        return _validated(values)
+        return self.with_values(_assigned(overrides))
 
-    def with_values(self, values: Mapping[str, Mapping[str, object]]) -> "Settings":
-        """The same settings with these values, by section and key, in place of theirs."""
-        return _validated({name: section | values.get(name, {}) for name, section in self.model_dump().items()})
+    def with_values(self, values: Mapping[str, Mapping[str, object]], *, given: bool = True) -> "Settings":
+        """The same settings with these values, by section and key, in place of theirs.
+
+        With `given` they count as set by the user.
+        """
+        merged = {name: section | values.get(name, {}) for name, section in self.model_dump().items()}
+        keys = self._given | _keys_of(values) if given else self._given
+        return _validated([InitSettingsSource(Settings, merged)], given=keys)
+
+
+class _Environment(EnvSettingsSource):
+    """The variables `MILLRACE_SECTION__KEY` of a mapping; a misspelt one is an error, and others are not ours."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        found = {}
+        for variable, text in sorted(self._environment.items()):
+            if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable:
+                name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
+                _require_known(name, origin=f"environment variable {variable}")
+                found[variable.lower()] = text.strip()
+        return found
 
 
 def load_settings(
-    config: Path | None = None,
-    overrides: Iterable[str] = (),
-    environment: Mapping[str, str] = os.environ,
+    config: Path | None = None, overrides: Iterable[str] = (), environment: Mapping[str, str] | None = None
 ) -> Settings:
     """Settings from the defaults, the TOML file `config`, the environment and `section.key=value` overrides.
 
-    Raises `ConfigurationError` for a missing or malformed file, an unknown key (naming the nearest known one) or a
-    value out of bounds.
+    `environment` is that of this process when it is None. Raises `ConfigurationError` for a missing or malformed file,
+    an unknown key (naming the nearest known one) or a value out of bounds.
     """
-    values: dict[str, Any] = tomllib.loads(
-        files("millrace.configs").joinpath("default.toml").read_text(encoding="utf-8")
-    )
+    sources = [
+        InitSettingsSource(Settings, _assigned(overrides)),
+        _Environment(Settings, os.environ if environment is None else environment),
+        *([InitSettingsSource(Settings, _file(config))] if config is not None else []),
+    ]
+    return _validated([*sources, _defaults()], given=_keys_in(sources))
+
+
+def choose_settings(settings: Settings | None, config: Path | str | None, overrides: Iterable[str]) -> Settings:
+    """The settings of a call from Python: `settings` or those of the file `config`, with `overrides` on top.
+
+    Raises `ConfigurationError` as `load_settings`, and when both are there.
+    """
+    if settings is None:
+        return load_settings(Path(config) if config is not None else None, overrides)
     if config is not None:
-        _merge_file(values, config)
-    for variable, text in sorted(environment.items()):
-        if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable:
-            section, _, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-            _assign(values, f"{section}.{key}={text}", origin=f"environment variable {variable}")
-    for assignment in overrides:
-        _assign(values, assignment, origin=f"--set {assignment}")
-    return _validated(values)
+        raise ConfigurationError("give settings, or the file to load them from (config), not both")
+    return settings.with_overrides(overrides)
 
 
 def known_keys() -> list[str]:
@@ -253,46 +366,51 @@ def _sections() -> dict[str, type[Section]]:
     return sections
 
 
-def _merge_file(values: dict[str, Any], config: Path) -> None:
+def _keys_of(values: Mapping[str, Mapping[str, object]]) -> frozenset[str]:
+    return frozenset(f"{section}.{key}" for section, keys in values.items() for key in keys)
+
+
+def _keys_in(sources: Iterable[PydanticBaseSettingsSource]) -> frozenset[str]:
+    return frozenset[str]().union(*(_keys_of(source()) for source in sources))
+
+
+def _defaults() -> PydanticBaseSettingsSource:
+    text = files("millrace.configs").joinpath("default.toml").read_text(encoding="utf-8")
+    return InitSettingsSource(Settings, tomllib.loads(text))
+
+
+def _file(config: Path) -> dict[str, Any]:
     try:
-        given = tomllib.loads(config.read_text(encoding="utf-8"))
+        values = tomllib.loads(config.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigurationError(f"configuration file {config} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"configuration file {config} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"configuration file {config} is not valid TOML: {error}") from error
-    for section, keys in given.items():
+    for section, keys in values.items():
         if not isinstance(keys, dict):
             raise ConfigurationError(f"{config}: '{section}' stands outside a section; write it under [section]")
-        if section not in values:
-            raise ConfigurationError(f"{config}: unknown section [{section}]{_nearest(section, list(values))}")
-        for key, value in keys.items():
+        if section not in _sections():
+            raise ConfigurationError(f"{config}: unknown section [{section}]{_nearest(section, list(_sections()))}")
+        for key in keys:
             _require_known(f"{section}.{key}", origin=str(config))
-            values[section][key] = value
+    return values
 
 
-def _assign(values: dict[str, Any], assignment: str, *, origin: str) -> None:
-    name, equals, text = assignment.partition("=")
-    if not equals:
-        raise ConfigurationError(f"{origin}: expected section.key=value")
-    name = name.strip()
-    _require_known(name, origin=origin)
-    section, _, key = name.partition(".")
-    annotation = _sections()[section].model_fields[key].annotation
-    values[section][key] = _parse_list(text, origin=origin) if get_origin(annotation) is tuple else text.strip()
-
-
-def _parse_list(text: str, *, origin: str) -> list[str]:
-    """A TOML array, or words parted by commas: `a, b` is `["a", "b"]`, nothing is `[]`."""
-    text = text.strip()
-    if not text.startswith("["):
-        return [word.strip() for word in text.split(",") if word.strip()]
-    try:
-        words = tomllib.loads(f"words = {text}")["words"]
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f'{origin}: not a list; write ["a", "b"] or a,b ({error})') from error
-    return [str(word) for word in words]
+def _assigned(overrides: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The values of `section.key=value`, as text."""
+    values: dict[str, dict[str, str]] = {}
+    for assignment in overrides:
+        name, equals, text = assignment.partition("=")
+        name = name.strip()
+        origin = "--set ***" if looks_like_secret(name) else f"--set {name}"  # and never its value
+        if not equals or looks_like_secret(name):
+            raise ConfigurationError(f"{origin}: expected section.key=value")
+        _require_known(name, origin=origin)
+        section, _, key = name.partition(".")
+        values.setdefault(section, {})[key] = text.strip()
+    return values
 
 
 def _require_known(name: str, *, origin: str) -> None:
@@ -307,17 +425,26 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else f"; known are: {', '.join(known)}"
 
 
-def _validated(values: dict[str, Any]) -> Settings:
+def _validated(sources: Sequence[PydanticBaseSettingsSource], *, given: frozenset[str]) -> Settings:
+    """The settings of these sources, the first of which comes first, with what the user has set of them."""
     try:
-        return Settings.model_validate(values)
+        settings = Settings(_build_sources=(tuple(sources), {}))
     except ValidationError as error:
         raise ConfigurationError("wrong settings: " + "; ".join(map(_problem, error.errors()))) from None
+    settings._given = given  # noqa: SLF001 - as the class itself would, if sources could be given to it otherwise
+    return settings
 
 
 def _problem(problem: "ErrorDetails") -> str:
-    """What is wrong with one key; a password that stands in a URL is not repeated."""
-    key, given = ".".join(str(part) for part in problem["loc"][:2]), repr(problem["input"])
-    if key in _ADDRESSES and "@" in given:
-        where = _ADDRESSES[key]
-        return f"{key} carries a user or a password; leave them out, and put them in the variable that {where} names"
-    return f"{key} = {given}: {problem['msg']}"
+    """What is wrong with one key; what may be a secret is not repeated."""
+    key, given = ".".join(str(part) for part in problem["loc"][:2]), str(problem["input"])
+    if key in _VARIABLES:
+        return (
+            f"{key} is the name of the environment variable that holds the secret, such as MY_API_KEY: what was given "
+            "is no such name, and not repeated here, because it may be the secret itself"
+        )
+    if key in _CREDENTIALS_GO and "@" in given:
+        return f"{key} carries a user or a password; leave them out: {_CREDENTIALS_GO[key]}"
+    if key in _CREDENTIALS_GO and mask(given) != given:
+        return f"{key} carries what looks like a key, not repeated here; leave it out: {_CREDENTIALS_GO[key]}"
+    return f"{key} = {problem['input']!r}: {problem['msg']}"

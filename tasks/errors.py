@@ -1,8 +1,8 @@
 """The exception tree, split by what the caller should do.
 
     MillraceError
-    |-- ConfigurationError      fix the configuration; nothing was started          (exit 2)
-    |-- RunStopped              the run cannot go on; what is finished stays        (exit 1)
+    |-- ConfigurationError      fix the configuration; nothing was started          (ExitCode.USAGE)
+    |-- RunStopped              the run cannot go on; what is finished stays        (ExitCode.STOPPED)
     |   |-- SourceError         a source is missing, unreadable, or lost too much
     |   |-- ProviderStopped     the provider says no in a way that waiting cannot heal
     |   |-- LakeError           the lake is damaged, read-only, full, or from a newer version
@@ -10,7 +10,7 @@
     |   |   `-- LakeUnreachable the storage that the lake is on refuses or does not answer; nothing is known of damage
     |   `-- CollectionError     Milvus is unreachable, or the collection has another shape
     |       `-- CollectionMissing   Milvus is there, and the collection is not
-    |-- BudgetReached           the cap in yuan would be passed                     (exit 4)
+    |-- BudgetReached           the cap in yuan would be passed                     (ExitCode.BUDGET)
     |-- Transient               wait, then try again
     |   |-- Throttled           HTTP 429 that means rate
     |   |-- ProviderUnavailable 5xx, a lost connection, a time-out
@@ -22,19 +22,59 @@ Exceptions of SDKs are translated once, in the room that names the SDK, by type,
 item, what was expected, what came and what to do.
 """
 
+from enum import IntEnum
 from typing import Literal
+
+from millrace.tasks.secrets import mask
+
+
+class ExitCode(IntEnum):
+    """What a command exits with; `meaning` is a line for people.
+
+    >>> int(ExitCode.REJECTS), ExitCode.REJECTS.meaning
+    (3, 'finished, but some items were rejected; `millrace rejects list` names them')
+    """
+
+    DONE = 0, "finished, and everything is in"
+    STOPPED = 1, "stopped by an error, or what was compared does not agree; what was finished until then stays"
+    USAGE = 2, "a setting, a flag or an argument is wrong; nothing was started"
+    REJECTS = 3, "finished, but some items were rejected; `millrace rejects list` names them"
+    BUDGET = 4, "stopped at the cap of budget.max_cny; the same command goes on from there"
+    INTERRUPTED = 130, "interrupted by Ctrl-C or SIGTERM; the same command goes on from there"
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> "ExitCode":
+        """The code itself, with its meaning beside it."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
 
 
 class MillraceError(Exception):
-    """Any failure that millrace itself reports. `str()` of it is fit to be shown to a user."""
+    """Any failure that millrace itself reports. `str()` of it is fit to be shown to a user: secrets are masked."""
+
+    exit_code = ExitCode.STOPPED
+    """What a command that ends in this error exits with."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(mask(message))
 
 
 class ConfigurationError(MillraceError):
     """A setting, a flag or an argument is wrong; nothing was started."""
 
+    exit_code = ExitCode.USAGE
+
 
 class RunStopped(MillraceError):
-    """The run cannot go on. What was finished stays finished."""
+    """The run cannot go on. What was finished stays finished.
+
+    `summary` counts it, where a run was begun (`millrace.ingest`).
+    """
+
+    summary: object = None
 
 
 class SourceError(RunStopped):
@@ -49,8 +89,8 @@ class ProviderStopped(RunStopped):
 
     def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
         super().__init__(message)
-        self.code = code
-        self.request_id = request_id
+        self.code = mask(code)
+        self.request_id = mask(request_id)
 
 
 class LakeError(RunStopped):
@@ -74,7 +114,13 @@ class CollectionMissing(CollectionError):
 
 
 class BudgetReached(MillraceError):
-    """The next request could pass the cap of `budget.max_cny`; the run stops cleanly before it."""
+    """The next request could pass the cap of `budget.max_cny`; the run stops cleanly before it.
+
+    `summary` counts what was done, where a run was begun (`millrace.ingest`).
+    """
+
+    summary: object = None
+    exit_code = ExitCode.BUDGET
 
 
 class Transient(MillraceError):
@@ -113,7 +159,7 @@ class Rejected(MillraceError):
     def __init__(self, message: str, *, reason: str, remedy: str) -> None:
         super().__init__(message)
         self.reason = reason
-        self.remedy = remedy
+        self.remedy = mask(remedy)
 
 
 class TextsRefused(Rejected):

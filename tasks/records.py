@@ -28,13 +28,62 @@ class SourceFile:
     """One file of a source, as a listing found it; nothing of it has been read.
 
     `path` is absolute; `name` is what documents call it in ids and metadata: the path itself, or the path below
-    `sources.base`. `mtime_ns` is the modification time in nanoseconds since the epoch.
+    `sources.base`. `mtime_ns` and `ctime_ns` are the times of the last change of its content and of its inode, in
+    nanoseconds since the epoch; `ctime_ns` and `inode` are 0 where the file system has no such thing. What is opened
+    under `path` must lie in `within`, the file or folder that was named as a source, once all links are resolved; ""
+    sets no bound. `reserved` are names of other files that its records must not take.
     """
 
     path: str
     name: str
     size_bytes: int
     mtime_ns: int
+    within: str = ""
+    ctime_ns: int = 0
+    inode: int = 0
+    reserved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How much lies below the sources that no run reads, and why; a folder that is not entered counts once.
+
+    `unsupported`: files that no reader takes, or that `sources.include` does not name, by suffix in lower case ("" for
+    none). `hidden`: files and folders whose names begin with a dot. `excluded`: those that `sources.exclude` names.
+    `by_tools`: what tools put beside documents (node_modules, caches, backup copies), by name of the folder or pattern.
+    `not_regular`: pipes, sockets and devices.
+    """
+
+    unsupported: Mapping[str, int] = field(default_factory=dict)
+    hidden: int = 0
+    excluded: int = 0
+    by_tools: Mapping[str, int] = field(default_factory=dict)
+    not_regular: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        counts = (*self.unsupported.values(), *self.by_tools.values())
+        return sum(counts) + self.hidden + self.excluded + self.not_regular
+
+    def summary(self) -> str:
+        """The counts in words, the most frequent suffixes first; "" when nothing was left out.
+
+        >>> LeftOut({".docx": 3, "": 1}, hidden=2, by_tools={"node_modules/": 1}).summary()
+        '4 files that no reader takes (3 .docx, 1 without a suffix), 2 hidden, 1 of tools (node_modules/)'
+        """
+        said = []
+        if files := sum(self.unsupported.values()):
+            ranked = sorted(self.unsupported.items(), key=lambda item: (-item[1], item[0]))
+            named = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in ranked[:8]]
+            named += [f"{len(ranked) - 8} more suffixes"] if len(ranked) > 8 else []
+            said.append(f"{files:,} {'file' if files == 1 else 'files'} that no reader takes ({', '.join(named)})")
+        said += [f"{self.hidden:,} hidden"] if self.hidden else []
+        said += [f"{self.excluded:,} excluded"] if self.excluded else []
+        if tools := sum(self.by_tools.values()):
+            said.append(f"{tools:,} of tools ({', '.join(sorted(self.by_tools)[:8])})")
+        said += [f"{self.not_regular:,} pipes, sockets or devices"] if self.not_regular else []
+        return ", ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +177,9 @@ class Chunk:
             "document_hash": self.document_hash,
         }
 
+
+METADATA_MAX_BYTES = 65_536
+"""A Milvus server's limit for one JSON value. Source: `common.JSON.maxLength` of its configuration."""
 
 METADATA_KEYS = frozenset(
     [
@@ -255,6 +307,8 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("tokens", pa.int64(), nullable=False),
         pa.field("rejects", pa.int32(), nullable=False),
         pa.field("run", pa.string(), nullable=False),
+        pa.field("ctime_ns", pa.int64()),
+        pa.field("inode", pa.int64()),
     ]
 )
 """One row a document, as of the last commit.
@@ -263,7 +317,8 @@ MANIFEST_SCHEMA = pa.schema(
 space alone. `status` is "live", "rejected" (nothing of the present version could be taken; an earlier version's rows,
 if `chunks` > 0, stay), "leaving" (its rows are being deleted; seen only when that was interrupted) or "removed" (a
 tombstone in a delta). Its chunks are the rows of its `source` in the parts
-`part_first` to `part_last` of `job`; `rejects` counts its rejected pages, rows and chunks.
+`part_first` to `part_last` of `job`; `rejects` counts its rejected pages, rows and chunks. `ctime_ns` and `inode` are
+null in a lake that was written before they were recorded.
 """
 
 ManifestRow = dict[str, Any]

@@ -1,19 +1,27 @@
 """The commands that hold the collection to the lake: compare it, make it again, put another in its place."""
 
-import sys
 from pathlib import Path
 
 import click
 
-from millrace.flows.cli.console import common, end_with, print_result, settings_of
+from millrace.flows.cli.console import claiming, common, finish, reread, settings_of, with_claim
 
 
 @click.command(short_help="Compare sources, lake and collection, and repair.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
 @click.option("--repair", is_flag=True, help="Heal what does not agree from the lake; buy only what the lake lacks.")
+@reread
+@claiming
 @common
 def verify(
-    sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, repair: bool, as_json: bool
+    sources: tuple[Path, ...],
+    claim: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    reread: str,
+    repair: bool,
+    as_json: bool,
 ) -> None:
     """Compare sources, lake and collection row by row; exit 0 only if all agree.
 
@@ -25,22 +33,23 @@ def verify(
       millrace verify docs/ --repair
       millrace verify --json
     """
-    settings = settings_of(config, overrides)
+    settings = settings_of(config, with_claim(overrides, claim))
     paths = [source.absolute() for source in sources]
     if repair:
         from millrace.flows.commands.verify.repair import repair as look
     else:
         from millrace.flows.commands.verify.verify import verify as look
-    report = look(settings, paths, as_json=as_json)
-    print_result(report.as_json(), report.lines(), as_json=as_json)
-    sys.exit(report.exit_code)
+    finish(look(settings, paths, as_json=as_json, reread=reread), as_json=as_json)
 
 
 @click.command()
 @click.option("--into", default="", metavar="COLLECTION", help="Another collection: a new one, or an empty one.")
 @click.option("--drop", is_flag=True, help="Drop the collection first; searches find nothing until it is back.")
+@claiming
 @common
-def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop: bool, as_json: bool) -> None:
+def rebuild(
+    into: str, claim: str | None, config: Path | None, overrides: tuple[str, ...], *, drop: bool, as_json: bool
+) -> None:
     """Make the collection again from the lake, without one API call.
 
     Rows are upserted over those that are there, so that searches go on finding them, and what no document owns goes
@@ -53,8 +62,8 @@ def rebuild(into: str, config: Path | None, overrides: tuple[str, ...], *, drop:
     """
     from millrace.flows.commands.rebuild import rebuild as rebuild_collection
 
-    report = rebuild_collection(settings_of(config, overrides), into=into, drop=drop, quiet=as_json)
-    end_with(report, as_json=as_json)
+    result = rebuild_collection(settings_of(config, with_claim(overrides, claim)), into=into, drop=drop, quiet=as_json)
+    finish(result, as_json=as_json)
 
 
 @click.command(short_help="Let searches use another collection, in one step, and back.")
@@ -92,9 +101,9 @@ def switch(
         raise click.UsageError("--back, --drop-old, and --try or --from each go alone")
     settings = settings_of(config, overrides)
     if back:
-        report = switching.switch_back(settings)
+        result = switching.switch_back(settings)
     elif drop_old:
-        report = switching.drop_old(settings)
+        result = switching.drop_old(settings)
     else:
-        report = switching.switch(settings, source=source, sample=sample, move=not try_only, quiet=as_json)
-    end_with(report, as_json=as_json)
+        result = switching.switch(settings, source=source, sample=sample, move=not try_only, quiet=as_json)
+    finish(result, as_json=as_json)

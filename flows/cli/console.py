@@ -3,19 +3,26 @@
 import json
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import click
 
 from millrace.flows.monitoring.logs import LOG_FORMAT_VARIABLE, Format, log_as, structured
+from millrace.tasks.control_characters import harmless
+from millrace.tasks.errors import ExitCode
+from millrace.tasks.secrets import mask
 
 if TYPE_CHECKING:
     from millrace.configs.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_UNSEEN = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters that JSON lets stand as they are."""
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -52,33 +59,55 @@ def common(command: CommandT) -> CommandT:
     return command
 
 
+def claiming(command: CommandT) -> CommandT:
+    """A command that writes rows, with the options that say whose the collection is; each stands for `milvus.claim`."""
+    for option in (
+        click.option("--take-over", "claim", flag_value="take_over", help="The collection is this lake's from now on."),
+        click.option("--share", "claim", flag_value="share", help="Other lakes fill the collection too."),
+    ):
+        command = option(command)
+    return command
+
+
+def with_claim(overrides: tuple[str, ...], claim: str | None) -> tuple[str, ...]:
+    """The overrides, and what --share or --take-over stands for."""
+    return overrides if claim is None else (*overrides, f"milvus.claim={claim}")
+
+
 sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+
+
+def _glob_no_source(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    del context, parameter
+    if value and Path(value).exists():
+        raise click.BadParameter(f"{value} is a file or folder, not a glob; write --reread='*' for all files")
+    return value
+
+
+reread = click.option(
+    "--reread",
+    default="",
+    metavar="GLOB",
+    callback=_glob_no_source,
+    help="Compare the bytes of files that match, whatever their size and times say; '*' for all.",
+)
 
 
 def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
     """The settings of a command line. Raises ConfigurationError as `load_settings`."""
     from millrace.configs.settings import load_settings
-    from millrace.tasks.stages.memory import prepare
+    from millrace.tasks.stages.memory import configure_allocator
 
-    prepare()  # here, because it must come before anything else that a command imports
+    configure_allocator()  # here, because it must come before anything else that a command imports
     return load_settings(config, overrides)
 
 
-def print_result(result: dict[str, object], lines: list[str], *, as_json: bool) -> None:
-    """Write the result to standard output: one JSON object, or lines for people."""
-    if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
-    else:
-        for line in lines:
-            click.echo(line)
-
-
-class Report(Protocol):
-    """How something ended, for people, for programs, and as an exit code."""
+class Result(Protocol):
+    """What a command hands back: for programs, for people, and as an exit code."""
 
     @property
     def error(self) -> str:
-        """What stopped it; "" for nothing."""
+        """What stopped it, "" for nothing."""
         ...
 
     @property
@@ -91,23 +120,43 @@ class Report(Protocol):
         ...
 
     def lines(self) -> list[str]:
-        """The report for people."""
+        """The result for people, one statement a line."""
         ...
 
 
-def end_with(report: Report, *, as_json: bool) -> NoReturn:
-    """Print the report, say what stopped the run, and exit by it."""
-    print_result(report.as_json(), report.lines(), as_json=as_json)
-    if report.error:
-        complain(report.error)
-    sys.exit(report.exit_code)
+def finish(result: Result, *, as_json: bool, show: Callable[[], None] | None = None) -> NoReturn:
+    """Print the result, say what stopped the command, and exit with its code: the end of every command.
+
+    `show` prints the result for people in place of its lines.
+    """
+    if as_json:
+        print_json(result.as_json(), indent=2)
+    elif show is not None:
+        show()
+    else:
+        print_lines(result.lines())
+    if result.error:
+        complain(result.error)
+    sys.exit(result.exit_code)
 
 
-def fail(message: str, code: int, *, as_json: bool, hint: str = "") -> NoReturn:
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines to standard output; whatever is in them, none can command the terminal."""
+    for line in lines:
+        click.echo(harmless(mask(line)))
+
+
+def print_json(values: dict[str, object], *, indent: int | None = None) -> None:
+    """Write one JSON object to standard output; control characters stand in it as escapes."""
+    text = json.dumps(values, ensure_ascii=False, indent=indent, default=str)
+    click.echo(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", mask(text)))
+
+
+def fail(message: str, code: ExitCode, *, as_json: bool, hint: str = "") -> NoReturn:
     """Say why and exit with `code`; with `as_json` also as an object on standard output."""
     complain(f"{message}{hint}")
     if as_json:
-        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+        print_json({"error": message, "exit_code": code})
     sys.exit(code)
 
 
@@ -121,7 +170,7 @@ def complain(message: str) -> None:
     if structured():
         _log.error("%s", message)
     else:
-        click.echo(f"millrace: {message}", err=True)
+        _echo_error(f"millrace: {message}")
 
 
 def say(line: str, *, as_json: bool) -> None:
@@ -129,4 +178,9 @@ def say(line: str, *, as_json: bool) -> None:
     if structured():
         _log.info("%s", line)
     elif not as_json:
-        click.echo(line, err=True)
+        _echo_error(line)
+
+
+def _echo_error(text: str) -> None:
+    """Write lines to standard error, each of them harmless."""
+    click.echo("\n".join(map(harmless, mask(text).split("\n"))), err=True)

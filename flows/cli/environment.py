@@ -18,7 +18,8 @@ VARIABLES = {
 }
 
 
-def set_variables(environment: MutableMapping[str, str] = os.environ) -> None:
+def set_variables(environment: MutableMapping[str, str] | None = None) -> None:
     """Set each of `VARIABLES` that the user has not set."""
+    chosen = os.environ if environment is None else environment
     for name, value in VARIABLES.items():
-        environment.setdefault(name, value)
+        chosen.setdefault(name, value)

@@ -15,21 +15,21 @@ import click
 
 from millrace.flows.cli import collection, search
 from millrace.flows.cli.console import (
+    claiming,
     common,
-    end_with,
     fail,
+    finish,
     log_format,
-    print_result,
+    reread,
     say,
     settings_of,
     sources,
     usage_of,
+    with_claim,
 )
 from millrace.flows.cli.environment import set_variables
 from millrace.flows.monitoring.logs import structured
-from millrace.tasks.errors import BudgetReached, ConfigurationError, MillraceError
-
-EXIT_OK, EXIT_STOPPED, EXIT_USAGE, EXIT_REJECTS, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+from millrace.tasks.errors import ConfigurationError, ExitCode, MillraceError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,9 +48,18 @@ def millrace() -> None:
 @millrace.command(short_help="Bring whatever changed in the sources into the collection.")
 @sources
 @click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
+@reread
+@claiming
 @common
 def ingest(
-    sources: tuple[Path, ...], max_cny: float | None, config: Path | None, overrides: tuple[str, ...], *, as_json: bool
+    sources: tuple[Path, ...],
+    max_cny: float | None,
+    claim: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    reread: str,
+    as_json: bool,
 ) -> None:
     """Bring whatever changed in SOURCE... since the last run into the collection.
 
@@ -61,7 +70,7 @@ def ingest(
     """
     if max_cny is not None:
         overrides = (*overrides, f"budget.max_cny={max_cny}")
-    settings = settings_of(config, overrides)
+    settings = settings_of(config, with_claim(overrides, claim))
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:
@@ -72,8 +81,8 @@ def ingest(
                 "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
                 as_json=as_json,
             )
-    report = run_ingest(settings, [source.absolute() for source in sources], quiet=as_json)
-    end_with(report, as_json=as_json)
+    paths = [source.absolute() for source in sources]
+    finish(run_ingest(settings, paths, quiet=as_json, reread=reread), as_json=as_json)
 
 
 @millrace.command()
@@ -87,8 +96,7 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
     """
     from millrace.flows.commands.plan import make_plan
 
-    made = make_plan(settings_of(config, overrides), [source.absolute() for source in sources])
-    print_result(made.as_json(), made.lines(), as_json=as_json)
+    finish(make_plan(settings_of(config, overrides), [source.absolute() for source in sources]), as_json=as_json)
 
 
 @millrace.command(short_help="Index and verify on a schedule, with Prefect.")
@@ -145,9 +153,9 @@ def report(
     from millrace.flows.commands.report.write import show, write_report
 
     written = write_report(settings_of(config, overrides), run, out=out)
-    print_result(written.as_json(), written.lines(), as_json=as_json)
     if open_it:
         show(written)
+    finish(written, as_json=as_json)
 
 
 @millrace.command(short_help="Show the last runs, what the lake holds, and its rejects.")
@@ -160,9 +168,7 @@ def status(config: Path | None, overrides: tuple[str, ...], *, as_json: bool) ->
     """
     from millrace.flows.commands.status import lake_status
 
-    shown = lake_status(settings_of(config, overrides))
-    print_result(shown.as_json(), shown.lines(), as_json=as_json)
-    sys.exit(shown.exit_code)
+    finish(lake_status(settings_of(config, overrides)), as_json=as_json)
 
 
 @millrace.group(invoke_without_command=True, short_help="List what was not taken, and why; try it again.")
@@ -190,8 +196,7 @@ def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = 
     """
     from millrace.flows.commands.status import outstanding_rejects
 
-    shown = outstanding_rejects(settings_of(config, overrides), reason=reason)
-    print_result(shown.as_json(), shown.lines(), as_json=as_json)
+    finish(outstanding_rejects(settings_of(config, overrides), reason=reason), as_json=as_json)
 
 
 @rejects.command("retry")
@@ -208,15 +213,11 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     """
     from millrace.flows.commands.rejects import retry_rejects
 
-    report = retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json)
-    end_with(report, as_json=as_json)
+    finish(retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json), as_json=as_json)
 
 
-for elsewhere in (
-    *(collection.verify, collection.rebuild, collection.switch),
-    *(search.search, search.evaluate),
-):
-    millrace.add_command(elsewhere)
+for command in (collection.verify, collection.rebuild, collection.switch, search.search, search.evaluate):
+    millrace.add_command(command)
 
 
 def main() -> NoReturn:
@@ -229,19 +230,15 @@ def main() -> NoReturn:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.UsageError as error:
-        fail(error.format_message(), EXIT_USAGE, as_json=as_json, hint=usage_of(error))
-    except ConfigurationError as error:
-        fail(str(error), EXIT_USAGE, as_json=as_json)
-    except BudgetReached as error:
-        fail(str(error), EXIT_BUDGET, as_json=as_json)
+        fail(error.format_message(), ExitCode.USAGE, as_json=as_json, hint=usage_of(error))
     except MillraceError as error:
-        fail(str(error), EXIT_STOPPED, as_json=as_json)
+        fail(str(error), error.exit_code, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        fail("interrupted", EXIT_INTERRUPTED, as_json=as_json)
+        fail("interrupted", ExitCode.INTERRUPTED, as_json=as_json)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
         sys.stdout = None
-        sys.exit(EXIT_STOPPED)
-    sys.exit(EXIT_OK)
+        sys.exit(ExitCode.STOPPED)
+    sys.exit(ExitCode.DONE)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from millrace.flows.cli.console import common, print_result, say, settings_of
+from millrace.flows.cli.console import common, finish, print_lines, say, settings_of
 
 
 @click.command(short_help="Show the passages that answer QUERY, best first.")
@@ -44,10 +44,14 @@ def search(
         filter=expression,
         rerank=not no_rerank,
     )
-    if sys.stdout.isatty() and not as_json:
-        print_coloured(found)
-    else:
-        print_result(found.as_json(), plain_lines(found), as_json=as_json)
+
+    def show() -> None:
+        if sys.stdout.isatty():
+            print_coloured(found)
+        else:
+            print_lines(plain_lines(found))
+
+    finish(found, as_json=as_json, show=show)
 
 
 @click.command("eval", short_help="Prove the index by its own sentences, or by questions of yours.")
@@ -57,7 +61,7 @@ def search(
     "--questions",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Ask these instead: JSON Lines, see the README.",
+    help="Ask these instead: JSON Lines with question and sources.",
 )
 @click.option("--k", "ks", default="1,5,10,20", show_default=True, metavar="K,...", help="Depths to measure recall at.")
 @click.option("--no-rerank", is_flag=True, help="Measure retrieval alone.")
@@ -93,12 +97,9 @@ def evaluate(
 
     settings = settings_of(config, overrides)
     if history:
-        past = evaluating.history(settings)
-        print_result(past.as_json(), past.lines(), as_json=as_json)
-        return
+        finish(evaluating.history(settings), as_json=as_json)
     options = evaluating.options_of(
         sample=sample, seed=seed, questions=questions, ks=ks, rerank=not no_rerank, min_self_hit=min_self_hit
     )
-    report = evaluating.evaluate(settings, options, say=lambda line: say(line, as_json=False), quiet=as_json)
-    print_result(report.as_json(), report.lines(), as_json=as_json)
-    sys.exit(report.exit_code)
+    result = evaluating.evaluate(settings, options, say=lambda line: say(line, as_json=False), quiet=as_json)
+    finish(result, as_json=as_json)

@@ -7,7 +7,7 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.deletions import with_rows
-from millrace.flows.commands.ingest.diff import compare
-from millrace.flows.monitoring.counters import count_kept
+from millrace.flows.commands.ingest.diff import diff_sources
+from millrace.flows.monitoring.result import Result
+from millrace.flows.monitoring.run_state import count_unchanged
 from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
 from millrace.flows.wiring import components
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
+from millrace.tasks.records import LeftOut
 from millrace.tasks.stages.chunk import ChunkJob
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.row_diff import RowDiff
@@ -35,21 +37,18 @@ _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 
 @dataclass(slots=True)
-class Plan:
-    """The run that would follow: counts as in the run's report, and the estimate of what must be bought."""
+class Plan(Result):
+    """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded."""
 
     collection: str
     model: str
     documents: DocumentCounts = field(default_factory=DocumentCounts)
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    left_out: LeftOut = field(default_factory=LeftOut)
     rejects: Counter[str] = field(default_factory=Counter)
     milvus_bytes: int = 0
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `plan --json` prints."""
-        return asdict(self) | {"rejects": dict(self.rejects)}  # asdict makes nonsense of a Counter
 
     def lines(self) -> list[str]:
         """The plan for people."""
@@ -65,6 +64,8 @@ class Plan:
         ]
         if e.seconds is not None:
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
+        if self.left_out.total:
+            lines.append(f"left out   {self.left_out.summary()}")
         if self.rejects:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.rejects.most_common())
             lines.append(f"rejects    {self.rejects.total():,}: {reasons}")
@@ -89,18 +90,19 @@ class _Planner:
     async def run(self) -> Plan:
         settings, model, plan = self._settings, self._model, self._plan
         lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
-        compared = compare(settings, model, lake, self._sources)
-        found = compared.found
-        row_diff = RowDiff(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
+        diff = diff_sources(settings, model, lake, self._sources)
+        found = diff.scan
+        row_diff = RowDiff(lake.chunks, found.previous, diff.uncommitted.rows, space=model.space.name)
         store = lake.vectors(model.space)
         try:
             with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
                 await self._read(found, Path(folder), row_diff, store)
         finally:
             store.close()
-        count_kept(found, plan.documents, plan.chunks)
+        count_unchanged(found.unchanged, plan.documents, plan.chunks)
         self._count_gone(found, row_diff)
         plan.rejects.update(reject.reason for reject in found.rejects)
+        plan.left_out = found.left_out
         plan.estimate = self._with_time_around(self._estimator.estimate())
         return plan
 
@@ -134,13 +136,13 @@ class _Planner:
         rows = parts.read(part.job, part.number, part.number)
         documents, chunks = self._plan.documents, self._plan.chunks
         keys: list[bytes] = rows["text_key"].to_pylist()
-        lacking = store.missing(keys)
-        bought = [lacking[i] for i in self._seen.first_seen([keys[position] for position in lacking])]
-        for tokens in rows["tokens"].take(pa.array(bought, pa.int64())).to_pylist():
+        missing = store.missing(keys)
+        to_embed = [missing[i] for i in self._seen.first_seen([keys[position] for position in missing])]
+        for tokens in rows["tokens"].take(pa.array(to_embed, pa.int64())).to_pylist():
             self._estimator.add(tokens + self._model.spec.end_mark_tokens)
-        chunks.embedded += len(bought)
+        chunks.embedded += len(to_embed)
         chunks.total += rows.num_rows
-        chunks.reused += rows.num_rows - len(bought)
+        chunks.reused += rows.num_rows - len(to_embed)
         changed = rows.take(row_diff.changed_positions(rows))
         chunks.upserted += changed.num_rows
         text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0
@@ -148,13 +150,13 @@ class _Planner:
         vector_bytes = changed.num_rows * (self._model.space.dimensions * 4 + _ROW_OVERHEAD_BYTES)
         self._plan.milvus_bytes += text_bytes + metadata_bytes + vector_bytes
         for document in part.documents.to_pylist():
-            verdict = row_diff.verdict(document)
+            verdict = row_diff.outcome(document)
             setattr(documents, verdict, getattr(documents, verdict) + 1)
             documents.seen += 1
-            stale, _ = row_diff.settle(document)
+            stale, _ = row_diff.stale_and_current_ids(document)
             chunks.deleted += len(stale)
         row_diff.finish(part.documents["source"].to_pylist())
-        self._half_read.update(part.half_read())
+        self._half_read.update(part.partially_read())
         self._plan.rejects.update(part.rejects["reason"].to_pylist())
 
     def _count_gone(self, found: Scan, row_diff: RowDiff) -> None:

@@ -1,16 +1,13 @@
-"""`rebuild`: the collection again from the lake, without one request to the provider; also elsewhere.
+"""`rebuild`: the collection again from the lake, without one request to the provider; also at another Milvus.
 
-A collection that is there is upserted over, and only then loses what no document owns, so that a search finds every
-live document all the while.
-
-Whether a rebuild is an import, and through which folder; what stands against it, in words.
-
-What a rebuild has brought back, as one object, as JSON and as lines for people.
+An existing collection is upserted over, and only then loses the rows that no document owns, so that a search finds
+every live document throughout. A large new collection is filled by import, where a folder for that is set.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +15,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
+from millrace.flows.commands.verify.orphans import remove_orphans
 from millrace.flows.commands.verify.verify import require_fitting_spaces
 from millrace.flows.monitoring.progress import RowProgress, shown
+from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.analyzer import analyzer_for_lake
+from millrace.flows.wiring.ownership import claim_collection, refuse_to_drop
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
-from millrace.tasks.milvus import Collection, CollectionShape, is_lite
+from millrace.tasks.milvus import CollectionShape, is_lite
 from millrace.tasks.reconcile.bulk_import import ImportFolder, ImportWriter, doubled_ids
 from millrace.tasks.reconcile.compare import IdInventory
 from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Vectors, VectorStores, expected_rows
-from millrace.tasks.reconcile.repair import delete_orphans, prefetch, send_valid
+from millrace.tasks.reconcile.repair import prefetch, send_valid
 
 
 def why_not_import(settings: Settings, rows: int) -> str | None:
     """Why `rows` rows are not brought into a new collection by import: "" where they are.
 
-    None where nobody would expect it: there are few rows, or nothing is set and this is Milvus Lite.
+    None where no import is expected: there are few rows, or this is Milvus Lite and nothing is set.
     """
     milvus = settings.milvus
     if rows < milvus.bulk_rows or (is_lite(milvus.uri) and not milvus.bulk_path):
@@ -62,10 +63,10 @@ _NAMED = 20
 
 
 @dataclass(slots=True)
-class RebuildResult:
+class RebuildResult(Result):
     """What was brought back, by upserts or by import.
 
-    `lacking` says, for each row that was not, its document and why; `notes` why rows were not imported.
+    `lacking` gives, for each row that was not, its document and the reason; `notes` why rows were not imported.
     """
 
     lake_collection: str
@@ -91,12 +92,8 @@ class RebuildResult:
         """0 when every row is in and no other, 3 when some could not be brought back, 1 when others stay."""
         return 1 if self.error else 3 if self.lacking else 0
 
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `rebuild --json` prints."""
-        return asdict(self)
-
     def lines(self) -> list[str]:
-        """The report for people; of what is lacking, the first."""
+        """The result for people; of missing rows, the first."""
         rate = self.brought / self.seconds if self.seconds else 0
         lines = [
             f"collection {self.collection} at {self.uri}: {self.documents:,} documents; "
@@ -161,15 +158,15 @@ def rebuild(
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
         if copy_collection and not report.exit_code:
-            lake.adopt_as(name)
-            with lake.switches.hold():
+            lake.copy_as(name)
+            with lake.switches.acquire_lease():
                 lake.switches.finish(mark)
     return report
 
 
 def _mark_as_new(lake: Lake, target: Settings, mark: str) -> None:
     """Note of a collection that is not there yet that all its rows will be of this lake, also when we are killed."""
-    with lake.switches.hold(), milvus.open_aliases(target) as aliases:
+    with lake.switches.acquire_lease(), milvus.open_aliases(target) as aliases:
         if not aliases.exists(target.milvus.collection):
             lake.switches.begin(mark)
 
@@ -223,6 +220,7 @@ class _Rebuilding:
             require_fitting_spaces(stores, self._model)
             if drop:
                 self._require_all(stores)
+                refuse_to_drop(self._target, self._lake)
                 milvus.drop_collection(self._target)
             with shown(progress, quiet=quiet):
                 if not self._import_all(stores, progress):
@@ -232,8 +230,8 @@ class _Rebuilding:
 
     def _require_all(self, stores: VectorStores) -> None:
         """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
-        for expected, kept in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
-            if expected.damage or not kept.has_vector.all():
+        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+            if expected.damage or not rows_with_vectors.has_vector.all():
                 raise LakeError(
                     f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
                     "Run `millrace verify --repair` first, or leave --drop out"
@@ -263,7 +261,10 @@ class _Rebuilding:
                 why_not = str(error)
                 report.lacking.clear()
                 progress.done = 0
-        if why_not:
+        if why_not == "":
+            with milvus.open_collection(self._target, self._model, create=False) as collection:
+                claim_collection(self._target, self._lake, collection)
+        elif why_not:
             report.notes.append(f"the rows were upserted, not imported: {why_not}")
         return why_not == ""
 
@@ -278,68 +279,67 @@ class _Rebuilding:
         with milvus.open_import(self._target, self._model) as importing:
             folder, doubled = import_folder(self._target), doubled_ids(all_ids)
             with ImportWriter(importing, folder, doubled=doubled, on_rows=count) as writer:
-                for expected, kept in self._parts(stores, set()):
-                    self._send(expected, kept, importing.shape, writer.add)
+                for expected, rows_with_vectors in self._parts(stores, set()):
+                    self._send(expected, rows_with_vectors, importing.shape, writer.add)
                 return writer.finish()
 
     def _upsert_all(self, stores: VectorStores, progress: RowProgress) -> None:
-        """Upsert every row that the lake has whole, then delete those that nobody owns."""
+        """Upsert every row that the lake has whole, then delete those that no document owns."""
         progress.doing = "upserted"
         unknown: set[str] = set()
         with milvus.open_collection(
-            self._target, self._model, create=True, checkpoint=lambda step: self._checkpoint(f"collection: {step}")
+            self._target,
+            self._model,
+            create=True,
+            choose_analyzer=partial(analyzer_for_lake, self._lake),
+            checkpoint=lambda step: self._checkpoint(f"collection: {step}"),
         ) as collection:
             inventory = IdInventory(collection)
             if not self._is_own:
                 self._refuse_foreign_rows(inventory)
-            for expected, kept in self._parts(stores, unknown):
+            ownership = claim_collection(self._target, self._lake, collection)
+            for expected, rows_with_vectors in self._parts(stores, unknown):
                 inventory.own(expected.rows["id"].to_pylist())
-                self._report.upserted += self._send(expected, kept, collection.shape, collection.upsert)
+                self._report.upserted += self._send(expected, rows_with_vectors, collection.shape, collection.upsert)
                 progress.done += expected.rows.num_rows
             if self._is_own:
-                self._delete_orphans(collection, inventory, unknown)
+                removal = remove_orphans(self._target, collection, inventory, ownership, protected=unknown)
+                self._report.deleted = removal.deleted
+                if removal.exceeds_share:
+                    self._report.error = f"{removal.why_kept}. Every row of the lake is in"
+                else:
+                    self._report.notes += filter(None, [removal.why_kept])
 
     def _parts(self, stores: VectorStores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
-        """The parts that can be read; the documents of the others are added to `unknown`, and told as lacking."""
-        for expected, kept in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+        """The parts that can be read; the documents of the others are added to `unknown`, and reported as lacking."""
+        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
             if expected.damage:
                 unknown |= expected.sources
                 self._report.lacking += [
                     _lacking(source, "rows", expected.damage) for source in sorted(expected.sources)
                 ]
             else:
-                yield expected, kept
+                yield expected, rows_with_vectors
 
     def _send(
         self,
         expected: ExpectedRows,
-        kept: RowsWithVectors,
+        rows_with_vectors: RowsWithVectors,
         shape: CollectionShape,
         send: Callable[[pa.Table, Vectors], object],
     ) -> int:
-        """Have `send` take the rows of a part that the lake has whole, and tell of the others; how many were sent."""
+        """Have `send` take the rows of a part that the lake has whole, and report the others; how many were sent."""
         lacking = self._report.lacking
-        for row in kept.rows.filter(pa.array(~kept.has_vector)).select(["source", "id"]).to_pylist():
+        without = rows_with_vectors.rows.filter(pa.array(~rows_with_vectors.has_vector))
+        for row in without.select(["source", "id"]).to_pylist():
             why = f"its vector is not in the lake, in the space {expected.space}"
             lacking.append(_lacking(row["source"], f"row {row['id']}", why))
-        rows, vectors = kept.taken(np.flatnonzero(kept.has_vector))
+        rows, vectors = rows_with_vectors.taken(np.flatnonzero(rows_with_vectors.has_vector))
         invalid = send_valid(send, shape, rows, vectors)
         for row_id, reason in invalid:
             source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
             lacking.append(_lacking(source, f"row {row_id}", str(reason)))
         return int(rows.num_rows) - len(invalid)
-
-    def _delete_orphans(self, collection: Collection, inventory: IdInventory, unknown: set[str]) -> None:
-        report, share = self._report, self._target.sources.max_removed_share
-        report.deleted, found = delete_orphans(
-            collection, inventory, protected=unknown, most=int(share * inventory.rows)
-        )
-        if found > report.deleted:
-            report.error = (
-                f"{found - report.deleted:,} of {inventory.rows:,} rows that were in the collection are owned by no "
-                f"document of this lake and were left there; more than {share:.0%} (sources.max_removed_share) are not "
-                "deleted. Every row of the lake is in; allow the deletion once with --set sources.max_removed_share=1"
-            )
 
 
 def _with_vectors(

@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.run import ingest_here
+from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components
 from millrace.tasks.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
-class RetryReport:
+class RetryResult(Result):
     """What became of the rejects that were tried again.
 
     `tried` counts them, `settled` those that are rejects no more, `remaining` are the rejects that the same documents
@@ -45,14 +46,7 @@ class RetryReport:
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `rejects retry --json` prints."""
-        return {
-            "tried": self.tried,
-            "settled": self.settled,
-            "remaining": list(self.remaining),
-            "left_to_ingest": self.left_to_ingest,
-            "gone": self.gone,
-            "run": self.run.as_json() if self.run is not None else None,
-        }
+        return Result.as_json(self) | {"run": self.run.as_json() if self.run is not None else None}
 
     def lines(self) -> list[str]:
         """The report for people."""
@@ -74,7 +68,7 @@ class RetryReport:
         return lines
 
 
-def retry_rejects(settings: Settings, *, reason: str, quiet: bool) -> RetryReport:
+def retry_rejects(settings: Settings, *, reason: str, quiet: bool) -> RetryResult:
     """Try the rejected items again, all or those with one reason.
 
     Without a reason, documents that the manifest knows to have rejects are tried too if the list has lost them.
@@ -115,7 +109,7 @@ def _report(
     *,
     is_gone: Callable[[str], bool],
     of_listing: int,
-) -> RetryReport:
+) -> RetryResult:
     now = lake.rejects.outstanding()
     files = set(documents["path"].to_pylist())
     manifest = lake.manifest.read()
@@ -125,7 +119,7 @@ def _report(
     still = {(row["source"], row["item"]) for row in remaining}
     before = [(row["source"], row["item"]) for row in tried.select(["source", "item"]).to_pylist()]
     missed = [item for item in before if is_gone(item[0])]
-    return RetryReport(
+    return RetryResult(
         tried=len(before) - len(missed),
         settled=sum(item not in still and not is_gone(item[0]) for item in before),
         remaining=tuple(remaining),

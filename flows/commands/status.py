@@ -1,26 +1,27 @@
 """What the lake knows: the last runs, totals, and the rejects. Reads only; needs neither Milvus nor a network."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
+from millrace.flows.monitoring.result import Result
 from millrace.flows.wiring.components import existing_lake
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake import Bill, RunRecord, totals
+from millrace.tasks.lake import RunRecord, RunUsage, usage_by_model
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Status(Result):
     """Totals of one collection's lake, and its last runs, newest first.
 
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
-    `problems` names the files that cannot be read, each with the remedy; what they would tell is not in the totals.
+    `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
     `notes` say what to do when the collection has outgrown Milvus Lite.
     """
 
@@ -31,7 +32,7 @@ class Status:
     rejects: dict[str, int]
     cost_cny: float
     runs: tuple[RunRecord, ...]
-    billed: tuple[Bill, ...] = ()
+    billed: tuple[RunUsage, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -39,10 +40,6 @@ class Status:
     def exit_code(self) -> int:
         """1 when a file of the lake cannot be read."""
         return 1 if self.problems else 0
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `status --json` prints."""
-        return asdict(self)
 
     def lines(self) -> list[str]:
         """The status for people."""
@@ -65,7 +62,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectList:
+class RejectList(Result):
     """The outstanding rejects, in the order of their documents."""
 
     rejects: tuple[dict[str, str], ...]
@@ -99,8 +96,7 @@ def lake_status(settings: Settings) -> Status:
         rejects = lake.rejects.outstanding()
     except LakeError as error:
         problems.append(str(error))
-    problems += [f"{path} is damaged. Nothing depends on it; it can be deleted." for path in lake.runs.unreadable()]
-    problems += [f"{path} is damaged: what that run cost is not in the sums." for path in lake.bills.unreadable()]
+    problems += [damage.message for damage in lake.damaged_records()]
     reasons = Counter(rejects["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
     chunks = pc.sum(manifest["chunks"]).as_py() or 0
@@ -112,7 +108,7 @@ def lake_status(settings: Settings) -> Status:
         rejects=dict(reasons.most_common()),
         cost_cny=sum(run.cost_cny for run in runs),
         runs=runs,
-        billed=tuple(totals(lake.bills.all())),
+        billed=tuple(usage_by_model(lake.usage.oldest_first())),
         problems=tuple(problems),
         notes=tuple(outgrown(settings, chunks)),
     )

@@ -5,13 +5,11 @@ another model or chunking is made by `ingest`; one that only looks otherwise (fi
 the lake.
 
 Steps, each of which a killed run may have been the last to take, and each harmless to take again: the collection begun
-(noted in the lake), its rows upserted, the lake told of it, tried, the way back noted, the alias moved.
-
-What a switch has made, tried and moved, as one object, as JSON and as lines for people.
+(noted in the lake), its rows upserted, the lake's record of it, the checks, the way back noted, the alias moved.
 """
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +20,11 @@ from millrace.configs.settings import Settings
 from millrace.flows.commands.rebuild import RebuildResult, rebuild
 from millrace.flows.commands.search.alias import required_alias
 from millrace.flows.commands.search.retrieve import open_indexed
+from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.milvus import redacted_uri
+from millrace.flows.wiring.ownership import refuse_to_drop
 from millrace.tasks.errors import CollectionMissing, ConfigurationError, RunStopped
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import Aliases
@@ -34,7 +34,7 @@ from millrace.tasks.reconcile.switch_checks import TOP_K, SwitchChecks, compare_
 
 
 @dataclass(slots=True)
-class SwitchResult:
+class SwitchResult(Result):
     """What `alias` stood for and stands for now.
 
     `built` counts the rows that were made from the lake for the new collection; `lacking_documents` those that searches
@@ -67,10 +67,6 @@ class SwitchResult:
         """1 when something stood against it, else 0."""
         return 1 if self.problems else 0
 
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `switch --json` prints."""
-        return asdict(self)
-
     def lines(self) -> list[str]:
         """The report for people."""
         lines = []
@@ -81,9 +77,8 @@ class SwitchResult:
             lines.append(f"lacks      {self.lacking_documents:,} documents that {self.before} has")
         lines += [f"dropped    {name}; the lake still has its rows" for name in self.dropped]
         if self.moved:
-            lines.append(
-                f"moved      searches of {self.alias} go to {self.now}" + f", before {self.before}" * bool(self.before)
-            )
+            before = f", before {self.before}" if self.before else ""
+            lines.append(f"moved      searches of {self.alias} go to {self.now}{before}")
         elif self.now:
             lines.append(f"           searches of {self.alias} go to {self.now}")
         if self.earlier:
@@ -111,7 +106,7 @@ def switch(
     """Try the collection of the settings, and have `milvus.alias` stand for it; without `move`, only try it.
 
     Where the lake knows nothing of it, it is made first, with the rows of the collection `source`, "" for the one that
-    the alias stands for. `checkpoint` is told each step.
+    the alias stands for. `checkpoint` hears of each step.
 
     Raises:
         ConfigurationError: There is no alias, or nothing to make the collection from, or not with this model.
@@ -134,7 +129,7 @@ def switch(
             checkpoint("switch: tried")
             # What was tried is on record before the alias is moved: from then on searches are made by that.
             if move and not report.problems:
-                with lake.switches.hold():
+                with lake.switches.acquire_lease():
                     report.before = aliases.target(alias)
                     _move(report, aliases, lake, name, checkpoint)
             report.earlier = _earlier_but(lake.switches.earlier(_key(report)), report.now)
@@ -151,17 +146,17 @@ def switch_back(settings: Settings, *, checkpoint: Checkpoint = no_checkpoint) -
     """
     alias = required_alias(settings)
     lake = components.existing_lake(settings)
-    with lake.switches.hold(), milvus.open_aliases(settings) as aliases:
+    with lake.switches.acquire_lease(), milvus.open_aliases(settings) as aliases:
         before = aliases.target(alias)
         report = _report_of(settings, before)
-        kept = _earlier_but(lake.switches.earlier(_key(report)), before)
-        if not kept:
+        earlier = _earlier_but(lake.switches.earlier(_key(report)), before)
+        if not earlier:
+            now = f" {before}" if before else ""
             raise ConfigurationError(
-                f"this lake knows of no collection that {alias} stood for before"
-                + f" {before}" * bool(before)
-                + "; name one with --set milvus.collection=..., and run `millrace switch`"
+                f"this lake knows of no collection that {alias} stood for before{now}; name one with "
+                "--set milvus.collection=..., and run `millrace switch`"
             )
-        _move(report, aliases, lake, kept[-1], checkpoint)
+        _move(report, aliases, lake, earlier[-1], checkpoint)
         report.earlier = _earlier_but(lake.switches.earlier(_key(report)), report.now)
     return report
 
@@ -176,7 +171,7 @@ def drop_old(settings: Settings) -> SwitchResult:
     """
     alias = required_alias(settings)
     lake = components.existing_lake(settings)
-    with lake.switches.hold(), milvus.open_aliases(settings) as aliases:
+    with lake.switches.acquire_lease(), milvus.open_aliases(settings) as aliases:
         now = aliases.target(alias)
         if not now:
             raise ConfigurationError(f"{alias} stands for no collection yet; nothing was dropped")
@@ -195,6 +190,7 @@ def drop_old(settings: Settings) -> SwitchResult:
                     "first"
                 )
             dropped = settings.with_overrides([f"milvus.collection={name}"])
+            refuse_to_drop(dropped, lake)
             with milvus.lease_collection(dropped):
                 milvus.drop_collection(dropped)
             report.dropped.append(name)
@@ -227,13 +223,13 @@ def _build(
             f"the lake {settings.lake.path} knows nothing of the collection {name}: run `millrace ingest` with these "
             "settings first, or say with --from which collection's rows it gets"
         )
-    place = components.lake_path(settings)
-    if not isinstance(place, Path):
+    path = components.lake_path(settings)
+    if not isinstance(path, Path):
         raise ConfigurationError(
-            f"the lake {place} is in a bucket, where rows cannot be taken over from {source}: run `millrace ingest`"
-            " with these settings first; it buys nothing that the lake has"
+            f"the lake {path} is in a bucket, where rows cannot be taken over from {source}: run `millrace ingest`"
+            " with these settings first; it embeds nothing that the lake has"
         )
-    empty = Lake.open(place, name, read_only=True).collection_dir
+    empty = Lake.open(path, name, read_only=True).collection_dir
     if empty.is_dir():
         raise ConfigurationError(
             f"the lake knows {name}, but no row of it, as after an ingest that failed: run `millrace ingest` with "
@@ -246,7 +242,7 @@ def _build(
         raise ConfigurationError(
             f"the rows of {source} are in the embedding space {', '.join(sorted(spaces))}, and the settings name "
             f"{model.space.name}: for another model run `millrace ingest` with these settings first, which makes "
-            f"{name} beside {source} and buys what is not in the lake yet; then `millrace switch`"
+            f"{name} beside {source} and embeds what is not in the lake yet; then `millrace switch`"
         )
     report = rebuild(origin, into=name, drop=False, quiet=quiet, copy_collection=True, checkpoint=checkpoint)
     if report.error:
@@ -280,10 +276,10 @@ def _try(report: SwitchResult, settings: Settings, model: components.Model, alia
             ask_other = partial(aliases.search, other, aliases.shape(other), top_k=TOP_K)
             compare_answers(trial, ask, ask_other, drawn, stores, other_space=_main_space(others))
     report.problems = trial.problems()
-    _note_lacking_documents(report, settings, mine=manifest, theirs=others)
+    _note_missing_documents(report, settings, mine=manifest, theirs=others)
 
 
-def _note_lacking_documents(report: SwitchResult, settings: Settings, *, mine: pa.Table, theirs: pa.Table) -> None:
+def _note_missing_documents(report: SwitchResult, settings: Settings, *, mine: pa.Table, theirs: pa.Table) -> None:
     """Documents that searches find now and would not any more; more than a set share of them is a problem."""
     mine, theirs = (table.filter(pc.greater(table["chunks"], 0))["source"] for table in (mine, theirs))
     report.lacking_documents = pc.sum(pc.invert(pc.is_in(theirs, value_set=mine))).as_py() or 0

@@ -14,6 +14,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal
 
+from millrace.tasks.control_characters import harmless
+from millrace.tasks.secrets import mask
+
 Format = Literal["text", "json"]
 LOG_FORMAT_VARIABLE = "MILLRACE_LOG_FORMAT"
 
@@ -43,14 +46,26 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
-        return json.dumps(values, ensure_ascii=False, default=str)
+        return mask(json.dumps(values, ensure_ascii=False, default=str))
+
+
+class PlainLines(logging.Formatter):
+    """A record as Python shows it where nothing is set up, for a terminal: secrets masked, control characters shown."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines, without their end."""
+        return "\n".join(map(harmless, mask(super().format(record)).split("\n")))
 
 
 def log_as(form: Format) -> None:
     """Write logs to standard error in this form from now on.
 
-    As JSON also warnings of libraries, and whatever would have been a traceback.
+    As JSON also warnings of libraries, and whatever would have been a traceback. Secrets are masked in either form.
     """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(PlainLines())
+    if form == "text":
+        sys.excepthook = _print_uncaught
     if form == "text" or _formatter() is not None:
         return
     handler = logging.StreamHandler(sys.stderr)
@@ -84,3 +99,7 @@ def _formatter() -> JsonLines | None:
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     last = traceback.format_exception_only(kind, error)[-1].strip()
     logging.getLogger(PACKAGE_LOGGER).critical("%s", last, exc_info=(kind, error, trace))
+
+
+def _print_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))

@@ -7,14 +7,16 @@ from pathlib import Path
 from millrace.configs.settings import Settings
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import LakePath, ObjectPath, ObjectStore
+from millrace.tasks.secrets import read_secret
 
 
-def lake_path(settings: Settings, environment: Mapping[str, str] = os.environ) -> LakePath:
+def lake_path(settings: Settings, environment: Mapping[str, str] | None = None) -> LakePath:
     """Where the lake of the settings is: a folder, or objects in a bucket.
 
     Raises `ConfigurationError` for an address that is neither, or no bucket's.
     """
     lake = settings.lake
+    environment = os.environ if environment is None else environment
     scheme, slashes, address = lake.path.partition("://")
     if not slashes:
         return Path(lake.path)
@@ -26,6 +28,8 @@ def lake_path(settings: Settings, environment: Mapping[str, str] = os.environ) -
             "lake.path is not s3://bucket/prefix, with a prefix of the lake's own: endpoint and region are settings"
             " (lake.endpoint, lake.region), and credentials come from the environment"
         )
+    for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):  # which pyarrow reads by itself
+        read_secret(environment, variable)
     store = ObjectStore(
         endpoint=lake.endpoint or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL", ""),
         region=lake.region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1",
@@ -35,7 +39,8 @@ def lake_path(settings: Settings, environment: Mapping[str, str] = os.environ) -
     return ObjectPath(f"{bucket}/{prefix.rstrip('/')}", store)
 
 
-def state_folder(environment: Mapping[str, str]) -> Path:
+def state_folder(environment: Mapping[str, str] | None = None) -> Path:
     """Where what must last of this user on this machine is kept."""
+    environment = os.environ if environment is None else environment
     states = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".local/state"
     return Path(states, "millrace")

@@ -5,16 +5,17 @@ When Milvus Lite has grown too large for what it is, and what to do then.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import Model
 from millrace.flows.wiring.lake_location import state_folder
 from millrace.tasks.errors import CollectionError, CollectionMissing
-from millrace.tasks.lake import Checkpoint, Lease, hold, make_folder, no_checkpoint
+from millrace.tasks.lake import Checkpoint, Lease, acquire_lease, make_folder, no_checkpoint
 from millrace.tasks.milvus import (
     Aliases,
+    Analyzer,
     BulkImport,
     Collection,
     CollectionShape,
@@ -27,6 +28,7 @@ from millrace.tasks.milvus import (
     with_database,
     without_credentials,
 )
+from millrace.tasks.secrets import read_secret
 
 LITE_ROWS = 50_000
 """Rows of Milvus Lite above which a server is advised.
@@ -53,30 +55,35 @@ def open_collection(
     model: Model,
     *,
     create: bool,
-    environment: Mapping[str, str] = os.environ,
+    choose_analyzer: Callable[[], Analyzer] = lambda: "standard",
+    environment: Mapping[str, str] | None = None,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> Collection:
-    """The collection of the settings, in the shape that they and the model ask for."""
+    """The collection of the settings, in the shape that they and the model ask for.
+
+    `choose_analyzer` is asked for a new collection, where milvus.hybrid is bm25 and milvus.analyzer is auto.
+    """
     return Collection.open(
         _address(settings, environment),
         settings.milvus.collection,
         shape=_shape(settings, model),
         create=create,
+        choose_analyzer=choose_analyzer,
         checkpoint=checkpoint,
     )
 
 
-def open_import(settings: Settings, model: Model, environment: Mapping[str, str] = os.environ) -> BulkImport:
+def open_import(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> BulkImport:
     """The import of the collection of the settings, which must not be there yet."""
     return BulkImport(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
 
 
-def open_aliases(settings: Settings, environment: Mapping[str, str] = os.environ) -> Aliases:
+def open_aliases(settings: Settings, environment: Mapping[str, str] | None = None) -> Aliases:
     """The aliases of the Milvus of the settings."""
     return Aliases(_address(settings, environment))
 
 
-def drop_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+def drop_collection(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
     """Drop the collection of the settings, whatever its shape."""
     Collection.drop(_address(settings, environment), settings.milvus.collection)
 
@@ -109,7 +116,7 @@ def redacted_uri(settings: Settings) -> str:
     return without_credentials(_milvus_uri(settings))
 
 
-def lease_collection(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lease:
+def lease_collection(settings: Settings, environment: Mapping[str, str] | None = None) -> Lease:
     """The lease of the one who changes the rows of the collection, whichever lake they come from.
 
     For Milvus Lite it lies beside the path. For a server it lies in this user's state folder, and so keeps apart the
@@ -131,18 +138,19 @@ def lease_collection(settings: Settings, environment: Mapping[str, str] = os.env
         digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
         path = state_folder(environment) / "leases" / f"{digest[:32]}.lease"
         make_folder(path.parent)
-    return hold(path, f"The collection {name} at {without_credentials(uri)}")
+    return acquire_lease(path, f"The collection {name} at {without_credentials(uri)}")
 
 
 def _milvus_uri(settings: Settings) -> str:
     return with_database(settings.milvus.uri, settings.milvus.database)
 
 
-def _address(settings: Settings, environment: Mapping[str, str]) -> MilvusAddress:
+def _address(settings: Settings, environment: Mapping[str, str] | None) -> MilvusAddress:
     milvus = settings.milvus
+    environment = os.environ if environment is None else environment
     return MilvusAddress(
         _milvus_uri(settings),
-        token=environment.get(milvus.token_env, "").strip(),
+        token=read_secret(environment, milvus.token_env),
         tls_ca=milvus.tls_ca,
         timeout_s=milvus.timeout_s,
     )

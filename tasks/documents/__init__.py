@@ -7,7 +7,7 @@ This component knows formats and encodings. It does not know chunks, models, the
 """
 
 from millrace.tasks.documents.formats import FORMATS
-from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, file_hash, list_files
+from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, Listing, list_files
 from millrace.tasks.documents.options import DocumentOptions, PdfEngine
 from millrace.tasks.documents.pdf.open_file import close_file
 from millrace.tasks.documents.pdf.page_ranges import (
@@ -18,17 +18,19 @@ from millrace.tasks.documents.pdf.page_ranges import (
     page_ranges,
     read_page_range,
 )
-from millrace.tasks.documents.pdf.reader import check_patience
+from millrace.tasks.documents.pdf.reader import check_cpu_time
 from millrace.tasks.documents.reading import read_documents
+from millrace.tasks.documents.source_bytes import file_hash
 
 __all__ = [
     "DEFAULT_INCLUDE",
     "FORMATS",
     "LEFTOVERS",
     "DocumentOptions",
+    "Listing",
     "PageRange",
     "PdfEngine",
-    "check_patience",
+    "check_cpu_time",
     "close_file",
     "file_hash",
     "join_page_ranges",

@@ -1,28 +1,35 @@
 """What reading a document is set to: engines, bounds, columns."""
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from millrace.tasks.errors import ConfigurationError
 
 PdfEngine = Literal["pypdf", "pdfium"]
+Columns = str | tuple[str, ...]
+"""One column of a record file, or several whose texts are joined in this order."""
+
+DEFAULT_TEXT_COLUMN = "text"
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentOptions:
     """How files are read.
 
-    `encoding` forces the encoding of text formats (None: detect). The columns are those of record files; only the
-    `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer than
-    `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
+    `encoding` forces the encoding of text formats (None: detect). The columns are those of record files: `text_column`
+    is the same for all of them, or differs by glob, of which the first that fits a file counts (see `text_columns`);
+    only the `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer
+    than `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
 
     Raises:
         ConfigurationError: the engine's library is not installed.
     """
 
     encoding: str | None = None
-    text_column: str = "text"
+    text_column: Columns | Mapping[str, Columns] = DEFAULT_TEXT_COLUMN
     id_column: str = "id"
     title_column: str = "title"
     metadata_columns: tuple[str, ...] = ()
@@ -31,6 +38,22 @@ class DocumentOptions:
 
     def __post_init__(self) -> None:
         require_engine(self.pdf_engine)
+
+    def text_columns(self, file_name: str) -> tuple[str, ...]:
+        """The columns that make the text of the record file `file_name`, which may be a path with `/`; at least one.
+
+        A glob without `/` is compared with the last part of the name, one with `/` with the end of the path. Of a file
+        that no glob fits it is the column "text".
+
+        >>> options = DocumentOptions(text_column={"faq*.csv": ("question", "answer"), "*": "body"})
+        >>> options.text_columns("docs/faq-2026.csv"), options.text_columns("docs/notes.jsonl")
+        (('question', 'answer'), ('body',))
+        """
+        columns = self.text_column
+        if isinstance(columns, Mapping):
+            path = PurePosixPath(file_name)
+            columns = next((named for glob, named in columns.items() if path.match(glob)), DEFAULT_TEXT_COLUMN)
+        return (columns,) if isinstance(columns, str) else tuple(columns)
 
 
 def require_engine(name: PdfEngine) -> None:

@@ -12,8 +12,8 @@ from millrace.tasks.documents.formats import (
     file_errors_as_rejects,
     format_of,
 )
-from millrace.tasks.documents.listing import bytes_of
 from millrace.tasks.documents.options import DocumentOptions
+from millrace.tasks.documents.source_bytes import read_source
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
 
@@ -62,7 +62,7 @@ def _read(
     if form == "pdf":
         yield from _read_pdf(file, options, skip, at)
         return
-    data = bytes_of(file.path)
+    data = read_source(file)
     digest = hashlib.sha256(data).hexdigest()
     if data.startswith(b"%PDF-"):
         raise Rejected("The file is a PDF by its content.", reason="binary", remedy="Give it the suffix .pdf.")

@@ -1,7 +1,7 @@
-"""Texts to vectors: the models and their limits, one client a provider, packing, pacing, retries and the bill.
+"""Texts to vectors: the models and their limits, one client per provider, rate limits, retries, usage and budget.
 
-Knows HTTP, limits and prices. Does not know documents, files, Milvus, settings or the terminal. What it relies on of
-the provider is in `configs/models.toml` (figures) and `translate` (error codes), each with its source.
+Knows HTTP, limits and prices; knows nothing of documents, files, Milvus, settings or the terminal. Facts about the
+providers are in `configs/models.toml` (figures) and `providers.error_rules` (error codes), each with its source.
 """
 
 from millrace.tasks.embedding.addresses import (
@@ -16,7 +16,7 @@ from millrace.tasks.embedding.dispatch.estimate import Estimate, Estimator
 from millrace.tasks.embedding.dispatch.packing import pack_requests
 from millrace.tasks.embedding.dispatch.queue import Activity, Event, Text, VectorSink
 from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
-from millrace.tasks.embedding.dispatch.usage import BOUNDS_S, Budget, Latencies, Usage, cost_cny
+from millrace.tasks.embedding.dispatch.usage import LATENCY_BUCKETS_S, Budget, Latencies, Usage, cost_cny
 from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
 from millrace.tasks.embedding.providers.factory import make_client, probe
@@ -27,7 +27,7 @@ from millrace.tasks.embedding.rerank.models import RerankSpec, find_reranker, re
 from millrace.tasks.embedding.rerank.reranker import Ranked, Reranker, Reranking
 
 __all__ = [
-    "BOUNDS_S",
+    "LATENCY_BUCKETS_S",
     "Activity",
     "Budget",
     "Clock",

@@ -1,4 +1,4 @@
-"""Where a model is reached, and which vectors are comparable because they come from there."""
+"""The URLs of a model's APIs, and the embedding space: which vectors are comparable."""
 
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ _NATIVE_ROOT = "/api/v1"
 
 
 def provider_url(provider: str, region: str = "") -> str:
-    """The official endpoint of the provider in `region` ("" for its first), "" where it has none of its own.
+    """The official endpoint of the provider in `region` ("": its first); "" for a provider without a host of its own.
 
     Raises ConfigurationError for an unknown provider or region.
     """
@@ -28,14 +28,12 @@ def endpoint_url(spec: ModelSpec, base_url: str) -> str:
     """The URL below which `/embeddings` is, without a slash at its end.
 
     `base_url` is "" for the model's official endpoint, an official host with or without its path
-    (`https://dashscope.aliyuncs.com/compatible-mode/v1`), or any URL that ends in `/v1`; a server of provider `openai`
-    may have its API elsewhere. Raises ConfigurationError for anything else.
+    (`https://dashscope.aliyuncs.com/compatible-mode/v1`), or any URL that ends in `/v1`; for provider `openai` any
+    path will do. Raises ConfigurationError for anything else.
     """
     if not base_url:
         if spec.provider == "openai":
-            message = (
-                f"provider {spec.provider} needs embedding.base_url: where its API is, such as http://HOST:8000/v1"
-            )
+            message = f"provider {spec.provider} needs embedding.base_url, the address of its API, such as http://HOST:8000/v1"
             raise ConfigurationError(message)
         return spec.base_url
     url = base_url.rstrip("/")
@@ -55,10 +53,10 @@ def endpoint_url(spec: ModelSpec, base_url: str) -> str:
 
 
 def native_url(spec: ModelSpec, base_url: str) -> str:
-    """The root of DashScope's native API, `https://HOST/api/v1`, beside what `base_url` names.
+    """The root of DashScope's native API, `https://HOST/api/v1`, on the host of `base_url`.
 
-    `base_url` is as `endpoint_url` takes it, or is the root itself. Of a host that is not official, with a path that
-    ends in `/v1`, the native API is taken to be below the host's own root. Raises ConfigurationError for anything else.
+    `base_url` is either that root or what `endpoint_url` takes. On a host that is not official, with a path that ends
+    in `/v1`, the native API is assumed to be below the host's root. Raises ConfigurationError for anything else.
 
     >>> from millrace.tasks.embedding.models import find_model
     >>> native_url(find_model("dashscope", "text-embedding-v4"), "https://gateway/dashscope/compatible-mode/v1")
@@ -76,7 +74,7 @@ def native_url(spec: ModelSpec, base_url: str) -> str:
             return f"{parts.scheme}://{parts.netloc}{_NATIVE_ROOT}"
     message = (
         f"embedding.base_url is {base_url!r}; expected the root of the native API, which ends in {_NATIVE_ROOT}, or a "
-        "URL that ends in /compatible-mode/v1, beside which it is"
+        "URL that ends in /compatible-mode/v1, from which it is derived"
     )
     raise ConfigurationError(message)
 
@@ -93,8 +91,8 @@ def embedding_space(
 ) -> EmbeddingSpace:
     """The space of the vectors that `spec` gives at `base_url`.
 
-    All official hosts of a provider are one endpoint, so that changing the region buys nothing again; any other host
-    stands for itself. `api` "native" has a `text_type` always, "document" where none is given.
+    All official hosts of a provider count as one endpoint, so that changing the region embeds nothing again; any other
+    host is an endpoint of its own. With `api` "native" there is always a `text_type`, "document" by default.
     """
     native = api == "native"
     endpoint = spec.provider
@@ -111,11 +109,11 @@ def embedding_space(
 
 
 def _is_official(spec: ModelSpec, base_url: str) -> bool:
-    """Whether it is the provider itself who answers there: none is asked for `local`, and `openai` has no host."""
+    """Whether the provider itself answers there. `local` needs no host; `openai` has no official one."""
     return spec.provider == "local" or (spec.provider != "openai" and official_endpoint(base_url, spec.provider))
 
 
 def _is_plain(url: str) -> bool:
-    """Whether it is the address of an HTTP server, with nothing after the path."""
+    """Whether `url` is an HTTP address with nothing after its path."""
     parts = urlsplit(url)
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and not parts.fragment

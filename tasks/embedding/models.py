@@ -1,9 +1,4 @@
-"""What each embedding model takes, allows and costs, read from `configs/models.toml`.
-
-The providers, their regions and their hosts, read from `configs/models.toml`.
-
-What can be asked of a model through an API of its provider, beyond the vectors of texts.
-"""
+"""Providers and embedding models: regions, hosts, limits, prices and optional features, from `configs/models.toml`."""
 
 import tomllib
 from dataclasses import MISSING, dataclass, fields, replace
@@ -19,40 +14,40 @@ from millrace.tasks.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region of a provider; its hosts are patterns."""
+    """A region of a provider; `hosts` are patterns."""
 
     name: str
     hosts: tuple[str, ...]
 
     @property
     def host(self) -> str:
-        """The host that needs no workspace, "" if there is none."""
+        """The host that needs no workspace; "" if there is none."""
         return next((host for host in self.hosts if "*" not in host), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider; on its hosts the compatible API is at `path`. One without regions has no host of its own."""
+    """A provider. Its OpenAI-compatible API is at `path` on its hosts; without regions it has no hosts."""
 
     name: str
     path: str
     regions: tuple[Region, ...]
 
     def region_of(self, url: str) -> Region | None:
-        """The region at whose hosts `url` is, None for "" and for any other host."""
+        """The region that the host of `url` belongs to; None for "" and for any other host."""
         host = _host(url)
         return next((r for r in self.regions if any(fnmatchcase(host, pattern) for pattern in r.hosts)), None)
 
     def region_named(self, name: str) -> Region | None:
-        """The region called `name`, the first one for ""; None for a provider without regions.
+        """The region called `name` ("": the first); None for a provider without regions.
 
-        Raises ConfigurationError for an unknown one.
+        Raises ConfigurationError for an unknown region.
         """
         names = [region.name for region in self.regions]
         if not name:
             return self.regions[0] if names else None
         if names and name not in names:
-            message = unknown(f"embedding.region of provider {self.name}", name, names, always_list=True)
+            message = unknown_name(f"embedding.region of provider {self.name}", name, names, always_list=True)
             raise ConfigurationError(message)
         if not names:
             message = f"embedding.region is {name!r}, but provider {self.name} has no regions; leave it empty"
@@ -70,7 +65,7 @@ def find_provider(name: str) -> Provider:
     """The provider called `name`. Raises ConfigurationError for an unknown one, naming the nearest."""
     providers = all_providers()
     if name not in providers:
-        raise ConfigurationError(unknown("embedding.provider", name, sorted(providers)))
+        raise ConfigurationError(unknown_name("embedding.provider", name, sorted(providers)))
     return providers[name]
 
 
@@ -87,13 +82,13 @@ def all_providers() -> dict[str, Provider]:
 
 @cache
 def models_toml() -> dict[str, Any]:
-    """What `configs/models.toml` holds."""
-    # Read as a resource, not imported: rooms do not import `configs`, and in a wheel it may not be a folder.
+    """The content of `configs/models.toml`."""
+    # Read as a resource, not imported: components do not import `configs`, and in a wheel it may not be a folder.
     return tomllib.loads(files("millrace.configs").joinpath("models.toml").read_text(encoding="utf-8"))
 
 
-def unknown(setting: str, given: str, names: list[str], *, always_list: bool = False) -> str:
-    """What to tell of a name that is not known: the nearest of `names`, or all of them."""
+def unknown_name(setting: str, given: str, names: list[str], *, always_list: bool = False) -> str:
+    """The error message for an unknown name: it suggests the nearest of `names`, or lists them all."""
     near = get_close_matches(given, names, n=1, cutoff=0.5)
     hints = [f"did you mean {near[0]!r}?"] if near else []
     if always_list or not near:
@@ -106,20 +101,18 @@ def _host(base_url: str) -> str:
 
 
 _ANY = "*"
-"""The name of an entry that stands for every model of its provider that has none of its own."""
+"""The name of the entry for every model of a provider that has no entry of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model in one region. A limit of 0 is none, or none published; prices are yuan per 1,000 input tokens.
+    """One model in one region. A limit of 0 means none, or none published; prices are yuan per 1,000 input tokens.
 
-    `base_url` is the region's official endpoint ("" where it has no host of its own); `end_mark_tokens` is what each
-    text is billed beyond its own tokens.
-
-    `dimensions` are the lengths it is known to give, none where nobody knows them; from `least_dimensions`, if that is
-    not 0, any length up to the largest can be asked for. `default_dimensions` is the length of its own, 0 if not known.
-    `sparse` and `instruct` say what its native API can; `priced` is False where it costs what nobody knows; `remark` is
-    what whoever uses it should hear.
+    `base_url` is the region's official endpoint ("" without a host of its own). `end_mark_tokens` are billed for each
+    text beyond its own tokens. `dimensions` are the vector lengths it is known to give (empty: unknown); if
+    `least_dimensions` is not 0, any length from there to the largest can be requested. `default_dimensions` is its own
+    length, 0 if unknown. `sparse` and `instruct` say what its native API supports. `priced` is False where the price
+    is unknown. `remark` is shown to whoever uses the model.
     """
 
     provider: str
@@ -147,11 +140,11 @@ class ModelSpec:
 
     @property
     def takes_dimensions(self) -> bool:
-        """Whether the number of dimensions can be asked for; text-embedding-v1 and v2 ignore it in silence."""
+        """Whether a number of dimensions can be requested; text-embedding-v1 and v2 silently ignore it."""
         return len(self.dimensions) > 1 or self.least_dimensions > 0
 
-    def offers(self, dimensions: int) -> bool:
-        """Whether vectors of that length can be had, as far as is known."""
+    def supports_dimensions(self, dimensions: int) -> bool:
+        """Whether the model gives vectors of that length, as far as is known."""
         if not self.dimensions:
             return dimensions > 0
         shortened = self.least_dimensions and self.least_dimensions <= dimensions <= max(self.dimensions)
@@ -171,34 +164,32 @@ class _Entry:
 def find_model(
     provider: str, model: str, *, base_url: str = "", region: str = "", dimensions: int | None = None
 ) -> ModelSpec:
-    """The model's figures in the region of `base_url`'s host; for a host not the provider's own, or none, in `region`.
+    """The model's figures, in the region of `base_url` if its host is the provider's, else in `region`.
 
-    `model` "" is the provider's first model, where it has named ones; `region` "" its first one. Where any name will do
-    and nobody knows the model, `dimensions` are its own.
+    `model` "" is the provider's first model, `region` "" its first region. For a model without an entry, at a provider
+    that takes any name, `dimensions` become its default.
 
     Raises:
-        ConfigurationError: an unknown provider, region or model (naming the nearest known one); a model that must be
-            named and is not; a region without a host of its own when no `base_url` is given; an unknown model when no
-            `dimensions` are given.
+        ConfigurationError: an unknown provider, region or model (the message suggests the nearest known one); no model
+            where one must be named; no `base_url` for a region without a host of its own; no `dimensions` for an
+            unknown model.
     """
     known, entries = find_provider(provider), _entries_of(provider)
     fallback = next((entry.spec for entry in entries if entry.spec.name == _ANY), None)
     if not model:
         if fallback is not None:
-            what = (
-                "the id of your service" if provider == "iflytek" else "the name under which the server has the model"
-            )
+            what = "the id of your service" if provider == "iflytek" else "the model's name on the server"
             message = f"embedding.model is empty; provider {provider} needs it: {what}"
             raise ConfigurationError(message)
         model = known_models(provider)[0]
     named = [entry.spec for entry in entries if entry.is_named(model)]
     if not named and fallback is None:
-        message = unknown(f"embedding.model of provider {provider}", model, sorted(known_models(provider)))
+        message = unknown_name(f"embedding.model of provider {provider}", model, sorted(known_models(provider)))
         raise ConfigurationError(message)
     chosen = known.region_of(base_url) or known.region_named(region)
     if not base_url and chosen is not None and chosen.hosts and not chosen.host:
         message = (
-            f"embedding.region {chosen.name} has only hosts of workspaces: set embedding.base_url to "
+            f"embedding.region {chosen.name} has a host for each workspace only: set embedding.base_url to "
             f"https://{chosen.hosts[0].replace('*', '{WorkspaceId}')}{known.path}"
         )
         raise ConfigurationError(message)
@@ -208,8 +199,8 @@ def find_model(
         named = [replace(fallback, name=model, default_dimensions=own)]
     if not named[0].default_dimensions:
         message = (
-            f"the model {model!r} of provider {provider} is not known, nor how long its vectors are; "
-            "set embedding.dimensions to their length"
+            f"the model {model!r} of provider {provider} is unknown, and so is the length of its vectors; set "
+            "embedding.dimensions to it"
         )
         raise ConfigurationError(message)
     at = chosen.name if chosen is not None else ""
@@ -218,7 +209,7 @@ def find_model(
 
 
 def known_models(provider: str) -> tuple[str, ...]:
-    """The names of the provider's models, in the order of the catalogue. Raises ConfigurationError as `find_model`."""
+    """The names of the provider's models, as ordered in `models.toml`. Raises ConfigurationError as `find_model`."""
     find_provider(provider)
     names = (entry.spec.name for entry in _entries_of(provider))
     return tuple(dict.fromkeys(name for name in names if name != _ANY))
@@ -230,12 +221,12 @@ def choose_dimensions(spec: ModelSpec, dimensions: int | None) -> int:
     Raises ConfigurationError if the model does not offer it.
     """
     chosen = spec.default_dimensions if dimensions is None else dimensions
-    if not spec.offers(chosen):
+    if not spec.supports_dimensions(chosen):
         offered = "choose one of: " + ", ".join(map(str, sorted(spec.dimensions)))
         if spec.least_dimensions:
             offered = f"choose {spec.least_dimensions} to {max(spec.dimensions)}"
-        where = f" in {spec.region}" if spec.region else ""
-        message = f"embedding.dimensions is {chosen}, which {spec.name}{where} does not offer; {offered}"
+        region = f" in {spec.region}" if spec.region else ""
+        message = f"embedding.dimensions is {chosen}, which {spec.name}{region} does not offer; {offered}"
         raise ConfigurationError(message)
     return chosen
 
@@ -260,7 +251,7 @@ def _model_spec(entry: dict[str, Any], inherited: ModelSpec | None) -> ModelSpec
     missing = set() if inherited else _NECESSARY - figures.keys()
     if unsourced or missing:
         named = f"{entry['name']} in {entry['region']}" if entry["region"] else entry["name"]
-        message = f"models.toml: {named} does not say where it has {', '.join(sorted(unsourced | missing))} from"
+        message = f"models.toml: {named} gives no source for {', '.join(sorted(unsourced | missing))}"
         raise ConfigurationError(message)
     if "dimensions" in figures:
         figures["dimensions"] = tuple(figures["dimensions"])
@@ -282,29 +273,29 @@ def check_capabilities(
     sparse: bool = False,
     section: str = "embedding",
 ) -> None:
-    """Raise ConfigurationError for what the model or this API of it has not.
+    """Raise ConfigurationError if the model, through this API, lacks a requested feature.
 
-    `section` is where `text_type` and `instruct` are set.
+    `section` names, in messages, the settings section of `text_type` and `instruct`.
     """
     native = api == "native"
     if native and spec.provider != "dashscope":
-        message = f'embedding.api = "native" is DashScope\'s; provider {spec.provider} has only "compatible"'
+        message = f'embedding.api = "native" is for DashScope only; {spec.provider} needs embedding.api = "compatible"'
         raise ConfigurationError(message)
     if instruct and (why_not := _why_no_instruct(spec, native=native, text_type=text_type, section=section)):
         raise ConfigurationError(f"{section}.instruct is set, but {why_not}")
     if sparse and not (spec.sparse and (native or spec.provider == "local")):
         message = (
             f'milvus.hybrid is "sparse", but {spec.name} of provider {spec.provider} gives no sparse vectors over the '
-            f'{api} API; DashScope\'s text-embedding-v4 and v3 do with embedding.api = "native". Or use "bm25"'
+            f'{api} API; DashScope\'s text-embedding-v4 and v3 do with embedding.api = "native", or use "bm25"'
         )
         raise ConfigurationError(message)
 
 
 def _why_no_instruct(spec: ModelSpec, *, native: bool, text_type: str, section: str) -> str:
     if native and text_type != "query":
-        return f'documents take no instruction: it needs {section}.text_type = "query"'
+        return f'only queries take an instruction: it needs {section}.text_type = "query"'
     if native and not spec.instruct:
-        return f"{spec.name} takes none; text-embedding-v4 does"
+        return f"{spec.name} takes no instruction; text-embedding-v4 does"
     if spec.provider == "dashscope" and not native:
-        return 'the compatible API takes none: it needs embedding.api = "native"'
-    return "provider local takes none; leave it empty" if spec.provider == "local" else ""
+        return 'the compatible API takes no instruction: it needs embedding.api = "native"'
+    return "provider local takes no instruction; leave it empty" if spec.provider == "local" else ""

@@ -1,7 +1,4 @@
-"""The lake as a folder: its format, its collections, and who may write to it.
-
-The ledger of one collection for another one as well: the same documents in the same parts, from now on its own.
-"""
+"""The lake as a folder: its format, its identity, its collections, and who may write to it."""
 
 import json
 import os
@@ -13,17 +10,25 @@ from pathlib import Path
 from typing import Self
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
-from millrace.tasks.lake import history
 from millrace.tasks.lake.collection import sidecars
-from millrace.tasks.lake.collection.chunk_compaction import LEAST, gathered, light_parts
+from millrace.tasks.lake.collection.chunk_compaction import MIN_LIGHT_PARTS, gather_light_parts, light_parts
 from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts
 from millrace.tasks.lake.collection.jobs import JobNumbers
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
-from millrace.tasks.lake.history import Bills, Evaluations, Reports, Runs, Timelines
-from millrace.tasks.lake.state import Limits, Switches
+from millrace.tasks.lake.history import (
+    EVALUATIONS_FOLDER,
+    Evaluation,
+    RunFiles,
+    RunPages,
+    RunRecord,
+    RunUsage,
+    Timeline,
+)
+from millrace.tasks.lake.state import LearnedLimitsFile, Switches
 from millrace.tasks.lake.storage.atomic import (
     Checkpoint,
+    Damage,
     fsync_folder,
     make_folder,
     no_checkpoint,
@@ -40,15 +45,14 @@ from millrace.tasks.lake.vectors.space import SpaceFolder, SpaceSummary, describ
 from millrace.tasks.lake.vectors.store import VectorStore
 from millrace.tasks.records import EmbeddingSpace
 
-_LEDGER = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json")
-"""All of a collection's folder but the records of its runs."""
+_COLLECTION_FILES = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json")
+"""What the folder of a collection holds, the records of its runs aside."""
 
 
 def copy_collection(source: LakePath, target: LakePath) -> None:
-    """Make `target` the folder of a collection with the ledger of that in `source`, at one stroke.
+    """Make `target` the folder of a collection with the same documents in the same parts as `source`, at one stroke.
 
-    No file of a ledger is ever changed in its place, so the two share their files as hard links, where the disk has
-    such.
+    None of these files is ever changed in place, so the two folders share them as hard links, where the disk has those.
 
     Raises:
         LakeError: `target` is there already, the two are in a bucket, or the disk refuses.
@@ -61,7 +65,7 @@ def copy_collection(source: LakePath, target: LakePath) -> None:
     with translate_os_errors(making, "Writing"):
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir()
-        for name in _LEDGER:
+        for name in _COLLECTION_FILES:
             if (source / name).is_dir():
                 shutil.copytree(source / name, making / name, copy_function=_link)
             elif (source / name).exists():
@@ -87,7 +91,7 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_TAKEN = frozenset(
+_RESERVED_NAMES = frozenset(
     {"vectors", "bills", "limits.json", "switches.json", "switches.lease", "format.json", "lake.json", "lease"}
 )
 
@@ -107,37 +111,42 @@ class Lake:
         self._lease = lease
         self._checkpoint = checkpoint
         self.manifest = Manifest(self.collection_dir, checkpoint=_named("manifest", checkpoint))
-        self.chunks = ChunkParts(self.chunks_dir, places=self.manifest.read, checkpoint=_named("chunks", checkpoint))
+        self.chunks = ChunkParts(
+            self.chunks_dir, current_manifest=self.manifest.read, checkpoint=_named("chunks", checkpoint)
+        )
         self._jobs = JobNumbers(
-            self.collection_dir / "jobs.json", least=self._job_after_parts, checkpoint=_named("jobs", checkpoint)
+            self.collection_dir / "jobs.json",
+            first_after_parts=self._job_after_parts,
+            checkpoint=_named("jobs", checkpoint),
         )
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
-        self.runs = Runs(self.collection_dir)
-        self.timelines = Timelines(self.collection_dir)
-        self.reports = Reports(self.collection_dir)
-        self.slips = sidecars.Sidecars(self.slips_dir)
-        self.evaluations = Evaluations(self.collection_dir)
-        self.bills = Bills(path / "bills")
-        self.limits = Limits(path / "limits.json")
+        self.runs = RunFiles(self.collection_dir / "runs", RunRecord)
+        self.timelines = RunFiles(self.collection_dir / "timelines", Timeline, indent=None)
+        self.evaluations = RunFiles(self.collection_dir / EVALUATIONS_FOLDER, Evaluation)
+        self.usage = RunFiles(path / "bills", RunUsage, consequence="What that run cost is missing from the sums.")
+        self.reports = RunPages(self.collection_dir / "reports")
+        self.sidecars = sidecars.Sidecars(self.sidecars_dir)
+        self.limits = LearnedLimitsFile(path / "limits.json")
         self.switches = Switches(path / "switches.json")
 
     @classmethod
     def open(
         cls, path: LakePath, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = no_checkpoint
     ) -> Self:
-        """The lake at `path` as `collection` sees it; made when it is not there, unless `read_only`.
+        """The lake at `path`, opened for `collection`; made when it is not there, unless `read_only`.
 
-        `checkpoint` is told each step that became durable ("manifest: renamed"); see `tasks.lake.storage.atomic`.
+        `checkpoint` is called with each step that became durable ("manifest: renamed"); see
+        `tasks.lake.storage.atomic`.
 
         Raises:
             LeaseHeld: Another living process writes to this lake.
-            LakeError: The name does not do, something else is in the way, the folder cannot be written, or the lake
-                was made by a newer version.
+            LakeError: The name cannot be a folder, a file is in the way, the folder cannot be written, or the lake was
+                made by a newer version.
         """
-        if not _COLLECTION.fullmatch(collection) or collection in _TAKEN:
+        if not _COLLECTION.fullmatch(collection) or collection in _RESERVED_NAMES:
             raise LakeError(
                 f"The collection name {collection!r} cannot be a folder of the lake: expected 1 to 200 letters, digits,"
-                f" '_', '-' or '.', not beginning with '.' or '-', and none of {', '.join(sorted(_TAKEN))}."
+                f" '_', '-' or '.', not beginning with '.' or '-', and none of {', '.join(sorted(_RESERVED_NAMES))}."
             )
         path = path.absolute()
         if path.exists() and not path.is_dir():
@@ -190,8 +199,8 @@ class Lake:
         return self.collection_dir / "chunks"
 
     @property
-    def slips_dir(self) -> LakePath:
-        """The folder of what is said of parts that are made on other machines."""
+    def sidecars_dir(self) -> LakePath:
+        """The folder of the sidecars of parts that are made on other machines."""
         return self.collection_dir / sidecars.FOLDER
 
     @property
@@ -219,14 +228,14 @@ class Lake:
             self.vectors(space).close()
 
     def spaces(self) -> list[SpaceSummary]:
-        """What each vector store holds, by name; reads no vector and no key."""
+        """A summary of each vector store, sorted by name; reads no vector and no key."""
         names = sorted(folder.name for folder in self.vectors_dir.iterdir()) if self.vectors_dir.is_dir() else []
         return [found for name in names if (found := summarize(self.vectors_dir / name)) is not None]
 
     def space_named(self, name: str) -> EmbeddingSpace | None:
-        """What the vectors of the space called `name` are of; None when the lake cannot say.
+        """The embedding space called `name`; None when the lake has no readable description of it.
 
-        For messages: a space's name tells its model and dimensions, this its endpoint, text type and instruct as well.
+        For messages: the name shows model and dimensions only, this also endpoint, text type and instruct.
         """
         space = described_in(self.vectors_dir / name)
         return space if space is not None and space.name == name else None
@@ -234,82 +243,90 @@ class Lake:
     def next_job(self, count: int = 1) -> int:
         """The first of `count` job numbers in a row that no run has had, not even a killed one.
 
-        Numbers are claimed on disk before they are given out: a worker that outlives its killed run may still be
+        Numbers are reserved on disk before they are given out: a worker that outlives its killed run may still be
         writing the parts of its job.
 
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        return self._own_jobs().take(count)
+        return self._own_jobs().reserve(count)
 
-    def unsettled_job(self) -> int:
-        """The first job whose rows may be in doubt: jobs before it belong to runs that came to their end.
+    def first_uncommitted_job(self) -> int:
+        """The first job whose rows may be uncommitted: earlier jobs belong to runs that came to their end.
 
         Of the parts of later jobs, `chunks.unowned_rows` are what an interrupted run may have left in the collection.
         """
-        return self._jobs.unsettled()
+        return self._jobs.first_uncommitted()
 
-    def settle_jobs(self) -> None:
-        """Record that no row of any job so far is in doubt: what the manifest does not own is not in the collection.
+    def mark_jobs_committed(self) -> None:
+        """Record that no job so far left an uncommitted row: the collection has no row that the manifest does not own.
 
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        self._own_jobs().settle()
+        self._own_jobs().mark_committed()
 
-    def adopt_as(self, collection: str) -> None:
-        """Let the lake know the rows of this collection as those of `collection` too, which it has not known so far.
+    def copy_as(self, collection: str) -> None:
+        """Make `collection` a second collection of the lake, with the documents and parts that this one has now.
 
         Raises:
             LakeError: The lake was opened read-only, knows `collection`, or the disk refuses.
         """
         if self._lease is None:
-            raise LakeError(f"The lake {self.path} was opened for reading; a collection is for the one who writes.")
+            raise LakeError(f"The lake {self.path} was opened for reading; collections are copied by the writer.")
         copy_collection(self.collection_dir, self.path / collection)
         self._checkpoint("lake: adopted")
 
-    def compact_chunks(self, *, part_rows: int, least: int = LEAST) -> int:
-        """How many chunk parts with few live rows were brought together in new ones; fewer than `least` are left.
+    def compact_chunks(self, *, part_rows: int, min_parts: int = MIN_LIGHT_PARTS) -> int:
+        """Merge chunk parts with few live rows into new parts; returns how many. Fewer than `min_parts` are left alone.
 
-        For the end of a run, when no row of any job is in doubt and the deltas of the manifest are folded. The old
-        parts are then dangling.
+        For the end of a run, when no row is uncommitted and the deltas of the manifest are folded. The old parts are
+        dangling afterwards.
 
         Args:
-            part_rows: So many rows a part may have; few are less than half of that.
-            least: So many such parts are worth the writing.
+            part_rows: The largest number of rows of a part; "few" is less than half of it.
+            min_parts: The smallest number of such parts that is worth a rewrite.
 
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        if len(light_parts(self.manifest.read(ROW_LOCATION_COLUMNS), part_rows=part_rows)) < least:
+        if len(light_parts(self.manifest.read(ROW_LOCATION_COLUMNS), part_rows=part_rows)) < min_parts:
             return 0
         light = light_parts(self.manifest.read(), part_rows=part_rows)
         job = self.next_job()
-        # Rows of the new parts are in the collection, and owned where they were, so they are never in doubt.
-        self.settle_jobs()
-        moved = gathered(self.chunks, light, job=job, part_rows=part_rows)
+        # Rows of the new parts are in the collection already, and owned where they were: they are never uncommitted.
+        self.mark_jobs_committed()
+        moved = gather_light_parts(self.chunks, light, job=job, part_rows=part_rows)
         self.manifest.commit(moved, f"job-{job}")
         self.manifest.fold()
         return len(light)
 
-    def require_lease(self) -> None:
-        """Return while this process is sure to be the one who writes; among objects a lease can be lost.
+    def damaged_records(self) -> list[Damage]:
+        """The small files of runs, jobs, limits and aliases that are damaged, and what follows from each.
 
-        Asked before what is done elsewhere on the lake's word: the lake's own files ask by themselves.
+        No document and no vector depends on them.
+        """
+        records = self.runs, self.usage, self.evaluations, self._jobs, self.limits, self.switches
+        return [damage for one in records for damage in one.damaged()]
+
+    def require_lease(self) -> None:
+        """Check that this process is still the writer: among objects a lease can be lost.
+
+        To be called before changes outside the lake that rely on it; writes to the lake itself check on their own.
 
         Raises:
-            LakeError: It was lost.
+            LakeError: The lease was lost.
         """
         if isinstance(self._lease, ObjectLease):
             self._lease.require()
 
     def close(self) -> None:
-        """Give the lease back, and the job numbers that were claimed and not used."""
+        """Release the lease, and the job numbers that were reserved and not used."""
         if self._lease is None:
             return
         lease, self._lease = self._lease, None
         try:
-            self._jobs.give_back()
+            self._jobs.release()
         finally:
             lease.release()
             if isinstance(self.path, ObjectPath):
@@ -323,7 +340,7 @@ class Lake:
 
     def _own_jobs(self) -> JobNumbers:
         if self._lease is None:
-            raise LakeError(f"The lake {self.path} was opened for reading; jobs are for the one who writes.")
+            raise LakeError(f"The lake {self.path} was opened for reading; job numbers are given to the writer.")
         return self._jobs
 
     def _job_after_parts(self) -> int:
@@ -338,7 +355,7 @@ class Lake:
         make_folder(self.chunks_dir)
         make_folder(self.vectors_dir)
         sweep_unfinished(local_folder(self.chunks_dir))
-        sweep_unfinished(self.path, spared=self.path.glob(f"*/{history.EVALUATIONS_FOLDER}"))
+        sweep_unfinished(self.path, spared=self.path.glob(f"*/{EVALUATIONS_FOLDER}"))
 
 
 def _named(part: str, checkpoint: Checkpoint) -> Checkpoint:

@@ -1,17 +1,16 @@
-"""What runs found out about the limits of accounts, one entry an account and model, in one small JSON file.
+"""What the lake remembers beside its data: learned limits, and aliases; each one small JSON file.
 
-Nothing depends on it: without it, or with what cannot be read of it, the next run finds out again.
-
-What the lake remembers of aliases: the way back, and which collections were being made; one small JSON file.
-
-Milvus alone knows what an alias stands for now. Nothing else depends on this file: without it there is no way back but
-by name, and a collection that was being made is looked at as a stranger's.
+Neither is depended upon. Without the limits, the next run finds them out again. Without the aliases there is no way
+back but by name, and a collection that was being built counts as somebody else's: Milvus alone knows what an alias
+stands for now.
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from millrace.tasks.lake.storage.atomic import write_bytes_atomically
+from millrace.tasks.errors import LakeError, LakeUnreachable
+from millrace.tasks.lake.storage.atomic import Damage
+from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
@@ -19,16 +18,69 @@ from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 _EARLIER, _MAKING = "earlier", "making"
 
 
-class Switches:
-    """The entries in the file at `path`; whoever changes them holds the lease.
+class StateFile:
+    """A small JSON file at `path` that can be done without: one that is damaged counts as empty, and is named.
+
+    `consequence` ends the message about a damaged one.
+    """
+
+    def __init__(self, path: LakePath, *, consequence: str) -> None:
+        self._path = path
+        self._consequence = consequence
+
+    def damaged(self) -> list[Damage]:
+        """The file, should it be damaged, and what follows from it."""
+        try:
+            read_json(self._path)
+        except FileNotFoundError:
+            return []
+        except LakeError as error:
+            return [Damage(self._path, f"{error} {self._consequence}")]
+        return []
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """The entries that are objects. Raises LakeUnreachable."""
+        try:
+            content = read_json(self._path)
+        except LakeUnreachable:
+            raise
+        except (FileNotFoundError, LakeError):
+            return {}
+        return {name: entry for name, entry in content.items() if isinstance(entry, dict)}
+
+    def _write(self, entries: Mapping[str, Mapping[str, object]]) -> None:
+        write_json(self._path, dict(sorted(entries.items())))
+
+
+class LearnedLimitsFile(StateFile):
+    """What runs found out about the limits of accounts: numbers by name, one entry an account and model."""
+
+    def __init__(self, path: LakePath) -> None:
+        super().__init__(path, consequence="The next run finds the limits out again, and writes it anew.")
+
+    def read(self, account: str) -> dict[str, float]:
+        """The entry of `account`; empty if there is none. Raises LakeUnreachable."""
+        entry = self._read().get(account, {})
+        return {name: float(value) for name, value in entry.items() if isinstance(value, int | float)}
+
+    def save(self, account: str, values: Mapping[str, float]) -> None:
+        """Set the entry of `account`, or with no values forget it, durably. Raises LakeError."""
+        entries = self._read()
+        if entries.get(account, {}) == values:
+            return
+        self._write({name: entry for name, entry in (entries | {account: dict(values)}).items() if entry})
+
+
+class Switches(StateFile):
+    """What aliases stood for, and which collections are being built; whoever changes that holds the lease.
 
     Aliases and collections are known by names that the caller chooses.
     """
 
     def __init__(self, path: LakePath) -> None:
-        self._path = path
+        super().__init__(path, consequence="Aliases have no way back but by name; it can be deleted.")
 
-    def hold(self) -> Lease | ObjectLease:
+    def acquire_lease(self) -> Lease | ObjectLease:
         """The lease of the one who changes entries, which is not that of the lake: a way back must not wait for a run.
 
         Raises:
@@ -39,75 +91,38 @@ class Switches:
 
     def earlier(self, alias: str) -> list[str]:
         """The collections that `alias` stood for before the present one, each once, the last one last."""
-        return self._all()[_EARLIER].get(alias, [])
+        return self._lists()[_EARLIER].get(alias, [])
 
     def save_earlier(self, alias: str, earlier: Sequence[str]) -> None:
         """Set the entry of `alias`, durably. Raises LakeError."""
-        entries = self._all()
+        entries = self._lists()
         entries[_EARLIER][alias] = list(earlier)
-        self._save(entries)
+        self._write(entries)
 
     def is_being_made(self, name: str) -> bool:
         """Whether the making of a collection was begun, and not finished."""
-        return name in self._all()[_MAKING]
+        return name in self._lists()[_MAKING]
 
     def begin(self, name: str) -> None:
         """Note that a collection is being made which was not there before, durably. Raises LakeError."""
-        entries = self._all()
+        entries = self._lists()
         entries[_MAKING][name] = []
-        self._save(entries)
+        self._write(entries)
 
     def finish(self, name: str) -> None:
         """Note that it is made, durably. Raises LakeError."""
-        entries = self._all()
+        entries = self._lists()
         if entries[_MAKING].pop(name, None) is not None:
-            self._save(entries)
+            self._write(entries)
 
-    def _save(self, entries: dict[str, dict[str, list[str]]]) -> None:
-        write_bytes_atomically(json.dumps(entries, ensure_ascii=False, indent=1, sort_keys=True).encode(), self._path)
-
-    def _all(self) -> dict[str, dict[str, list[str]]]:
-        try:
-            found = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
-            found = {}
-        return {part: _lists(found.get(part) if isinstance(found, dict) else None) for part in (_EARLIER, _MAKING)}
-
-
-def _lists(found: object) -> dict[str, list[str]]:
-    """What is fit to be an entry of what the file has, which anybody may have edited."""
-    if not isinstance(found, dict):
-        return {}
-    return {
-        name: [one for one in entry if isinstance(one, str)] for name, entry in found.items() if isinstance(entry, list)
-    }
-
-
-class Limits:
-    """The entries in the file at `path`: numbers by name, of which this room knows nothing."""
-
-    def __init__(self, path: LakePath) -> None:
-        self._path = path
-
-    def read(self, account: str) -> dict[str, float]:
-        """The entry of `account`; empty if there is none."""
-        entry = self._all().get(account)
-        return {name: float(value) for name, value in (entry or {}).items() if isinstance(value, int | float)}
-
-    def save(self, account: str, values: Mapping[str, float]) -> None:
-        """Set the entry of `account`, or with no values forget it, durably. Raises LakeError."""
-        entries = self._all()
-        if entries.get(account, {}) == values:
-            return
-        entries[account] = dict(values)
-        kept = {name: entry for name, entry in sorted(entries.items()) if entry}
-        write_bytes_atomically(json.dumps(kept, ensure_ascii=False, indent=1).encode(), self._path)
-
-    def _all(self) -> dict[str, dict[str, float]]:
-        try:
-            found = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(found, dict):
-            return {}
-        return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
+    def _lists(self) -> dict[str, dict[str, list[str]]]:
+        """What of the file, which anybody may have edited, is fit to be an entry."""
+        content = self._read()
+        return {
+            part: {
+                name: [one for one in entry if isinstance(one, str)]
+                for name, entry in content.get(part, {}).items()
+                if isinstance(entry, list)
+            }
+            for part in (_EARLIER, _MAKING)
+        }

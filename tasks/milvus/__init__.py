@@ -9,12 +9,19 @@ from millrace.tasks.milvus.aliases import Aliases
 from millrace.tasks.milvus.bulk_import import BulkImport, FileState
 from millrace.tasks.milvus.client.lite import may_hold
 from millrace.tasks.milvus.collection import Collection
-from millrace.tasks.milvus.collection_spec import CollectionShape, IndexParam
-from millrace.tasks.milvus.rows import Hit, StoredRow, check_rows
+from millrace.tasks.milvus.collection_spec import (
+    Analyzer,
+    CollectionShape,
+    IndexParam,
+    analyzer_for,
+    why_words_are_not_found,
+)
+from millrace.tasks.milvus.rows import Hit, StoredRow, check_metadata, check_rows
 from millrace.tasks.milvus.scalar_fields import scalar_fields
 
 __all__ = [
     "Aliases",
+    "Analyzer",
     "BulkImport",
     "Collection",
     "CollectionShape",
@@ -23,11 +30,14 @@ __all__ = [
     "IndexParam",
     "MilvusAddress",
     "StoredRow",
+    "analyzer_for",
+    "check_metadata",
     "check_rows",
     "is_lite",
     "may_hold",
     "one_spelling",
     "scalar_fields",
+    "why_words_are_not_found",
     "with_database",
     "without_credentials",
 ]

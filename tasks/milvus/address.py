@@ -92,5 +92,5 @@ def _is_server(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
         return parts.scheme in _SERVER_SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # what urlsplit says of a port or an IPv6 address that is none
+    except ValueError:  # what urlsplit says of an invalid port or IPv6 address
         return False

@@ -79,13 +79,26 @@ class Aliases:
         known = self._connection.request("listing the aliases", self._connection.client.list_aliases, name)
         return sorted(known["aliases"])
 
+    def count(self, name: str) -> int:
+        """The number of rows of the collection `name`, which is loaded for it."""
+        from millrace.tasks.milvus import reader, schema
+
+        schema.load(self._connection, name)
+        return self._connection.retry(partial(reader.count_rows, self._connection, name))
+
+    def owners(self, name: str) -> frozenset[str]:
+        """The identities of the lakes that fill the collection `name`; empty where none has marked it."""
+        from millrace.tasks.milvus.owners import read_owners
+
+        return read_owners(self._connection, name)
+
     def shape(self, name: str) -> CollectionShape:
         """What it takes to search the collection `name` as it is: the length of its vectors, and their metric."""
         from millrace.tasks.milvus import schema
 
         connection = self._connection
-        fields = connection.patiently(partial(schema.fields_of, connection, name))
-        index = connection.patiently(partial(schema.indexes_of, connection, name)).get(VECTOR_FIELD)
+        fields = connection.retry(partial(schema.fields_of, connection, name))
+        index = connection.retry(partial(schema.indexes_of, connection, name)).get(VECTOR_FIELD)
         dimensions = next((field.size for field in fields if field.name == VECTOR_FIELD), None)
         if index is None or dimensions is None:
             raise CollectionError(f"{self._connection.where}: the collection {name!r} has no indexed {VECTOR_FIELD}")
@@ -97,10 +110,10 @@ class Aliases:
 
         look = partial(reader.search_rows, self._connection, name, shape, vector, top_k=top_k, condition="")
         try:
-            return self._connection.patiently(look)
+            return self._connection.retry(look)
         except CollectionNotLoaded:
             schema.load(self._connection, name)
-            return self._connection.patiently(look)
+            return self._connection.retry(look)
 
     def close(self) -> None:
         """Let go of the server, or of the Milvus Lite path."""

@@ -2,7 +2,7 @@
 
 Import appends and does not look at what is there (the same ids again are doubled rows), files become visible one after
 the other, and a task goes on when the one who began it is killed. So it fills a collection of its own, never loaded
-before it is whole, which gets the wanted name at the end: whoever searches finds all of it or nothing, and what is left
+before it is whole, which gets the wanted name at the end: a search finds all of it or nothing, and what is left
 of an import that was killed is known by its name, and dropped. Source: Milvus, pkg/proto/milvus.proto (Import,
 GetImportState), and seen with 2.3.5.
 """
@@ -81,7 +81,7 @@ class BulkImport:
         from millrace.tasks.milvus.client.sdk import common_pb2, milvus_pb2
 
         request = milvus_pb2.GetImportStateRequest(task=task)
-        reply = self._connection.patiently(
+        reply = self._connection.retry(
             lambda: self._connection.ask("GetImportState", request, doing="asking how far an import is")
         )
         described = {info.key: info.value for info in reply.infos}
@@ -104,7 +104,7 @@ class BulkImport:
 
         connection = self._connection
         schema.load(connection, self._making)
-        found = connection.patiently(partial(reader.count_rows, connection, self._making))
+        found = connection.retry(partial(reader.count_rows, connection, self._making))
         if found != rows:
             raise CollectionError(f"{connection.where} holds {found:,} rows after importing {rows:,}")
         connection.request("naming the collection", connection.client.rename_collection, self._making, self._name)

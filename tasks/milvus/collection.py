@@ -1,6 +1,6 @@
-"""The collection as the stages use it: one object that writes, reads, waits for a server that is away, and lets go.
+"""The collection as the stages use it: writes, reads, waits for a server that is away, and closes.
 
-Several calls under way at once, none of them left behind.
+Several calls to a server are in flight at once, and none is left behind when one of them fails.
 """
 
 import threading
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling
-from millrace.tasks.milvus.client.server_wait import patiently
-from millrace.tasks.milvus.collection_spec import CollectionShape, check_name
+from millrace.tasks.milvus.client.server_wait import wait_for_server
+from millrace.tasks.milvus.collection_spec import CONTENT_FIELD, Analyzer, CollectionShape, check_name
 from millrace.tasks.milvus.errors import CollectionNotLoaded
 from millrace.tasks.milvus.rows import Hit, StoredRow, Vectors, row_columns
 
@@ -64,9 +64,13 @@ class Collection:
         shape: CollectionShape,
         *,
         nullable: frozenset[str],
+        analyzer: str = "",
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Wrap what `open` has connected and checked; `nullable` names the fields that take null."""
+        """Wrap what `open` has connected and checked.
+
+        `nullable` names the fields that take null; `analyzer` is what cuts contents into words, "" for nothing.
+        """
         self._connection = connection
         self._checkpoint = checkpoint
         self._stop_waiting = threading.Event()
@@ -74,6 +78,7 @@ class Collection:
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="milvus")
         self.name = name
         self.shape = shape
+        self.analyzer = analyzer
         self.is_lite = connection.is_lite
 
     @classmethod
@@ -84,16 +89,18 @@ class Collection:
         *,
         shape: CollectionShape | None = None,
         create: bool = True,
+        choose_analyzer: Callable[[], Analyzer] = lambda: "standard",
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
-        Opening fails within about 10 seconds if nobody answers; only later calls wait for a server. `checkpoint` is
-        told each call that changed rows and was acknowledged: "upserted" or "deleted".
+        Opening fails within about 10 seconds if the server does not answer; only later calls wait for a server.
+        `checkpoint` hears of each call that changed rows and was acknowledged: "upserted" or "deleted".
+        `choose_analyzer` is asked where the shape leaves the analyzer of a new collection open.
 
         Raises:
-            ConfigurationError: The address or the name is none, or this Milvus cannot do what `shape` asks for.
-            CollectionError: Milvus cannot be opened or reached, or the collection has another shape (told field by
+            ConfigurationError: The address or the name is invalid, or this Milvus cannot do what `shape` asks for.
+            CollectionError: Milvus cannot be opened or reached, or the collection has another shape (listed field by
                 field).
             CollectionMissing: It is missing and `create` is false; nothing was made.
         """
@@ -110,12 +117,13 @@ class Collection:
             raise CollectionMissing(message)
         connection = Connection(address)
         try:
-            fields = schema.ensure(connection, name, shape, create=create)
+            fields = schema.ensure(connection, name, shape, create=create, choose_analyzer=choose_analyzer)
         except (CollectionError, ConfigurationError):
             connection.close()
             raise
         nullable = frozenset(field.name for field in fields.values() if field.optional)
-        return cls(connection, name, shape, nullable=nullable, checkpoint=checkpoint)
+        analyzer = fields[CONTENT_FIELD].analyzer
+        return cls(connection, name, shape, nullable=nullable, analyzer=analyzer, checkpoint=checkpoint)
 
     @staticmethod
     def drop(address: MilvusAddress, name: str) -> None:
@@ -134,7 +142,7 @@ class Collection:
         """The number of rows, all of them acknowledged; each replaces the row that had its id.
 
         `rows` has the columns id, content and metadata (JSON strings), and sparse where the shape has it from rows;
-        others are passed over. `vectors`: float32, shape (len(rows), dimensions), vector i belongs to row i.
+        others are ignored. `vectors`: float32, shape (len(rows), dimensions), vector i belongs to row i.
         `check_rows` says beforehand which rows Milvus would refuse.
         """
         from millrace.tasks.milvus import writer
@@ -231,7 +239,7 @@ class Collection:
 
         Raises:
             ConfigurationError: the collection has no words to search, or Milvus cannot make sense of `filter`.
-            ValueError: `vector` is none to search by, or the words are missing.
+            ValueError: `vector` cannot be searched with, or the words are missing.
         """
         from millrace.tasks.milvus import hybrid
 
@@ -250,6 +258,18 @@ class Collection:
             )
         )
 
+    def owners(self) -> frozenset[str]:
+        """The identities of the lakes that fill the collection; empty where none has marked it."""
+        from millrace.tasks.milvus.owners import read_owners
+
+        return read_owners(self._connection, self.name)
+
+    def mark_owners(self, owners: Iterable[str]) -> str:
+        """Leaves the collection marked as filled by these lakes, and by no others; why it could not be, or ""."""
+        from millrace.tasks.milvus.owners import write_owners
+
+        return write_owners(self._connection, self.name, owners)
+
     def stop_waiting(self) -> None:
         """Have an absent server reported at once from now on, also to a call that waits already; from any thread."""
         self._stop_waiting.set()
@@ -266,18 +286,20 @@ class Collection:
         self.close()
 
     def _ask(self, ask: Callable[[], T]) -> T:
-        """What `ask` returns; the server is waited for, and a collection that somebody released is loaded again."""
+        """What `ask` returns; the server is waited for, and a collection that was released is loaded again."""
         try:
-            return self._patiently(ask)
+            return self._retry(ask)
         except CollectionNotLoaded:
             from millrace.tasks.milvus import schema
 
             schema.load(self._connection, self.name)
-            return self._patiently(ask)
+            return self._retry(ask)
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
+    def _retry(self, ask: Callable[[], T]) -> T:
         stop = self._stop_waiting
-        return patiently(ask, wait_s=self._connection.wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set())
+        return wait_for_server(
+            ask, wait_s=self._connection.wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set()
+        )
 
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -17,7 +17,7 @@ import importlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -27,6 +27,7 @@ from millrace.tasks.milvus.scalar_fields import ScalarField
 from millrace.tasks.records import JsonValue
 
 Analyzer = Literal["standard", "english", "chinese"]
+AnalyzerChoice = Literal["auto", "standard", "english", "chinese"]
 
 _ENGLISH_STOP_WORDS = (
     *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not"),
@@ -35,7 +36,7 @@ _ENGLISH_STOP_WORDS = (
 )
 """What Lucene leaves out of English by default. A server calls it `_english_`; Milvus Lite knows no such name."""
 
-PARAMS: Mapping[Analyzer, dict[str, JsonValue]] = MappingProxyType(
+PARAMS: Mapping[str, dict[str, JsonValue]] = MappingProxyType(
     {
         "standard": {"type": "standard"},
         "english": {
@@ -52,7 +53,7 @@ PARAMS: Mapping[Analyzer, dict[str, JsonValue]] = MappingProxyType(
 
 
 def analyzer_name(params: str) -> str:
-    """The name of the analyzer whose parameters a collection tells as JSON, or those parameters if it is not ours."""
+    """The name of the analyzer with these parameters (JSON), or the parameters themselves if it is not ours."""
     try:
         described = json.loads(params)
     except json.JSONDecodeError:
@@ -60,7 +61,7 @@ def analyzer_name(params: str) -> str:
     return next((name for name, ours in PARAMS.items() if ours == described), params)
 
 
-def check_analyzer(analyzer: Analyzer, *, is_lite: bool) -> None:
+def check_analyzer(analyzer: str, *, is_lite: bool) -> None:
     """Nothing, if the analyzer can be had here.
 
     Raises:
@@ -73,11 +74,41 @@ def check_analyzer(analyzer: Analyzer, *, is_lite: bool) -> None:
     except ImportError as error:
         message = (
             "milvus.analyzer = chinese: Milvus Lite cuts Chinese into words with the package jieba, which is not "
-            'installed; `pip install "millrace[jieba]"`, or use a Milvus server, which has its own'
+            'installed; `pip install "millrace[jieba]"`, or use a Milvus server, which has its own (with '
+            "milvus.analyzer = standard hardly any word of Chinese is found)"
         )
         raise ConfigurationError(message) from error
-    # Only now: importing it sets its level, and gives it a handler on standard error, where it tells of its dictionary.
+    # Only now: importing it sets its level, and gives it a handler on standard error, for word of its dictionary.
     logging.getLogger("jieba").setLevel(logging.WARNING)
+
+
+CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7a3]")
+_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+_CHINESE_SHARE = 0.1
+"""Of letters and digits: with fewer Han characters a corpus is one that quotes Chinese here and there."""
+
+
+def analyzer_for(texts: Iterable[str]) -> Analyzer:
+    """The analyzer that finds the words of these texts: "chinese" where a tenth of their letters is, else "standard".
+
+    >>> analyzer_for(["水斗板的含水率", "Sluice gates"]), analyzer_for(["Sluice gates, called 闸门"]), analyzer_for([])
+    ('chinese', 'standard', 'standard')
+    """
+    han = letters = 0
+    for text in texts:
+        han += len(_HAN.findall(text))
+        letters += sum(map(str.isalnum, text))
+    return "chinese" if han > _CHINESE_SHARE * letters else "standard"
+
+
+def why_words_are_not_found(analyzer: str, text: str) -> str:
+    """Why a word search finds hardly anything of `text` in a collection with this analyzer; "" where it does."""
+    if analyzer == "chinese" or not CJK.search(text):
+        return ""
+    return (
+        f"the collection was made with milvus.analyzer = {analyzer}, which takes a whole run of Chinese, Japanese or "
+        "Korean for one word, so hardly any is found by its words"
+    )
 
 
 IndexParam: TypeAlias = tuple[str, "int | float | str | bool"]
@@ -92,8 +123,6 @@ METADATA_FIELD = "metadata"
 SPARSE_FIELD = "sparse"
 
 ID_MAX_BYTES = 64
-METADATA_MAX_BYTES = 65_536
-"""A Milvus server's limit for one JSON value. Source: `common.JSON.maxLength` of its configuration."""
 
 SPARSE_INDEX = "SPARSE_INVERTED_INDEX"
 SCALAR_INDEX = "INVERTED"
@@ -108,8 +137,9 @@ class CollectionShape:
     `dimensions` is the length of `embedding`; `content_max_bytes` the length of `content` in UTF-8 bytes;
     `index_params` are the index's own, and `search_params` those of searching it that do not follow from how many rows
     are asked for; as pairs, so that a shape can be hashed. `hybrid` adds the field `sparse`: with "sparse" the rows
-    bring it, with "bm25" Milvus makes it from the words of `content`, as `analyzer` cuts them. `partition_key` names
-    the one of `scalar_fields` that parts the rows, "" for none.
+    bring it, with "bm25" Milvus makes it from the words of `content`, as `analyzer` cuts them; "auto" is whichever an
+    existing collection has, and chosen by the texts for a new one. `partition_key` names the one of `scalar_fields`
+    that parts the rows, "" for none.
     """
 
     dimensions: int = 1024
@@ -119,14 +149,14 @@ class CollectionShape:
     index_params: tuple[IndexParam, ...] = (("M", 16), ("efConstruction", 256))
     search_params: tuple[IndexParam, ...] = ()
     hybrid: Hybrid = "none"
-    analyzer: Analyzer = "standard"
+    analyzer: AnalyzerChoice = "standard"
     scalar_fields: tuple[ScalarField, ...] = ()
     partition_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldShape:
-    """One field as Milvus tells it.
+    """One field as Milvus describes it.
 
     `kind` names its data type; `size` is its dimension or `max_length`, if any; `analyzer` is what cuts it into words,
     "" if nothing does; `made` says that Milvus fills it from other fields, `parts` that it is the partition key.
@@ -144,14 +174,19 @@ class FieldShape:
 
     def __str__(self) -> str:
         size = "" if self.size is None else f"({self.size})"
-        text = f"{self.kind}{size}" + " primary key" * self.primary + " with automatic ids" * self.auto_id
-        text += f" with the analyzer {self.analyzer}" if self.analyzer else ""
-        return text + " made by Milvus" * self.made + " partition key" * self.parts
+        traits = {
+            " primary key": self.primary,
+            " with automatic ids": self.auto_id,
+            f" with the analyzer {self.analyzer}": bool(self.analyzer),
+            " made by Milvus": self.made,
+            " partition key": self.parts,
+        }
+        return f"{self.kind}{size}" + "".join(words for words, applies in traits.items() if applies)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexShape:
-    """The index of one field; of an existing one, `params` are those that Milvus tells."""
+    """The index of one field; of an existing one, `params` are those that Milvus describes."""
 
     field: str
     kind: str
@@ -200,6 +235,8 @@ def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], indexes:
             lines.append(f"{wanted.name}: expected {wanted}, there is no such field")
             continue
         described = came if wanted.analyzer or shape.hybrid == "bm25" else replace(came, analyzer="")
+        if wanted.analyzer == "auto" and came.analyzer:
+            described = replace(came, analyzer="auto")
         if str(described) != str(wanted):
             lines.append(f"{wanted.name}: expected {wanted}, found {came}")
     ours = {wanted.name for wanted in wanted_fields(shape)}

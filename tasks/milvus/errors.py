@@ -1,4 +1,4 @@
-"""Failures of Milvus, told in this project's words. pymilvus's and gRPC's exceptions end here."""
+"""Failures of Milvus as this project's errors: pymilvus's and gRPC's exceptions end here."""
 
 import re
 from typing import Any

@@ -115,7 +115,7 @@ def search_rows(
     Raises:
         ConfigurationError: Milvus cannot make sense of `condition`.
         CollectionError: Milvus cannot be reached, or refuses.
-        ValueError: `vector` is none to search by.
+        ValueError: `vector` cannot be searched with.
     """
     rows = max(top_k, RANKED_ROWS)
     dense = {

@@ -48,8 +48,11 @@ def fetch_rows(
     connection: Connection, name: str, shape: CollectionShape, ids: Sequence[str], *, with_vectors: bool
 ) -> list[StoredRow]:
     """The rows of `ids` that are there, in the order of `ids`."""
-    fields = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD] + [VECTOR_FIELD] * with_vectors
-    fields += [SPARSE_FIELD] * (with_vectors and shape.hybrid == "sparse")
+    fields = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD]
+    if with_vectors:
+        fields.append(VECTOR_FIELD)
+    if with_vectors and shape.hybrid == "sparse":
+        fields.append(SPARSE_FIELD)
     found = {row[ID_FIELD]: row for row in query_ids(connection, name, ids, fields)}
     return [_stored_row(found[row_id]) for row_id in dict.fromkeys(ids) if row_id in found]
 
@@ -133,7 +136,7 @@ def search_rows(
     Raises:
         ConfigurationError: Milvus cannot make sense of `condition`.
         CollectionError: Milvus cannot be reached, or refuses.
-        ValueError: `vector` is none to search by: of another shape, all zeros, or not finite.
+        ValueError: `vector` cannot be searched with: of another shape, all zeros, or not finite.
     """
     query = query_vector(vector, shape)
     client, timeout_s = connection.client, connection.timeout_s
@@ -159,7 +162,7 @@ def search_rows(
 
 
 def query_vector(vector: Vectors, shape: CollectionShape) -> Vectors:
-    """`vector` as it is sent. Raises `ValueError` when it is none to search by."""
+    """`vector` as it is sent. Raises `ValueError` when it cannot be searched with."""
     if vector.shape != (shape.dimensions,) or not np.isfinite(vector).all() or not vector.any():
         message = f"a query vector has {shape.dimensions} finite numbers, not all zero; got shape {vector.shape}"
         raise ValueError(message)

@@ -23,12 +23,11 @@ from millrace.tasks.milvus.collection_spec import (
     CONTENT_FIELD,
     ID_FIELD,
     METADATA_FIELD,
-    METADATA_MAX_BYTES,
     SPARSE_FIELD,
     CollectionShape,
 )
 from millrace.tasks.milvus.scalar_fields import promoted_columns, wrong_scalar
-from millrace.tasks.records import SPARSE_PAIR, JsonValue, sparse_bytes
+from millrace.tasks.records import METADATA_MAX_BYTES, SPARSE_PAIR, JsonValue, sparse_bytes
 
 NOTHING = sparse_bytes([2**32 - 2], [1.0])
 """What stands for a sparse vector without entries, which Milvus Lite refuses: a word that no text has, since it is the
@@ -44,7 +43,9 @@ def row_columns(rows: pa.Table, shape: CollectionShape, nullable: frozenset[str]
     Raises:
         ValueError: `rows` lacks one.
     """
-    names = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD] + [SPARSE_FIELD] * (shape.hybrid == "sparse")
+    names = [ID_FIELD, CONTENT_FIELD, METADATA_FIELD]
+    if shape.hybrid == "sparse":
+        names.append(SPARSE_FIELD)
     missing = [name for name in names if name not in rows.column_names]
     if missing:
         message = f"rows of this collection need the columns {', '.join(names)}; {', '.join(missing)} is missing"
@@ -211,14 +212,15 @@ def _wrong_id(row_id: str | None, seen: set[str]) -> Rejected | None:
 
 def _wrong_metadata(column: pa.ChunkedArray, shape: CollectionShape) -> Iterator[tuple[int, Rejected]]:
     for number, metadata in enumerate(column.to_pylist()):
-        refusal = _wrong_json(metadata)
+        refusal = check_metadata(metadata)
         if refusal is None and shape.scalar_fields:
             refusal = wrong_scalar(orjson.loads(metadata), shape.scalar_fields)
         if refusal is not None:
             yield number, refusal
 
 
-def _wrong_json(metadata: str | None) -> Rejected | None:
+def check_metadata(metadata: str | None) -> Rejected | None:
+    """Why Milvus would refuse this JSON, or give other JSON back; None where it would not."""
     remedy = "correct the metadata columns of the record, or leave them out"
     if metadata is None:
         return Rejected("the metadata is missing", reason="metadata_missing", remedy="chunk the document again")

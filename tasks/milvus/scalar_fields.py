@@ -57,7 +57,7 @@ def scalar_fields(spellings: Sequence[str], *, partition_key: str = "") -> tuple
     ScalarField(name='lang', key='语言', kind='VARCHAR', size=16)
 
     Raises:
-        ConfigurationError: a spelling is none, a name is there twice or belongs to another field, or `partition_key`
+        ConfigurationError: a spelling is invalid, a name is there twice or belongs to another field, or `partition_key`
             is not one of the fields, or of a type that cannot part rows.
     """
     fields = tuple(_scalar_field(spelling) for spelling in spellings)
@@ -83,9 +83,9 @@ def _scalar_field(spelling: str) -> ScalarField:
     size = None if found is None or found["size"] is None else int(found["size"])
     if found is None or not _NAME.fullmatch(name) or (size is not None and not 1 <= size <= LONGEST_VARCHAR):
         message = (
-            f"milvus.scalar_fields: {spelling!r} is none; write key:type with int64, double, bool or varchar(n), n at "
-            f"most {LONGEST_VARCHAR}, as page_start:int64; a key that is no ASCII name needs one, as 语言:varchar(16) "
-            f"as lang"
+            f"milvus.scalar_fields: {spelling!r} is invalid; write key:type with int64, double, bool or varchar(n), n "
+            f"at most {LONGEST_VARCHAR}, as page_start:int64; a key that is no ASCII name needs one, as "
+            f"语言:varchar(16) as lang"
         )
         raise ConfigurationError(message)
     kind: ScalarKind = "VARCHAR"

@@ -1,7 +1,7 @@
 """The collection itself: found, compared, created, indexed, loaded."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from millrace.tasks.milvus.collection_spec import (
     LITE_INDEXES,
     PARAMS,
     VECTOR_FIELD,
+    Analyzer,
     CollectionShape,
     FieldShape,
     IndexShape,
@@ -30,8 +31,17 @@ BUILD_TIMEOUT_S = 600.0
 _SERVER_VERSION = re.compile(r"v?(\d+)\.(\d+)")
 
 
-def ensure(connection: Connection, name: str, shape: CollectionShape, *, create: bool) -> Mapping[str, FieldShape]:
+def ensure(
+    connection: Connection,
+    name: str,
+    shape: CollectionShape,
+    *,
+    create: bool,
+    choose_analyzer: Callable[[], Analyzer] = lambda: "standard",
+) -> Mapping[str, FieldShape]:
     """The fields of the collection, which is then there, of this shape, indexed and loaded; what is missing is made.
+
+    `choose_analyzer` is asked where the shape leaves the analyzer of a new collection open.
 
     Raises:
         CollectionError: it has another shape.
@@ -46,10 +56,17 @@ def ensure(connection: Connection, name: str, shape: CollectionShape, *, create:
             message = f"{connection.where} has no collection {name!r}: run `millrace ingest` first"
             raise CollectionMissing(message)
         _check_version(connection, shape)
+        if shape.hybrid == "bm25":
+            analyzer = choose_analyzer() if shape.analyzer == "auto" else shape.analyzer
+            check_analyzer(analyzer, is_lite=connection.is_lite)
+            shape = replace(shape, analyzer=analyzer)
         connection.call("creating the collection", lambda: _create(client, name, shape, timeout_s))
     fields = fields_of(connection, name)
     indexes = indexes_of(connection, name)
     different = differences(shape, fields, indexes)
+    content = next((field for field in fields if field.name == CONTENT_FIELD), None)
+    if shape.hybrid == "bm25" and content is not None:
+        check_analyzer(content.analyzer, is_lite=connection.is_lite)
     if different:
         message = (
             f"{connection.where}: the collection {name!r} has another shape:\n  "
@@ -81,8 +98,6 @@ def load(connection: Connection, name: str) -> None:
 
 
 def _check_lite(connection: Connection, shape: CollectionShape) -> None:
-    if shape.hybrid == "bm25":
-        check_analyzer(shape.analyzer, is_lite=connection.is_lite)
     if connection.is_lite and shape.index not in LITE_INDEXES:
         message = (
             f"milvus.index = {shape.index}: Milvus Lite has no such index, only {', '.join(sorted(LITE_INDEXES))}; set "
@@ -101,7 +116,7 @@ def _check_version(connection: Connection, shape: CollectionShape) -> None:
     )
     version = _SERVER_VERSION.match(str(described))
     for setting, what, needed in needs:
-        # Others than Milvus itself, as Zilliz Cloud, tell their own version in words of their own; they have it all.
+        # Others than Milvus itself, as Zilliz Cloud, report versions of their own; they have it all.
         if version and (int(version[1]), int(version[2])) < needed:
             message = (
                 f"{setting}: {connection.where} is Milvus {described}, and {what} came with {needed[0]}.{needed[1]}; "
@@ -131,9 +146,9 @@ def _create(client: Any, name: str, shape: CollectionShape, timeout_s: float) ->
         if field.size is not None:
             params = {"dim" if field.name == VECTOR_FIELD else "max_length": field.size}
         if field.analyzer:
-            params |= {"enable_analyzer": True, "analyzer_params": PARAMS[shape.analyzer]}
+            params |= {"enable_analyzer": True, "analyzer_params": PARAMS[field.analyzer]}
         if field.optional:
-            params["nullable"] = True  # which a server older than 2.5 passes over; the field is then told as it is
+            params["nullable"] = True  # which a server older than 2.5 passes over; the field is then described as it is
         if field.parts:
             params["is_partition_key"] = True
         schema.add_field(field.name, DataType[field.kind], is_primary=field.primary, **params)
@@ -175,7 +190,7 @@ def _indexes(client: Any, name: str, timeout_s: float) -> dict[str, IndexShape]:
     found = {}
     for index_name in client.list_indexes(name, timeout=timeout_s):
         described = client.describe_index(name, index_name, timeout=timeout_s)
-        params = {**described, **described.get("params", {})}  # a server tells them in the spelling they were given in
+        params = {**described, **described.get("params", {})}  # a server gives them in the spelling it got
         known = sorted((key, value) for key, value in params.items() if isinstance(value, str | int | float))
         found[described["field_name"]] = IndexShape(
             described["field_name"], described.get("index_type", ""), described.get("metric_type", ""), tuple(known)

@@ -12,7 +12,7 @@ class Compatibility:
     """What stands between the query side and the index.
 
     `refusal`, a sentence, says why no score would mean anything, "" where scores do; `warnings` what is unwise, or
-    cannot be told.
+    cannot be known.
     """
 
     refusal: str = ""

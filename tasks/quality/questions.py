@@ -1,4 +1,4 @@
-"""Questions and the sources that answer them, as somebody wrote them down: JSON Lines, checked line by line. Pure."""
+"""Questions and the sources that answer them, from a file: JSON Lines, checked line by line. Pure."""
 
 import json
 import math
@@ -26,13 +26,13 @@ class Question:
 
 
 def parse_questions(lines: Iterable[str], *, origin: str) -> list[Question]:
-    """The questions of a JSON Lines file called `origin` in messages; blank lines are passed over.
+    """The questions of a JSON Lines file called `origin` in messages; blank lines are ignored.
 
     A line is `{"question": "...", "sources": ["a.md", ...]}`, with `"relevance": [2, ...]`, one number a source, where
     some answer better than others. Further keys are the author's own.
 
     Raises:
-        ConfigurationError: A line is none of that (each such line is named with what is wrong, the first few of them),
+        ConfigurationError: A line is neither (each such line is named with what is wrong, the first few of them),
             or there is no question at all.
     """
     questions: list[Question] = []

@@ -100,7 +100,7 @@ def one_line(text: str) -> str:
 
 
 def without_whitespace(text: str) -> str:
-    """`text` without any white space: how it is told whether one text stands in another, however lines are broken."""
+    """`text` without any white space: for finding one text in another, however lines are broken."""
     return "".join(text.split())
 
 
@@ -115,7 +115,7 @@ def sentences(text: str) -> list[str]:
 
 
 def distinctive_sentences(passages: Sequence[str]) -> list[OwnSentence]:
-    """For each passage the sentence that tells it best from the others: that with the rarest words.
+    """For each passage the sentence that distinguishes it best from the others: the one with the rarest words.
 
     A sentence is at least five words or ten CJK characters long; what is much longer is asked for by its beginning.
     Where a passage has no sentences its lines are taken, and then all of it.
@@ -153,7 +153,7 @@ def _candidates(passage: str) -> list[str]:
 
 
 def _rarity(text: str, standing: dict[str, set[int]]) -> float:
-    """How much the terms of `text` tell: one that two passages have tells half as much as one that one has."""
+    """How rare the terms of `text` are: one that two passages have counts half as much as one that one has."""
     return sum(1.0 / len(standing[value]) for value in {term.value for term in terms(text)} if standing.get(value))
 
 

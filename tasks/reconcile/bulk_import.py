@@ -1,8 +1,7 @@
 """A new collection filled by import: files in a folder that Milvus reads too, each imported while the next is written.
 
-Joins `lake` (the files) and `milvus` (the import). Disk: at most `AT_ONCE` files and the one being written.
-
-Rows with their vectors as a Parquet file for a database to read: not part of the lake, and not made durable.
+Joins `lake` (the rows) and `milvus` (the import). Disk: at most `AT_ONCE` files and the one being written; they are no
+part of the lake, and not made durable.
 """
 
 import shutil
@@ -86,7 +85,7 @@ class ImportFolder:
 class ImportWriter:
     """Rows on their way into `importing`. Use as a context manager: the files are gone when it ends.
 
-    `doubled` are the ids of which more than one row will come; the first one counts. `on_rows` is told how many rows
+    `doubled` are the ids of which more than one row will come; the first one counts. `on_rows` hears how many rows
     more have been imported, as far as the server says.
     """
 
@@ -105,7 +104,7 @@ class ImportWriter:
     def __enter__(self) -> "ImportWriter":
         shutil.rmtree(self.folder.here, ignore_errors=True)
         make_folder(self.folder.here)
-        # The server may run as somebody else.
+        # The server may run as another user.
         self.folder.here.chmod(0o755)
         return self
 

@@ -50,7 +50,7 @@ class OrphanRow:
 
 
 class IdInventory:
-    """The ids of a collection as they are now, and which of them somebody owns. 9 bytes a row."""
+    """The ids of a collection as they are now, and which of them have an owner. 9 bytes a row."""
 
     def __init__(self, collection: Collection) -> None:
         """List the ids. Raises `CollectionError` as the collection does."""
@@ -67,7 +67,7 @@ class IdInventory:
             self._owned[positions[is_known]] = True
 
     def count_orphans(self) -> int:
-        """How many ids nobody owns, of those noted so far."""
+        """How many ids have no owner among those noted so far."""
         return int(len(self._owned) - np.count_nonzero(self._owned))
 
     def count_owned(self) -> int:
@@ -75,7 +75,7 @@ class IdInventory:
         return int(np.count_nonzero(self._owned))
 
     def orphans(self) -> Iterator[list[OrphanRow]]:
-        """The rows that nobody owns, in batches. What has come since the census is not among them."""
+        """The rows without an owner, in batches. Rows that came after the inventory was made are not among them."""
         if not self.count_orphans():
             return
         for ids in self._collection.ids():

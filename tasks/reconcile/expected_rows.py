@@ -1,8 +1,8 @@
 """What the lake says the collection holds: the rows that the manifest's documents own, a part at a time.
 
 Joins nothing but the lake: the manifest names parts, the parts hold rows, and rows of documents that have moved on
-are nobody's. What cannot be read comes as damage with the documents that it concerns, so that nobody takes a row that
-is merely unknown for one that nobody owns.
+belong to none. What cannot be read comes as damage with the documents that it concerns, so that a row that is merely
+unknown is not taken for one that no document owns.
 """
 
 from collections import Counter
@@ -42,7 +42,7 @@ class ExpectedRows:
 def expected_rows(lake: Lake, manifest: pa.Table) -> Iterator[ExpectedRows]:
     """The rows of every document of `manifest`, in order of job and part; one part in memory at a time.
 
-    Rows of a document that an interrupted run was deleting are nobody's any more.
+    Rows of a document that an interrupted run was deleting have no owner any more.
     """
     stays = pc.and_(pc.greater(manifest["chunks"], 0), pc.not_equal(manifest["status"], "leaving"))
     live = manifest.filter(stays).sort_by("job")
@@ -75,7 +75,7 @@ def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[Expected
             message = (
                 f"{lake.chunks.path(name)} and what follows it hold {found[source]} rows of {source}, and the manifest "
                 f"counts {expected}. Run `millrace verify --repair`, which makes them again from the source; vectors "
-                "are not bought again."
+                "are not embedded again."
             )
             yield _damaged(name, document["space"], message, frozenset([source]))
 

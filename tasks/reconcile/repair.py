@@ -1,4 +1,4 @@
-"""Healing: what the collection lacks comes from the lake, and what the lake lacks is bought, and nothing besides.
+"""Repair: rows missing from the collection come from the lake, and vectors missing from the lake are embedded.
 
 Joins `lake`, `embedding` and `milvus`. `compare` finds what to repair; who may ask for it,
 and when, is the command's business.
@@ -22,6 +22,7 @@ from millrace.tasks.milvus import Collection, CollectionShape, check_rows
 from millrace.tasks.reconcile.compare import IdInventory
 from millrace.tasks.reconcile.expected_rows import ExpectedRows, Vectors
 from millrace.tasks.records import MANIFEST_SCHEMA
+from millrace.tasks.stages.embed import text_at
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def send_valid(
 def delete_orphans(
     collection: Collection, inventory: IdInventory, *, protected: Group[str], most: int
 ) -> tuple[int, int]:
-    """How many rows that nobody owns were deleted, and how many there were besides those of `protected` sources.
+    """How many rows that no document owns were deleted, and how many there were besides those of `protected` sources.
 
     More than `most` are not deleted at all.
     """
@@ -88,16 +89,16 @@ def missing_texts(expected: Iterable[ExpectedRows], store: VectorStore) -> dict[
 async def embed_missing(
     expected: Iterable[ExpectedRows], store: VectorStore, dispatcher: Dispatcher, *, end_mark: int
 ) -> EmbedResult:
-    """Buy the texts of `expected` that `store` does not have; requests are packed full across parts.
+    """Embed the texts of `expected` that `store` does not have; requests are packed full across parts.
 
     Args:
-        expected: Rows of the store's space; others are passed over.
+        expected: Rows of the store's space; others are ignored.
         store: Where the vectors go.
-        dispatcher: Buys for `store`.
+        dispatcher: Embeds for `store`.
         end_mark: Tokens that the provider counts besides those of a text.
 
     Raises:
-        BudgetReached, RunStopped: As the dispatcher does; what was bought until then is kept.
+        BudgetReached, RunStopped: As the dispatcher does; what was embedded until then stays in the lake.
     """
     futures: dict[bytes, asyncio.Future[TextsRefused | None]] = {}
     try:
@@ -118,17 +119,8 @@ async def embed_missing(
 def _texts_to_embed(expected: ExpectedRows, store: VectorStore, end_mark: int) -> list[Text]:
     if expected.space != store.space.name:
         return []
-    rows = expected.rows
-    keys = rows["text_key"].to_pylist()
-    return [
-        Text(
-            key=keys[position],
-            text=rows["content"][position].as_py(),
-            tokens=rows["tokens"][position].as_py() + end_mark,
-            source=rows["source"][position].as_py(),
-        )
-        for position in store.missing(keys)
-    ]
+    positions = store.missing(expected.rows["text_key"].to_pylist())
+    return [text_at(expected.rows, position, end_mark) for position in positions]
 
 
 def set_aside_damaged(parts: ChunkParts) -> list[PartName]:

@@ -1,6 +1,6 @@
 """What has changed in the sources since the last ingest: asked of the files and the manifest; nothing is done.
 
-Joins `scan`, which knows how to tell, with the manifest's own list of files for when no source is named.
+Joins `scan`, which finds the differences, with the manifest's own list of files for when no source is named.
 """
 
 import os
@@ -11,8 +11,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from millrace.tasks.records import SourceFile
-from millrace.tasks.stages.scan import Scan, scan
+from millrace.tasks.records import LeftOut, SourceFile
+from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,12 @@ def source_changes(
     exclude: Sequence[str],
     base: Path | None,
     fingerprint: str,
-) -> list[SourceChange]:
-    """What differs between `sources` and `manifest`; without sources, between its files and what it says of them.
+    follow_links: bool = False,
+    reread: str = "",
+) -> tuple[list[SourceChange], LeftOut]:
+    """What differs between `sources` and `manifest`, and what no run reads.
+
+    Without sources, the files that the manifest names are compared with what it says of them. `reread`: as of `scan`.
 
     Raises:
         SourceError: A source cannot be read.
@@ -48,16 +52,27 @@ def source_changes(
         sources = [Path(path) for path in there]
         base = None  # names play no part in the comparison, and files may lie outside of the present one
     found: list[SourceChange] = []
+    left_out = LeftOut()
     if sources:
-        listing = scan(sources, manifest, include=include, exclude=exclude, base=base, fingerprint=fingerprint)
+        listing = scan(
+            sources,
+            manifest,
+            include=include,
+            exclude=exclude,
+            base=base,
+            fingerprint=fingerprint,
+            follow_links=follow_links,
+            reread=reread,
+        )
+        left_out = listing.left_out
         gone += sorted(set(listing.removed["path"].to_pylist()))
-        found += _to_read(listing, fingerprint)
-    return found + [SourceChange("gone", path) for path in gone]
+        found += _to_read(listing, fingerprint, by_content=bool(reread))
+    return found + [SourceChange("gone", path) for path in gone], left_out
 
 
-def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
+def _to_read(found: Scan, fingerprint: str, *, by_content: bool) -> Iterator[SourceChange]:
     before: dict[str, list[dict[str, object]]] = {}
-    for row in found.previous.select(["path", "size_bytes", "mtime_ns", "file_hash", "fingerprint"]).to_pylist():
+    for row in found.previous.select(["path", *STAT_COLUMNS, "file_hash", "fingerprint"]).to_pylist():
         before.setdefault(row["path"], []).append(row)
     for file in (file for job in found.jobs for file in job):
         rows = before.get(file.path, [])
@@ -67,8 +82,11 @@ def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
             yield SourceChange("changed", file.path)
         elif any(row["fingerprint"] != fingerprint for row in rows):
             yield SourceChange("settings", file.path)
+        elif by_content and all(row["file_hash"] for row in rows):
+            yield SourceChange("changed", file.path)
         # What is left could not even be opened, is known as a reject, and looks as it did then.
 
 
 def _same_stat(row: dict[str, object], file: SourceFile) -> bool:
-    return (row["size_bytes"], row["mtime_ns"]) == (file.size_bytes, file.mtime_ns)
+    known = {name: row[name] or getattr(file, name) for name in STAT_COLUMNS}  # some are not known of every file
+    return all(known[name] == (getattr(file, name) or known[name]) for name in STAT_COLUMNS)

@@ -1,6 +1,6 @@
-"""A collection on trial, before searches are sent to it: whether its rows are there, and whether they are found.
+"""Checks of a collection before searches are sent to it: whether its rows are there, and whether they are found.
 
-Joins `lake` (what should be there, and the vectors to ask with) and `milvus`. Nothing is bought: the questions are
+Joins `lake` (what should be there, and the vectors to ask with) and `milvus`. Nothing is embedded: the questions are
 texts of the collection itself, each by the vector that the lake has of it.
 """
 
@@ -31,7 +31,7 @@ _NO_PART = PartName(0, 0)
 
 @dataclass(slots=True)
 class SwitchChecks:
-    """What was seen. `rows` should be there by the lake; `alike` is the share of answers that both give."""
+    """What was found. `rows` should be there by the lake; `alike` is the share of answers that both give."""
 
     rows: int = 0
     missing: int = 0
@@ -75,7 +75,8 @@ def count_rows(checks: SwitchChecks, collection: Collection, lake: Lake, manifes
         checks.damaged += len(expected.sources)
         checks.rows += expected.rows.num_rows
         inventory.own(expected.rows["id"].to_pylist())
-    checks.strangers = inventory.count_orphans()
+    if not collection.owners() - {lake.identity}:  # else they may be rows of another lake that fills it too
+        checks.strangers = inventory.count_orphans()
     checks.missing = checks.rows - inventory.count_owned()
     checks.doubled = len(inventory.doubled())
 
@@ -88,7 +89,8 @@ def find_rows(checks: SwitchChecks, ask: Ask, sample: pa.Table, stores: VectorSt
             hits = ask(own.vectors[position])
             row_id, content = own.rows["id"][position].as_py(), own.rows["content"][position].as_py()
             # Rows with one text have one vector, and any of them may come first.
-            checks.found += any(hit.id == row_id for hit in hits) or (bool(hits) and hits[0].content == content)
+            if any(hit.id == row_id for hit in hits) or (hits and hits[0].content == content):
+                checks.found += 1
 
 
 def compare_answers(
@@ -96,7 +98,7 @@ def compare_answers(
 ) -> None:
     """Ask two collections for the texts of `sample`, each by its own space's vector, and note what they answer.
 
-    Texts without a vector in the other space are passed over.
+    Texts without a vector in the other space are ignored.
     """
     shares: list[float] = []
     for own in _by_space(sample, stores):
@@ -105,7 +107,8 @@ def compare_answers(
             mine = {hit.content for hit in ask(own.vectors[position])}
             theirs = {hit.content for hit in ask_other(other.vectors[position])}
             checks.asked_both += 1
-            checks.unanswered += not mine and bool(theirs)
+            if theirs and not mine:
+                checks.unanswered += 1
             shares.append(len(mine & theirs) / max(len(mine), len(theirs), 1))
     checks.alike = round(float(np.mean(shares)), 3) if shares else None
 

@@ -12,7 +12,9 @@ from itertools import chain, islice
 import pyarrow as pa
 
 from millrace.tasks.documents import file_hash
+from millrace.tasks.errors import Rejected
 from millrace.tasks.lake import ChunkParts, LakePath, PartName
+from millrace.tasks.milvus import check_metadata
 from millrace.tasks.records import (
     MANIFEST_SCHEMA,
     METADATA_KEYS,
@@ -22,11 +24,12 @@ from millrace.tasks.records import (
     Reject,
     SourceFile,
     chunk_table,
+    metadata_json,
     reject_table,
 )
 
 PART_CHUNKS = 1_000
-_FLUSH_AFTER_S = 5.0  # slow readers (PDF) hand over what they have, so that the embedding never waits long
+_FLUSH_AFTER_S = 5.0  # slow readers (PDF) hand over what they have, so that the embedding does not wait long
 _FLUSH_MIN_CHUNKS = 100
 
 
@@ -62,13 +65,13 @@ class Part:
         """What the part is called in the lake."""
         return PartName(self.job, self.number)
 
-    def half_read(self) -> dict[str, ManifestRow]:
+    def partially_read(self) -> dict[str, ManifestRow]:
         """Files of which not every document is known, by path, each with its own manifest row.
 
-        They could not be read as a whole, or a row of theirs tells no id. A document that was known from such a file
-        and is not among those that were read may be the very one that could not be: it is not to be taken for removed.
+        They could not be read as a whole, or one of their rows has no id. A document that was known from such a file
+        and was not read this time may be the one that could not be read: it is not taken for removed.
         """
-        untold = {
+        unidentified = {
             reject["source"]
             for reject in self.rejects.to_pylist()
             if not reject["item"] or (reject["item"].startswith("row ") and reject["reason"] != "duplicate_id")
@@ -76,7 +79,7 @@ class Part:
         return {
             row["path"]: row
             for row in self.documents.to_pylist()
-            if row["status"] == "rejected" and row["source"] in untold and row["path"].endswith(row["source"])
+            if row["status"] == "rejected" and row["source"] in unidentified and row["path"].endswith(row["source"])
         }
 
 
@@ -84,10 +87,21 @@ class PartWriter:
     """Rows and documents on their way into the next part."""
 
     def __init__(
-        self, origin: PartContext, *, job: int, first: int, send: Callable[[Part], None], bytes_to_come: int
+        self,
+        origin: PartContext,
+        *,
+        job: int,
+        first: int,
+        send: Callable[[Part], None],
+        bytes_to_come: int,
+        at: Callable[[str], None] = lambda _unit: None,
     ) -> None:
-        """Write the parts of `job` from number `first` on, handing each to `send`; its files have `bytes_to_come`."""
+        """Write the parts of `job` from number `first` on, handing each to `send`; its files have `bytes_to_come`.
+
+        `at` is called while a large file is hashed, so that the deadline is one for some MiB and not for the file.
+        """
         self._origin = origin
+        self._at = at
         self._send = send
         self._job = job
         self._number = first
@@ -99,7 +113,7 @@ class PartWriter:
         self._files_done = 0
         self._flushed_at = time.monotonic()
         self._record_file_hash = ("", "")
-        self._held: dict[str, object] | None = None
+        self._pending_document: dict[str, object] | None = None
         self._full = False  # no other document may join the last piece of a long one
         self._bytes_to_come = bytes_to_come
         self._bytes_read = 0
@@ -110,7 +124,7 @@ class PartWriter:
 
         Until then rejects of its pages can still come. Of a document that is longer than a part, each full part is
         handed over while `chunks` are still being made; should making them fail, none of the document counts as taken,
-        and whoever takes the parts in has rows to delete.
+        and the load stage has rows to delete.
         """
         self._finish_document()
         self._flush_if_due()
@@ -122,8 +136,11 @@ class PartWriter:
         head = list(islice(making, self._origin.part_chunks + 1))
         if not head and not clash:
             self.add_reject(_blank(document.source))
+        if head and (refusal := check_metadata(metadata_json(head[0].metadata()))) is not None:
+            self.add_reject(_unstorable(document.source, refusal))
+            head, making = [], iter(())
         first, count, tokens = self._append(head, making)
-        self._held = self._row(file, document.source, document.document_hash) | {
+        self._pending_document = self._row(file, document.source, document.document_hash) | {
             "status": "live" if count else "rejected",
             "part_first": first,
             "chunks": count,
@@ -131,10 +148,10 @@ class PartWriter:
         }
 
     def _finish_document(self) -> None:
-        """Queue the row of the document that is held, with the rejects that came for it."""
-        if self._held is None:
+        """Queue the row of the pending document, with the rejects that came for it."""
+        if self._pending_document is None:
             return
-        row, self._held = self._held, None
+        row, self._pending_document = self._pending_document, None
         own = self._file_rejects.pop(str(row["source"]), [])
         self._rejects += own
         self._documents.append(row | {"part_last": self._number, "rejects": len(own)})
@@ -221,6 +238,8 @@ class PartWriter:
             "path": file.path,
             "size_bytes": file.size_bytes,
             "mtime_ns": file.mtime_ns,
+            "ctime_ns": file.ctime_ns,
+            "inode": file.inode,
             "file_hash": document_hash if document_hash and source == file.name else self._hash_of(file),
             "document_hash": document_hash,
             "fingerprint": self._origin.fingerprint,
@@ -237,7 +256,7 @@ class PartWriter:
         """The file's own hash, read once for all the records in it; "" where it cannot be read."""
         if self._record_file_hash[0] != file.path:
             try:
-                self._record_file_hash = (file.path, file_hash(file.path))
+                self._record_file_hash = (file.path, file_hash(file, lambda: self._at(f"{file.path}\0")))
             except OSError:  # the reader has reported it; without a hash the next run tries again
                 self._record_file_hash = (file.path, "")
         return self._record_file_hash[1]
@@ -251,6 +270,17 @@ def _clash(source: str, keys: list[str]) -> Reject:
         reason="metadata_name_taken",
         message=f"its metadata columns {', '.join(keys)} have names that millrace uses itself",
         remedy="rename those columns or leave them out of documents.metadata_columns",
+    )
+
+
+def _unstorable(source: str, refusal: Rejected) -> Reject:
+    return Reject(
+        stage="chunk",
+        source=source,
+        item="",
+        reason=refusal.reason,
+        message=str(refusal),
+        remedy=refusal.remedy,
     )
 
 

@@ -105,7 +105,7 @@ class _Growth:
                     self._seconds = defaultdict(float, before)
             adding, self._seconds = self._per(counted), defaultdict(float)
             self._end_run(lake, store)
-            lake.settle_jobs()
+            lake.mark_jobs_committed()
         self._next_run()
         whole, self._seconds = self._per(size), defaultdict(float)
         return Step(size, adding, whole)
@@ -153,7 +153,7 @@ class _Growth:
                     [self._corpus], lake.manifest.read(), include=(), exclude=(), base=None, fingerprint="growth"
                 ),
             )
-            assert (len(found.jobs), found.kept.num_rows) == (0, self._chunks // CHUNKS_A_DOCUMENT)
+            assert (len(found.jobs), found.unchanged.num_rows) == (0, self._chunks // CHUNKS_A_DOCUMENT)
         status = self._timed("status", lambda: lake_status(settings))
         assert status.chunks == self._chunks
 

@@ -121,7 +121,7 @@ def _make_lake(path: Path, rows: int) -> None:
         store.seal()
         lake.manifest.commit(pa.Table.from_pylist(documents, schema=MANIFEST_SCHEMA), "run")
         lake.manifest.fold()
-        lake.settle_jobs()
+        lake.mark_jobs_committed()
 
 
 def _chunks(table: pa.Table, source: str) -> pa.Table:

@@ -1,12 +1,12 @@
 """`eval`: proves an index by asking it, without a model to judge the answers.
 
 Either chunks of the lake are asked for by a sentence of their own text, and in an index in which every vector sits on
-its own text they come first; or questions are asked that somebody has written down with the sources that answer them.
+its own text they come first; or written questions are asked, each with the sources that answer it.
 """
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.commands.evaluate.known_item import KnownItemEvaluation
 from millrace.flows.commands.evaluate.labelled import LabelledQueries, QuerySet
-from millrace.flows.commands.evaluate.metrics import History, measured
+from millrace.flows.commands.evaluate.metrics import History, Judgement, Measures, measured
 from millrace.flows.commands.evaluate.queries import Answer, QueryRunner, Questions
-from millrace.flows.commands.evaluate.report import EvaluationReport, TopHit
+from millrace.flows.commands.evaluate.report import EvaluationResult, TopHit
 from millrace.flows.commands.search.alias import with_alias_resolved
+from millrace.flows.commands.search.budget import QueryBudget
 from millrace.flows.commands.search.retrieve import (
     QueryVector,
-    RankedHit,
     check_query,
     compatibility_of,
     open_indexed,
@@ -32,11 +32,9 @@ from millrace.flows.commands.search.retrieve import (
 )
 from millrace.flows.monitoring.progress import shown
 from millrace.flows.wiring import components
-from millrace.tasks.embedding import RerankSpec
 from millrace.tasks.errors import ConfigurationError, RunStopped
 from millrace.tasks.lake import Evaluation, Lake, new_run_id
 from millrace.tasks.milvus import Collection
-from millrace.tasks.quality.metrics import rank_of_first
 from millrace.tasks.quality.questions import Question, is_source, parse_questions
 from millrace.tasks.quality.sampling import draw_sample
 from millrace.tasks.reconcile.expected_rows import VectorStores
@@ -71,7 +69,7 @@ def options_of(
 ) -> EvaluationOptions:
     """The options as the command line has them; `ks` is like "1,5,10".
 
-    Raises `ConfigurationError` for depths that are none, and for options that only a sample has beside a file.
+    Raises `ConfigurationError` for invalid depths, and for options of a sample beside a file of questions.
     """
     try:
         depths = tuple(sorted({int(k) for k in ks.split(",")}))
@@ -95,8 +93,8 @@ def options_of(
 
 def evaluate(
     settings: Settings, options: EvaluationOptions, *, say: Callable[[str], None], quiet: bool
-) -> EvaluationReport:
-    """Ask the index, and keep what came of it in the lake's history. `say` is told the price before anything is bought.
+) -> EvaluationResult:
+    """Query the index, and record the result in the lake's history. `say` gets the price before anything is spent.
 
     Raises:
         ConfigurationError: There is no such lake, the file of questions has a bad line, or queries cannot be compared
@@ -129,38 +127,41 @@ class _Evaluation:
         self._began = time.monotonic()
         self._notes = notes
 
-    def run(self, say: Callable[[str], None], *, quiet: bool) -> EvaluationReport:
+    def run(self, say: Callable[[str], None], *, quiet: bool) -> EvaluationResult:
         settings = self._settings
         lake = components.existing_lake(settings)
         manifest = lake.manifest.read()
-        self._check_pairing(lake)
+        self._check_compatibility(lake)
         query_set = self._query_set(lake, manifest)
         for number, text in enumerate(query_set.texts):
             try:
                 check_query(text, self._model)
             except ConfigurationError as error:
-                raise ConfigurationError(f"{query_set.label(number)}: {error}") from error
+                raise ConfigurationError(f"{query_set.labels[number]}: {error}") from error
         runner = self._runner(query_set.texts, manifest)
         with open_indexed(settings, self._model) as collection:
-            rows = collection.count()
-            price = runner.price()
-            if price.cost_cny:
-                say(price.line(self._model.spec.name, _name(runner.rerank_spec)))
+            rows, is_shared = collection.count(), bool(collection.owners() - {lake.identity})
+            if price := runner.price():
+                say(price)
             with shown(runner.questions.progress, quiet=quiet):
                 refused, vectors, answers = asyncio.run(self._ask(runner, query_set, collection, lake))
             with VectorStores(lake, manifest, self._space) as stores:
                 query_set.inspect_rows(collection, stores, vectors, answers)
         report = self._report(query_set, runner, answers, manifest, refused)
         report.rows_in_collection = rows
-        self._note_sizes(report)
-        lake.evaluations.append(Evaluation(self._run, report.summary()))
+        if rows < report.chunks or (rows > report.chunks and not is_shared):
+            report.notes.append(
+                f"warning: the collection has {rows:,} rows and the lake knows {report.chunks:,} "
+                "chunks of it; `millrace verify` names those that are missing or unowned"
+            )
+        lake.evaluations.save(Evaluation(self._run, report.summary()))
         return report
 
-    def _check_pairing(self, lake: Lake) -> None:
-        pairing = compatibility_of(self._settings, lake, self._space)
-        if pairing.refusal:
-            raise ConfigurationError(pairing.refusal)
-        self._notes += [f"warning: {warning}" for warning in pairing.warnings]
+    def _check_compatibility(self, lake: Lake) -> None:
+        compatibility = compatibility_of(self._settings, lake, self._space)
+        if compatibility.refusal:
+            raise ConfigurationError(compatibility.refusal)
+        self._notes += [f"warning: {warning}" for warning in compatibility.warnings]
         if self._model.spec.provider == "local":
             self._notes.append("provider local: passages are matched by their words, not by their meaning")
 
@@ -195,9 +196,11 @@ class _Evaluation:
             ]
 
     def _runner(self, texts: Sequence[str], manifest: pa.Table) -> QueryRunner:
+        rerank_spec = components.find_rerank_spec(self._settings) if self._options.rerank else None
+        budget = QueryBudget(self._settings, self._model, rerank_spec)
         return QueryRunner(
-            Questions(self._settings, self._model, self._space, texts, self._run),
-            rerank_spec=components.find_rerank_spec(self._settings) if self._options.rerank else None,
+            Questions(self._settings, self._model, self._space, texts, self._run, budget),
+            rerank_spec=rerank_spec,
             depth=max(*self._options.ks, self._settings.search.top_k),
             mean_tokens=pc.sum(manifest["tokens"]).as_py() / pc.sum(manifest["chunks"]).as_py(),
         )
@@ -209,7 +212,7 @@ class _Evaluation:
         reranker = components.open_reranker(self._settings) if runner.rerank_spec is not None else None
         try:
             questions = runner.questions
-            refused = await questions.buy_vectors()
+            refused = await questions.embed()
             numbers = [number for number in range(len(questions.texts)) if number not in refused]
             store = lake.vectors(self._space)
             try:
@@ -228,13 +231,10 @@ class _Evaluation:
         answers: list[Answer],
         manifest: pa.Table,
         refused: dict[int, str],
-    ) -> EvaluationReport:
-        ks, with_ndcg = self._options.ks, query_set.kind == "questions"
-        retrieved = [query_set.judged(answer.number, answer.retrieved) for answer in answers]
-        reranked = [
-            query_set.judged(answer.number, answer.reranked) for answer in answers if answer.reranked is not None
-        ]
-        report = EvaluationReport(
+    ) -> EvaluationResult:
+        budget = runner.questions.budget
+        retrieved, reranked = self._measured(query_set, answers, with_ndcg=query_set.kind == "questions")
+        report = EvaluationResult(
             run=self._run,
             started=self._started,
             kind=query_set.kind,
@@ -242,37 +242,53 @@ class _Evaluation:
             model=self._model.spec.name,
             space=self._space.name,
             fingerprint=components.fingerprint(self._settings, self._model),
-            reranker=_name(runner.rerank_spec),
-            ks=ks,
+            reranker=runner.rerank_spec.name if runner.rerank_spec is not None else "",
+            ks=self._options.ks,
             series=self._series(query_set),
             basis=query_set.basis(len(answers), self._options.seed),
-            retrieved=measured(retrieved, ks, with_ndcg=with_ndcg),
-            reranked=measured(reranked, ks, with_ndcg=with_ndcg) if runner.rerank_spec is not None else None,
+            retrieved=retrieved,
+            reranked=reranked if runner.rerank_spec is not None else None,
             seed=self._options.seed if query_set.kind == "self" else None,
             chunks=pc.sum(manifest["chunks"]).as_py(),
             skipped=Counter(query_set.skipped) + Counter(refused=len(refused)),
-            sources=query_set.by_source(answers, ks),
-            asked=tuple(query_set.asked(answer, _rank(answer), _first(answer)) for answer in answers),
+            sources=self._by_source(query_set, answers),
+            asked=tuple(query_set.outcome(answer, _unexpected_first(answer)) for answer in answers),
             notes=[*self._notes, *sorted(runner.notices)],
-            tokens_billed=runner.questions.spent.tokens + runner.questions.spent.rerank_tokens,
-            cost_cny=runner.questions.spent.cost_cny,
+            tokens_billed=budget.tokens + budget.rerank_tokens,
+            cost_cny=budget.spent_cny,
             least=self._options.min_self_hit,
         )
         report.verdict = query_set.verdict(report)
         report.seconds = round(time.monotonic() - self._began, 3)
         return report
 
+    def _measured(
+        self, query_set: QuerySet, answers: Sequence[Answer], *, with_ndcg: bool
+    ) -> tuple[Measures, Measures]:
+        """The means over questions, as retrieved and as reranked."""
+        retrieved = [Judgement(a.retrieved.found, query_set.relevance(a.number)) for a in answers]
+        reranked = [Judgement(a.reranked.found, query_set.relevance(a.number)) for a in answers if a.reranked]
+        ks = self._options.ks
+        return measured(retrieved, ks, with_ndcg=with_ndcg), measured(reranked, ks, with_ndcg=with_ndcg)
+
+    def _by_source(
+        self, query_set: QuerySet, answers: Sequence[Answer]
+    ) -> tuple[tuple[str, Measures, Measures | None], ...]:
+        """The measures of each file, the worst first; of equals the one with more questions is worse."""
+        of_file: dict[str, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            if path := query_set.path(answer.number):
+                of_file[path].append(answer)
+        measures = []
+        for path, group in of_file.items():
+            retrieved, reranked = self._measured(query_set, group, with_ndcg=False)
+            measures.append((path, retrieved, reranked if group[0].reranked is not None else None))
+        return tuple(sorted(measures, key=lambda m: ((m[2] or m[1]).hit_at_1, -m[1].questions, m[0])))
+
     def _series(self, query_set: QuerySet) -> str:
         if self._options.questions is not None:
             return f"questions of {self._options.questions.name}, {query_set.digest}"
         return f"sample {self._options.sample}, seed {self._options.seed}"
-
-    def _note_sizes(self, report: EvaluationReport) -> None:
-        if report.rows_in_collection != report.chunks:
-            report.notes.append(
-                f"warning: the collection has {report.rows_in_collection:,} rows and the lake knows {report.chunks:,} "
-                "chunks of it; `millrace verify` tells which are missing or nobody's"
-            )
 
 
 def _questions(path: Path) -> list[Question]:
@@ -285,18 +301,10 @@ def _questions(path: Path) -> list[Question]:
     return parse_questions(text.split("\n"), origin=str(path))
 
 
-def _name(spec: RerankSpec | None) -> str:
-    return spec.name if spec is not None else ""
-
-
-def _rank(answer: Answer) -> tuple[int | None, int | None]:
-    reranked = answer.reranked
-    return rank_of_first(answer.retrieved.found), rank_of_first(reranked.found) if reranked is not None else None
-
-
-def _first(answer: Answer) -> TopHit | None:
-    ranked: RankedHit | None = (answer.reranked or answer.retrieved).first
-    if ranked is None:
+def _unexpected_first(answer: Answer) -> TopHit | None:
+    """The hit that came first where another was expected."""
+    ranked = answer.final.first
+    if ranked is None or answer.final.rank == 1:
         return None
     metadata = ranked.hit.metadata
     page, number = metadata.get("page_start"), metadata.get("chunk_number")

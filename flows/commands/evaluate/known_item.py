@@ -1,17 +1,17 @@
 """Chunks of the lake, each asked for by a sentence of its own text: what is asked, what is right, what it means."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from millrace.flows.commands.evaluate.labelled import Ranks
-from millrace.flows.commands.evaluate.metrics import Judgement, Kind, Measures, measured
+from millrace.flows.commands.evaluate.labelled import QuerySet
+from millrace.flows.commands.evaluate.metrics import Kind
 from millrace.flows.commands.evaluate.queries import Answer, Ranking
-from millrace.flows.commands.evaluate.report import BROKEN, SOUND, EvaluationReport, QueryOutcome, TopHit
+from millrace.flows.commands.evaluate.report import BROKEN, SOUND, EvaluationResult, QueryOutcome, TopHit
 from millrace.flows.commands.search.retrieve import QueryVector
 from millrace.tasks.lake import PartName
 from millrace.tasks.milvus import Collection, Hit
@@ -25,11 +25,10 @@ _CLEARLY_NEAR = 2 * MIN_Z_SCORE
 _CLEARLY_NEARER = 0.001  # of cosines that two programs have worked out
 
 
-class KnownItemEvaluation:
+class KnownItemEvaluation(QuerySet):
     """Chunks of the lake, each asked for by a sentence of its own text."""
 
     kind: Kind = "self"
-    digest = ""
 
     def __init__(self, sample: Sample, *, by_cosine: bool) -> None:
         """Choose the sentences; chunks without one are counted in `skipped`.
@@ -43,9 +42,10 @@ class KnownItemEvaluation:
         self._chunks = sample.chunks
         self._drawn = sample.rows.num_rows
         self._wanted = [without_whitespace(sentences[i].text) for i in there]
-        self.texts: Sequence[str] = [one_line(sentences[i].text) for i in there]
-        self.skipped: Mapping[str, int] = Counter(sentence.lack for sentence in sentences if sentence.lack)
+        self.texts = [one_line(sentences[i].text) for i in there]
+        self.skipped = Counter(sentence.lack for sentence in sentences if sentence.lack)
         self._ids: list[str] = self._rows["id"].to_pylist()
+        self.labels = [f"chunk {row_id}" for row_id in self._ids]
         self._paths: list[str] = self._rows["path"].to_pylist()
         self._own: npt.NDArray[np.float64] = np.full(len(there), np.nan)
         self._z_score: npt.NDArray[np.float64] = np.full(len(there), np.nan)
@@ -54,17 +54,9 @@ class KnownItemEvaluation:
         self._elsewhere: list[float] = []
         self._folder = f"vectors/{self._rows['space'][0].as_py()}" if there else ""
 
-    def label(self, number: int) -> str:
-        """The chunk that it is a sentence of."""
-        return f"chunk {self._ids[number]}"
-
     def judge(self, number: int, hits: Sequence[Hit]) -> tuple[int | None, ...]:
         """A hit is right when the sentence stands in its content; the same text elsewhere is as good."""
         return tuple(0 if self._wanted[number] in without_whitespace(hit.content) else None for hit in hits)
-
-    def judged(self, number: int, ranking: Ranking) -> Judgement:
-        """One item is expected."""
-        return Judgement(ranking.found)
 
     def inspect_rows(
         self,
@@ -82,30 +74,29 @@ class KnownItemEvaluation:
         similarity = row_similarity(questions, rows)
         self._own[numbers], self._z_score[numbers] = similarity.cosine, similarity.z_score
         self._is_outlier[numbers] = similarity.is_outlier
-        kept = self._kept(stores, questions.shape[1])[numbers]
-        for place, number in enumerate(numbers):
-            self._state[number] = _state(rows[place], kept[place])
+        in_lake = self._vectors_in_lake(stores, questions.shape[1])[numbers]
+        for position, number in enumerate(numbers):
+            self._state[number] = _state(rows[position], in_lake[position])
         self._inspect_wrong_top_hits(collection, answers, dict(zip(numbers, questions, strict=True)), rows)
 
-    def asked(self, answer: Answer, ranks: Ranks, first: TopHit | None) -> QueryOutcome:
+    def outcome(self, answer: Answer, first: TopHit | None) -> QueryOutcome:
         """The chunk, its place among the hits, and how its row looks."""
         number = answer.number
         metadata = json.loads(self._rows["metadata"][number].as_py())
         state = self._state.get(number, "")
-        final = ranks[0] if ranks[1] is None else ranks[1]
         return QueryOutcome(
             question=self.texts[number],
             source=self._rows["source"][number].as_py(),
             page=metadata["page_start"],
             chunk_number=metadata["chunk_number"],
             id=self._ids[number],
-            retrieved_rank=ranks[0],
-            reranked_rank=ranks[1],
-            first=first if final != 1 else None,
+            retrieved_rank=answer.retrieved.rank,
+            reranked_rank=answer.reranked.rank if answer.reranked is not None else None,
+            first=first,
             own_similarity=_finite(float(self._own[number])),
             lead=_finite(float(self._z_score[number])),
             row=state,
-            passed_over=ranks[0] != 1 and self._is_nearer(number, answer.retrieved),
+            passed_over=answer.retrieved.rank != 1 and self._is_nearer(number, answer.retrieved),
             suspicious=state == "differs_from_lake" or bool(self._is_outlier[number]),
         )
 
@@ -114,45 +105,30 @@ class KnownItemEvaluation:
         best = retrieved.first
         return self._by_cosine and best is not None and bool(self._own[number] > best.hit.score + _CLEARLY_NEARER)
 
-    def by_source(
-        self, answers: Sequence[Answer], ks: Sequence[int]
-    ) -> tuple[tuple[str, Measures, Measures | None], ...]:
-        """By file; of equals the one with more questions is worse."""
-        of_file: dict[str, list[Answer]] = defaultdict(list)
-        for answer in answers:
-            of_file[self._paths[answer.number]].append(answer)
-        measures = [
-            (
-                path,
-                measured([Judgement(answer.retrieved.found) for answer in group], ks, with_ndcg=False),
-                measured([Judgement(a.reranked.found) for a in group if a.reranked is not None], ks, with_ndcg=False)
-                if group[0].reranked is not None
-                else None,
-            )
-            for path, group in of_file.items()
-        ]
-        return tuple(sorted(measures, key=lambda m: ((m[2] or m[1]).hit_at_1, -m[1].questions, m[0])))
+    def path(self, number: int) -> str:
+        """The file that the chunk is of."""
+        return self._paths[number]
 
     def basis(self, asked: int, seed: int) -> str:
-        """What was asked, in words."""
+        """How many chunks of how many files."""
         files = len(set(self._paths))
         if self._drawn == self._chunks:
             return f"{asked:,} chunks, each by a sentence of its own: all {self._chunks:,} of {files:,} files"
         return f"{asked:,} of {self._chunks:,} chunks of {files:,} files, each by a sentence of its own, seed {seed}"
 
-    def verdict(self, report: EvaluationReport) -> str:
+    def verdict(self, result: EvaluationResult) -> str:
         """What the share of first hits means, and what is to be done."""
-        retrieved, final = report.retrieved.hit_at_1, report.final.hit_at_1
-        suspicious, asked = len(report.suspicious), len(report.asked)
+        retrieved, final = result.retrieved.hit_at_1, result.final.hit_at_1
+        suspicious, asked = len(result.suspicious), len(result.asked)
         share = f"{final:.1%} of the chunks come first for a sentence of their own"
         if retrieved < BROKEN:
-            healed = "" if report.reranked is None else f", {final:.1%} after reranking"
+            healed = "" if result.reranked is None else f", {final:.1%} after reranking"
             words = f"broken: {retrieved:.1%} of the chunks are found by their own words{healed}"
             return f"{words}. {self._what_is_broken()}"
         if suspicious > asked / 2:  # what joins or reranks the rankings knows the words, and hides it
             return f"broken, though {share}: {suspicious:,} of {asked:,} vectors are far off. {self._what_is_broken()}"
-        missed = report.final.questions - round(final * report.final.questions)
-        words = f"sound: {share}" if final >= SOUND else f"{missed:,} of {report.final.questions:,} missed: {share}"
+        missed = result.final.questions - round(final * result.final.questions)
+        words = f"sound: {share}" if final >= SOUND else f"{missed:,} of {result.final.questions:,} missed: {share}"
         if suspicious:
             which = "one vector does" if suspicious == 1 else f"{suspicious:,} vectors do"
             doubt = "" if self._differing() else ", or of a text that the model does not understand"
@@ -161,7 +137,7 @@ class KnownItemEvaluation:
                 f"model{doubt}. {self._remedy()}"
             )
         if final < SOUND:
-            words += ". Their rows look like their texts: vectors sit where they belong, and " + _other_reason(report)
+            words += ". Their rows look like their texts: vectors sit where they belong, and " + _other_reason(result)
         return words
 
     def _what_is_broken(self) -> str:
@@ -196,22 +172,22 @@ class KnownItemEvaluation:
     def _fetched(self, collection: Collection, ids: Sequence[str], dimensions: int) -> Vectors:
         """The rows' vectors as the collection has them; not a number where it does not."""
         vectors = np.full((len(ids), dimensions), np.nan, np.float32)
-        places = {row_id: place for place, row_id in enumerate(ids)}
+        positions = {row_id: position for position, row_id in enumerate(ids)}
         for row in collection.fetch(ids, with_vectors=True):
             if row.vector is not None and row.vector.shape == (dimensions,):
-                vectors[places[row.id]] = row.vector
+                vectors[positions[row.id]] = row.vector
         return vectors
 
-    def _kept(self, stores: VectorStores, dimensions: int) -> Vectors:
+    def _vectors_in_lake(self, stores: VectorStores, dimensions: int) -> Vectors:
         """The rows' vectors as the lake has them; not a number where it does not."""
-        kept = np.full((self._rows.num_rows, dimensions), np.nan, np.float32)
+        in_lake = np.full((self._rows.num_rows, dimensions), np.nan, np.float32)
         spaces = np.array(self._rows["space"].to_pylist())
         for space in np.unique(spaces).tolist():
-            places = np.flatnonzero(spaces == space)
-            read = stores.read(ExpectedRows(PartName(0, 0), space, self._rows.take(pa.array(places))))
+            positions = np.flatnonzero(spaces == space)
+            read = stores.read(ExpectedRows(PartName(0, 0), space, self._rows.take(pa.array(positions))))
             if read.vectors.shape[1] == dimensions:
-                kept[places[read.has_vector]] = read.vectors[read.has_vector]
-        return kept
+                in_lake[positions[read.has_vector]] = read.vectors[read.has_vector]
+        return in_lake
 
     def _inspect_wrong_top_hits(
         self, collection: Collection, answers: Sequence[Answer], questions: Mapping[int, Vectors], rows: Vectors
@@ -228,9 +204,9 @@ class KnownItemEvaluation:
                 self._elsewhere.append(z_score)
 
 
-def _other_reason(report: EvaluationReport) -> str:
+def _other_reason(result: EvaluationResult) -> str:
     """Why rows whose vectors are right do not come first."""
-    passed_over = sum(one.passed_over for one in report.asked)
+    passed_over = sum(one.passed_over for one in result.asked)
     if not passed_over:
         return "other passages are nearer"
     which = "one of them is" if passed_over == 1 else f"{passed_over:,} of them are"
@@ -240,13 +216,13 @@ def _other_reason(report: EvaluationReport) -> str:
     )
 
 
-def _state(row: Vectors, kept: Vectors) -> str:
+def _state(row: Vectors, in_lake: Vectors) -> str:
     """How the collection's vector of a row and the lake's agree."""
     if not np.isfinite(row).all():
         return "not_in_collection"
-    if not np.isfinite(kept).all():
+    if not np.isfinite(in_lake).all():
         return "not_in_lake"
-    cosine = float(row @ kept) / max(float(np.linalg.norm(row) * np.linalg.norm(kept)), 1e-12)
+    cosine = float(row @ in_lake) / max(float(np.linalg.norm(row) * np.linalg.norm(in_lake)), 1e-12)
     return "as_in_lake" if cosine >= _SAME_DIRECTION else "differs_from_lake"
 
 

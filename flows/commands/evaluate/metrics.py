@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from millrace.flows.monitoring.result import Result
 from millrace.tasks.lake import Evaluation
 from millrace.tasks.quality.metrics import mean, ndcg_at, rank_of_first, recall_at, reciprocal_rank
 from millrace.tasks.records import JsonValue
@@ -53,7 +54,7 @@ def measured(judged: Sequence[Judgement], ks: Sequence[int], *, with_ndcg: bool)
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class History(Result):
     """The evaluations of a collection, the newest first."""
 
     collection: str

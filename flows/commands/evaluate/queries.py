@@ -1,20 +1,19 @@
-"""Many questions to a collection at once: their price, and what the collection answers to each.
+"""Many questions to a collection at once: their price, their vectors, and what the collection answers to each.
 
-The questions of an evaluation and their vectors, bought and kept as those of documents are.
-
-So the same evaluation costs nothing twice.
+Their vectors are embedded and stored in the lake as those of documents are, so the same evaluation costs nothing twice.
 """
 
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 
 from millrace.configs.settings import Settings
+from millrace.flows.commands.search.budget import QueryBudget
 from millrace.flows.commands.search.retrieve import (
     BATCH_BACKOFF_S,
     INTERACTIVE_BACKOFF_S,
@@ -24,25 +23,15 @@ from millrace.flows.commands.search.retrieve import (
     retrieve,
 )
 from millrace.flows.wiring import components
-from millrace.flows.wiring.embedder import buying
-from millrace.tasks.chunking import Tokenizer
-from millrace.tasks.embedding import Budget, Event, Reranker, RerankSpec, cost_cny
+from millrace.flows.wiring.embedder import open_embedder
+from millrace.tasks.embedding import Budget, Reranker, RerankSpec
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
-from millrace.tasks.lake import Bill, Lake, PartName, VectorStore
+from millrace.tasks.lake import Lake, PartName, RunUsage, VectorStore
 from millrace.tasks.milvus import Collection, Hit
+from millrace.tasks.quality.metrics import rank_of_first
 from millrace.tasks.reconcile.expected_rows import ExpectedRows
 from millrace.tasks.reconcile.repair import embed_missing
 from millrace.tasks.records import TEXT_KEY_BYTES, EmbeddingSpace, text_key
-
-
-@dataclass(slots=True)
-class Spent:
-    """What asking has cost so far."""
-
-    tokens: int = 0
-    rerank_requests: int = 0
-    rerank_tokens: int = 0
-    cost_cny: float = 0.0
 
 
 @dataclass(slots=True)
@@ -63,10 +52,6 @@ class QuestionProgress:
     def figures(self) -> dict[str, float]:
         """Counts so far."""
         return {"questions": self.questions, "questions_answered": self.done}
-
-    def note(self, event: Event) -> None:
-        """Remember what went wrong."""
-        self.trouble = event.message
 
     def tell(self, trouble: str) -> None:
         """Remember what went wrong, until the next question is answered."""
@@ -90,15 +75,11 @@ class Questions:
     space: EmbeddingSpace
     texts: Sequence[str]
     run: str
-    spent: Spent = field(default_factory=Spent)
+    budget: QueryBudget
     progress: QuestionProgress = field(init=False)
 
     def __post_init__(self) -> None:
         self.progress = QuestionProgress(len(self.texts))
-
-    def tokens(self, text: str) -> int:
-        """The tokens of a text, as the model is billed for them."""
-        return Tokenizer.load(self.model.spec.tokenizer).count(text) + self.model.spec.end_mark_tokens
 
     def missing(self) -> list[int]:
         """The questions that the lake has no vector of, each text once."""
@@ -111,12 +92,12 @@ class Questions:
         first = {text: i for i, text in reversed(list(enumerate(self.texts)))}
         return [i for i in missing if first[self.texts[i]] == i]
 
-    async def buy_vectors(self) -> dict[int, str]:
-        """Buy the vectors that the lake lacks; why the provider refused to, by question.
+    async def embed(self) -> dict[int, str]:
+        """Embed the questions that the lake has no vector of; why the provider refused to, by question.
 
         Raises:
-            BudgetReached, RunStopped: As the dispatcher does; what was bought until then is kept.
-            LeaseHeld: Another process writes to the lake, and something is to be bought.
+            BudgetReached, RunStopped: As the dispatcher does; what was embedded until then stays in the lake.
+            LeaseHeld: Another process writes to the lake, and something has to be embedded.
         """
         missing = self.missing()
         if not missing:
@@ -125,7 +106,7 @@ class Questions:
             {
                 "text_key": pa.array([text_key(self.texts[i]) for i in missing], pa.binary(TEXT_KEY_BYTES)),
                 "content": [self.texts[i] for i in missing],
-                "tokens": [self.tokens(self.texts[i]) for i in missing],
+                "tokens": [self.budget.count(self.texts[i]) for i in missing],
                 "source": [f"question {i + 1}" for i in missing],
             }
         )
@@ -133,20 +114,25 @@ class Questions:
             store = lake.vectors(self.space)
             try:
                 self.progress.embedding = True
-                buyer = buying(
-                    self.settings, self.model, lake, store, run=self.run, query=True, on_event=self.progress.note
+                opening = open_embedder(
+                    self.settings,
+                    self.model,
+                    lake,
+                    store,
+                    run=self.run,
+                    query=True,
+                    on_event=lambda event: self.progress.tell(event.message),
                 )
-                async with buyer as dispatcher:
+                async with opening as dispatcher:
                     rows = ExpectedRows(PartName(0, 0), self.space.name, table)
                     try:
-                        bought = await embed_missing([rows], store, dispatcher, end_mark=0)
+                        embedded = await embed_missing([rows], store, dispatcher, end_mark=0)
                     finally:
-                        self.spent.tokens = dispatcher.tally.tokens_billed
-                        self.spent.cost_cny = dispatcher.tally.cost_cny
+                        self.budget.tokens = dispatcher.usage.tokens_billed
             finally:
                 self.progress.embedding, self.progress.trouble = False, ""
                 store.close()
-        return self._refusals(bought.refused)
+        return self._refusals(embedded.refused)
 
     def vectors(self, store: VectorStore, numbers: Sequence[int]) -> list[QueryVector]:
         """The vectors of the questions `numbers`, which the store has."""
@@ -164,33 +150,16 @@ _RERANKED_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class AskingPrice:
-    """What asking takes, as far as it can be told beforehand.
-
-    `tokens` are those of the questions that the lake has no vector of; `rerank_tokens` an estimate, from the mean
-    length of a chunk.
-    """
-
-    questions: int
-    to_embed: int
-    tokens: int
-    rerank_tokens: int
-    cost_cny: float
-
-    def line(self, model: str, reranker: str) -> str:
-        """The price for people."""
-        parts = [f"{self.to_embed:,} of {self.questions:,} questions to embed, {self.tokens:,} tokens of {model}"]
-        if reranker:
-            parts.append(f"about {self.rerank_tokens:,} tokens of {reranker}")
-        return f"{'; '.join(parts)}; about ¥{self.cost_cny:.4f}"
-
-
-@dataclass(frozen=True, slots=True)
 class Ranking:
     """What a question found, the best first: which expected item each hit is (as `tasks.quality.metrics` takes it)."""
 
     found: tuple[int | None, ...]
     first: RankedHit | None
+
+    @property
+    def rank(self) -> int | None:
+        """The place, from 1, of the first hit that was expected; None where there is none."""
+        return rank_of_first(self.found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +169,11 @@ class Answer:
     number: int
     retrieved: Ranking
     reranked: Ranking | None
+
+    @property
+    def final(self) -> Ranking:
+        """What a user of `search` would see: reranked where there is a reranker."""
+        return self.reranked or self.retrieved
 
 
 @dataclass(slots=True)
@@ -212,25 +186,28 @@ class QueryRunner:
     mean_tokens: float
     notices: set[str] = field(default_factory=set)
 
-    def price(self) -> AskingPrice:
-        """What the vectors that are lacking and `answers` will cost. Raises BudgetReached if that is above the cap."""
-        questions, settings = self.questions, self.questions.settings
-        missing = questions.missing()
-        tokens = sum(questions.tokens(questions.texts[i]) for i in missing)
-        rerank_tokens, cost = 0, cost_cny(tokens, questions.model.spec.price_cny_per_1k_tokens)
+    def price(self) -> str:
+        """What the missing vectors and `answers` will cost, in words; "" where they cost nothing.
+
+        What reranking takes is estimated from the mean length of a chunk. Raises BudgetReached above the cap.
+        """
+        questions, budget = self.questions, self.questions.budget
+        missing, asked = questions.missing(), len(questions.texts)
+        tokens, rerank_tokens = sum(budget.count(questions.texts[i]) for i in missing), 0
+        parts = [f"{len(missing):,} of {asked:,} questions to embed, {tokens:,} tokens of {questions.model.spec.name}"]
         if self.rerank_spec is not None:
-            documents = min(self.depth, settings.search.top_k)
-            of_questions = sum(questions.tokens(text) for text in questions.texts) * documents
-            rerank_tokens = of_questions + math.ceil(len(questions.texts) * documents * self.mean_tokens)
-            cost += cost_cny(rerank_tokens, self.rerank_spec.price_cny_per_1k_tokens)
-        cap = settings.budget.max_cny
-        if cap is not None and cost > cap:
+            documents = min(self.depth, questions.settings.search.top_k)
+            of_questions = sum(budget.count(text) for text in questions.texts) * documents
+            rerank_tokens = of_questions + math.ceil(asked * documents * self.mean_tokens)
+            parts.append(f"about {rerank_tokens:,} tokens of {self.rerank_spec.name}")
+        cost = budget.cost_cny(tokens, rerank_tokens)
+        if budget.exceeds_cap(cost):
             raise BudgetReached(
-                f"asking {len(questions.texts):,} questions would cost about {cost:.4f} of {cap} yuan "
+                f"asking {asked:,} questions would cost about {cost:.4f} of {budget.cap_cny} yuan "
                 "(budget.max_cny); nothing was bought. Ask fewer with --sample, leave out reranking with --no-rerank, "
                 "or raise the cap"
             )
-        return AskingPrice(len(questions.texts), len(missing), tokens, rerank_tokens, cost)
+        return f"{'; '.join(parts)}; about ¥{cost:.4f}" if cost else ""
 
     async def answers(
         self,
@@ -255,7 +232,10 @@ class QueryRunner:
         async def work() -> None:
             for number in waiting:
                 async with one_at_a_time:
-                    hits = await asyncio.to_thread(self._retrieved, collection, number, vectors[number])
+                    text, vector = self.questions.texts[number], vectors[number]
+                    hits = await asyncio.to_thread(
+                        retrieve, self.questions.settings, collection, text, vector, top_k=self.depth
+                    )
                 reranked = None
                 if reranker is not None:
                     ordered = await self._reranked(reranker, number, hits, budget)
@@ -271,17 +251,14 @@ class QueryRunner:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-            self._bill_reranking()
+            self._save_rerank_usage()
         return sorted(answers, key=lambda answer: answer.number)
-
-    def _retrieved(self, collection: Collection, number: int, vector: QueryVector) -> list[Hit]:
-        return retrieve(self.questions.settings, collection, self.questions.texts[number], vector, top_k=self.depth)
 
     async def _reranked(self, reranker: Reranker, number: int, hits: Sequence[Hit], budget: Budget) -> list[RankedHit]:
         """As many hits as `search` has reranked in their new order, then the others in the old one."""
-        questions, spent = self.questions, self.questions.spent
+        questions, spent = self.questions, self.questions.budget
         text, top_k = questions.texts[number], questions.settings.search.top_k
-        counted = sum(questions.tokens(text) + questions.tokens(hit.content) for hit in hits[:top_k])
+        counted = sum(questions.budget.count(text) + questions.budget.count(hit.content) for hit in hits[:top_k])
         held = budget.reserve(counted)
         billed = 0
         try:
@@ -305,26 +282,24 @@ class QueryRunner:
         return [*answer.hits, *(RankedHit(hit) for hit in hits[top_k:])]
 
     def _rerank_budget(self) -> Budget:
-        cap, spec = self.questions.settings.budget.max_cny, self.rerank_spec
-        left = None if cap is None else max(cap - self.questions.spent.cost_cny, 0.0)
+        spent, spec = self.questions.budget, self.rerank_spec
+        left = None if spent.cap_cny is None else max(spent.cap_cny - spent.spent_cny, 0.0)
         return Budget(left, spec.price_cny_per_1k_tokens if spec is not None else 0.0)
 
-    def _bill_reranking(self) -> None:
-        spec, spent = self.rerank_spec, self.questions.spent
+    def _save_rerank_usage(self) -> None:
+        spec, spent, settings = self.rerank_spec, self.questions.budget, self.questions.settings
         if spec is None or not spent.rerank_requests:
             return
-        cost = cost_cny(spent.rerank_tokens, spec.price_cny_per_1k_tokens)
-        spent.cost_cny += cost
-        bill = Bill(self.questions.run, self.questions.settings.milvus.collection, spec.name)
-        components.existing_lake(self.questions.settings).bills.save(
-            replace(
-                bill,
-                requests=spent.rerank_requests,
-                tokens_billed=spent.rerank_tokens,
-                cost_cny=cost,
-                updated=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
+        usage = RunUsage(
+            self.questions.run,
+            settings.milvus.collection,
+            spec.name,
+            requests=spent.rerank_requests,
+            tokens_billed=spent.rerank_tokens,
+            cost_cny=spent.cost_cny(0, spent.rerank_tokens),
+            updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        components.existing_lake(settings).usage.save(usage)
 
 
 def _ranking(hits: Sequence[RankedHit], found: tuple[int | None, ...]) -> Ranking:

@@ -1,11 +1,11 @@
 """What an evaluation found, as one object, as JSON and as lines for people."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from millrace.flows.commands.evaluate.metrics import Kind, Measures
 from millrace.flows.commands.search.excerpt import short_source
+from millrace.flows.monitoring.result import Result, plain
 from millrace.tasks.records import JsonValue
 
 SOUND = 0.95
@@ -14,6 +14,11 @@ BROKEN = 0.1
 _SHOWN = 10
 _WIDTH_OF_NAME = 12
 _QUESTION_CHARACTERS = 160
+_HISTORY = (
+    *("kind", "started", "series", "basis", "seed", "model", "space", "fingerprint", "reranker", "chunks"),
+    *("rows_in_collection", "tokens_billed", "cost_cny", "seconds"),
+)
+"""The fields that the history keeps as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class QueryOutcome:
 
 
 @dataclass(slots=True)
-class EvaluationReport:
+class EvaluationResult(Result):
     """One evaluation.
 
     `series` is the same for evaluations whose measures may be compared, `basis` says what was asked. `sources` has the
@@ -118,24 +123,11 @@ class EvaluationReport:
     def summary(self) -> dict[str, JsonValue]:
         """What the history keeps."""
         return {
-            "kind": self.kind,
-            "started": self.started,
-            "series": self.series,
-            "basis": self.basis,
-            "seed": self.seed,
-            "model": self.model,
-            "space": self.space,
-            "fingerprint": self.fingerprint,
-            "reranker": self.reranker,
-            "chunks": self.chunks,
-            "rows_in_collection": self.rows_in_collection,
+            **{name: getattr(self, name) for name in _HISTORY},
             "retrieved": self.retrieved.as_json(self.kind),
             "reranked": self.reranked.as_json(self.kind) if self.reranked is not None else None,
             "misses": len(self.misses),
             "suspicious": len(self.suspicious),
-            "tokens_billed": self.tokens_billed,
-            "cost_cny": self.cost_cny,
-            "seconds": self.seconds,
         }
 
     def as_json(self) -> dict[str, object]:
@@ -144,8 +136,8 @@ class EvaluationReport:
             "run": self.run,
             "collection": self.collection,
             **self.summary(),
-            "misses": [_plain(asked) for asked in self.misses],
-            "suspicious": [_plain(asked) for asked in self.suspicious],
+            "misses": plain(self.misses),
+            "suspicious": plain(self.suspicious),
             "skipped": dict(self.skipped),
             "sources": [
                 {
@@ -155,7 +147,7 @@ class EvaluationReport:
                 }
                 for source, retrieved, reranked in self.sources
             ],
-            "asked": [_plain(asked) for asked in self.asked],
+            "asked": plain(self.asked),
             "verdict": self.verdict,
             "notes": list(self.notes),
             "exit_code": self.exit_code,
@@ -252,11 +244,3 @@ def _citation_of_hit(first: TopHit) -> str:
 
 def _shortened(question: str) -> str:
     return question if len(question) <= _QUESTION_CHARACTERS else question[:_QUESTION_CHARACTERS].rstrip() + " ..."
-
-
-def _plain(asked: QueryOutcome) -> dict[str, object]:
-    values = asdict(asked)
-    for name in ("own_similarity", "lead"):
-        if isinstance(values[name], float) and not math.isfinite(values[name]):
-            values[name] = None
-    return values

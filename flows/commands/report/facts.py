@@ -1,9 +1,7 @@
-"""What is known of a run afterwards: its record, its timeline, its rejects and its chunks, as the lake has them.
+"""What is known of a run afterwards: its record, its timeline, its outstanding rejects and the sizes of its chunks.
 
 A run that was killed has a record without an end and a timeline that breaks off; what they say is used as far as it
 goes. Everything here is bounded, however large the run was.
-
-What a run left in the lake: its rejects that are outstanding, and the sizes of its chunks. Bounded.
 """
 
 import re
@@ -19,9 +17,10 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millrace.configs.settings import Settings
-from millrace.flows.monitoring.format_stats import FormatCounts, Reading
+from millrace.flows.monitoring.format_stats import FormatCounts, SlowRead
+from millrace.flows.monitoring.run_state import BOTTLENECKS
 from millrace.flows.monitoring.run_summary import RunSummary
-from millrace.flows.monitoring.timeline import BOTTLENECKS, COLUMNS
+from millrace.flows.monitoring.timeline import COLUMNS
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.embedder import account_of
 from millrace.tasks.embedding import LearnedLimits
@@ -70,7 +69,7 @@ class ChunkSizes:
 
 
 def rejects_of(lake: Lake, run: str) -> RunRejects:
-    """The rejects of the run; none when the list cannot be read, and `millrace status` tells of that."""
+    """The rejects of the run; none when the list cannot be read, which `millrace status` reports."""
     try:
         outstanding = lake.rejects.outstanding()
     except LakeError:
@@ -123,7 +122,7 @@ def chunk_sizes_of(lake: Lake, run: str) -> ChunkSizes:
     for part in chosen:
         try:
             tokens = lake.chunks.read(part.job, part.number, part.number, columns=["tokens"])["tokens"]
-        except LakeError:  # `verify` tells of it
+        except LakeError:  # `verify` reports it
             continue
         found.append(tokens.to_numpy().astype(np.int64))
     return ChunkSizes(np.concatenate([np.zeros(0, np.int64), *found]), len(found), len(names))
@@ -145,13 +144,13 @@ Numbers = npt.NDArray[np.float64]
 
 
 class _Kept(BaseModel):
-    """Something read from a timeline; what another version kept beside it is left out."""
+    """A value read from a timeline; keys of other versions are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Limits(_Kept):
-    """The model's limits as the run knew them; 0 is none."""
+    """The model's limits as the run knew them; 0 is no limit."""
 
     requests_per_second: float = 0.0
     tokens_per_second: float = 0.0
@@ -197,7 +196,7 @@ class Facts(_Kept):
     texts_refused: int = 0
     tokens_in_doubt: int = 0
     formats: dict[str, FormatCounts] = {}
-    slowest: tuple[Reading, ...] = ()
+    slowest: tuple[SlowRead, ...] = ()
     reading_s: float = 0.0
     loading_s: float = 0.0
     report: RunSummary | None = None

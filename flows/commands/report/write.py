@@ -8,13 +8,14 @@ from pathlib import Path
 from millrace.configs.settings import Settings
 from millrace.flows.commands.report.facts import RunFacts, gather
 from millrace.flows.commands.report.page import page_of
+from millrace.flows.monitoring.result import Result
 from millrace.flows.wiring.components import existing_lake
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import LakePath
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenReport:
+class WrittenReport(Result):
     """The page of a run: what it was made of, and where it is."""
 
     facts: RunFacts
@@ -54,7 +55,7 @@ def write_report(settings: Settings, run: str = "", *, out: Path | None = None) 
 
 
 def show(written: WrittenReport) -> None:
-    """Open the page in the browser of whoever sits here; says so where there is none."""
+    """Open the page in a browser; without one, say so."""
     if not isinstance(written.path, Path):
         print("a browser does not open what is in a bucket; use --out FILE", file=sys.stderr)  # noqa: T201
     elif not webbrowser.open(written.path.as_uri()):

@@ -1,7 +1,7 @@
 """What searches use when `milvus.alias` is set: the collection that the alias stands for, and how it was made.
 
-Whoever searches need not know when the alias is moved, nor to what: a collection of another model or shape is asked by
-the `[embedding]` and the shape of the last run that has filled it, which its lake remembers.
+A search need not know when the alias is moved, nor to what: a collection of another model or shape is queried with the
+`[embedding]` and the shape of the last run that filled it, which its lake records.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ def required_alias(settings: Settings) -> str:
 
 
 def with_alias_resolved(settings: Settings, ask: Callable[[Settings, list[str]], T]) -> T:
-    """What `ask` returns, given the settings of the collection that searches use, and what to tell of it.
+    """What `ask` returns, given the settings of the collection that searches use, and notes about it.
 
     That is the one behind `milvus.alias`, if it is set and stands for one, else `milvus.collection`. When it fails and
     the alias has been moved meanwhile, the new one is asked. The connection that knows the alias stays open all the
@@ -82,7 +82,7 @@ def _behind(settings: Settings, target: str) -> tuple[Settings, list[str]]:
 
 
 def _settings_of(settings: Settings) -> Mapping[str, Mapping[str, object]] | None:
-    """What the last run that filled the collection was told of `_BUILT_WITH`; None where the lake does not know."""
+    """The settings in `_BUILT_WITH` of the last run that filled the collection; None where the lake has none."""
     milvus = settings.milvus
     try:
         runs = Lake.open(lake_path(settings), milvus.collection, read_only=True).runs.newest(_LOOKED_BACK)

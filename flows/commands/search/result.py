@@ -1,8 +1,9 @@
 """What a search found: hits with their scores and where each stands."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from millrace.flows.monitoring.result import Result
 from millrace.tasks.records import JsonValue
 
 
@@ -29,12 +30,12 @@ class SearchHit:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(Result):
     """The passages that answer `query`, the best first.
 
     `score_kind` is "rerank" or what Milvus's scores are: "cosine", "ip", "l2" (the less the better) or "fused".
     `retrieval_score_kind` is the latter in any case. `notes` are what the search cannot do, and what does not fit.
-    `tokens_billed` and `cost_cny` are those of the query and of reranking, as far as the answers tell.
+    `tokens_billed` and `cost_cny` are those of the query and of reranking, as far as the answers say.
     """
 
     query: str
@@ -45,7 +46,3 @@ class SearchResult:
     notes: tuple[str, ...]
     tokens_billed: int
     cost_cny: float
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `search --json` prints."""
-        return asdict(self)

@@ -1,6 +1,5 @@
 """From a query to rows: embedded, retrieved, ordered anew. What `search` and `eval` have in common."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,13 +14,14 @@ from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection, Hit
 from millrace.tasks.quality.compatibility import Compatibility, check_compatibility
 from millrace.tasks.records import EmbeddingSpace
+from millrace.tasks.retry import retry_transient_async
 
 T = TypeVar("T")
 
 INTERACTIVE_BACKOFF_S = (0.5, 1.0, 2.0)
-"""Pauses between tries where somebody is waiting."""
+"""Pauses between tries while a user waits."""
 BATCH_BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
-"""Pauses between tries where nobody is waiting: in all more than the minute after which a limit has room again."""
+"""Pauses between tries in a batch: in all more than the minute after which a limit has room again."""
 RERANK = "rerank"
 
 
@@ -47,7 +47,7 @@ class RankedHit:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """The hits as the reranker orders them, the best first, and what it has to tell."""
+    """The hits as the reranker orders them, the best first, and its notices."""
 
     hits: list[RankedHit]
     billed_tokens: int
@@ -95,10 +95,13 @@ def check_query(query: str, model: components.Model) -> None:
 async def embed_query(client: EmbeddingClient, query: str) -> QueryVector:
     """The query's vector. Raises RunStopped when a provider in trouble does not answer after a few tries."""
     try:
-        answer = await patiently(lambda: client.embed([query]))
+        answer = await retry_provider(lambda: client.embed([query]))
     except Transient as trouble:
         raise RunStopped(f"the query could not be embedded: {trouble}") from trouble
-    return QueryVector(answer.vectors[0], answer.sparse[0] if answer.sparse is not None else None, answer.billed_tokens)
+    sparse = answer.sparse[0] if answer.sparse is not None else None
+    # Without a valid report, the bytes of the query: no tokenizer makes more tokens of it.
+    billed = len(query.encode()) if answer.billed_tokens is None else answer.billed_tokens
+    return QueryVector(answer.vectors[0], sparse, billed)
 
 
 def retrieve(
@@ -128,12 +131,12 @@ async def rerank(
 ) -> Reranked:
     """The `top_n` best of `hits`, as the reranker sees it.
 
-    Raises as `Reranker.rerank`, Transient only after asking again after each of `pauses_s`, with a word to `tell`.
+    Raises as `Reranker.rerank`, Transient only after asking again after each of `pauses_s`, each reported to `tell`.
     """
     if not hits:
         return Reranked([], 0, ())
     texts = [hit.content for hit in hits]
-    found = await patiently(
+    found = await retry_provider(
         lambda: reranker.rerank(query, texts, top_n=min(top_n, len(hits))), pauses_s=pauses_s, tell=tell
     )
     ordered = [RankedHit(hits[ranked.index], ranked.score) for ranked in found.ranked]
@@ -145,7 +148,7 @@ def retrieval_score_kind(settings: Settings) -> str:
     return settings.milvus.metric.lower() if settings.milvus.hybrid == "none" else "fused"
 
 
-async def patiently(
+async def retry_provider(
     ask: Callable[[], Awaitable[T]],
     *,
     pauses_s: Sequence[float] = INTERACTIVE_BACKOFF_S,
@@ -153,15 +156,14 @@ async def patiently(
 ) -> T:
     """What `ask` returns, asked again after each of `pauses_s` while it raises Transient; the last of these is raised.
 
-    A longer pause that the provider asks for is kept, up to five times the longest of `pauses_s`.
+    A longer pause that the provider asks for is made, up to five times the longest of `pauses_s`.
     """
-    for pause_s in pauses_s:
-        try:
-            return await ask()
-        except Transient as trouble:
-            tell(str(trouble))
-            await asyncio.sleep(max(pause_s, min(trouble.retry_after_s or 0.0, 5.0 * max(pauses_s))))
-    return await ask()
+
+    def pause_after(trouble: Transient, planned_s: float) -> float:
+        tell(str(trouble))
+        return max(planned_s, min(trouble.retry_after_s or 0.0, 5.0 * max(pauses_s)))
+
+    return await retry_transient_async(ask, Transient, pauses_s=pauses_s, pause_after=pause_after)
 
 
 def _documents_with_rows(settings: Settings) -> int:

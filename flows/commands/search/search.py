@@ -1,10 +1,10 @@
-"""A query into the collection: embed it, retrieve, rerank, and tell where each passage is from.
+"""A query into the collection: embed it, retrieve, rerank, and say where each passage is from.
 
 For other programs too:
 
-    from millrace.flows.commands.search.search import search
+    import millrace
 
-    for hit in search("how is the sluice opened", config=Path("millrace.toml")).hits:
+    for hit in millrace.search("how is the sluice opened", config=Path("millrace.toml")).hits:
         print(hit.score, hit.source, hit.page_start, hit.content)
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from millrace.configs.settings import Settings, load_settings
+from millrace.configs.settings import Settings, choose_settings
 from millrace.flows.commands.search.alias import with_alias_resolved
 from millrace.flows.commands.search.budget import QueryBudget
 from millrace.flows.commands.search.result import SearchHit, SearchResult
@@ -34,14 +34,14 @@ from millrace.flows.wiring import components
 from millrace.tasks.embedding import Reranker
 from millrace.tasks.errors import ConfigurationError, LakeError, MillraceError
 from millrace.tasks.lake import Lake
-from millrace.tasks.milvus import Hit
+from millrace.tasks.milvus import Hit, why_words_are_not_found
 from millrace.tasks.records import JsonValue
 
 
 def search(
     query: str,
     *,
-    config: Path | None = None,
+    config: Path | str | None = None,
     overrides: Iterable[str] = (),
     settings: Settings | None = None,
     top_k: int | None = None,
@@ -74,7 +74,7 @@ def search(
         bounded = _with_bounds(chosen, top_k, top_n)
         return asyncio.run(_searched(bounded, query, filter, reranking=rerank, notes=notes))
 
-    chosen = _settings(config, overrides, settings)
+    chosen = choose_settings(settings, config, overrides)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -86,7 +86,7 @@ def search(
 async def asearch(
     query: str,
     *,
-    config: Path | None = None,
+    config: Path | str | None = None,
     overrides: Iterable[str] = (),
     settings: Settings | None = None,
     top_k: int | None = None,
@@ -111,14 +111,6 @@ async def asearch(
     )
 
 
-def _settings(config: Path | None, overrides: Iterable[str], settings: Settings | None) -> Settings:
-    if settings is None:
-        return load_settings(config, overrides)
-    if config is not None:
-        raise ConfigurationError("search() takes settings, or the file to load them from (config), not both")
-    return settings.with_overrides(overrides)
-
-
 def _with_bounds(settings: Settings, top_k: int | None, top_n: int | None) -> Settings:
     """The settings with these bounds in place of their own; no more passages than rows."""
     given = [f"search.{name}={value}" for name, value in (("top_k", top_k), ("top_n", top_n)) if value is not None]
@@ -135,19 +127,21 @@ async def _searched(
     check_query(query, model)
     notes += _notes(settings, model)
     reranker = components.open_reranker(settings) if reranking else None
-    budget = QueryBudget(settings, model)
+    budget = QueryBudget(settings, model, components.find_rerank_spec(settings))
     try:
         with open_indexed(settings, model) as collection:
+            if settings.milvus.hybrid == "bm25" and (why := why_words_are_not_found(collection.analyzer, query)):
+                notes.append(f"warning: {why}; make the collection anew with another one: `millrace switch`")
             vector = await _query_vector(settings, model, query, budget)
             hits = retrieve(settings, collection, query, vector, top_k=settings.search.top_k, expression=expression)
             if not hits:
                 notes.append(_nothing(settings, collection.count(), expression))
-        too_dear = budget.why_not_rerank(query, [hit.content for hit in hits]) if reranker is not None else ""
-        if too_dear:
-            notes.append(f"warning: {too_dear}")
-        answer = await _reranked(None if too_dear else reranker, query, hits, settings.search.top_n, notes)
+        why_not = budget.why_not_rerank(query, [hit.content for hit in hits]) if reranker is not None else ""
+        if why_not:
+            notes.append(f"warning: {why_not}")
+        answer = await _reranked(None if why_not else reranker, query, hits, settings.search.top_n, notes)
         ordered = answer.hits if answer is not None else None
-        budget.charge_reranking(answer.billed_tokens if answer is not None else 0)
+        budget.rerank_tokens += answer.billed_tokens if answer is not None else 0
     finally:
         if reranker is not None:
             await reranker.close()
@@ -160,7 +154,7 @@ async def _searched(
         score_kind=kind if ordered is None else RERANK,
         retrieval_score_kind=kind,
         notes=tuple(notes),
-        tokens_billed=budget.tokens,
+        tokens_billed=budget.tokens + budget.rerank_tokens,
         cost_cny=budget.spent_cny,
     )
 
@@ -172,7 +166,7 @@ async def _query_vector(settings: Settings, model: components.Model, query: str,
         vector = await embed_query(client, query)
     finally:
         await client.close()
-    budget.charge(vector.billed_tokens, model.spec.price_cny_per_1k_tokens)
+    budget.tokens += vector.billed_tokens
     return vector
 
 
@@ -199,13 +193,13 @@ def _notes(settings: Settings, model: components.Model) -> list[str]:
     notes = []
     try:
         lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
-        pairing = compatibility_of(settings, lake, components.query_space(settings, model))
+        compatibility = compatibility_of(settings, lake, components.query_space(settings, model))
     except LakeError as error:  # the answer is from the collection, and as good as ever
         notes.append(f"warning: {error}")
     else:
-        if pairing.refusal:
-            raise ConfigurationError(pairing.refusal)
-        notes += [f"warning: {warning}" for warning in pairing.warnings]
+        if compatibility.refusal:
+            raise ConfigurationError(compatibility.refusal)
+        notes += [f"warning: {warning}" for warning in compatibility.warnings]
     if model.spec.provider == "local":
         notes.append("provider local: passages are matched by their words, not by their meaning")
     return notes
@@ -239,5 +233,5 @@ def _typed(ranked: RankedHit) -> SearchHit:
 
 
 def _page(value: JsonValue) -> int | None:
-    """A page's number; None where the row, written by somebody else perhaps, has none."""
+    """A page's number; None where the row, written by another program perhaps, has none."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,1 +1,1 @@
-"""`millrace verify`: sources, lake and collection compared row by row; `--repair` mends what differs."""
+"""`millrace verify`: sources, lake and collection compared row by row; `--repair` repairs what differs."""

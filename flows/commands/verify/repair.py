@@ -1,4 +1,4 @@
-"""`verify --repair`: the collection and the lake's own files healed from the lake, and what it lacks bought; no more.
+"""`verify --repair`: the collection and the lake's own files repaired from the lake, and missing vectors embedded.
 
 Each step leaves everything usable, so a repair that is cut short is simply begun again. What has changed in the sources
 is left to `ingest`.
@@ -7,6 +7,7 @@ is left to `ingest`.
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,20 +15,22 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.pipeline import Pipeline
+from millrace.flows.commands.verify.orphans import remove_orphans
 from millrace.flows.commands.verify.report import Repairs, VerifyResult
 from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
-from millrace.flows.monitoring.progress import Progress, RowProgress, shown
+from millrace.flows.monitoring.progress import RowProgress, RunDisplay, shown
 from millrace.flows.monitoring.run_record import recorded
-from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components, milvus
-from millrace.flows.wiring.embedder import buying
+from millrace.flows.wiring.analyzer import analyzer_for_lake
+from millrace.flows.wiring.embedder import open_embedder
+from millrace.flows.wiring.ownership import Ownership, claim_collection
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.milvus import Collection
 from millrace.tasks.reconcile.compare import Comparison
 from millrace.tasks.reconcile.expected_rows import VectorStores, expected_rows
 from millrace.tasks.reconcile.repair import (
-    delete_orphans,
     embed_missing,
     forget_rows,
     missing_texts,
@@ -37,8 +40,8 @@ from millrace.tasks.reconcile.repair import (
 )
 
 
-def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
-    """Heal whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
+def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread: str = "") -> VerifyResult:
+    """Repair whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
 
     Raises:
         ConfigurationError: There is no such lake, the settings are not those of its documents, or a key is needed.
@@ -68,7 +71,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
         outcome.cost_cny = done.cost_cny
         progress = RowProgress("compared")
         with shown(progress, quiet=as_json):
-            Inspection(settings, model, lake, report, progress).run(sources)
+            Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
         report.seconds = round(time.monotonic() - began, 3)
         outcome.exit = report.exit_code
     return report
@@ -85,11 +88,13 @@ class _Repair:
         self._run = run
         self._quiet = quiet
         self._unknown: frozenset[str] = frozenset()
+        self._ownership = Ownership(is_sole=False)
 
     def run(self, sources: Sequence[Path]) -> None:
-        """Mend the lake's files, read again what they held, buy what is lacking, and then heal the rows."""
-        milvus.open_collection(self._settings, self._model, create=True).close()
-        made_anew = self._repair_manifest(sources)
+        """Repair the lake's files, read again what they held, embed what is missing, and then repair the rows."""
+        with self._open_collection() as collection:
+            made_anew = self._repair_manifest(sources)
+            self._ownership = claim_collection(self._settings, self._lake, collection)
         again = self._repair_rejects()
         self._repair_vectors()
         self._unknown = unknown = self._repair_chunks()
@@ -99,6 +104,10 @@ class _Repair:
             self._read_again(again, unknown)
         self._embed_missing()
         self._repair_rows(delete=not made_anew)
+
+    def _open_collection(self) -> Collection:
+        choose_analyzer = partial(analyzer_for_lake, self._lake)
+        return milvus.open_collection(self._settings, self._model, create=True, choose_analyzer=choose_analyzer)
 
     def _repair_manifest(self, sources: Sequence[Path]) -> bool:
         """Whether the manifest was damaged and has to be made anew, from the sources."""
@@ -161,15 +170,15 @@ class _Repair:
             )
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
-        # A run of its own: its bill must not be written over by that of the texts bought later.
-        report = RunSummary(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
-        progress = Progress()
-        pipeline = Pipeline(self._settings, sources, self._lake, report, progress, again=again, unknown=unknown)
+        # A run of its own: its usage must not be written over by that of the texts embedded later.
+        state = RunState(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
+        pipeline = Pipeline(self._settings, sources, self._lake, state, again=again, unknown=unknown)
         try:
-            with shown(progress, quiet=self._quiet):
+            with shown(RunDisplay(state), quiet=self._quiet):
                 asyncio.run(pipeline.run())
         finally:
-            documents, done = report.documents, self.done
+            report, done = state.summary(), self.done
+            documents = report.documents
             done.documents_read_again += documents.added + documents.changed + documents.unchanged
             done.texts_bought += report.chunks.embedded
             done.requests += report.requests.sent
@@ -185,7 +194,7 @@ class _Repair:
         return sorted({Path(path) for path in concerned["path"].to_pylist()})
 
     def _embed_missing(self) -> None:
-        """Buy the texts of live rows whose vector the lake lacks."""
+        """Embed the texts of live rows whose vector the lake lacks."""
         manifest = self._lake.manifest.read()
         with self._lake.vectors(self._model.space) as store:
             missing = missing_texts(expected_rows(self._lake, manifest), store)
@@ -194,19 +203,19 @@ class _Repair:
             wanted = (expected for expected in expected_rows(self._lake, manifest) if expected.part in missing)
 
             async def buy() -> int:
-                async with buying(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
+                async with open_embedder(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
                     try:
-                        bought = await embed_missing(
+                        embedded = await embed_missing(
                             wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens
                         )
                     finally:
                         await dispatcher.close()
-                        tally = dispatcher.tally
+                        tally = dispatcher.usage
                         self.done.requests += tally.requests_sent
                         self.done.tokens += tally.tokens_billed
                         self.done.cost_cny += tally.cost_cny
-                        self.done.texts_bought += tally.texts_bought
-                return len(bought.refused)
+                        self.done.texts_bought += tally.texts_embedded
+                return len(embedded.refused)
 
             refused = asyncio.run(buy())
             if refused:
@@ -216,12 +225,12 @@ class _Repair:
                 )
 
     def _repair_rows(self, *, delete: bool) -> None:
-        """Upsert what is missing or different; then, once all of that is in, delete what nobody owns."""
+        """Upsert what is missing or different; then, once all of that is in, delete what no document owns."""
         manifest = self._lake.manifest.read()
-        progress = RowProgress("compared and healed", rows=pc.sum(manifest["chunks"]).as_py() or 0)
+        progress = RowProgress("compared and repaired", rows=pc.sum(manifest["chunks"]).as_py() or 0)
         with (
             VectorStores(self._lake, manifest, self._model.space) as stores,
-            milvus.open_collection(self._settings, self._model, create=True) as collection,
+            self._open_collection() as collection,
             shown(progress, quiet=self._quiet),
         ):
             comparison = Comparison(collection, stores)
@@ -236,7 +245,15 @@ class _Repair:
                 )
                 progress.done += expected.rows.num_rows
             if delete:
-                self._delete_orphans(collection, comparison, self._protected_sources(manifest))
+                removal = remove_orphans(
+                    self._settings,
+                    collection,
+                    comparison.inventory,
+                    self._ownership,
+                    protected=self._protected_sources(manifest),
+                )
+                self.done.rows_deleted += removal.deleted
+                self.done.notes += filter(None, [removal.why_kept])
             elif comparison.inventory.count_orphans():
                 self.done.notes.append(
                     "the manifest was made anew from the sources named, so rows that no document owns now were left "
@@ -248,15 +265,3 @@ class _Repair:
         without = manifest.filter(pc.equal(manifest["chunks"], 0))
         forgotten = without.filter(pc.equal(without["fingerprint"], ""))["source"].to_pylist()
         return self._unknown.intersection(without["source"].to_pylist()).union(forgotten)
-
-    def _delete_orphans(self, collection: Collection, comparison: Comparison, protected: frozenset[str]) -> None:
-        inventory, share = comparison.inventory, self._settings.sources.max_removed_share
-        deleted, found = delete_orphans(collection, inventory, protected=protected, most=int(share * inventory.rows))
-        self.done.rows_deleted += deleted
-        if found > int(share * inventory.rows):
-            self.done.notes.append(
-                f"{found:,} of {inventory.rows:,} rows of the collection are owned by no document of this lake "
-                f"({found / inventory.rows:.0%}, more than the {share:.0%} of sources.max_removed_share); none of them "
-                "was deleted. Look whether the collection is shared with something else; if not, allow it once with "
-                "--set sources.max_removed_share=1"
-            )

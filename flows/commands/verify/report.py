@@ -1,8 +1,11 @@
 """What `verify` found and what `--repair` did about it: as one object, as JSON and as lines for people."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
+
+from millrace.flows.monitoring.result import Result
+from millrace.tasks.records import LeftOut
 
 Kind = Literal[
     "missing_row",
@@ -88,9 +91,10 @@ class Repairs:
 
 
 @dataclass(slots=True)
-class VerifyResult:
+class VerifyResult(Result):
     """What was compared and what does not agree; after a repair, what still does not.
 
+    `left_out` counts what lies below the sources and no run reads.
     `findings` holds all of them, or of each kind the first few, as `keep` says; `counts` counts all.
     """
 
@@ -102,6 +106,7 @@ class VerifyResult:
     files: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     notes: list[str] = field(default_factory=list)
     repaired: Repairs | None = None
     seconds: float = 0.0
@@ -124,11 +129,9 @@ class VerifyResult:
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `verify --json` prints."""
-        values = asdict(self) | {"counts": dict(self.counts)}  # asdict makes nonsense of a Counter
-        if self.repaired is not None:
-            values["repaired"]["rows_upserted"] = dict(self.repaired.rows_upserted)
+        values = {"agree": self.agree, **Result.as_json(self)}
         del values["keep"]
-        return {"agree": self.agree, **values}
+        return values
 
     def lines(self) -> list[str]:
         """The table for people: what was done, what was compared, and what does not agree, the first of each kind."""
@@ -137,6 +140,8 @@ class VerifyResult:
             f"compared   {self.documents:,} documents and {self.rows:,} rows of the lake, "
             f"{self.rows_in_collection:,} rows of collection {self.collection}, {self.files:,} lake files"
         )
+        if self.left_out.total:
+            lines.append(f"left out   {self.left_out.summary()}")
         lines += [f"note       {note}" for note in self.notes]
         if self.agree:
             return [*lines, "all agree"]

@@ -37,10 +37,11 @@ _KIND_OF_CHANGE: dict[str, Kind] = {
 }
 
 
-def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
-    """Compare; with `as_json` every finding is kept, else the first few of each kind.
+def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread: str = "") -> VerifyResult:
+    """Compare; with `as_json` every finding is listed, else the first few of each kind.
 
-    Without sources, documents are compared with the files that the manifest names.
+    Without sources, documents are compared with the files that the manifest names. The bytes of files that match the
+    glob `reread` are compared, whatever their size and times say.
 
     Raises:
         ConfigurationError: There is no such lake, or the settings are not those of its documents.
@@ -52,7 +53,7 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
     lake = components.existing_lake(settings)
     progress = RowProgress("compared")
     with shown(progress, quiet=as_json):
-        Inspection(settings, model, lake, report, progress).run(sources)
+        Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
@@ -82,8 +83,16 @@ class Inspection:
     """One look at everything, filling a report; the lake as it was opened, the collection only read."""
 
     def __init__(
-        self, settings: Settings, model: components.Model, lake: Lake, report: VerifyResult, progress: RowProgress
+        self,
+        settings: Settings,
+        model: components.Model,
+        lake: Lake,
+        report: VerifyResult,
+        progress: RowProgress,
+        *,
+        reread: str = "",
     ) -> None:
+        self._reread = reread
         self._settings = settings
         self._model = model
         self._lake = lake
@@ -93,11 +102,11 @@ class Inspection:
     def run(self, sources: Sequence[Path]) -> None:
         """Look at the lake's files, then at the rows, then at the sources."""
         of_manifest, of_rejects = self._lake.manifest.check(), self._lake.rejects.check()
-        self._report.files += (not of_manifest) + (not of_rejects)
+        self._report.files += sum(1 for damaged in (of_manifest, of_rejects) if not damaged)
         for damage in [*of_manifest, *of_rejects]:
             self._report.add(Finding("damaged_file", str(damage.path), detail=damage.message))
         if of_manifest:
-            self._report.notes.append("without the manifest nobody can say which rows should be there")
+            self._report.notes.append("without the manifest it is not known which rows should be there")
             return
         manifest = self._lake.manifest.read()
         with_rows = pc.greater(manifest["chunks"], 0)
@@ -114,9 +123,10 @@ class Inspection:
         """Parts that interrupted runs left: the next run wants to read them."""
         for part in self._lake.chunks.dangling(manifest):
             problem = self._lake.chunks.problem(part)
-            self._report.files += not problem
             if problem:
                 self._report.add(Finding("damaged_file", str(self._lake.chunks.path(part)), detail=problem))
+            else:
+                self._report.files += 1
 
     def _check_vectors(self, stores: VectorStores) -> None:
         for store in stores.by_name.values():
@@ -165,9 +175,9 @@ class Inspection:
             else:
                 self._note_missing_vectors(expected, ~stores.read(expected).has_vector, missing)
             self._progress.done += expected.rows.num_rows
-        if comparison is not None:
+        if comparison is not None and collection is not None:
             self._report.rows_in_collection = comparison.inventory.rows
-            self._note_orphans(comparison, unknown)
+            self._note_orphans(comparison, unknown, others=collection.owners() - {self._lake.identity})
 
     def _note_part(self, compared: Compared, missing: set[bytes]) -> None:
         rows = compared.expected.rows
@@ -188,8 +198,14 @@ class Inspection:
                     )
                 )
 
-    def _note_orphans(self, comparison: Comparison, unknown: set[str]) -> None:
-        """Rows nobody owns; those of documents whose part is damaged may well be owned."""
+    def _note_orphans(self, comparison: Comparison, unknown: set[str], *, others: frozenset[str]) -> None:
+        """Rows that no document owns; those of documents in damaged parts, and of other lakes, may well be owned."""
+        if others:
+            self._report.notes.append(
+                f"{comparison.inventory.count_orphans():,} rows are not of this lake; they were not compared, since "
+                f"the collection is filled by {', '.join(sorted(others))} as well"
+            )
+            return
         protected = 0
         for batch in comparison.inventory.orphans():
             for orphan in batch:
@@ -201,11 +217,13 @@ class Inspection:
             self._report.notes.append(f"{protected:,} rows of documents in damaged parts could not be compared")
 
     def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
-        changes = source_changes(
+        changes, self._report.left_out = source_changes(
             sources,
             manifest,
             include=self._settings.sources.include,
             exclude=self._settings.sources.exclude,
+            follow_links=self._settings.sources.follow_links,
+            reread=self._reread,
             base=components.sources_base(self._settings),
             fingerprint=components.fingerprint(self._settings, self._model),
         )

@@ -85,7 +85,7 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
     utf8 = _decoded(data, "utf-8")
     if utf8 is not None and "\0" not in utf8:
         return _ascii_or_utf8(data, utf8, known_codec(declared or ""))
-    if (unmarked := _unmarked_utf16(data)) is not None:
+    if (unmarked := unmarked_utf16(data)) is not None:
         return data.decode(unmarked)
     if (damaged := _nearly_utf8(data)) is not None:
         raise damaged
@@ -192,7 +192,7 @@ def _evidently_utf8(data: bytes) -> bool:
     return len(_sequences(data, 8)) == 8
 
 
-def _unmarked_utf16(data: bytes) -> str | None:
+def unmarked_utf16(data: bytes) -> str | None:
     """UTF-16 of one byte order, if that reading is sensible and the other is not."""
     if len(data) % 2:
         return None

@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from millrace.tasks.documents.listing import bytes_of
 from millrace.tasks.documents.options import PdfEngine
 from millrace.tasks.documents.pdf.engine import OpenPdf
+from millrace.tasks.documents.source_bytes import read_source
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import SourceFile
 
@@ -33,7 +33,7 @@ def open_file(file: SourceFile, engine: PdfEngine) -> OpenFile:
         Rejected: "not_a_pdf", "encrypted" or "damaged".
         OSError: it cannot be read.
     """
-    data = bytes_of(file.path)
+    data = read_source(file)
     if b"%PDF-" not in data[:_HEADER_SEARCH_BYTES]:
         raise Rejected(
             f"The file is no PDF: it begins with {data[:16]!r}.",

@@ -4,12 +4,15 @@ The number of its pages alone makes a file long, and the ranges depend on nothin
 however many processes read it.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from millrace.tasks.documents.formats import document_of, file_errors_as_rejects, format_of
 from millrace.tasks.documents.options import DocumentOptions
+from millrace.tasks.documents.pdf.engine import OutlineEntry
 from millrace.tasks.documents.pdf.open_file import close_file, open_file
+from millrace.tasks.documents.pdf.outline import Outline
 from millrace.tasks.documents.pdf.reader import PagesRead, join_pages, read_pages
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
@@ -27,6 +30,38 @@ class PageRange:
 
     digest: str
     pages: PagesRead
+
+    def to_json(self) -> bytes:
+        """The range as JSON, for a file between two processes; a file that is read must not be able to run code."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "PageRange":
+        """The range that `to_json` wrote.
+
+        Raises:
+            ValueError: it is damaged, or something else.
+        """
+        try:
+            fields = json.loads(data)
+            pages = fields["pages"]
+            outline = pages["outline"]
+            return cls(
+                digest=str(fields["digest"]),
+                pages=PagesRead(
+                    taken=tuple((int(number), str(text)) for number, text in pages["taken"]),
+                    rejects=tuple(Reject(**reject) for reject in pages["rejects"]),
+                    blank=int(pages["blank"]),
+                    outline=outline
+                    if outline is None
+                    else Outline(
+                        str(outline["metadata_title"]), tuple(OutlineEntry(**entry) for entry in outline["entries"])
+                    ),
+                    cpu_s=float(pages["cpu_s"]),
+                ),
+            )
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"it holds no range of pages ({type(error).__name__}: {error})") from error
 
 
 def page_ranges(page_count: int) -> list[range]:

@@ -14,7 +14,7 @@ poppler, a gap counts by its share of the font's size.
 
 import lzma
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ _UNKNOWN = frozenset(
 _MAX_FORM_DEPTH = 3
 _TWO_BYTE_CODES = re.compile(rb"begincodespacerange\s*<0000>\s*<ffff>\s*endcodespacerange", re.IGNORECASE)
 _SHOWING = frozenset([b"Tj", b"TJ", b"'", b'"'])
+_SHOWS = re.compile(rb"T[jJ]|['\"]")
 
 
 class _Table(DecodedStreamObject):
@@ -103,27 +104,26 @@ def mend_fonts(page: pypdf.PageObject) -> None:
             font[NameObject("/ToUnicode")] = _Table.of_collection(collection, codes)
 
 
-def word_gap_visitor(page: pypdf.PageObject) -> Callable[..., None] | None:
-    """What makes pypdf write a space at each gap between words; for `visitor_operand_before`.
+def may_show_text(page: pypdf.PageObject) -> bool:
+    """Whether it is worth while to parse the page's content: it shows a string, or may draw a form that does.
 
-    None for a page without gaps: pypdf passes over a content without text, curves say, unless somebody visits it.
+    pypdf passes over a content without text, curves say, unless somebody visits it.
     """
     drawn = dictionary(dictionary(page.get("/Resources")).get("/XObject"))
     if any(dictionary(reference).get("/Subtype") == "/Form" for reference in drawn.values()):
-        return show_word_gaps
+        return True
     contents = page.get("/Contents")
     found = contents.get_object() if contents is not None else None
     streams = [part.get_object() for part in found] if isinstance(found, ArrayObject) else [found]
-    shows = any(isinstance(stream, StreamObject) and b"TJ" in stream.get_data() for stream in streams)
-    return show_word_gaps if shows else None
+    return any(isinstance(stream, StreamObject) and _SHOWS.search(stream.get_data()) for stream in streams)
 
 
-def show_word_gaps(operator: bytes, operands: list[Any], *_matrices: object) -> None:
+def widen_word_gaps(operands: list[Any]) -> None:
     """Let pypdf see each gap between words in the operands of a TJ.
 
     A gap becomes one that is wide enough for any font and a step back by the difference, so positions stay right.
     """
-    if operator != b"TJ" or not operands or not isinstance(operands[0], list):
+    if not operands or not isinstance(operands[0], list):
         return
     pieces: list[Any] = []
     for part in operands[0]:

@@ -1,9 +1,8 @@
-"""Texts in, durable vectors out: packs, paces, sends, retries, splits and pays, on one event loop.
+"""The dispatcher: texts in, durable vectors out, on one event loop.
 
-A sender task takes the next request (a retry before a new one), waits for a slot, the budget and the pacing, and starts
-a try. A try ends in vectors that are on disk, in a wait and another try, in two halves, or in a refusal.
-
-Requests under way and requests that wait for their next try, each with the task it lives in.
+A sender task takes the next request (retries before new ones), waits for a free slot, the budget and the rate limiter,
+and starts a try. A try ends in one of four ways: the vectors are on disk, the request is retried after a wait, it is
+split in halves, or it is refused.
 """
 
 import asyncio
@@ -22,22 +21,22 @@ from millrace.tasks.embedding.dispatch.queue import (
     VectorSink,
 )
 from millrace.tasks.embedding.dispatch.retry_policy import ProviderHealth, RetryPolicy
-from millrace.tasks.embedding.dispatch.usage import Budget, Usage, split_tokens
+from millrace.tasks.embedding.dispatch.usage import Budget, Usage, is_absurdly_more, split_tokens
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse
-from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock, happens
+from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock, wait_for_event
 from millrace.tasks.embedding.rate_limit.concurrency import ConcurrencyLimit
 from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
 from millrace.tasks.errors import MillraceError, RunStopped, TextsRefused, Throttled, Transient
 
-Ended = Callable[[Request, BaseException | None], None]
-"""Told when a request's task has ended, with what it raised; a task that was cancelled raised nothing."""
+OnEnd = Callable[[Request, BaseException | None], None]
+"""Called when a request's task has ended, with what it raised (None for a cancelled task)."""
 
 
 class InFlightRequests:
-    """A set of requests that leave it by themselves when their tasks end."""
+    """Requests with the task that each of them runs in; one whose task ends is removed."""
 
-    def __init__(self, ended: Ended) -> None:
-        self._ended = ended
+    def __init__(self, on_end: OnEnd) -> None:
+        self._on_end = on_end
         self._requests: dict[asyncio.Task[None], Request] = {}
 
     def __len__(self) -> int:
@@ -45,17 +44,17 @@ class InFlightRequests:
 
     @property
     def requests(self) -> Collection[Request]:
-        """The requests in it."""
+        """The requests whose tasks have not ended."""
         return self._requests.values()
 
-    def start(self, request: Request, doing: Coroutine[Any, Any, None]) -> None:
-        """Begin `doing` for `request`."""
-        task = asyncio.create_task(doing)
+    def start(self, request: Request, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` for `request` in a task."""
+        task = asyncio.create_task(work)
         self._requests[task] = request
         task.add_done_callback(self._leave)
 
     def cancel(self) -> None:
-        """End every task; each leaves as soon as the loop comes to it."""
+        """Cancel every task."""
         for task in self._requests:
             task.cancel()
 
@@ -70,73 +69,74 @@ class InFlightRequests:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _leave(self, task: asyncio.Task[None]) -> None:
-        self._ended(self._requests.pop(task), None if task.cancelled() else task.exception())
+        self._on_end(self._requests.pop(task), None if task.cancelled() else task.exception())
 
 
 PROBE = Text(b"", "millrace", tokens=8, source="probe")
-"""Sent, rarely, to see whether the provider is up; its vector is not kept. `tokens` is more than it can cost."""
+"""Sent, rarely, to find out whether the provider is up; its vector is discarded. `tokens` is more than it can cost."""
 
 
 class Dispatcher:
-    """Buys vectors for texts and makes them durable. Use as `async with`: leaving drains, or after an error closes.
+    """Embeds texts and makes their vectors durable. An `async with` block drains it at the end, or closes it on error.
 
-    A request that is not full waits for more texts. It goes when `flush` says that no more come, or when nothing else
-    is under way and no text has come for `patience.linger_s`: a caller that waits for its texts before it brings others
-    is slow, never stuck.
+    A request that is not full waits for more texts. It is sent when `flush` is called, or when nothing else is in
+    flight and no text was submitted for `retry_policy.linger_s`: a caller that waits for its texts before it submits
+    more is slow, never stuck.
     """
 
     def __init__(
         self,
         client: EmbeddingClient,
-        pacer: RateLimiter,
+        limiter: RateLimiter,
         *,
         texts_per_request: int,
         tokens_per_request: int,
         store: VectorSink,
         max_in_flight: int = 128,
         budget: Budget | None = None,
-        tally: Usage | None = None,
-        patience: RetryPolicy | None = None,
+        usage: Usage | None = None,
+        retry_policy: RetryPolicy | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.tally = tally or Usage()
+        self.usage = usage or Usage()
         self._client = client
-        self._pacer = pacer
+        self._limiter = limiter
         self._store = store
         self._budget = budget or Budget(None, 0.0)
-        self._patience = patience or RetryPolicy()
-        self._tell = on_event or _tell_nobody
+        self._retry_policy = retry_policy or RetryPolicy()
+        self._on_event = on_event or _ignore_event
         self._clock = clock or LoopClock()
-        self._health = ProviderHealth(self._patience)
-        self._slots = ConcurrencyLimit(max_in_flight)
-        self._backlog = RequestQueue(
+        self._health = ProviderHealth(self._retry_policy)
+        self._concurrency = ConcurrencyLimit(max_in_flight)
+        self._queue = RequestQueue(
             texts_per_request=texts_per_request,
             tokens_per_request=tokens_per_request,
-            # Enough to pack the next requests from, and a bound on what waits in memory.
+            # Enough to pack the next requests, and a bound on memory.
             most_waiting=texts_per_request * (max_in_flight + 2),
         )
-        self._in_flight = InFlightRequests(self._tried)
-        self._backing_off = InFlightRequests(self._backed_off)
+        self._in_flight = InFlightRequests(self._try_ended)
+        self._backing_off = InFlightRequests(self._backoff_ended)
         self._sender: asyncio.Task[None] | None = None
         self._probe: Request | None = None
         self._waits_for_slot = False
+        self._usage_doubted = False
         self._flushing = False
         self._error: BaseException | None = None
-        self._changed = asyncio.Event()  # something happened that the sender may wait for
-        self._idle = asyncio.Event()  # everything is settled, or failed
+        self._changed = asyncio.Event()  # something happened that the sender may be waiting for
+        self._idle = asyncio.Event()  # every text is settled or failed
         self._idle.set()
 
     async def submit(self, item: Text) -> asyncio.Future[Outcome]:
-        """A future that ends when the text's vector is durable (None) or refused (the refusal, not raised).
+        """A future whose result is None once the text's vector is durable, or the refusal if there will be none.
 
-        Waits while too many texts wait already. A text that is under way is not bought twice. The future raises what
-        stops the run; so does `submit` after that.
+        Blocks while too many texts are waiting. A text that is already pending is not embedded twice. The future
+        raises the error that stops the run, as does `submit` from then on.
         """
-        await self._backlog.room()
+        await self._queue.wait_for_room()
         if self._error is not None:
             raise self._error
-        future, new = self._backlog.add(item)
+        future, new = self._queue.add(item)
         if new is not None and not item.text.strip():
             remedy = "leave it out; it says nothing"
             self._refuse(new, TextsRefused("the text is blank", reason="text_empty", remedy=remedy))
@@ -149,24 +149,24 @@ class Dispatcher:
         return future
 
     def flush(self) -> None:
-        """No more texts are coming for now: what waits goes, though it fill no request."""
+        """Send the waiting texts even if they do not fill a request: no more are coming for now."""
         self._flushing = True
         self._changed.set()
 
     async def drain(self) -> None:
-        """Flush, and return when every text is settled. Raises what stopped the run, once nothing is under way."""
+        """Flush, and return when every text is settled; or raise what stopped the run, once nothing is in flight."""
         self.flush()
         await self._idle.wait()
         if self._error is not None:
             raise self._error
 
     async def close(self) -> None:
-        """Send nothing more, and give requests under way `patience.grace_s` to be answered and made durable.
+        """Send nothing more, and give requests in flight `retry_policy.grace_s` to be answered and made durable.
 
-        Futures that are still open then raise RunStopped. Does not close the client or the sink.
+        Futures that are not done by then raise RunStopped. Does not close the client or the sink.
         """
-        self._stop(RunStopped("embedding was broken off; what was bought until then is kept"))
-        await self._in_flight.end(grace_s=self._patience.grace_s)
+        self._stop(RunStopped("embedding was interrupted; the vectors received until then are kept"))
+        await self._in_flight.end(grace_s=self._retry_policy.grace_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -182,104 +182,125 @@ class Dispatcher:
 
     @property
     def activity(self) -> Activity:
-        """What is going on now, for a display."""
-        held_up = "slots" if self._waits_for_slot else self._pacer.waiting_for
-        return Activity(self._backlog.texts_waiting, len(self._in_flight), len(self._backing_off), held_up)
+        """The current state, for a progress display."""
+        waiting_for = "slots" if self._waits_for_slot else self._limiter.waiting_for
+        return Activity(self._queue.texts_waiting, len(self._in_flight), len(self._backing_off), waiting_for)
 
     @property
-    def ceilings(self) -> tuple[float, float]:
-        """Requests and tokens that may go a second now, with what was learned of the limits; infinite without one."""
-        return self._pacer.rates
+    def current_rates(self) -> tuple[float, float]:
+        """Requests and tokens that may be sent per second now; infinite without a limit."""
+        return self._limiter.rates
 
     # Sending
 
     async def _send_requests(self) -> None:
         while True:
             request = await self._next_request()
-            # The slot comes before the pacing, so that leave to send is used at the moment it is given.
-            await self._slot(request)
+            # The slot comes before the rate limiter, so that a permission to send is used when it is given.
+            await self._wait_for_slot(request)
             while self._in_flight and not self._budget.fits(request.tokens):
-                # What is under way may cost less than is held for it.
-                await self._change()
-            held = self._budget.reserve(request.tokens)
-            sent_at = await self._pacer.acquire(request.tokens)
-            self.tally.requests_sent += 1
-            self.tally.requests_retried += request.tries > 0
-            self._in_flight.start(request, self._try(request, held, sent_at))
+                # Requests in flight may cost less than is reserved for them.
+                await self._wait_for_change()
+            reserved = self._budget.reserve(request.tokens)
+            sent_at = await self._limiter.acquire(request.tokens)
+            self.usage.requests_sent += 1
+            self.usage.requests_retried += request.tries > 0
+            self._in_flight.start(request, self._try(request, reserved, sent_at))
 
     async def _next_request(self) -> Request:
         while True:
-            request = self._backlog.next_request(
-                partial=self._flushing, most_tokens=self._pacer.tokens_per_request(self._backlog.text_tokens)
+            request = self._queue.next_request(
+                partial=self._flushing, most_tokens=self._limiter.tokens_per_request(self._queue.text_tokens)
             )
             if request is not None:
                 return request
             self._flushing = False
-            alone = self._backlog.texts_waiting > 0 and not self._in_flight and not self._backing_off
-            if not await self._change(self._patience.linger_s if alone else None):
+            alone = self._queue.texts_waiting > 0 and not self._in_flight and not self._backing_off
+            if not await self._wait_for_change(self._retry_policy.linger_s if alone else None):
                 self._flushing = True
 
-    async def _slot(self, request: Request) -> None:
+    async def _wait_for_slot(self, request: Request) -> None:
         while len(self._in_flight) >= self._most_in_flight(request):
             self._waits_for_slot = True
-            await self._change()
+            await self._wait_for_change()
         self._waits_for_slot = False
 
     def _most_in_flight(self, request: Request) -> int:
-        """How many requests may be under way: one, as a probe, while the provider fails all of them."""
-        return 1 if self._health.circuit_open else self._slots.count(self._pacer.requests_per_second(request.tokens))
+        """How many requests may be in flight: a single one, as a probe, while the provider fails all of them."""
+        return (
+            1
+            if self._health.circuit_open
+            else self._concurrency.count(self._limiter.requests_per_second(request.tokens))
+        )
 
-    async def _change(self, timeout_s: float | None = None) -> bool:
-        """Wait until something happens; False if nothing did for `timeout_s` seconds."""
+    async def _wait_for_change(self, timeout_s: float | None = None) -> bool:
+        """Whether something happened within `timeout_s` seconds; None waits for as long as it takes."""
         self._changed.clear()
-        return await happens(self._changed, timeout_s, self._clock)
+        return await wait_for_event(self._changed, timeout_s, self._clock)
 
-    # One try and what comes of it
+    # One try and its outcome
 
-    async def _try(self, request: Request, held: int, sent_at: float) -> None:
+    async def _try(self, request: Request, reserved: int, sent_at: float) -> None:
         try:
-            answer = await self._client.embed([purchase.item.text for purchase in request.purchases])
+            answer = await self._client.embed([pending.item.text for pending in request.texts])
         except Transient as failure:
-            self._budget.settle(held, self.tally.charge(failure, request.tokens))
+            self._budget.settle(reserved, self.usage.record_failure(failure, request.tokens))
             self._after_failure(request, failure, sent_at)
         except TextsRefused as refusal:
-            self._budget.settle(held, 0)
+            self._budget.settle(reserved, 0)
             self._after_refusal(request, refusal, sent_at)
         except MillraceError as error:
-            self._budget.settle(held, 0)
+            self._budget.settle(reserved, 0)
             self._stop(error)
         else:
-            self._budget.settle(held, answer.billed_tokens, counted=request.tokens)
-            self._pacer.answered(sent_at=sent_at)
+            billed = self._billed_tokens(request, answer)
+            self._budget.settle(reserved, billed, counted=request.tokens)
+            self._limiter.answered(sent_at=sent_at)
             took_s = self._clock.now() - sent_at
-            self._slots.took(took_s)
-            self.tally.latencies.took(took_s)
-            await self._keep(request, answer)
+            self._concurrency.record(took_s)
+            self.usage.latencies.record(took_s)
+            await self._store_vectors(request, answer, billed)
 
-    async def _keep(self, request: Request, answer: EmbeddingResponse) -> None:
-        """Make the vectors durable; only then do their texts count as bought."""
+    def _billed_tokens(self, request: Request, answer: EmbeddingResponse) -> int:
+        """What the answer was billed, by our own count where the provider reports nothing, or nothing plausible."""
+        reported, counted = answer.billed_tokens, request.tokens
+        # Where nothing is paid, as with `local`, nothing need be reported.
+        free = self.usage.price_cny_per_1k_tokens == 0.0 and reported == 0
+        if reported is not None and not is_absurdly_more(reported, counted):
+            absurdly_less = not free and is_absurdly_more(counted, reported)
+            if not absurdly_less:
+                return reported
+        if not self._usage_doubted:
+            self._usage_doubted = True
+            found = "reports no valid usage" if reported is None else f"reports {reported:,} tokens"
+            message = f"the provider {found} for texts of {counted:,}; our own count stands for such answers"
+            self._on_event(Event("usage", message))
+        return counted
+
+    async def _store_vectors(self, request: Request, answer: EmbeddingResponse, billed: int) -> None:
+        """Make the vectors durable; only then do their texts count as embedded."""
         if self._health.circuit_open or request is self._probe:
             self._end_outage()
         self._health.answered(self._clock.now())
-        self.tally.tokens_billed += answer.billed_tokens
+        self.usage.tokens_billed += billed
         if request is self._probe:
             self._probe = None
             return
-        counted = [purchase.item.tokens for purchase in request.purchases]
-        keys = [purchase.item.key for purchase in request.purchases]
-        await self._store.append(keys, answer.vectors, split_tokens(answer.billed_tokens, counted), answer.sparse)
-        self.tally.texts_bought += len(counted)
-        self.tally.tokens_counted += request.tokens
-        self.tally.tokens_of_bought += answer.billed_tokens
-        for purchase in request.purchases:
-            self._backlog.settle(purchase, None)
+        counted = [pending.item.tokens for pending in request.texts]
+        keys = [pending.item.key for pending in request.texts]
+        await self._store.append(keys, answer.vectors, split_tokens(billed, counted), answer.sparse)
+        self.usage.texts_embedded += len(counted)
+        self.usage.tokens_counted += request.tokens
+        self.usage.tokens_billed_for_vectors += billed
+        for pending in request.texts:
+            self._queue.settle(pending, None)
 
     def _after_failure(self, request: Request, failure: Transient, sent_at: float) -> None:
-        now, patience = self._clock.now(), self._patience
+        now, retry_policy = self._clock.now(), self._retry_policy
         last_tried_at = sent_at if request.failed_at is None else request.failed_at
-        request.note(failure, now=now, in_vain=self._health.answered_since(last_tried_at))
+        request.record_failure(failure, now=now, beside_success=self._health.answered_since(last_tried_at))
         if isinstance(failure, Throttled):
-            self._pacer.refused(failure.limit, sent_at=sent_at, tokens=request.tokens)
+            self._limiter.refused(failure.limit, sent_at=sent_at, tokens=request.tokens)
         stop = self._health.failed(failure, now=now, sent_at=sent_at)
         if stop is not None:
             self._stop(stop)
@@ -287,26 +308,26 @@ class Dispatcher:
             return
         if request is self._probe:
             self._probe = None
-        elif len(request.purchases) > 1 and patience.suspects(request):
+        elif len(request.texts) > 1 and retry_policy.blames_texts(request):
             self._split(request, str(failure))
-        elif refusal := patience.verdict(request, failure):
-            self._refuse(request.purchases[0], refusal)
+        elif refusal := retry_policy.rejection(request, failure):
+            self._refuse(request.texts[0], refusal)
         else:
             self._back_off(request, failure)
 
     def _back_off(self, request: Request, failure: Transient) -> None:
         if (
-            request.tries > self._patience.max_failures_beside_successes
-            and not self._backlog.texts_waiting
+            request.tries > self._retry_policy.max_failures_beside_successes
+            and not self._queue.texts_waiting
             and self._probe is None
         ):
-            # With no other text to try, only a probe can tell a bad text from a bad hour.
+            # With no other text to try, only a probe can tell a bad text from an outage.
             self._probe = Request([PendingText(PROBE)])
-            self._backlog.again([self._probe], first=True)
-        wait_s = self._patience.wait_s(request, failure)
+            self._queue.requeue([self._probe], first=True)
+        wait_s = self._retry_policy.wait_s(request, failure)
         if pause_s := self._health.pause_s(failure):
-            self._pacer.pause_until(self._clock.now() + pause_s)
-        self._tell(Event("throttled" if isinstance(failure, Throttled) else "retrying", str(failure), wait_s))
+            self._limiter.pause_until(self._clock.now() + pause_s)
+        self._on_event(Event("throttled" if isinstance(failure, Throttled) else "retrying", str(failure), wait_s))
         self._backing_off.start(request, self._clock.sleep(wait_s))
 
     def _after_refusal(self, request: Request, refusal: TextsRefused, sent_at: float) -> None:
@@ -317,40 +338,40 @@ class Dispatcher:
         if stop is not None:
             self._stop(stop)
             return
-        if len(request.purchases) > 1:
+        if len(request.texts) > 1:
             self._split(request, str(refusal))
         else:
-            self._refuse(request.purchases[0], refusal)
+            self._refuse(request.texts[0], refusal)
 
     def _split(self, request: Request, why: str) -> None:
-        self._backlog.again(request.halves(), first=True)
+        self._queue.requeue(request.halves(), first=True)
         self._changed.set()
-        self._tell(Event("split", f"{len(request.purchases)} texts are tried in halves: {why}"))
+        self._on_event(Event("split", f"{len(request.texts)} texts are tried in halves: {why}"))
 
-    def _refuse(self, purchase: PendingText, refusal: TextsRefused) -> None:
-        self.tally.texts_refused += 1
-        self._tell(Event("refused", f"{purchase.item.source}: {refusal}"))
-        self._backlog.settle(purchase, refusal)
+    def _refuse(self, pending: PendingText, refusal: TextsRefused) -> None:
+        self.usage.texts_refused += 1
+        self._on_event(Event("refused", f"{pending.item.source}: {refusal}"))
+        self._queue.settle(pending, refusal)
 
     def _end_outage(self) -> None:
-        """Let everything that waits for the provider's return go on at once."""
-        self._pacer.resume()
+        """Retry at once everything that waits for the provider's return."""
+        self._limiter.resume()
         self._backing_off.cancel()
 
-    # Ends
+    # Ending
 
-    def _tried(self, _: Request, error: BaseException | None) -> None:
-        # A budget that is used up, a full disk, a defect: whatever a task did not handle itself stops the run.
+    def _try_ended(self, _: Request, error: BaseException | None) -> None:
+        # A full disk or a defect: an error that the task did not handle stops the run.
         if error is not None:
             self._stop(error)
         if self._error is not None:
-            self._backlog.fail(self._error, but=self._in_flight.requests)
+            self._queue.fail_all(self._error, except_in=self._in_flight.requests)
         self._changed.set()
-        self._rest()
+        self._set_idle_when_done()
 
-    def _backed_off(self, request: Request, _: BaseException | None) -> None:
+    def _backoff_ended(self, request: Request, _: BaseException | None) -> None:
         if self._error is None:
-            self._backlog.again([request])
+            self._queue.requeue([request])
             self._changed.set()
 
     def _sender_ended(self, task: asyncio.Task[None]) -> None:
@@ -358,21 +379,21 @@ class Dispatcher:
             self._stop(error)
 
     def _stop(self, error: BaseException) -> None:
-        """Send nothing more. Requests under way may still end well; everything else fails with `error`."""
+        """Send nothing more. Requests in flight may still succeed; everything else fails with `error`."""
         if self._error is None:
             self._error = error
-            if self._backlog:
-                self._tell(Event("stopped", str(error)))
+            if self._queue:
+                self._on_event(Event("stopped", str(error)))
         if self._sender is not None:
             self._sender.cancel()
         self._backing_off.cancel()
-        self._backlog.fail(self._error, but=self._in_flight.requests)
-        self._rest()
+        self._queue.fail_all(self._error, except_in=self._in_flight.requests)
+        self._set_idle_when_done()
 
-    def _rest(self) -> None:
-        if not self._backlog and not self._in_flight:
+    def _set_idle_when_done(self) -> None:
+        if not self._queue and not self._in_flight:
             self._idle.set()
 
 
-def _tell_nobody(event: Event) -> None:
-    """What `on_event` is when nobody listens."""
+def _ignore_event(event: Event) -> None:
+    """The default `on_event`."""

@@ -1,4 +1,4 @@
-"""What buying some texts will take: requests, tokens, yuan and time, from the model's figures alone."""
+"""What embedding some texts will take: requests, tokens, yuan and time, from the model's figures alone."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from millrace.tasks.embedding.rate_limit.limiter import growth_per_s
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`seconds` is the least that the limits allow, None where there are none; prices are in yuan."""
+    """`seconds` is the least that the rate limits allow, None without limits."""
 
     texts: int
     requests: int
@@ -21,7 +21,7 @@ class Estimate:
 
 
 class Estimator:
-    """Adds up texts one by one, in the order in which they will be sent; memory does not grow."""
+    """Adds up texts one by one, in the order of sending; memory does not grow."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
@@ -59,7 +59,7 @@ class Estimator:
 
 
 def _least_seconds(spec: ModelSpec, requests: int, tokens: int) -> float | None:
-    """The longest of what each limit alone would take, and half the time of the ramp to the request rate in use."""
+    """The longest time that any one limit would take, plus half the time of the ramp-up to the request rate."""
     rates = [
         (requests, spec.requests_per_second),
         (requests, spec.requests_per_minute / 60),

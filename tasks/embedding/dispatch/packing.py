@@ -1,4 +1,4 @@
-"""Texts into requests: full, in order, under both bounds of a request."""
+"""Packs texts into requests: in order, as full as both bounds of a request allow."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,8 +7,7 @@ def fitting_texts(tokens: Iterable[int], *, texts_per_request: int, tokens_per_r
     """How many of the first texts make one request, and whether it is full.
 
     `tokens`: billed tokens of each waiting text, in order; a bound of 0 is none. A text larger than
-    `tokens_per_request` goes alone. Full means that no further text could join; a request that is not full may wait
-    for more.
+    `tokens_per_request` is a request of its own. A request is full when no further text could join it.
 
     >>> fitting_texts([40, 40, 40], texts_per_request=10, tokens_per_request=100)
     (2, True)
@@ -26,7 +25,7 @@ def fitting_texts(tokens: Iterable[int], *, texts_per_request: int, tokens_per_r
 
 
 def pack_requests(tokens: Sequence[int], *, texts_per_request: int, tokens_per_request: int) -> list[range]:
-    """The requests that texts of these `tokens` make, as ranges of their positions; together they are all, in order.
+    """The requests that texts of these `tokens` make, as ranges of positions that cover all texts in order.
 
     >>> pack_requests([40, 40, 40], texts_per_request=10, tokens_per_request=100)
     [range(0, 2), range(2, 3)]

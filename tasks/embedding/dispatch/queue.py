@@ -1,8 +1,6 @@
-"""What is still to be bought: texts that wait for a request, requests that go once more, and who waits for them.
+"""What passes through the dispatcher: texts, the requests that carry them, their queue, and the events about them.
 
-Knows nothing of time, of the provider or of money.
-
-What goes through the dispatcher: texts to buy, the requests they travel in, and what is told about them.
+Knows nothing of time, the provider or prices.
 """
 
 import asyncio
@@ -18,12 +16,12 @@ from millrace.tasks.embedding.providers.client import Vectors
 from millrace.tasks.errors import InvalidResponse, TextsRefused, Transient
 
 Outcome = TextsRefused | None
-"""None: the text's vector is durable. A refusal: it will not have one, and why."""
+"""None: the text's vector is durable. A refusal: there will be no vector, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text to be bought once. `tokens` is what it is billed (end mark included); `source` names it in messages."""
+    """A text to embed. `tokens` is what is billed for it (end mark included); `source` names it in messages."""
 
     key: bytes
     text: str
@@ -37,25 +35,25 @@ class VectorSink(Protocol):
     async def append(
         self, keys: Sequence[bytes], vectors: Vectors, tokens: Sequence[int], sparse: Sequence[bytes] | None = None
     ) -> None:
-        """Return when row i of `vectors`, billed `tokens[i]` and belonging to `keys[i]`, is on disk.
+        """Return when everything is on disk: row i of `vectors` belongs to `keys[i]` and was billed `tokens[i]`.
 
-        So is `sparse[i]`, where the space has sparse vectors.
+        `sparse[i]` belongs to it too, where the space has sparse vectors.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling. `wait_s` is how long until the next try, where there is one."""
+    """Something to report. `wait_s` is the time until the next try, if there is one."""
 
-    kind: Literal["throttled", "retrying", "split", "refused", "stopped"]
+    kind: Literal["throttled", "retrying", "split", "refused", "usage", "stopped"]
     message: str
     wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the dispatcher does now. `waiting_for` is what holds the next request up, "" for nothing."""
+    """What the dispatcher is doing. `waiting_for` is what the next request waits for, "" for nothing."""
 
     texts_waiting: int
     requests_in_flight: int
@@ -65,80 +63,87 @@ class Activity:
 
 @dataclass(slots=True, eq=False)
 class PendingText:
-    """One text on its way, and everyone who waits for it."""
+    """A text that is not settled yet, and the futures of everyone who waits for it."""
 
     item: Text
     futures: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
-    def promise(self) -> asyncio.Future[Outcome]:
-        """A future of its own for one more who waits, so that one who gives up takes nothing from the others."""
+    def new_future(self) -> asyncio.Future[Outcome]:
+        """A future for one more caller. Each has its own, so that cancelling one does not affect the others."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.futures.append(future)
         return future
 
     def settle(self, outcome: Outcome) -> None:
-        """Tell everyone how it ended."""
+        """Give `outcome` to everyone who waits."""
         for future in self.futures:
             if not future.done():
                 future.set_result(outcome)
 
     def fail(self, error: BaseException) -> None:
-        """Tell everyone that the run stops before it ended."""
+        """Raise `error` for everyone who waits."""
         for future in self.futures:
             if not future.done():
                 future.set_exception(error)
-                # The dispatcher raises it too; a future that nobody awaits then has nothing to complain of.
+                # The dispatcher raises it too; asyncio need not warn of a future that nobody awaits.
                 future.exception()
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Texts that travel together, and what was learnt of them so far.
+    """Texts that are sent together, and the history of their failures.
 
-    `tries` counts failures; `unproven` those with an unusable answer; `in_vain` those before which another request was
-    answered since the last one, at `failed_at`: they tell against the texts rather than against the provider.
+    `tries` counts all failures, `invalid_responses` those with an unusable answer. `failures_beside_successes` counts
+    those where another request had succeeded since the failure before (at `failed_at`), which points at the texts
+    rather than at the provider.
     """
 
-    purchases: list[PendingText]
+    texts: list[PendingText]
     tries: int = 0
-    unproven: int = 0
-    in_vain: int = 0
+    invalid_responses: int = 0
+    failures_beside_successes: int = 0
     failed_at: float | None = None
     tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tokens = sum(purchase.item.tokens for purchase in self.purchases)
+        self.tokens = sum(pending.item.tokens for pending in self.texts)
 
-    def note(self, failure: Transient, *, now: float, in_vain: bool) -> None:
-        """Remember that it failed once more; `in_vain` as above."""
+    def record_failure(self, failure: Transient, *, now: float, beside_success: bool) -> None:
+        """Count one more failure; `beside_success` if another request has succeeded since the last one."""
         self.tries += 1
-        self.unproven += isinstance(failure, InvalidResponse)
-        self.in_vain += in_vain
+        self.invalid_responses += isinstance(failure, InvalidResponse)
+        self.failures_beside_successes += beside_success
         self.failed_at = now
 
     def halves(self) -> list["Request"]:
-        """Two requests under the suspicion that this one was under: one more failure, and they are split again."""
-        middle = len(self.purchases) // 2
+        """Two requests that inherit the failures of this one, less one: a single further failure splits them again."""
+        middle = len(self.texts) // 2
         return [
-            Request(half, self.tries, max(self.unproven - 1, 0), max(self.in_vain - 1, 0), self.failed_at)
-            for half in (self.purchases[:middle], self.purchases[middle:])
+            Request(
+                half,
+                self.tries,
+                max(self.invalid_responses - 1, 0),
+                max(self.failures_beside_successes - 1, 0),
+                self.failed_at,
+            )
+            for half in (self.texts[:middle], self.texts[middle:])
         ]
 
 
 class RequestQueue:
-    """Every text from its submission until it is settled. At most `most_waiting` of them wait for a first request."""
+    """Every text from its submission until it is settled; at most `most_waiting` of them are in no request yet."""
 
     def __init__(self, *, texts_per_request: int, tokens_per_request: int, most_waiting: int) -> None:
         self._texts_per_request = texts_per_request
         self._tokens_per_request = tokens_per_request
         self._most_waiting = most_waiting
-        self._purchases: dict[bytes, PendingText] = {}  # all of them
+        self._pending: dict[bytes, PendingText] = {}  # all of them
         self._waiting: deque[PendingText] = deque()  # in no request yet
         self._ready: deque[Request] = deque()  # to go before what waits
-        self._room = asyncio.Event()
+        self._has_room = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._purchases)
+        return len(self._pending)
 
     @property
     def texts_waiting(self) -> int:
@@ -147,60 +152,60 @@ class RequestQueue:
 
     @property
     def text_tokens(self) -> int:
-        """Tokens of the largest text that may be in the next request; 0 without one."""
-        return max((purchase.item.tokens for purchase in islice(self._waiting, self._texts_per_request)), default=0)
+        """Tokens of the largest text that may be in the next request; 0 if none is waiting."""
+        return max((pending.item.tokens for pending in islice(self._waiting, self._texts_per_request)), default=0)
 
-    async def room(self) -> None:
-        """Return when another text may be added, or everything failed."""
+    async def wait_for_room(self) -> None:
+        """Return when another text may be added, or after `fail_all`."""
         while len(self._waiting) >= self._most_waiting:
-            self._room.clear()
-            await self._room.wait()
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def add(self, item: Text) -> tuple[asyncio.Future[Outcome], PendingText | None]:
-        """A future for the text, and its purchase if it is new: a text that is here already is not bought twice."""
-        known = self._purchases.get(item.key)
+        """A future for the text, and the text itself if it was not pending already."""
+        known = self._pending.get(item.key)
         if known is not None:
-            return known.promise(), None
-        purchase = self._purchases[item.key] = PendingText(item)
+            return known.new_future(), None
+        pending = self._pending[item.key] = PendingText(item)
         if item.text.strip():
-            self._waiting.append(purchase)
-        return purchase.promise(), purchase
+            self._waiting.append(pending)
+        return pending.new_future(), pending
 
     def next_request(self, *, partial: bool, most_tokens: int = 0) -> Request | None:
-        """The request to send next, if there is one: a retry, a full one, or with `partial` what there is.
+        """The request to send next, if there is one: a retry, a full one, or with `partial` one that is not full.
 
-        `most_tokens` bounds a new one, beside the bound that holds for all; 0 does not.
+        `most_tokens` is a further bound on a new request; 0 is none.
         """
         if self._ready:
             return self._ready.popleft()
         texts, full = fitting_texts(
             # One more than fits, to see whether the last one leaves room.
-            (purchase.item.tokens for purchase in islice(self._waiting, self._texts_per_request + 1)),
+            (pending.item.tokens for pending in islice(self._waiting, self._texts_per_request + 1)),
             texts_per_request=self._texts_per_request,
             tokens_per_request=min(most_tokens or math.inf, self._tokens_per_request or math.inf),
         )
         if not texts or not (full or partial):
             return None
-        self._room.set()
+        self._has_room.set()
         return Request([self._waiting.popleft() for _ in range(texts)])
 
-    def again(self, requests: list[Request], *, first: bool = False) -> None:
-        """Let `requests` go once more, before the texts that wait; with `first` before other retries too."""
+    def requeue(self, requests: list[Request], *, first: bool = False) -> None:
+        """Queue `requests` again, before the waiting texts; with `first` before other retries too."""
         if first:
             self._ready.extendleft(reversed(requests))
         else:
             self._ready.extend(requests)
 
-    def settle(self, purchase: PendingText, outcome: Outcome) -> None:
-        """The text is bought, or refused for good."""
-        del self._purchases[purchase.item.key]
-        purchase.settle(outcome)
+    def settle(self, pending: PendingText, outcome: Outcome) -> None:
+        """End a text: its vector is durable, or it is refused for good."""
+        del self._pending[pending.item.key]
+        pending.settle(outcome)
 
-    def fail(self, error: BaseException, *, but: Iterable[Request] = ()) -> None:
-        """Nothing more will be bought, except perhaps what is under way in the requests `but`."""
+    def fail_all(self, error: BaseException, *, except_in: Iterable[Request] = ()) -> None:
+        """Fail every text except those of the requests `except_in`, which may still succeed."""
         self._waiting.clear()
         self._ready.clear()
-        self._room.set()
-        under_way = {purchase.item.key for request in but for purchase in request.purchases}
-        for key in self._purchases.keys() - under_way:
-            self._purchases.pop(key).fail(error)
+        self._has_room.set()
+        in_flight = {pending.item.key for request in except_in for pending in request.texts}
+        for key in self._pending.keys() - in_flight:
+            self._pending.pop(key).fail(error)

@@ -1,7 +1,4 @@
-"""What a run asks of the provider and what it costs: the tally, and the cap that no request may pass.
-
-How long answers took: counts in fixed buckets, so that a run of any length costs the same to remember.
-"""
+"""What a run has used: requests, tokens, yuan and latencies; and the budget that no request may exceed."""
 
 import math
 from bisect import bisect_left
@@ -13,32 +10,32 @@ from itertools import pairwise
 from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer
 from millrace.tasks.errors import BudgetReached, Throttled, ThrottledLimit, Transient
 
-BOUNDS_S = (
+LATENCY_BUCKETS_S = (
     *(0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),
     *(1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0),
 )
-"""The upper bound of each bucket, in seconds, that value included; what is beyond the last has a bucket of its own."""
+"""Upper bounds of a latency histogram, in seconds, inclusive; one more bucket holds what is beyond the last."""
 
 
 @dataclass(slots=True)
 class Latencies:
-    """`counts[i]` answers took at most `BOUNDS_S[i]` and more than the bound before; `total_s` is their sum."""
+    """A histogram: `counts[i]` answers took at most `LATENCY_BUCKETS_S[i]` seconds; `total_s` is the sum of all."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS_S) + 1))
     total_s: float = 0.0
 
-    def took(self, seconds: float) -> None:
-        """An answer came after `seconds`."""
-        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+    def record(self, seconds: float) -> None:
+        """Count an answer that took `seconds`."""
+        self.counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
         self.total_s += seconds
 
     @property
     def answers(self) -> int:
-        """How many there were."""
+        """The number of answers."""
         return sum(self.counts)
 
 
-_UNKNOWN_DRIFT = Fraction(11, 10)  # held for the first requests, until an answer has shown how the provider counts
+_UNKNOWN_DRIFT = Fraction(11, 10)  # reserved for the first requests, until an answer has shown how the provider counts
 _DRIFT_MARGIN = Fraction(101, 100)  # on top of the worst drift seen, if there is any
 
 
@@ -46,33 +43,33 @@ _DRIFT_MARGIN = Fraction(101, 100)  # on top of the worst drift seen, if there i
 class Usage:
     """Counters of one run.
 
-    `tokens_counted` of the texts that were bought, by our tokenizer, and `tokens_of_bought` by the provider's answers
-    with their vectors; `tokens_billed` by all answers, those that could not be used among them; `tokens_in_doubt` of
-    requests whose answer was lost: billed perhaps. `latencies` are those of answers with vectors.
+    `tokens_counted` is our tokenizer's count for the embedded texts, `tokens_billed_for_vectors` the provider's for the
+    same texts. `tokens_billed` also has what unusable answers cost. `tokens_in_doubt` is our count for requests whose
+    answer was lost or did not say its usage: they may have been billed. `latencies` are those of usable answers.
     """
 
     requests_sent: int = 0
     requests_retried: int = 0
     throttled_by: Counter[ThrottledLimit] = field(default_factory=Counter)
     unavailable: int = 0
-    unproven: int = 0
-    texts_bought: int = 0
+    invalid_responses: int = 0
+    texts_embedded: int = 0
     texts_refused: int = 0
-    tokens_of_bought: int = 0
+    tokens_billed_for_vectors: int = 0
     tokens_counted: int = 0
     tokens_billed: int = 0
     tokens_in_doubt: int = 0
     price_cny_per_1k_tokens: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
 
-    def charge(self, failure: Transient, tokens: int) -> int:
-        """Count a failed try of a request of `tokens` counted tokens; the tokens that it cost, or may have cost."""
+    def record_failure(self, failure: Transient, tokens: int) -> int:
+        """Count a failed try of a request of `tokens` tokens; the tokens that it cost, or may have cost."""
         match failure:
             case Throttled():
                 self.throttled_by[failure.limit] += 1
                 return 0
             case BilledInvalidResponse():
-                self.unproven += 1
+                self.invalid_responses += 1
                 if failure.billed_tokens is not None:
                     self.tokens_billed += failure.billed_tokens
                     return failure.billed_tokens
@@ -85,40 +82,38 @@ class Usage:
 
     @property
     def requests_throttled(self) -> int:
-        """Requests answered 429, whichever limit it named."""
+        """Requests answered 429, whatever the limit."""
         return self.throttled_by.total()
 
     @property
     def drift(self) -> float:
-        """How much more the provider counts than we do for the same texts, as a share of our count.
-
-        0 before any, and where nothing is billed.
-        """
-        return self.tokens_of_bought / self.tokens_counted - 1.0 if self.tokens_of_bought else 0.0
+        """How much more the provider counts than we do for the same texts, as a share of our count; 0 without usage."""
+        return self.tokens_billed_for_vectors / self.tokens_counted - 1.0 if self.tokens_billed_for_vectors else 0.0
 
     @property
     def cost_cny(self) -> float:
-        """Yuan for what was billed."""
+        """The price of the billed tokens, in yuan."""
         return cost_cny(self.tokens_billed, self.price_cny_per_1k_tokens)
 
 
 class Budget:
-    """A cap in yuan. What is under way is held against it, and what may have been billed counts as if it were.
+    """A cap in yuan; `cap_cny` None is none. Requests in flight are reserved against it.
 
-    `cap_cny` None is no cap. Drift between our count and the bill is learnt and held against it too.
+    Tokens that may have been billed count as billed. If the provider counts more tokens than we do, later reservations
+    grow by the worst ratio seen.
     """
 
     def __init__(self, cap_cny: float | None, price_cny_per_1k_tokens: float) -> None:
         self._cap_cny = cap_cny
         self._price = price_cny_per_1k_tokens
-        # Exact, so that a cap of 0.5 yuan is not passed, or missed, by the last bit of a float.
+        # Exact, so that the rounding of a float neither exceeds a cap nor misses it.
         self._cap_tokens = (
             math.inf
             if cap_cny is None or price_cny_per_1k_tokens == 0
             else int(Fraction(str(cap_cny)) * 1000 / Fraction(str(price_cny_per_1k_tokens)))
         )
         self._spent = 0
-        self._held = 0
+        self._reserved = 0
         self._drift: Fraction | None = None
 
     @property
@@ -128,32 +123,32 @@ class Budget:
 
     @property
     def remaining_tokens(self) -> float:
-        """Tokens neither spent nor held; infinite without a cap."""
-        return self._cap_tokens - self._spent - self._held
+        """Tokens neither spent nor reserved; infinite without a cap."""
+        return self._cap_tokens - self._spent - self._reserved
 
     def fits(self, tokens: int) -> bool:
-        """Whether a request of `tokens` counted tokens stays under the cap even if everything under way is billed."""
+        """Whether a request of `tokens` tokens stays under the cap even if everything in flight is billed."""
         return self._bound(tokens) <= self.remaining_tokens
 
     def reserve(self, tokens: int) -> int:
-        """Hold what a request of `tokens` counted tokens may cost; what is held, for `settle`.
+        """Reserve what a request of `tokens` tokens may cost; the reservation, for `settle`.
 
-        Raises BudgetReached if that could pass the cap.
+        Raises BudgetReached if that could exceed the cap.
         """
-        held = self._bound(tokens)
-        if held > self.remaining_tokens:
+        reserved = self._bound(tokens)
+        if reserved > self.remaining_tokens:
             spent, cap = cost_cny(self._spent, self._price), self._cap_cny
             message = (
-                f"the next request, of {tokens} tokens, could pass the cap: {spent:.6f} of {cap} yuan are spent "
-                f"(budget.max_cny); what was bought is kept, and a run with a higher or a new cap goes on from here"
+                f"the next request, of {tokens} tokens, could exceed the cap: {spent:.6f} of {cap} yuan are spent "
+                f"(budget.max_cny); finished vectors are kept, and a run with a higher or a new cap goes on from here"
             )
             raise BudgetReached(message)
-        self._held += held
-        return held
+        self._reserved += reserved
+        return reserved
 
-    def settle(self, held: int, billed: int, *, counted: int = 0) -> None:
-        """End a hold: the request cost `billed` tokens; `counted` is our own count (0 if the answer was not whole)."""
-        self._held -= held
+    def settle(self, reserved: int, billed: int, *, counted: int = 0) -> None:
+        """End a reservation: the request cost `billed` tokens, and we counted `counted` (0 for an unusable answer)."""
+        self._reserved -= reserved
         self._spent += billed
         if counted:
             self._drift = max(self._drift or Fraction(1), Fraction(billed, counted))
@@ -173,10 +168,15 @@ def cost_cny(tokens: int, price_cny_per_1k_tokens: float) -> float:
     return float(tokens * Fraction(str(price_cny_per_1k_tokens)) / 1000)
 
 
+def is_absurdly_more(tokens: int, other: int) -> bool:
+    """Whether no two tokenizers, templates and end marks included, count `tokens` and `other` for the same texts."""
+    return tokens > 100 * other + 1_000
+
+
 def split_tokens(billed: int, counted: list[int]) -> list[int]:
     """`billed` shared out in proportion to `counted`, in whole tokens that add up.
 
-    >>> apportion(10, [2, 2, 2])
+    >>> split_tokens(10, [2, 2, 2])
     [3, 4, 3]
     """
     total = sum(counted)

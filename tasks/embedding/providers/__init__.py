@@ -1,1 +1,1 @@
-"""One client a provider, and what they share: HTTP, the validation of answers, the meaning of errors."""
+"""One client per provider, and what they share: HTTP, validation of answers, meaning of errors."""

@@ -1,4 +1,4 @@
-"""What an embedding client is: one request, one try. Waiting, retrying and splitting are the dispatcher's."""
+"""The interface of an embedding client: one request, one try. The dispatcher waits, retries and splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,32 +12,33 @@ from millrace.tasks.errors import InvalidResponse, ProviderUnavailable
 Vectors = npt.NDArray[np.float32]
 
 READ_TIMEOUT_S = 60.0
-"""The SDK's own is 600 s; a full request is answered in about one, so a silent minute means a lost answer."""
+"""For a whole answer. A full request is answered in about one second, so after a minute the answer is lost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingResponse:
-    """A proven answer. `vectors`: float32, shape (n_texts, dim), row i belongs to texts[i]; `billed_tokens` of all.
+    """A validated answer. `vectors`: float32, shape (n_texts, dim), row i belongs to texts[i].
 
-    `sparse`, where it was asked for, holds one sparse vector a text, as `records.sparse_bytes` makes them.
+    `billed_tokens` is the sum over all texts, None if the answer reports none, or a number that cannot be. `sparse`, if
+    requested, holds one sparse vector per text, as encoded by `records.sparse_bytes`.
     """
 
     vectors: Vectors
-    billed_tokens: int
+    billed_tokens: int | None
     request_id: str
     sparse: tuple[bytes, ...] | None = None
 
 
 class Unreachable(ProviderUnavailable):
-    """Nothing there speaks the protocol: no connection could be made, or what came is not the provider's."""
+    """No provider at this address: no connection could be made, or something else answered."""
 
 
 class LostAnswer(ProviderUnavailable):
-    """The request was sent and its answer did not arrive whole: it may have been billed."""
+    """The request was sent, but its answer did not arrive complete: it may have been billed."""
 
 
 class BilledInvalidResponse(InvalidResponse):
-    """An answer that cannot be used and was billed all the same; `billed_tokens` is None if it does not say."""
+    """An unusable answer that was billed all the same; `billed_tokens` is None if it does not say how much."""
 
     def __init__(self, message: str, *, billed_tokens: int | None) -> None:
         super().__init__(message)
@@ -45,7 +46,7 @@ class BilledInvalidResponse(InvalidResponse):
 
 
 class EmbeddingClient(Protocol):
-    """A provider's embeddings, one request at a time; several may be under way at once."""
+    """Embeds texts with one model of one provider; several requests may be in flight at once."""
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
         """The vectors of `texts`, from one request that is tried once.
@@ -55,5 +56,5 @@ class EmbeddingClient(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give up connections and threads; requests under way fail."""
+        """Close connections and threads; requests in flight fail."""
         ...

@@ -1,18 +1,15 @@
-"""The provider's refusals in our own words: by status, code and message, never by the SDK's type.
+"""What refusals mean, by status, code and message: of DashScope, OpenAI, vLLM, TEI, Ollama, llama.cpp and Infinity.
 
-Sources: Model Studio's error-code, rate-limit and rate-limit best-practice pages (read 2026-11); bodies quoted in
-public issue threads. The same refusal has one code on the compatible endpoint and another on the native one, and
-`type` says different things on each, so it is not looked at. What servers of other makes say is in `server_rules`.
+`type` in an error body is ignored: DashScope's compatible and native endpoints give it different meanings.
 
-What the refusals of OpenAI, and of servers that speak its API, mean: vLLM, TEI, Ollama, llama.cpp, Infinity.
-
-Sources, read 2026-11: OpenAI's error-code and rate-limit guides and bodies quoted in langchain-ai/langchain#31227 and
-#7343; vllm-project/vllm#19798 (too long), #16331 and #15465 (dimensions); the validation and the statuses of
-huggingface/text-embeddings-inference (`core/src/tokenization.rs`, `router/src/http/server.rs`); ggml-org/llama.cpp#7389
-and ollama's `normalizeEmbeddingError` (too long); michaelfeil/infinity#307 (too many).
+Sources, read 2026-11. DashScope: Model Studio's error-code, rate-limit and rate-limit best-practice pages; bodies in
+public issue threads. OpenAI: its error-code and rate-limit guides; langchain-ai/langchain#31227 and #7343. Servers:
+vllm-project/vllm#19798 (too long), #16331 and #15465 (dimensions); huggingface/text-embeddings-inference
+(`core/src/tokenization.rs`, `router/src/http/server.rs`); ggml-org/llama.cpp#7389 and ollama's
+`normalizeEmbeddingError` (too long); michaelfeil/infinity#307 (too many).
 """
 
-import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -27,46 +24,53 @@ from millrace.tasks.errors import (
     Throttled,
     ThrottledLimit,
 )
+from millrace.tasks.secrets import mask
 
-Verdict = Literal["stop", "configure", "slow", "wait", "refuse"]
+Action = Literal["stop", "configure", "slow", "wait", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What an answer with one of these codes (lower case), or one of these phrases, or one of these statuses means.
+    """What to do about an answer with one of these codes or phrases (lower case) or statuses.
 
     `detail` is the limit of a "slow" rule and the reject reason of a "refuse" rule; `remedy` is for the user.
     """
 
-    verdict: Verdict
+    action: Action
     remedy: str
     detail: str = ""
     codes: frozenset[str] = frozenset()
     phrases: tuple[str, ...] = ()
     statuses: frozenset[int] = frozenset()
 
-    def fits(self, status: int, code: str, message: str) -> bool:
-        """Whether the answer is one of these; `code` and `message` in lower case."""
+    def matches(self, status: int, code: str, message: str) -> bool:
+        """Whether the rule applies; `code` and `message` in lower case."""
         return code in self.codes or status in self.statuses or any(phrase in message for phrase in self.phrases)
 
-    def by_status(self) -> "Rule":
-        """The rule without its words, for a provider of which only the statuses are known."""
+    def only_statuses(self) -> "Rule":
+        """The rule without codes and phrases, for a provider that documents only statuses."""
         return replace(self, codes=frozenset(), phrases=())
 
+
+MAX_RETRY_AFTER_S = 300.0
+"""A longer `Retry-After` is not obeyed: the longest limit is a minute, and a request that is refused costs nothing."""
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxstring, _REPR.maxother = 4, 20, 20, 10_000, 10_000
 
 _WAIT = "millrace waits and tries again"
 _SLOW = "millrace slows down and tries again"
 _KEY = "check the key in the variable that embedding.api_key_env names; keys belong to one region (embedding.base_url)"
-UNEXPLAINED = "refused_by_provider"
-"""The reject reason of a refusal that does not say what is wrong."""
+UNEXPLAINED_REFUSAL = "refused_by_provider"
+"""The reject reason of a refusal that names no cause."""
 _TEXT = "the chunk is left out; look at it in its document"
 
-# Of a list of rules the first that fits decides. So money comes before rate: some 429s mean an empty account, and no
-# wait heals them. And codes that name a limit come before the bare status 429.
+# The first matching rule of a list decides. So money comes before rate, because some 429s mean an empty account, which
+# waiting cannot cure; and codes that name a limit come before the bare status 429.
 _DASHSCOPE: tuple[Rule, ...] = (
     Rule(
         "stop",
-        "pay the bill or buy the model's quota in the provider's console and run again; what was bought is kept",
+        "pay the bill or buy the model's quota in the provider's console and run again; finished vectors are kept",
         codes=frozenset(
             [
                 *("arrearage", "allocationquota.freetieronly"),
@@ -86,7 +90,7 @@ _DASHSCOPE: tuple[Rule, ...] = (
         "slow",
         _SLOW,
         "tokens",
-        # On this provider `insufficient_quota` is tokens per minute, not an empty wallet.
+        # At DashScope `insufficient_quota` means tokens per minute, not an account out of credit.
         codes=frozenset(["insufficient_quota", "throttling.allocationquota"]),
         phrases=("allocated quota exceeded", "exceeded your current quota"),
     ),
@@ -99,7 +103,7 @@ _DASHSCOPE: tuple[Rule, ...] = (
     ),
 )
 
-COMMON: tuple[Rule, ...] = (
+COMMON_RULES: tuple[Rule, ...] = (
     Rule("slow", _SLOW, "unknown", statuses=frozenset([429])),
     Rule("stop", _KEY, codes=frozenset(["invalid_api_key", "invalidapikey"]), statuses=frozenset([401])),
     Rule(
@@ -111,7 +115,7 @@ COMMON: tuple[Rule, ...] = (
     ),
     Rule(
         "stop",
-        "check embedding.model; the provider does not offer it at this address",
+        "check embedding.model; the provider does not offer this model at this address",
         codes=frozenset(["modelnotfound", "model_not_found", "model_not_supported", "workspacenotfound"]),
         phrases=("unsupported model", "model not exist"),
     ),
@@ -162,20 +166,20 @@ COMMON: tuple[Rule, ...] = (
         ),
         statuses=frozenset([408, 409, 425, *range(500, 600)]),
     ),
-    Rule("refuse", _TEXT, UNEXPLAINED, statuses=frozenset([400, 415, 422])),
+    Rule("refuse", _TEXT, UNEXPLAINED_REFUSAL, statuses=frozenset([400, 415, 422])),
 )
-"""What ends every list of rules."""
+"""The end of every list of rules."""
 
-RULES: tuple[Rule, ...] = (*_DASHSCOPE, *COMMON)
-"""DashScope's, whichever API."""
+DASHSCOPE_RULES: tuple[Rule, ...] = (*_DASHSCOPE, *COMMON_RULES)
+"""For both APIs of DashScope."""
 
-STATUS_RULES: tuple[Rule, ...] = tuple(rule.by_status() for rule in COMMON if rule.statuses)
-"""For a provider that documents nothing but statuses, as iFlytek MaaS: its words decide nothing."""
+STATUS_RULES: tuple[Rule, ...] = tuple(rule.only_statuses() for rule in COMMON_RULES if rule.statuses)
+"""For a provider that documents only statuses, such as iFlytek MaaS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What an error body says, whichever shape it has: compatible (`{"error": {...}}`), native, or no JSON at all."""
+    """The content of an error body of any shape: compatible (`{"error": {...}}`), native, or not JSON."""
 
     status: int
     code: str
@@ -184,73 +188,85 @@ class Refusal:
 
     @property
     def words(self) -> str:
-        """`HTTP 429 limit_requests: You exceeded ... (request 318c...)`, without anything that looks like a key."""
+        """`HTTP 429 limit_requests: You exceeded ... (request 318c...)`."""
         named = f"HTTP {self.status}" + (f" {self.code}" if self.code else "")
-        told = f"{named}: {self.message.strip()}" if self.message.strip() else named
-        return hide_keys(told + (f" (request {self.request_id})" if self.request_id else ""))
+        text = f"{named}: {self.message.strip()}" if self.message.strip() else named
+        return text + (f" (request {self.request_id})" if self.request_id else "")
 
 
 def read_refusal(status: int, body: object, request_id: str = "") -> Refusal:
-    """The refusal in a decoded `body` (a mapping, or the text of a page)."""
+    """The refusal in a decoded `body` (a mapping, or text that is not JSON)."""
     if not isinstance(body, dict):
-        return Refusal(status, "", " ".join(str(body or "").split())[:200], request_id)
+        return Refusal(status, "", quoted(body or "", 200), request_id)
     inner = body.get("error")
     fields: dict[str, Any] = inner if isinstance(inner, dict) else body
     message = inner if isinstance(inner, str) else fields.get("message") or _detail(fields.get("detail"))
     code = fields.get("code")
     found_id = request_id or body.get("request_id") or body.get("id") or ""
     # vLLM and TEI repeat the status as the code.
-    return Refusal(status, "" if code in (None, status, str(status)) else str(code), str(message)[:500], str(found_id))
+    code = "" if code in (None, status, str(status)) else quoted(code, 100)
+    return Refusal(status, code, quoted(message, 500), quoted(found_id, 100))
 
 
 def _detail(detail: object) -> str:
-    """What a FastAPI server says: a text, or a list of what its validation found."""
+    """The `detail` of a FastAPI server: a text, or a list of validation errors."""
     found = detail if isinstance(detail, list) else [detail]
-    return "; ".join(str(one.get("msg", one) if isinstance(one, dict) else one) for one in found if one)
+    return "; ".join(quoted(one.get("msg", one) if isinstance(one, dict) else one, 500) for one in found[:20] if one)
 
 
 def is_refusal(answer: dict[str, Any]) -> bool:
-    """Whether an answer with status 200, of either API, carries an error all the same."""
+    """Whether an answer with status 200, of either API, is an error all the same."""
     if answer.get("data") or answer.get("output"):
         return False
     return bool(answer.get("error") or (answer.get("code") and answer.get("message")))
 
 
-def translate(
-    refusal: Refusal, *, asked: str, retry_after_s: float | None = None, rules: Sequence[Rule] = RULES
+def error_for(
+    refusal: Refusal, *, target: str, retry_after_s: float | None = None, rules: Sequence[Rule] = DASHSCOPE_RULES
 ) -> MillraceError:
-    """The error to raise for `refusal`. `asked` names the request in it ("text-embedding-v4 at https://...")."""
-    code, message = refusal.code.lower(), refusal.message.lower()
-    rule = next((rule for rule in rules if rule.fits(refusal.status, code, message)), None)
-    told = f"{asked} answered {refusal.words}"
-    if rule is None:
-        return BilledInvalidResponse(f"{told}, which millrace does not know", billed_tokens=0)
-    full = f"{told}; {rule.remedy}"
-    match rule.verdict:
-        case "stop":
-            return ProviderStopped(full, code=refusal.code, request_id=refusal.request_id)
-        case "configure":
-            return ConfigurationError(full)
-        case "slow":
-            return Throttled(full, limit=_limit(rule.detail), retry_after_s=retry_after_s)
-        case "wait":
-            return ProviderUnavailable(full, retry_after_s=retry_after_s)
-        case "refuse":
-            return TextsRefused(told, reason=rule.detail, remedy=rule.remedy)
+    """The error to raise for `refusal`. `target` names who was asked ("text-embedding-v4 at https://...").
 
-
-def lost(asked: str, why: str) -> LostAnswer:
-    """The error for an answer that did not arrive whole."""
-    return LostAnswer(hide_keys(f"{asked}: the answer was lost ({why}); {_WAIT}"))
-
-
-def hide_keys(text: str) -> str:
-    """`text` with everything that looks like an API key masked: providers quote the key they refuse.
-
-    >>> hide_keys("Incorrect API key provided: sk-0123456789abcdef.")
-    'Incorrect API key provided: sk-***.'
+    `retry_after_s` is the wait that the provider wishes; of a longer one than MAX_RETRY_AFTER_S the message says so.
     """
-    return re.sub(r"(\bsk-|\bBearer\s+)[A-Za-z0-9_\-]{4,}", r"\1***", text)
+    code, message = refusal.code.lower(), refusal.message.lower()
+    rule = next((rule for rule in rules if rule.matches(refusal.status, code, message)), None)
+    message = f"{target} answered {refusal.words}"
+    if rule is None:
+        return BilledInvalidResponse(f"{message}, which is an answer millrace does not know", billed_tokens=0)
+    with_remedy = f"{message}; {rule.remedy}"
+    if retry_after_s is not None and retry_after_s > MAX_RETRY_AFTER_S:
+        with_remedy += f" (it asks to wait {retry_after_s:,.0f} s; millrace waits {MAX_RETRY_AFTER_S:,.0f} s at most)"
+        retry_after_s = MAX_RETRY_AFTER_S
+    match rule.action:
+        case "stop":
+            return ProviderStopped(with_remedy, code=refusal.code, request_id=refusal.request_id)
+        case "configure":
+            return ConfigurationError(with_remedy)
+        case "slow":
+            return Throttled(with_remedy, limit=_limit(rule.detail), retry_after_s=retry_after_s)
+        case "wait":
+            return ProviderUnavailable(with_remedy, retry_after_s=retry_after_s)
+        case "refuse":
+            return TextsRefused(message, reason=rule.detail, remedy=rule.remedy)
+
+
+def lost_answer(target: str, why: str) -> LostAnswer:
+    """The error for an answer that did not arrive complete."""
+    return LostAnswer(f"{target}: the answer was lost ({why}); {_WAIT}")
+
+
+def quoted(words: object, limit: int = 300) -> str:
+    r"""What a provider said, fit for a message: secrets masked, on one line, printable, at most `limit` characters.
+
+    Masked before it is cut, so that no half of a secret is left.
+
+    >>> quoted("Incorrect API key provided:\nsk-0123456789abcdef")
+    'Incorrect API key provided: sk-***'
+    """
+    text = mask(words if isinstance(words, str) else _REPR.repr(words))
+    text = "".join(character if character.isprintable() else " " for character in text[: 4 * limit])
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _limit(detail: str) -> ThrottledLimit:
@@ -264,15 +280,15 @@ def _limit(detail: str) -> ThrottledLimit:
 SERVER_RULES: tuple[Rule, ...] = (
     Rule(
         "stop",
-        "pay the bill or raise the limit of the account and run again; what was bought is kept",
-        # Unlike on DashScope, `insufficient_quota` is an empty wallet here.
+        "pay the bill or raise the limit of the account and run again; finished vectors are kept",
+        # Unlike at DashScope, `insufficient_quota` means that the account is out of credit.
         codes=frozenset(["insufficient_quota", "billing_not_active", "billing_hard_limit_reached"]),
     ),
     Rule("slow", _SLOW, "tokens", phrases=("tokens per min", "tokens per day")),
     Rule("slow", _SLOW, "requests", phrases=("requests per min", "requests per day")),
     Rule(
         "stop",
-        "check embedding.model: the server does not have it under this name",
+        "check embedding.model: the server has no model of this name",
         # vLLM and OpenAI; Ollama; Xinference.
         phrases=("` does not exist", "not found, try pulling", "model not found"),
     ),
@@ -310,7 +326,7 @@ SERVER_RULES: tuple[Rule, ...] = (
             *("maximum context length", "maximum input length", "max context", "maximum model length"),  # OpenAI, vLLM
             "`inputs` must have less than",  # TEI, as 413 or 422
             *("exceeds the context length", "exceeds maximum context length"),  # Ollama
-            # llama.cpp, as 500: waiting would not heal it.
+            # llama.cpp, as 500: waiting would not help.
             *("too large to process", "exceeds the available context size", "context size has been exceeded"),
         ),
     ),
@@ -322,5 +338,5 @@ SERVER_RULES: tuple[Rule, ...] = (
     ),
     # TEI's name for a failure of its backend.
     Rule("wait", "millrace waits and tries again", statuses=frozenset([424])),
-    *COMMON,
+    *COMMON_RULES,
 )

@@ -1,4 +1,4 @@
-"""The client of a model: which provider's class, and a first request that proves key and address."""
+"""Makes the client for a model, and checks key and address with a first request."""
 
 from millrace.tasks.embedding.addresses import endpoint_url, native_url
 from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions
@@ -23,10 +23,9 @@ def make_client(
     """A client for the model's provider.
 
     `base_url` as `endpoint_url`, or for `api` "native" `native_url`, takes it; `dimensions` None is the model's
-    default; `timeout_s` is how long an answer may stay silent. `text_type` is the native API's, "" for "document".
-    `instruct` is a parameter there, and goes before the texts for iflytek and openai; it is for queries. With `sparse`
-    every answer has sparse vectors too. Raises ConfigurationError for what cannot be right: a base URL, a key, a number
-    of dimensions, or something the model or this API of it has not.
+    default. `text_type` is for the native API, "" is "document". `instruct`, for queries, is a parameter there, and a
+    prefix of the texts for iflytek and openai. With `sparse` answers have sparse vectors too. Raises
+    ConfigurationError for an invalid base URL, key or number of dimensions, or a feature that the model lacks.
     """
     chosen = choose_dimensions(spec, dimensions)
     check_capabilities(spec, api=api, text_type=text_type, instruct=instruct, sparse=sparse)
@@ -64,13 +63,13 @@ def make_client(
 
 
 async def probe(client: EmbeddingClient) -> None:
-    """Embed one word, to learn before anything is made whether key, model and dimensions are right.
+    """Embed one word, to check key, model and dimensions before anything is created.
 
-    A provider that is busy or not up yet says nothing of them, and is let pass: a run waits for it.
+    A provider that is busy or not up yet passes: a run waits for it.
 
     Raises:
-        ConfigurationError: vectors of another length, or not even one word is taken.
-        ProviderStopped: what waiting cannot heal, as a wrong key or an unknown model.
+        ConfigurationError: vectors of another length, or even one word is refused.
+        ProviderStopped: a wrong key, an unknown model, or anything else that waiting cannot cure.
     """
     try:
         await client.embed(["millrace"])

@@ -1,9 +1,9 @@
 """Provider `local`: a lexical embedding without network, key or cost.
 
-A text becomes the weights of its words, of the character n-grams inside them, and of its Chinese, Japanese and Korean
-characters and pairs of characters; scikit-learn's hashing trick folds these into 1,024 numbers. Texts that share words
-are near each other, and "limits" meets "limit"; meaning plays no part. The same text gives the same vector on every
-machine: the weights below are part of the model's name, so a change to any of them is a new name in the catalogue.
+The features of a text are its words, the character n-grams inside them, and its Chinese, Japanese and Korean characters
+and pairs of characters; scikit-learn's hashing trick folds their weights into 1,024 numbers. Texts that share words are
+near each other, and so are "limits" and "limit"; meaning plays no part. The same text gives the same vector on every
+machine: the weights below belong to the model's name, so changing any of them needs a new name in `models.toml`.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ _RUNS = regex.compile(rf"[{_HAN}]+|(?:(?![{_HAN}])[\p{{L}}\p{{N}}\p{{M}}_])+")
 _CJK = regex.compile(rf"[{_HAN}]")
 _FIRST_CJK = "\u1100"  # nothing in _HAN comes before it
 
-_REMEMBERED = 20_000
-"""Words whose features are kept, about 1 kB each; the rest of a language comes by rarely."""
+_CACHED_WORDS = 20_000
+"""Words whose features are cached, about 1 kB each; the rest of a language is rare."""
 
 _WORD = 1.0
 _FUNCTION_WORD = 0.1
@@ -41,7 +41,7 @@ _CJK_PAIR = 1.0
 _CJK_ONE = 0.35
 _FUNCTION_CJK = 0.15  # of its weight
 
-# Written out rather than taken from a library, whose list may change under us.
+# Written out, because the list of a library may change.
 _FUNCTION_WORDS = frozenset(
     word
     for words in (
@@ -60,10 +60,10 @@ _FUNCTION_CHARACTERS = frozenset(
 
 
 class LocalClient:
-    """The lexical embedding behind the interface of a provider; one thread computes, so the event loop stays free."""
+    """The lexical embedding as an `EmbeddingClient`; computed in a thread, so that the event loop stays free."""
 
     def __init__(self, *, dimensions: int, sparse: bool = False) -> None:
-        """With `sparse` the features themselves come too, before they are folded."""
+        """With `sparse` answers also have the features themselves, unfolded."""
         self._dimensions = dimensions
         self._sparse = sparse
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-embedding")
@@ -80,14 +80,14 @@ class LocalClient:
         return EmbeddingResponse(vectors, billed_tokens=0, request_id="", sparse=sparse)
 
     async def close(self) -> None:
-        """Let the thread end."""
+        """End the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def lexical_vectors(texts: Sequence[str], dimensions: int) -> Vectors:
     """Vectors of length 1: float32, shape (n_texts, dimensions), row i belongs to texts[i].
 
-    No row is zero for a text that is not blank, be it all punctuation.
+    No row is zero unless its text is blank; text of punctuation alone has a vector too.
     """
     from sklearn.feature_extraction import FeatureHasher
 
@@ -95,7 +95,7 @@ def lexical_vectors(texts: Sequence[str], dimensions: int) -> Vectors:
     vectors: Vectors = hasher.transform([features(text) for text in texts]).toarray()
     norms = np.linalg.norm(vectors, axis=1)
     for row in np.flatnonzero(norms == 0.0).tolist():
-        # Two features of opposite sign in one place can cancel; a single one cannot.
+        # Two features of opposite sign at one index can cancel out; a single one cannot.
         vectors[row] = hasher.transform([[(f"t:{texts[row]}", 1.0)]]).toarray()
         norms[row] = 1.0
     vectors /= norms[:, np.newaxis]
@@ -105,20 +105,20 @@ def lexical_vectors(texts: Sequence[str], dimensions: int) -> Vectors:
 def sparse_vectors(texts: Sequence[str]) -> tuple[bytes, ...]:
     """Each text's features as a sparse vector of length 1: index a hash of the feature, value its weight.
 
-    Over 32 bits next to no two features meet, so a token that only one passage has finds that passage.
+    In 32 bits features hardly ever collide, so a token that only one passage has finds that passage.
     """
     return tuple(_sparse(features(text)) for text in texts)
 
 
 def _sparse(found: list[Feature]) -> bytes:
     weights = np.array([weight for _, weight in found])
-    # Milvus keeps the highest index for itself.
+    # Milvus reserves the highest index.
     indices = [zlib.crc32(name.encode()) % 0xFFFF_FFFF for name, _ in found]
     return sparse_bytes(indices, (weights / np.linalg.norm(weights)).tolist())
 
 
 def features(text: str) -> list[Feature]:
-    """The features of `text` with their weights; how often a feature occurs counts by its logarithm.
+    """The features of `text` with their weights, which grow with the logarithm of their frequency.
 
     >>> [name for name, _ in features("Größe 流量")]
     ['w:größe', 'c:流', 'c:量', 'p:流量', 'g:<größ', 'g:größe', 'g:röße>']
@@ -134,24 +134,24 @@ def features(text: str) -> list[Feature]:
             words[run] += 1
     if not words and not ones:
         marks = Counter(character for character in text if not character.isspace())
-        return [(f"m:{mark}", _damped(many)) for mark, many in marks.items()]
+        return [(f"m:{mark}", _damped(count)) for mark, count in marks.items()]
     grams: dict[str, float] = {}
     found: list[Feature] = []
-    for word, many in words.items():
+    for word, count in words.items():
         name, weight, inner = _word(word)
-        damped = 1.0 if many == 1 else _damped(many)
+        damped = 1.0 if count == 1 else _damped(count)
         found.append((name, weight * damped))
         for gram, share in inner:
             grams[gram] = grams.get(gram, 0.0) + share * damped
     for counts in (ones, pairs):
-        for characters, many in counts.items():
+        for characters, count in counts.items():
             name, weight = _cjk(characters)
-            found.append((name, weight if many == 1 else weight * _damped(many)))
+            found.append((name, weight if count == 1 else weight * _damped(count)))
     found += grams.items()
     return found
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_CACHED_WORDS)
 def _word(word: str) -> tuple[str, float, tuple[Feature, ...]]:
     """The feature of a word, its weight, and the features inside it."""
     if word in _FUNCTION_WORDS:
@@ -160,12 +160,12 @@ def _word(word: str) -> tuple[str, float, tuple[Feature, ...]]:
         return f"w:{word}", _WORD, ()
     marked = f"<{word[:40]}>"
     grams = [marked[at : at + _GRAM + 1] for at in range(len(marked) - _GRAM)]
-    # Shared out by the root, so that a long word does not outweigh its neighbours by its grams.
+    # Divided by the root, so that the grams of a long word do not outweigh its neighbours.
     share = _WORD * _GRAM_SHARE / math.sqrt(len(grams))
     return f"w:{word}", _WORD, tuple((f"g:{gram}", share) for gram in grams)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_CACHED_WORDS)
 def _cjk(characters: str) -> Feature:
     """The feature of one character or of a pair."""
     name, weight = ("c:", _CJK_ONE) if len(characters) == 1 else ("p:", _CJK_PAIR)

@@ -1,7 +1,6 @@
-"""OpenAI's embeddings API, as DashScope, iFlytek MaaS and servers of one's own speak it.
+"""OpenAI's embeddings API, as spoken by DashScope, iFlytek MaaS and self-hosted servers.
 
-iFlytek answers with the name of the model behind a service, and many a server with a path, so the model's name in an
-answer is not looked at. What each of them says when it refuses is in `translate` and `server_rules`.
+The model's name in an answer is ignored: iFlytek returns the name of the model behind a service, many servers a path.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,37 +8,37 @@ from dataclasses import dataclass
 
 from millrace.tasks.embedding.models import ModelSpec
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingResponse
-from millrace.tasks.embedding.providers.error_rules import RULES, SERVER_RULES, STATUS_RULES, Rule, is_refusal
-from millrace.tasks.embedding.providers.http import Endpoint
-from millrace.tasks.embedding.providers.validation import OtherLength, decode, validate_response
+from millrace.tasks.embedding.providers.error_rules import DASHSCOPE_RULES, SERVER_RULES, STATUS_RULES, Rule, is_refusal
+from millrace.tasks.embedding.providers.http import Endpoint, max_answer_bytes
+from millrace.tasks.embedding.providers.validation import UnexpectedDimensions, decode, validate_response
 from millrace.tasks.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What differs between those who speak the API.
+    """What differs between the providers of the API.
 
-    With `always_asks` requests name the dimensions of every model that takes them; else only those that are not the
-    model's own length, because some servers refuse the very word (vllm-project/vllm#23435).
+    With `always_sends_dimensions`, requests name the dimensions whenever the model takes them; otherwise only when they
+    are not the model's default, because some servers refuse the parameter (vllm-project/vllm#23435).
     """
 
     rules: Sequence[Rule]
     key_needed: bool
     usage_needed: bool
-    always_asks: bool
+    always_sends_dimensions: bool
 
 
 DIALECTS: Mapping[str, Dialect] = {
-    "dashscope": Dialect(RULES, key_needed=True, usage_needed=True, always_asks=True),
-    "iflytek": Dialect(STATUS_RULES, key_needed=True, usage_needed=True, always_asks=False),
-    "openai": Dialect(SERVER_RULES, key_needed=False, usage_needed=False, always_asks=False),
+    "dashscope": Dialect(DASHSCOPE_RULES, key_needed=True, usage_needed=True, always_sends_dimensions=True),
+    "iflytek": Dialect(STATUS_RULES, key_needed=True, usage_needed=True, always_sends_dimensions=False),
+    "openai": Dialect(SERVER_RULES, key_needed=False, usage_needed=False, always_sends_dimensions=False),
 }
 
 
 class CompatibleClient:
     """Embeddings of one model with one key; implements `EmbeddingClient`.
 
-    `instruct` goes before each text in the form that Qwen3-Embedding was trained with.
+    `instruct` is put before each text in the form that Qwen3-Embedding was trained with.
     """
 
     def __init__(
@@ -55,21 +54,23 @@ class CompatibleClient:
         max_connections: int = 100,
     ) -> None:
         dialect = DIALECTS[spec.provider]
-        asked = f"{spec.name} at {base_url}"
-        require_key(asked, api_key if dialect.key_needed else "none")
+        target = f"{spec.name} at {base_url}"
+        require_key(target, api_key if dialect.key_needed else "none")
         self._dialect = dialect
         self._dimensions = dimensions
         self._instruct = instruct
-        self._asks = asks_dimensions(spec, dimensions, ask_dimensions, always=dialect.always_asks)
+        self._sends_dimensions = sends_dimensions(
+            spec, dimensions, ask_dimensions, always=dialect.always_sends_dimensions
+        )
         self._length_is_right = False
-        # Left out, the SDK asks for base64, which DashScope does not document and not every server has.
+        # Without it the SDK requests base64, which DashScope does not document and some servers lack.
         self._constant: dict[str, object] = {"model": spec.name, "encoding_format": "float"}
-        if self._asks:
+        if self._sends_dimensions:
             self._constant["dimensions"] = dimensions
         self._endpoint = Endpoint(
             f"{base_url}/embeddings",
             api_key=api_key,
-            asked=asked,
+            target=target,
             rules=dialect.rules,
             timeout_s=timeout_s,
             max_connections=max_connections,
@@ -78,72 +79,73 @@ class CompatibleClient:
     async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
         """The vectors of `texts`, from one request that is tried once. Raises as `EmbeddingClient.embed`.
 
-        Vectors of another length, before there were any of the right one, are a ConfigurationError: trying again would
-        bring the same.
+        Vectors of another length, before any of the right length, are a ConfigurationError: a retry would not help.
         """
-        sent = [instructed(text, self._instruct) for text in texts] if self._instruct else list(texts)
-        answer = await self._endpoint.post({**self._constant, "input": sent})
+        sent = [with_instruction(text, self._instruct) for text in texts] if self._instruct else list(texts)
+        answer = await self._endpoint.post(
+            {**self._constant, "input": sent}, max_bytes=max_answer_bytes(len(sent), self._dimensions)
+        )
         body = decode(answer.body)
         if is_refusal(body):
             raise self._endpoint.refusal(answer, body)
         try:
-            proven = validate_response(
+            response = validate_response(
                 body,
                 texts=len(sent),
                 dimensions=self._dimensions,
                 request_id=answer.request_id,
                 usage_needed=self._dialect.usage_needed,
             )
-        except OtherLength as wrong:
-            # DashScope gives what it is asked for, or refuses; another length there is a fault that passes.
-            if self._length_is_right or (self._dialect.always_asks and self._asks):
+        except UnexpectedDimensions as wrong:
+            # DashScope gives the length requested or refuses; another length there is a temporary fault.
+            if self._length_is_right or (self._dialect.always_sends_dimensions and self._sends_dimensions):
                 raise
             raise ConfigurationError(self._other_length(wrong.found)) from None
         self._length_is_right = True
-        return proven
+        return response
 
     async def close(self) -> None:
-        """Close every connection; requests under way fail."""
+        """Close every connection; requests in flight fail."""
         await self._endpoint.close()
 
     def _other_length(self, found: int) -> str:
-        told = f"{self._endpoint.asked} answers with vectors of {found} dimensions, not {self._dimensions}"
-        if self._asks:
-            return f"{told}, though asked to; set embedding.dimensions = {found}"
+        message = f"{self._endpoint.target} answers with vectors of {found} dimensions, not {self._dimensions}"
+        if self._sends_dimensions:
+            return f"{message}, though {self._dimensions} were requested; set embedding.dimensions = {found}"
         return (
-            f'{told}; set embedding.dimensions = {found}, or embedding.ask_dimensions = "always" if the server can '
+            f'{message}; set embedding.dimensions = {found}, or embedding.ask_dimensions = "always" if the server can '
             "shorten them"
         )
 
     def __repr__(self) -> str:
-        return f"CompatibleClient({self._endpoint.asked}, dimensions={self._dimensions}, api_key=***)"
+        return f"CompatibleClient({self._endpoint.target}, dimensions={self._dimensions}, api_key=***)"
 
 
-def instructed(text: str, instruct: str) -> str:
-    r"""`text` as Qwen3-Embedding takes a query with an instruction; documents go without.
+def with_instruction(text: str, instruct: str) -> str:
+    r"""A query with its instruction, in the form that Qwen3-Embedding expects; documents have none.
 
     Source: the models' cards, `get_detailed_instruct`: there is no space after "Query:".
 
-    >>> instructed("how long are logs kept", "Given a question, retrieve passages that answer it")
+    >>> with_instruction("how long are logs kept", "Given a question, retrieve passages that answer it")
     'Instruct: Given a question, retrieve passages that answer it\nQuery:how long are logs kept'
     """
     return f"Instruct: {instruct}\nQuery:{text}"
 
 
-def asks_dimensions(spec: ModelSpec, dimensions: int, ask_dimensions: str, *, always: bool) -> bool:
-    """Whether requests are to name the dimensions: as `ask_dimensions` ("auto", "always", "never") says.
+def sends_dimensions(spec: ModelSpec, dimensions: int, ask_dimensions: str, *, always: bool) -> bool:
+    """Whether requests name the dimensions, by the setting `ask_dimensions` ("auto", "always", "never").
 
-    "auto" names what the model is known to take, and what a service that nobody knows was set to; with `always` also
-    when it is the model's own length.
+    "auto" names them if the model is known to take them or is unknown, and they are not its default; with `always` also
+    if a model that takes them has that default.
     """
     if ask_dimensions != "auto":
         return ask_dimensions == "always"
-    unlike = dimensions != spec.default_dimensions
-    return (spec.takes_dimensions and (always or unlike)) or (not spec.dimensions and unlike)
+    not_default = dimensions != spec.default_dimensions
+    return (spec.takes_dimensions and (always or not_default)) or (not spec.dimensions and not_default)
 
 
-def require_key(asked: str, api_key: str) -> None:
+def require_key(target: str, api_key: str) -> None:
     """Raise ConfigurationError for a blank key."""
     if not api_key.strip():
-        message = f"{asked} needs an API key in the variable that embedding.api_key_env names"
+        message = f"{target} needs an API key in the variable that embedding.api_key_env names"
         raise ConfigurationError(message)

@@ -1,6 +1,6 @@
-"""Law 3: a vector never sits on another text. An answer is proven before anything of it is used.
+"""Validation of answers, so that a vector never sits on another text: nothing of an answer is used before.
 
-Raw bytes go straight to float32: the SDK's own parsing into lists of Python floats costs ten times as much.
+The body is parsed straight to float32: the SDK's parsing to lists of Python floats costs ten times as much.
 """
 
 import base64
@@ -14,15 +14,19 @@ import numpy.typing as npt
 import orjson
 
 from millrace.tasks.embedding.providers.client import BilledInvalidResponse, EmbeddingResponse, Unreachable
+from millrace.tasks.embedding.providers.error_rules import quoted
 from millrace.tasks.records import sparse_bytes
 
 _LARGEST_SQUARE = 1e76  # (1e38)**2: a larger number would overflow float32
+_LEAST_SQUARE = 1e-60  # below it all numbers may be zero as float32
+_MAX_SPARSE_INDEX = 2**32 - 2  # Milvus reserves the next one
+_MAX_USAGE_TOKENS = 10**9  # no request has more, and sums of such numbers stay exact
 
 Exact = npt.NDArray[np.float64]
 
 
-class OtherLength(BilledInvalidResponse):
-    """Every vector is of one and the same other length, `found`, so perhaps it is the asking that is wrong."""
+class UnexpectedDimensions(BilledInvalidResponse):
+    """All vectors have the same unexpected length, `found`, so the request may be wrong rather than the answer."""
 
     def __init__(self, message: str, *, billed_tokens: int | None, found: int) -> None:
         super().__init__(message, billed_tokens=billed_tokens)
@@ -32,59 +36,73 @@ class OtherLength(BilledInvalidResponse):
 def validate_response(
     answer: dict[str, Any], *, texts: int, dimensions: int, request_id: str = "", usage_needed: bool = True
 ) -> EmbeddingResponse:
-    """The decoded `answer` of the compatible API to a request of `texts` texts, its rows in the order of the texts.
+    """The vectors in a decoded `answer` of the compatible API to a request of `texts` texts, in the order of the texts.
 
-    Proven: one item a text, `index` a permutation, each vector (numbers, or little-endian float32 in base64) of
-    `dimensions` finite numbers that are not all zero, usage present; where that is not needed, none is 0. Raises
-    BilledInvalidResponse, or OtherLength of its kind. An answer that carries an error is not for here (see
-    `translate.is_refusal`).
+    Checked: one item per text, `index` a permutation, each vector (numbers, or little-endian float32 in base64) has
+    `dimensions` finite numbers that are not all zero. `billed_tokens` is None if usage is absurd or missing; missing,
+    it is 0 unless `usage_needed`. Raises BilledInvalidResponse, or its subclass UnexpectedDimensions. Call
+    `error_rules.is_refusal` before.
     """
-    proof = _Proof(texts, request_id or str(answer.get("id") or ""), _billed(answer))
-    if proof.billed is None and not usage_needed:
-        proof.billed = 0
-    vectors = proof.vectors(proof.in_order(answer.get("data"), "data", "index"), dimensions)
-    return EmbeddingResponse(vectors, proof.bill(), proof.request_id)
+    validator = _Validator(texts, request_id or quoted(answer.get("id") or "", 100), usage_tokens(answer))
+    if validator.billed is None and not usage_needed and not isinstance(answer.get("usage"), dict):
+        validator.billed = 0
+    vectors = validator.vectors(validator.in_order(answer.get("data"), "data", "index"), dimensions)
+    return EmbeddingResponse(vectors, validator.billed, validator.request_id)
 
 
 def validate_native(
     answer: dict[str, Any], *, texts: int, dimensions: int, sparse: bool, request_id: str = ""
 ) -> EmbeddingResponse:
-    """As `validate_response`, of an answer of DashScope's native API; with `sparse` each text also has a sparse vector.
+    """As `validate_response`, for DashScope's native API; with `sparse` each text also needs a sparse vector.
 
-    That has at least one entry; of entries with one index the largest value stays.
+    A sparse vector has at least one entry; of several entries with the same index the largest value is kept.
     """
     output = answer.get("output")
     listed = output.get("embeddings") if isinstance(output, dict) else None
-    proof = _Proof(texts, request_id or str(answer.get("request_id") or ""), _billed(answer))
-    items = proof.in_order(listed, "output.embeddings", "text_index")
-    vectors = proof.vectors(items, dimensions)
-    sparse_vectors = tuple(proof.sparse(at, item) for at, item in enumerate(items)) if sparse else None
-    return EmbeddingResponse(vectors, proof.bill(), proof.request_id, sparse_vectors)
+    validator = _Validator(texts, request_id or quoted(answer.get("request_id") or "", 100), usage_tokens(answer))
+    items = validator.in_order(listed, "output.embeddings", "text_index")
+    vectors = validator.vectors(items, dimensions)
+    sparse_vectors = tuple(validator.sparse(at, item) for at, item in enumerate(items)) if sparse else None
+    return EmbeddingResponse(vectors, validator.billed, validator.request_id, sparse_vectors)
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`.
-
-    Raises Unreachable for HTML (a proxy's or another server's page), BilledInvalidResponse for a body that is cut off
-    or not an object.
-    """
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        start = body[:80].decode("utf-8", "replace")
-        if body.lstrip()[:1] == b"<":
-            message = f"the answer is a web page: {start!r}; check embedding.base_url and any proxy on the way"
-            raise Unreachable(message) from None
-        message = f"the answer is not whole JSON ({error}); it begins {start!r}"
-        raise BilledInvalidResponse(message, billed_tokens=None) from None
+    """The JSON object in `body`. Raises as `decode_json`, and BilledInvalidResponse if it is not an object."""
+    answer = decode_json(body, url_setting="embedding.base_url")
     if not isinstance(answer, dict):
         message = f"the answer is a JSON {type(answer).__name__}, not an object"
         raise BilledInvalidResponse(message, billed_tokens=None)
     return answer
 
 
-class _Proof:
-    """One answer on its way; whatever does not hold is raised with the request and what it cost."""
+def decode_json(body: bytes, *, url_setting: str) -> object:
+    """The JSON in `body`; `url_setting` names the setting of the address in messages.
+
+    Raises Unreachable for HTML (the page of a proxy or another server), BilledInvalidResponse for invalid JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        start = quoted(body[:1000].decode("utf-8", "replace"), 80)
+        if body.lstrip()[:1] == b"<":
+            message = f"the answer is a web page: {start!r}; check {url_setting} and any proxy between"
+            raise Unreachable(message) from None
+        message = f"the answer is not complete JSON ({error}); it begins {start!r}"
+        raise BilledInvalidResponse(message, billed_tokens=None) from None
+
+
+def usage_tokens(answer: object) -> int | None:
+    """The tokens that `answer` says were billed; None if it does not say, or says something that cannot be."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if isinstance(usage, dict):
+        for key in ("total_tokens", "prompt_tokens"):
+            if type(tokens := usage.get(key)) is int and 0 <= tokens <= _MAX_USAGE_TOKENS:
+                return tokens
+    return None
+
+
+class _Validator:
+    """Validates one answer; errors name the request and carry what it was billed."""
 
     def __init__(self, texts: int, request_id: str, billed: int | None) -> None:
         self.request_id = request_id
@@ -95,11 +113,11 @@ class _Proof:
         """The items in the order of the texts."""
         if not isinstance(items, list) or len(items) != self._texts:
             found = f"{len(items)} items" if isinstance(items, list) else f"no `{place}`"
-            raise self._fault(f"{self._texts} texts were sent and {found} came back")
+            raise self._invalid(f"{self._texts} texts were sent and {found} came back")
         order: list[Any] = [item.get(index_key) if isinstance(item, dict) else None for item in items]
-        # An item without a number could be taken by its place; that would be trust, not proof.
+        # An item without an index could be assigned by its position; that would be trust, not validation.
         if any(type(index) is not int for index in order) or sorted(order) != list(range(self._texts)):
-            raise self._fault(f"the items are numbered {order}, not 0 to {self._texts - 1} once each")
+            raise self._invalid(f"the items are numbered {quoted(order)}, not 0 to {self._texts - 1} once each")
         placed: list[dict[str, Any]] = [{}] * self._texts
         for item, index in zip(items, order, strict=True):
             placed[index] = item
@@ -111,19 +129,19 @@ class _Proof:
         lengths = {len(numbers) for numbers in exact}
         if lengths != {dimensions}:
             at = next(i for i, numbers in enumerate(exact) if len(numbers) != dimensions)
-            fault = f"vector {at} has {len(exact[at])} dimensions, not the {dimensions} asked for"
+            problem = f"vector {at} has {len(exact[at])} dimensions, not the {dimensions} asked for"
             if len(lengths) == 1 and exact[0].size:
-                words = self._words(fault)
-                raise OtherLength(words, billed_tokens=self.billed, found=len(exact[0]))
-            raise self._fault(fault)
+                message = self._message(problem)
+                raise UnexpectedDimensions(message, billed_tokens=self.billed, found=len(exact[0]))
+            raise self._invalid(problem)
         vectors = np.empty((len(items), dimensions), dtype=np.float32)
         for at, numbers in enumerate(exact):
-            # One pass settles it: the squares sum to nan or inf if any number is, and to 0 only if all are.
+            # One pass is enough: the squares sum to nan or inf if any number is, and to 0 only if all are.
             square = float(numbers @ numbers)
             if not square < _LARGEST_SQUARE:
-                raise self._fault(f"vector {at} holds a number that is not finite")
-            if not square > 0.0:
-                raise self._fault(f"vector {at} is zero")
+                raise self._invalid(f"vector {at} holds a number that is not finite")
+            if not square > _LEAST_SQUARE:
+                raise self._invalid(f"vector {at} is zero")
             vectors[at] = numbers
         return vectors
 
@@ -131,51 +149,42 @@ class _Proof:
         """The sparse vector of text `at`, as the lake and Milvus keep it."""
         entries = item.get("sparse_embedding")
         if not isinstance(entries, list) or not entries:
-            raise self._fault(f"text {at} has no sparse vector, which was asked for")
+            raise self._invalid(f"text {at} has no sparse vector, which was asked for")
         try:
-            # array takes no "7149" for a number, nor 0.5 for an index.
+            # array rejects "7149" as a number and 0.5 as an index.
             indices = array("q", [entry["index"] for entry in entries])
             values = array("d", [entry["value"] for entry in entries])
+            if bool in {type(entry[key]) for entry in entries for key in ("index", "value")}:
+                raise self._invalid(f"the sparse vector of text {at} has true or false for a number")
+            if max(indices) > _MAX_SPARSE_INDEX:
+                raise self._invalid(f"the sparse vector of text {at} has an index above {_MAX_SPARSE_INDEX:,}")
             packed = sparse_bytes(np.frombuffer(indices, np.int64), np.frombuffer(values))  # type: ignore[arg-type]
         except (TypeError, KeyError, OverflowError, ValueError) as error:
-            raise self._fault(f"the sparse vector of text {at} cannot be read ({error})") from None
+            raise self._invalid(f"the sparse vector of text {at} cannot be read ({quoted(str(error))})") from None
         if not packed:
-            raise self._fault(f"the sparse vector of text {at} is zero")
+            raise self._invalid(f"the sparse vector of text {at} is zero")
         return packed
-
-    def bill(self) -> int:
-        """Tokens billed."""
-        if self.billed is None:
-            raise self._fault("it does not say what was billed (`usage`)")
-        return self.billed
 
     def _numbers(self, at: int, given: object) -> Exact:
         if isinstance(given, str):
             try:
                 return np.frombuffer(base64.b64decode(given, validate=True), "<f4").astype(np.float64)
             except (binascii.Error, ValueError):
-                raise self._fault(f"vector {at} is a text that is not float32 numbers in base64") from None
+                raise self._invalid(f"vector {at} is a text that is not float32 numbers in base64") from None
         if not isinstance(given, list):
-            raise self._fault(f"vector {at} is missing")
+            raise self._invalid(f"vector {at} is missing")
         try:
-            # numpy would read "1.0", true and null as numbers; array does not.
-            return np.frombuffer(array("d", given)) if given else np.empty(0)
-        except TypeError:
-            raise self._fault(f"vector {at} holds something that is not a number") from None
+            # numpy would read "1.0", true and null as numbers; array rejects all but true.
+            if given and bool not in map(type, given):
+                return np.frombuffer(array("d", given))
+        except (TypeError, OverflowError):
+            pass
+        if not given:
+            return np.empty(0)
+        raise self._invalid(f"vector {at} holds something that is not a number")
 
-    def _fault(self, fault: str) -> BilledInvalidResponse:
-        return BilledInvalidResponse(self._words(fault), billed_tokens=self.billed)
+    def _invalid(self, problem: str) -> BilledInvalidResponse:
+        return BilledInvalidResponse(self._message(problem), billed_tokens=self.billed)
 
-    def _words(self, fault: str) -> str:
-        return f"the answer cannot be used: {fault}" + (f" (request {self.request_id})" if self.request_id else "")
-
-
-def _billed(answer: dict[str, Any]) -> int | None:
-    usage = answer.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    for key in ("total_tokens", "prompt_tokens"):
-        tokens = usage.get(key)
-        if type(tokens) is int and tokens >= 0:
-            return tokens
-    return None
+    def _message(self, problem: str) -> str:
+        return f"the answer cannot be used: {problem}" + (f" (request {self.request_id})" if self.request_id else "")

@@ -1,1 +1,1 @@
-"""When the next request may be sent: token buckets, an adaptive rate, a limit on concurrency."""
+"""When the next request may be sent: token buckets, an adaptive rate, a concurrency limit."""

@@ -1,18 +1,18 @@
-"""Time as the embedding room sees it: the running loop's, or one that a test sets."""
+"""Time for the rate limiter and the dispatcher: the event loop's, or one that a test sets."""
 
 import asyncio
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that only grow, and a sleep measured in them."""
+    """A monotonic time in seconds, and a sleep measured in it."""
 
     def now(self) -> float:
-        """Seconds since a moment that does not matter."""
+        """Seconds since an arbitrary moment."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return when `seconds` have passed."""
+        """Return after `seconds`."""
         ...
 
 
@@ -28,7 +28,7 @@ class LoopClock:
         await asyncio.sleep(seconds)
 
 
-async def happens(event: asyncio.Event, timeout_s: float | None, clock: Clock) -> bool:
+async def wait_for_event(event: asyncio.Event, timeout_s: float | None, clock: Clock) -> bool:
     """Whether `event` is set within `timeout_s` seconds of the clock; None waits for as long as it takes."""
     if timeout_s is None:
         return await event.wait()

@@ -1,9 +1,8 @@
-"""The best of more documents than a request takes, although scores of different requests cannot be compared.
+"""Reranks more documents than fit into one request, although scores of different requests are not comparable.
 
-Each request but the first holds the best of those before it and as many new documents as fit, so the last one has
-scored all that are left against each other. That finds the best of any number, as one large request would, if the model
-judges a document alike in whatever company, as rerankers do. When more are wanted than a request holds, it is done
-again with those that are left.
+Each request after the first has the best documents so far and as many new ones as fit, so the last request scores all
+remaining candidates against each other. The result is that of one large request if the model scores a document
+independently of the others, as rerankers do. If more documents are wanted than fit, the rest is reranked again.
 """
 
 from collections import deque
@@ -14,54 +13,57 @@ from itertools import accumulate
 from millrace.tasks.embedding.rerank.reranker import Ranked
 
 Ask = Callable[[Sequence[int], int], Awaitable[list[Ranked]]]
-"""One request: indices of documents, ascending, and how many are wanted -> the best, sorted by score, then index."""
+"""One request: ascending indices of documents and how many to return -> the best, sorted by score, then index."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestCapacity:
-    """How many documents and tokens fit into one request; 0 is no limit. Any two documents fit."""
+    """How many documents and tokens fit into one request; 0 is no limit. Any two documents always fit."""
 
     documents: int
     tokens: int
 
     def takes(self, loads: Sequence[int]) -> int:
-        """How many of the documents with these `loads` (tokens, each with its query) fit, taken from the start."""
+        """How many of the first documents fit; `loads` are their tokens, each with the query's share."""
         most = min(len(loads), self.documents or len(loads))
         return sum(load <= self.tokens for load in accumulate(loads[:most])) if self.tokens else most
 
 
 async def rerank_in_batches(
-    loads: Sequence[int], *, wanted: int, room: RequestCapacity, ask: Ask
+    loads: Sequence[int], *, wanted: int, capacity: RequestCapacity, ask: Ask
 ) -> list[list[Ranked]]:
-    """The `wanted` best of the documents with these `loads`, best first; scores are comparable within each inner list.
+    """The `wanted` best documents, best first; scores are comparable within each inner list only.
 
-    There is more than one inner list only when `wanted` documents and one more may not fit into one request.
+    `loads` are as for `RequestCapacity.takes`. There is more than one inner list only if `wanted` documents and one
+    more may not fit into one request.
     """
-    left = list(range(len(loads)))
-    found: list[list[Ranked]] = []
-    while left and wanted:
-        best = await _best(left, loads, _keep(left, loads, wanted, room), room, ask)
-        found.append(best)
+    remaining = list(range(len(loads)))
+    rounds: list[list[Ranked]] = []
+    while remaining and wanted:
+        best = await _best_of(remaining, loads, _round_size(remaining, loads, wanted, capacity), capacity, ask)
+        rounds.append(best)
         wanted -= len(best)
         winners = {ranked.index for ranked in best}
-        left = [index for index in left if index not in winners]
-    return found
+        remaining = [index for index in remaining if index not in winners]
+    return rounds
 
 
-def _keep(left: Sequence[int], loads: Sequence[int], wanted: int, room: RequestCapacity) -> int:
-    """How many to find at once: at least one new document must fit beside them, in the worst case too."""
-    surely = room.takes(sorted((loads[index] for index in left), reverse=True))
-    if wanted < surely or surely == len(left):
-        return min(wanted, len(left))
-    return max(1, surely // 2)  # the number of requests, about 1 / (keep * (surely - keep)), is least there
+def _round_size(remaining: Sequence[int], loads: Sequence[int], wanted: int, capacity: RequestCapacity) -> int:
+    """How many to find in one round: at least one new document must fit beside them, even in the worst case."""
+    fitting = capacity.takes(sorted((loads[index] for index in remaining), reverse=True))
+    if wanted < fitting or fitting == len(remaining):
+        return min(wanted, len(remaining))
+    return max(1, fitting // 2)  # minimises the number of requests, about 1 / (size * (fitting - size))
 
 
-async def _best(left: Sequence[int], loads: Sequence[int], keep: int, room: RequestCapacity, ask: Ask) -> list[Ranked]:
-    waiting = deque(left)
+async def _best_of(
+    remaining: Sequence[int], loads: Sequence[int], size: int, capacity: RequestCapacity, ask: Ask
+) -> list[Ranked]:
+    waiting = deque(remaining)
     best: list[Ranked] = []
     while waiting:
         group = [ranked.index for ranked in best]
-        fit = room.takes([*(loads[index] for index in group), *(loads[index] for index in waiting)])
-        group += [waiting.popleft() for _ in range(fit - len(group))]
-        best = await ask(sorted(group), min(keep, len(group)))
+        fitting = capacity.takes([*(loads[index] for index in group), *(loads[index] for index in waiting)])
+        group += [waiting.popleft() for _ in range(fitting - len(group))]
+        best = await ask(sorted(group), min(size, len(group)))
     return best

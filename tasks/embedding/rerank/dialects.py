@@ -1,4 +1,4 @@
-"""How a question is put to each reranker, and what proves its answer.
+"""The request body of each rerank API, and the validation of its answer.
 
 Sources: Model Studio, text rerank API reference; iFlytek MaaS, rerank; the request models of vLLM
 (`scoring/protocol.py`), Infinity (`pymodels.py`), Text Embeddings Inference (`http/types.rs`) and llama.cpp; all read
@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import orjson
-
-from millrace.tasks.embedding.providers.client import BilledInvalidResponse, Unreachable
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse
+from millrace.tasks.embedding.providers.error_rules import quoted
+from millrace.tasks.embedding.providers.validation import decode_json, usage_tokens
 from millrace.tasks.embedding.rerank.models import RerankSpec
 from millrace.tasks.embedding.rerank.reranker import Ranked
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One request: the `top_n` best of `documents`; `top_n` is at most their number. `instruct` "" is none."""
+class RerankRequest:
+    """A request for the `top_n` best of `documents`; `top_n` is at most their number. `instruct` "" is none."""
 
     model: str
     query: str
@@ -31,20 +31,20 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one kind of endpoint is spoken to.
+    """What differs between the APIs.
 
-    `answers` says for how many documents: as many as were "asked" for, "all", or "either". `bills` whether an answer
-    tells its tokens. `cutting` are the fields that let the server cut what its model cannot read, where it has any.
+    `returns` says how many results there must be: "top_n", one for "all" documents, or "either". `reports_usage` is
+    False if answers have no usage. `truncation` are the fields with which the server cuts texts that are too long.
     """
 
-    body: Callable[[Question], dict[str, object]]
-    answers: Literal["asked", "all", "either"]
-    bills: bool = True
-    cutting: Mapping[str, object] = field(default_factory=dict)
+    body: Callable[[RerankRequest], dict[str, object]]
+    returns: Literal["top_n", "all", "either"]
+    reports_usage: bool = True
+    truncation: Mapping[str, object] = field(default_factory=dict)
 
 
 def dialect_of(spec: RerankSpec, url: str) -> Dialect:
-    """How the endpoint of `spec` at `url` is spoken to."""
+    """The dialect of `spec` at `url`."""
     match spec.provider, spec.api:
         case "dashscope", "native":
             return _NATIVE
@@ -57,55 +57,47 @@ def dialect_of(spec: RerankSpec, url: str) -> Dialect:
 
 
 def validate_ranking(
-    body: object, *, sent: int, asked: int, answers: Literal["asked", "all", "either"]
+    body: object, *, sent: int, top_n: int, returns: Literal["top_n", "all", "either"]
 ) -> tuple[list[Ranked], int | None]:
-    """The `asked` best of the `sent` documents by a decoded answer, sorted by score, then index; and the tokens billed.
+    """The `top_n` best of the `sent` documents by a decoded answer, sorted by score, then index; and the tokens billed.
 
-    Proven: one result for each document that `answers` says, each index one of those sent and none twice, each score a
-    finite number. Tokens are None if the answer does not tell them. Raises BilledInvalidResponse.
+    Checked: as many results as `returns` says, each index one of those sent and none twice, each score a finite number.
+    The tokens are None if the answer has no usage. Raises BilledInvalidResponse.
     """
-    billed = _billed(body)
+    billed = usage_tokens(body)
     items = _items(body)
-    expected = {"asked": {asked}, "all": {sent}, "either": {asked, sent}}[answers]
+    expected = {"top_n": {top_n}, "all": {sent}, "either": {top_n, sent}}[returns]
     if items is None or len(items) not in expected:
         found = "no results" if items is None else f"{len(items)} results"
         message = (
-            f"{' or '.join(map(str, sorted(expected)))} results were to come for {sent} documents, and {found} came"
+            f"{' or '.join(map(str, sorted(expected)))} results were expected for {sent} documents, and {found} came"
         )
         raise BilledInvalidResponse(message, billed_tokens=billed)
     ranked: dict[int, Ranked] = {}
     for item in items:
         index, score = _index_and_score(item)
         if type(index) is not int or not 0 <= index < sent or index in ranked:
-            message = f"a result is numbered {index!r}; expected 0 to {sent - 1}, none twice"
+            message = f"a result is numbered {quoted(index, 80)}; expected 0 to {sent - 1}, none twice"
             raise BilledInvalidResponse(message, billed_tokens=billed)
         if type(score) not in {int, float} or not math.isfinite(score):
-            message = f"the score of result {index} is {score!r}, not a finite number"
+            message = f"the score of result {index} is {quoted(score, 80)}, not a finite number"
             raise BilledInvalidResponse(message, billed_tokens=billed)
         ranked[index] = Ranked(index, float(score))
-    return in_order(ranked.values())[:asked], billed
+    return in_order(ranked.values())[:top_n], billed
 
 
 def in_order(ranked: Iterable[Ranked]) -> list[Ranked]:
-    """Best first; equals in the order of their documents."""
+    """Best first; equal scores in the order of their documents."""
     return sorted(ranked, key=lambda one: (-one.score, one.index))
 
 
 def decode(body: bytes) -> object:
-    """The JSON in `body`. Raises Unreachable for a web page, BilledInvalidResponse for JSON that is not whole."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        start = body[:80].decode("utf-8", "replace")
-        if body.lstrip()[:1] == b"<":
-            message = f"the answer is a web page: {start!r}; check rerank.base_url and any proxy on the way"
-            raise Unreachable(message) from None
-        message = f"the answer is not whole JSON ({error}); it begins {start!r}"
-        raise BilledInvalidResponse(message, billed_tokens=None) from None
+    """The JSON in `body`. Raises as `decode_json`."""
+    return decode_json(body, url_setting="rerank.base_url")
 
 
 def _items(body: object) -> list[object] | None:
-    """The results, wherever the server puts them: TEI answers with nothing else, early Infinity calls them `data`."""
+    """The results, wherever the server puts them: TEI returns nothing else, early Infinity calls them `data`."""
     if isinstance(body, dict):
         output = body.get("output")
         inner = output if isinstance(output, dict) else body
@@ -119,46 +111,37 @@ def _index_and_score(item: object) -> tuple[Any, Any]:
     return item.get("index"), item.get("relevance_score", item.get("score"))
 
 
-def _billed(body: object) -> int | None:
-    usage = body.get("usage") if isinstance(body, dict) else None
-    if isinstance(usage, dict):
-        for key in ("total_tokens", "prompt_tokens"):
-            if type(tokens := usage.get(key)) is int and tokens >= 0:
-                return tokens
-    return None
+def _plain(request: RerankRequest) -> dict[str, object]:
+    return {"model": request.model, "query": request.query, "documents": list(request.documents)}
 
 
-def _plain(question: Question) -> dict[str, object]:
-    return {"model": question.model, "query": question.query, "documents": list(question.documents)}
+def _with_top_n(request: RerankRequest) -> dict[str, object]:
+    return {**_plain(request), "top_n": request.top_n}
 
 
-def _with_top_n(question: Question) -> dict[str, object]:
-    return {**_plain(question), "top_n": question.top_n}
+def _compatible(request: RerankRequest) -> dict[str, object]:
+    return {**_with_top_n(request), **({"instruct": request.instruct} if request.instruct else {})}
 
 
-def _compatible(question: Question) -> dict[str, object]:
-    return {**_with_top_n(question), **({"instruct": question.instruct} if question.instruct else {})}
+def _native(request: RerankRequest) -> dict[str, object]:
+    parameters: dict[str, object] = {"top_n": request.top_n, "return_documents": False}
+    if request.instruct:
+        parameters["instruct"] = request.instruct
+    texts = {"query": request.query, "documents": list(request.documents)}
+    return {"model": request.model, "input": texts, "parameters": parameters}
 
 
-def _native(question: Question) -> dict[str, object]:
-    parameters: dict[str, object] = {"top_n": question.top_n, "return_documents": False}
-    if question.instruct:
-        parameters["instruct"] = question.instruct
-    texts = {"query": question.query, "documents": list(question.documents)}
-    return {"model": question.model, "input": texts, "parameters": parameters}
+def _with_both_names(request: RerankRequest) -> dict[str, object]:
+    return {**_with_top_n(request), "texts": list(request.documents)}
 
 
-def _with_both_names(question: Question) -> dict[str, object]:
-    return {**_with_top_n(question), "texts": list(question.documents)}
+# The fields of vLLM and of TEI; each ignores the other's.
+_TRUNCATION = {"truncate_prompt_tokens": -1, "truncate": True}
 
-
-# The fields of vLLM and of TEI; each takes no notice of the other's.
-_CUTTING = {"truncate_prompt_tokens": -1, "truncate": True}
-
-_COMPATIBLE = Dialect(_compatible, "asked")
-_NATIVE = Dialect(_native, "asked")
+_COMPATIBLE = Dialect(_compatible, "top_n")
+_NATIVE = Dialect(_native, "top_n")
 _IFLYTEK = Dialect(_plain, "all")
-_VERSIONED = Dialect(_with_top_n, "either", bills=False, cutting=_CUTTING)
-# At /rerank without a version is TEI, which calls the documents `texts`, but also Infinity, and vLLM and llama.cpp once
-# more. Each takes no notice of the names that it does not know, so that nobody has to say which one it is.
-_BARE = Dialect(_with_both_names, "either", bills=False, cutting=_CUTTING)
+_VERSIONED = Dialect(_with_top_n, "either", reports_usage=False, truncation=_TRUNCATION)
+# /rerank without a version is TEI, which calls the documents `texts`, but also Infinity, vLLM and llama.cpp. Each
+# ignores fields that it does not know, so no setting has to say which one it is.
+_BARE = Dialect(_with_both_names, "either", reports_usage=False, truncation=_TRUNCATION)

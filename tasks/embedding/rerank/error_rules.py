@@ -1,18 +1,15 @@
-"""What a refusal means when the texts are a question and what was found: the remedies for chunks do not fit there.
-
-Sources: those of `translate` and `server_rules`.
-"""
+"""What refusals of a rerank request mean: as in `providers.error_rules`, with remedies for a search, not for chunks."""
 
 from dataclasses import replace
 
-from millrace.tasks.embedding.providers.error_rules import RULES, SERVER_RULES, STATUS_RULES, Rule
+from millrace.tasks.embedding.providers.error_rules import DASHSCOPE_RULES, SERVER_RULES, STATUS_RULES, Rule
 
 KEY_SETTING = "rerank.api_key_env (empty: embedding.api_key_env)"
 
-_BY_PROVIDER = {"dashscope": RULES, "iflytek": STATUS_RULES, "openai": SERVER_RULES}
-_REMEDY = 'search without reranking (rerank.provider = "none"), or for something else'
+_BY_PROVIDER = {"dashscope": DASHSCOPE_RULES, "iflytek": STATUS_RULES, "openai": SERVER_RULES}
+_REMEDY = 'search without reranking (rerank.provider = "none"), or change the query'
 
-# Before the provider's own rules: what every kind of server says, and what the user can do about it here.
+# Before the provider's own rules: refusals of every kind of server for which a search has another remedy.
 _FIRST = (
     Rule(
         "stop",
@@ -22,7 +19,7 @@ _FIRST = (
     ),
     Rule(
         "stop",
-        "check rerank.model and rerank.api; what is at this address does not rerank with this model",
+        "check rerank.model and rerank.api; this address does not rerank with this model",
         codes=frozenset(["modelnotfound", "model_not_found", "model_not_supported"]),
         phrases=(
             *("unsupported model", "model not exist"),  # DashScope
@@ -31,18 +28,21 @@ _FIRST = (
     ),
     Rule(
         "stop",
-        "check rerank.base_url: /rerank should exist below it, and TEI has it below its host's own root, not below /v1",
+        "check rerank.base_url: /rerank should exist below it (for TEI below the root of the host, not below /v1)",
         statuses=frozenset([404, 405, 301, 302, 307, 308]),
     ),
     Rule(
         "refuse",
-        "cut smaller chunks (chunking.max_tokens), or use a model that reads more",
+        "cut smaller chunks (chunking.max_tokens), or use a model that takes longer texts",
         "text_too_long",
         phrases=(
             "range of input length should be",  # DashScope
             *("maximum context length", "maximum model length", "maximum input length"),  # vLLM
             "must have less than",  # TEI, as 413 or 422
-            *("too large to process", "exceeds the available context size"),  # llama.cpp, as 500: waiting heals nothing
+            *(
+                "too large to process",
+                "exceeds the available context size",
+            ),  # llama.cpp, as 500: waiting is no help
         ),
     ),
     Rule(
@@ -58,6 +58,6 @@ _FIRST = (
 
 
 def rerank_rules(provider: str) -> tuple[Rule, ...]:
-    """What the refusals of the provider's reranking mean, in the words of a search."""
+    """The rules for refusals of rerank requests at the provider."""
     own = _BY_PROVIDER[provider]
-    return (*_FIRST, *(replace(rule, remedy=_REMEDY) if rule.verdict == "refuse" else rule for rule in own))
+    return (*_FIRST, *(replace(rule, remedy=_REMEDY) if rule.action == "refuse" else rule for rule in own))

@@ -1,4 +1,4 @@
-"""The reranker that the settings name."""
+"""Makes a reranker."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ def make_reranker(
     timeout_s: float = READ_TIMEOUT_S,
     max_connections: int = 8,
 ) -> Reranker:
-    """A reranker for the model at `base_url`, which is as `rerank_url` takes or gives it.
+    """A reranker for the model at `base_url`, which is as `rerank_url` takes or returns it.
 
-    `count` gives the tokens of a text by the model's tokenizer (`spec.tokenizer`); without it a text's UTF-8 bytes are
-    taken, of which no tokenizer makes more tokens, so that more is cut and split than need be.
-    Raises ConfigurationError for an address, a key or an instruction that cannot be right.
+    `count` counts the tokens of a text with the model's tokenizer (`spec.tokenizer`). Without it UTF-8 bytes are
+    counted, which are never fewer than tokens, so that more is cut and split than necessary.
+    Raises ConfigurationError for an invalid address, key or instruction.
     """
     from millrace.tasks.embedding.rerank.http import HttpReranker
 

@@ -1,4 +1,4 @@
-"""What is sent of a query and its documents: no text twice, none that is blank, none longer than the model reads."""
+"""Prepares a query and documents for reranking: no duplicates, no blank text, none longer than the model takes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _NAMED = 5
 class RerankInputs:
     """`texts` are the distinct texts to send; `documents[i]` are the indices of the documents that are `texts[i]`.
 
-    `loads[i]` is what `texts[i]` takes of a request's tokens, with the query's share; all 0 where there is no limit.
-    `blank` are the indices of documents without a text.
+    `loads[i]` is what `texts[i]` adds to the tokens of a request, with the query's share; all 0 without a limit.
+    `blank` are the indices of documents without text.
     """
 
     query: str
@@ -28,7 +28,7 @@ class RerankInputs:
 
 
 def bytes_bound(text: str) -> int:
-    """The UTF-8 bytes of `text`: tokens are made of bytes, so there are never more of them.
+    """The UTF-8 bytes of `text`, of which there are never fewer than tokens.
 
     >>> bytes_bound("码 mill")
     8
@@ -36,10 +36,10 @@ def bytes_bound(text: str) -> int:
     return len(text.encode())
 
 
-def fit(
+def prepare_inputs(
     query: str, documents: Sequence[str], spec: RerankSpec, *, instruct: str = "", count: Count | None = None
 ) -> RerankInputs:
-    """What of `query` and `documents` the model of `spec` reads, with a notice for everything that it does not.
+    """The texts to send, cut to what the model of `spec` takes, with a notice for everything that is not sent.
 
     Any two of the texts fit into one request. Raises ConfigurationError for a blank query, or an instruction that
     leaves no room for documents.
@@ -61,14 +61,14 @@ def fit(
             without_text.append(index)
             continue
         text = document
-        if limit and (told := counted(document)) > limit:
+        if limit and (size := counted(document)) > limit:
             text = cut(document, limit, counted)
-            shortened.append(f"documents[{index}] by {len(document) - len(text):,} characters ({told:,} {unit})")
+            shortened.append(f"documents[{index}] by {len(document) - len(text):,} characters ({size:,} {unit})")
         places.setdefault(text, []).append(index)
     if shortened:
-        notices.append(f"{spec.name} reads {limit:,} tokens of a document; cut: {_listed(shortened)}")
+        notices.append(f"{spec.name} takes {limit:,} tokens of a document; cut: {_listed(shortened)}")
     if blank:
-        notices.append(f"blank, so not sent and put last: {_listed(blank)}")
+        notices.append(f"blank, so not sent, and ranked last: {_listed(blank)}")
     return RerankInputs(
         query=query,
         texts=tuple(places),
@@ -80,7 +80,7 @@ def fit(
 
 
 def cut(text: str, limit: int, count: Count) -> str:
-    """A longest start of `text` that `count` finds to have at most `limit` tokens, cut between characters.
+    """The longest start of `text` with at most `limit` tokens by `count`, cut between characters.
 
     >>> cut("衣服的质量", 8, bytes_bound)
     '衣服'
@@ -96,24 +96,23 @@ def cut(text: str, limit: int, count: Count) -> str:
 
 
 def _fit_query(query: str, spec: RerankSpec, counted: Count, unit: str) -> tuple[str, list[str]]:
-    # A quarter of a request at most, and a document half of it less that, so that any two documents can be compared.
+    # At most a quarter of a request; a document gets half less that, so that any two documents fit into one request.
     limit = _least(spec.tokens_per_text, spec.tokens_per_request // 4)
-    if not limit or (told := counted(query)) <= limit:
+    if not limit or (size := counted(query)) <= limit:
         return query, []
-    kept = cut(query, limit, counted)
-    lost = len(query) - len(kept)
-    words = f"{spec.name} reads {limit:,} tokens of a query; cut by {lost:,} characters ({told:,} {unit})"
-    return kept, [words]
+    start = cut(query, limit, counted)
+    missing = len(query) - len(start)
+    return start, [f"{spec.name} takes {limit:,} tokens of a query; cut by {missing:,} characters ({size:,} {unit})"]
 
 
 def _document_limit(spec: RerankSpec, share: int) -> int:
     if not spec.tokens_per_request:
         return spec.tokens_per_text
-    room = spec.tokens_per_request // 2 - share
-    if room < 1:
+    capacity = spec.tokens_per_request // 2 - share
+    if capacity < 1:
         message = f"rerank.instruct is too long: a request of {spec.name} has {spec.tokens_per_request:,} tokens in all"
         raise ConfigurationError(message)
-    return _least(spec.tokens_per_text, room)
+    return _least(spec.tokens_per_text, capacity)
 
 
 def _least(*limits: int) -> int:

@@ -1,11 +1,11 @@
-"""What each reranker takes and costs, read from `configs/models.toml`, and where it is reached."""
+"""Rerankers: their limits, prices and addresses, from `configs/models.toml`."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from urllib.parse import urlsplit
 
 from millrace.tasks.embedding.addresses import official_endpoint, provider_url
-from millrace.tasks.embedding.models import find_provider, models_toml, unknown
+from millrace.tasks.embedding.models import find_provider, models_toml, unknown_name
 from millrace.tasks.errors import ConfigurationError
 
 _ANY = "*"
@@ -13,17 +13,17 @@ _DASHSCOPE_PATHS = {
     "compatible": "/compatible-api/v1/reranks",
     "native": "/api/v1/services/rerank/text-rerank/text-rerank",
 }
-# What may follow a host of DashScope, or a gateway to it, in an address that somebody has: reranking is beside it.
+# Paths of DashScope's APIs, or of a gateway to it, that a configured address may end in; reranking is beside them.
 _DASHSCOPE_ROOTS = (*_DASHSCOPE_PATHS.values(), "/compatible-api/v1", "/compatible-mode/v1", "/api/v1", "/v1")
-_OWN_PATHS = ("/rerank", "/reranks")  # what ends in these is the whole address, of a gateway perhaps
+_OWN_PATHS = ("/rerank", "/reranks")  # an address that ends in one of these is complete
 
 
 @dataclass(frozen=True, slots=True)
 class RerankSpec:
-    """One reranker. A limit of 0 is none, or none published; the price is yuan per 1,000 tokens.
+    """One reranker. A limit of 0 means none, or none published; the price is yuan per 1,000 tokens.
 
-    `api` is the one to be spoken, of those it has: "compatible" or "native". `tokens_per_request` bounds the query's
-    tokens times the documents, plus the documents' tokens. `tokenizer` is "" where it is not known.
+    `api` is the API to use, "compatible" or "native". `tokens_per_request` bounds the query's tokens times the number
+    of documents, plus the documents' tokens. `tokenizer` is "" if unknown.
     """
 
     provider: str
@@ -46,9 +46,9 @@ class _Entry:
 
 
 def find_reranker(provider: str, model: str, *, api: str = "compatible") -> RerankSpec:
-    """The figures of the provider's reranker `model`; "" is the first one of a provider that has named ones.
+    """The figures of the provider's reranker `model`; "" is the provider's first one.
 
-    Raises ConfigurationError for a provider without reranking, an unknown or missing model, or an API that it has not.
+    Raises ConfigurationError for a provider without reranking, an unknown or missing model, or an API that it lacks.
     """
     offered = [entry for entry in _entries() if entry.spec.provider == provider]
     if not offered:
@@ -57,14 +57,14 @@ def find_reranker(provider: str, model: str, *, api: str = "compatible") -> Rera
         raise ConfigurationError(message)
     if offered[0].spec.name == _ANY:
         if not model:
-            message = f"rerank.model is empty; name the reranker that the {provider} endpoint is to use"
+            message = f"rerank.model is empty; name the reranker of the {provider} endpoint"
             raise ConfigurationError(message)
-        # Of the two APIs only DashScope has the second, so nobody can mean anything by it here.
+        # Only DashScope has a second API, so `api` means nothing here.
         return replace(offered[0].spec, name=model)
     named = {entry.spec.name: entry for entry in offered}
     found = named.get(model or offered[0].spec.name)
     if found is None:
-        raise ConfigurationError(unknown(f"rerank.model of provider {provider}", model, list(named)))
+        raise ConfigurationError(unknown_name(f"rerank.model of provider {provider}", model, list(named)))
     if api not in found.apis:
         message = f'{found.spec.name} has no {api} API; set rerank.api = "{found.apis[0]}"'
         raise ConfigurationError(message)
@@ -72,13 +72,13 @@ def find_reranker(provider: str, model: str, *, api: str = "compatible") -> Rera
 
 
 def rerank_url(spec: RerankSpec, *, base_url: str = "", embedding_base_url: str = "", region: str = "") -> str:
-    """The URL that requests go to.
+    """The URL of the reranker.
 
-    `base_url` comes first, `embedding_base_url` is where the same provider's embeddings are, and with neither it is the
-    provider's own address in `region` ("" for its first). For dashscope each is a host, alone or with any of its roots
-    (`/compatible-mode/v1`, `/v1`, `/api/v1`): reranking is beside them. For the others it is a root, to which `/rerank`
-    is added (`http://HOST/v1`, or `http://HOST` for a server without versions, such as TEI), or the whole address.
-    Raises ConfigurationError for anything else.
+    Taken from `base_url`, else from `embedding_base_url` (the same provider's embeddings), else the provider's official
+    address in `region` ("": its first). For dashscope the first two are a host, alone or with any of its roots
+    (`/compatible-mode/v1`, `/v1`, `/api/v1`), from which it is derived. For the others they are a root to which
+    `/rerank` is added (`http://HOST/v1`, or `http://HOST` for a server without versions, such as TEI), or the complete
+    address. Raises ConfigurationError for anything else.
     """
     given = base_url or embedding_base_url or provider_url(spec.provider, region)
     url = given.rstrip("/")
@@ -86,8 +86,8 @@ def rerank_url(spec: RerankSpec, *, base_url: str = "", embedding_base_url: str 
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         setting = "rerank.base_url" if base_url or not embedding_base_url else "embedding.base_url"
         message = (
-            f"{setting} is {given!r}, which does not tell where {spec.name} is; set rerank.base_url to the root of its "
-            "API, such as http://HOST:8000/v1 (/rerank is added), or to the whole address, which ends in /rerank"
+            f"{setting} is {given!r}, from which the address of {spec.name} cannot be derived; set rerank.base_url to "
+            "the root of its API, such as http://HOST:8000/v1 (/rerank is added), or to the complete address"
         )
         raise ConfigurationError(message)
     if spec.provider == "dashscope":
@@ -112,7 +112,7 @@ def _entries() -> tuple[_Entry, ...]:
         unsourced = ({"apis"} | figures) - given["source"].keys()
         if unsourced:
             named = f"reranker {given['name']} of {given['provider']}"
-            message = f"models.toml: {named} does not say where it has {', '.join(sorted(unsourced))} from"
+            message = f"models.toml: {named} gives no source for {', '.join(sorted(unsourced))}"
             raise ConfigurationError(message)
         spec = RerankSpec(
             provider=given["provider"],

@@ -1,7 +1,6 @@
-"""What a reranker is: one question, the documents that a search found, and which of them answer it best.
+"""The interface of a reranker: given a query and the documents that a search found, which answer it best.
 
-Scores are comparable only with those of the same request, so a reranker whose documents do not fit into one request
-lets the best of each compete with the next (see `rerank_contest`).
+Scores are comparable only within one request (see `batches` for more documents than fit into one).
 """
 
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 READ_TIMEOUT_S = 30.0
-"""Somebody is waiting for the answer."""
+"""Shorter than for embedding, because someone is waiting for the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +21,9 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Reranking:
-    """The best documents, best first. `billed_tokens` of all requests that it took; `notices` are for the user.
+    """The best documents, best first; `billed_tokens` is the sum over all requests.
 
-    A notice says what was not done as asked: a text that was cut, a split into several requests, a blank document.
+    `notices` tell the user of a text that was cut, a split into several requests, or a blank document.
     """
 
     ranked: tuple[Ranked, ...]
@@ -33,17 +32,16 @@ class Reranking:
 
 
 class Reranker(Protocol):
-    """A provider's reranking; several calls may be under way at once."""
+    """Reranks with one model of one provider; several calls may be in flight at once."""
 
     async def rerank(self, query: str, documents: Sequence[str], *, top_n: int) -> Reranking:
         """The min(top_n, len(documents)) best of `documents`, sorted by score, then by index.
 
-        No request is tried again; when the same is asked anew after a failure, what had been answered of it is not paid
-        for again. Raises as `EmbeddingClient.embed`; ConfigurationError for a blank query or a `top_n`
-        below 1.
+        Requests are not retried. If the same call is repeated after a failure, the requests that succeeded are not sent
+        again. Raises as `EmbeddingClient.embed`, and ConfigurationError for a blank query or a `top_n` below 1.
         """
         ...
 
     async def close(self) -> None:
-        """Give up connections; requests under way fail."""
+        """Close every connection; requests in flight fail."""
         ...

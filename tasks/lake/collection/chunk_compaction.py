@@ -19,7 +19,7 @@ from millrace.tasks.errors import LakeError
 from millrace.tasks.lake.collection.chunk_parts import ChunkParts, PartName
 from millrace.tasks.records import MANIFEST_SCHEMA
 
-LEAST = 8
+MIN_LIGHT_PARTS = 8
 """So many light parts are worth the writing; fewer are left for a later run."""
 
 
@@ -54,7 +54,7 @@ def light_parts(manifest: pa.Table, *, part_rows: int) -> list[LightPart]:
     ]
 
 
-def gathered(chunks: ChunkParts, light: list[LightPart], *, job: int, part_rows: int) -> pa.Table:
+def gather_light_parts(chunks: ChunkParts, light: list[LightPart], *, job: int, part_rows: int) -> pa.Table:
     """The manifest rows of the documents of `light`, their rows now in parts of `job` of up to `part_rows` rows.
 
     Light parts that are damaged, or hold something else than the manifest says, are passed over. In memory is one part.
@@ -66,7 +66,7 @@ def gathered(chunks: ChunkParts, light: list[LightPart], *, job: int, part_rows:
     for number, group in enumerate(_groups(chunks, light, part_rows)):
         chunks.write(job, number, pa.concat_tables(rows for _, rows in group))
         documents = pa.concat_tables(part.documents for part, _ in group)
-        moved.append(_placed(documents, {"job": job, "part_first": number, "part_last": number}))
+        moved.append(_relocated(documents, {"job": job, "part_first": number, "part_last": number}))
     return pa.concat_tables(moved)
 
 
@@ -99,8 +99,8 @@ def _live_rows(chunks: ChunkParts, part: LightPart) -> pa.Table | None:
     return rows if found == counted else None
 
 
-def _placed(documents: pa.Table, place: dict[str, int]) -> pa.Table:
-    for name, value in place.items():
+def _relocated(documents: pa.Table, location: dict[str, int]) -> pa.Table:
+    for name, value in location.items():
         at = MANIFEST_SCHEMA.get_field_index(name)
         field = MANIFEST_SCHEMA.field(name)
         documents = documents.set_column(at, field, pa.array([value] * documents.num_rows, field.type))

@@ -1,4 +1,4 @@
-"""The chunk parts: what is, or is about to be, in the collection, without the vectors.
+"""The chunk parts: the rows that are, or are about to be, in the collection, without their vectors.
 
 A part is written before any of its rows is upserted, so the parts are the intent log: a row that no part holds was
 never sent, and a part that the manifest does not name was left by an interrupted run, or is outlived by its documents.
@@ -6,6 +6,7 @@ never sent, and a part that the manifest does not name was left by an interrupte
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,12 @@ import pyarrow.compute as pc
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.storage.atomic import (
-    UNREADABLE,
     Checkpoint,
-    first_line,
+    damaged_error,
     no_checkpoint,
     quarantine,
     remove_files,
+    translate_read_errors,
     write_table_atomically,
 )
 from millrace.tasks.lake.storage.location import LakePath, parquet_file
@@ -30,7 +31,7 @@ _REMEDY = "Run `millrace verify --repair`, which makes its rows again from the s
 _PARTS_AT_A_TIME = 1_000  # of a hundred thousand, beside a manifest of ten million rows
 
 ROW_LOCATION_COLUMNS = ("source", "job", "part_first", "part_last", "chunks")
-"""What of a manifest says where its documents' rows are."""
+"""The columns of the manifest that say which parts hold a document's rows."""
 
 
 class PartName(NamedTuple):
@@ -48,11 +49,15 @@ class ChunkParts:
     """The chunk parts in `folder`. Needs no lease for writing: worker processes write the parts of their own job."""
 
     def __init__(
-        self, folder: LakePath, *, places: Callable[[], pa.Table] | None = None, checkpoint: Checkpoint = no_checkpoint
+        self,
+        folder: LakePath,
+        *,
+        current_manifest: Callable[[], pa.Table] | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
-        """`places` gives the manifest as it is now: a reader may hold one from before a compaction."""
+        """`current_manifest` reads the manifest as it is now: a reader may hold one from before a compaction."""
         self._folder = folder
-        self._places = places
+        self._current_manifest = current_manifest
         self._checkpoint = checkpoint
 
     def path(self, part: PartName) -> LakePath:
@@ -85,8 +90,8 @@ class ChunkParts:
             first: Its first part to read.
             last: Its last part to read.
             columns: Which columns, in this order; all of `CHUNK_SCHEMA` when None.
-            sources: Only rows of these documents, when given. Should their parts be gone, they are read where the
-                manifest has them now.
+            sources: Only rows of these documents, when given. If a compaction has moved them to other parts, they are
+                read from there.
 
         Raises:
             LakeError: A part is missing or damaged; the message names it.
@@ -97,23 +102,23 @@ class ChunkParts:
         try:
             parts = [self._read_one(PartName(job, number), names, wanted) for number in range(first, last + 1)]
         except PartMissing:
-            if wanted is None or self._places is None:
+            if wanted is None or self._current_manifest is None:
                 raise
-            now = _places_of(wanted, self._places())
-            if any(place[0] == job for place in now):
+            now = _locations_of(wanted, self._current_manifest())
+            if any(location[0] == job for location in now):
                 raise
-            parts = [self.read(*place, columns=names, sources=some) for place, some in sorted(now.items())]
+            parts = [self.read(*location, columns=names, sources=some) for location, some in sorted(now.items())]
         return pa.concat_tables([nothing, *parts])
 
     def all(self) -> list[PartName]:
-        """Every part in the folder, by job and number."""
+        """Every part in the folder, sorted by job and number."""
         if not self._folder.is_dir():
             return []
         matches = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
         return sorted(PartName(int(m[1]), int(m[2])) for m in matches if m)
 
     def dangling(self, manifest: pa.Table) -> list[PartName]:
-        """Parts of which `manifest` names no row's document.
+        """Parts that hold no row of a document in `manifest`.
 
         Before a run they are what interrupted runs left: some of their rows may be in the collection, and no document
         owns them. After a run has committed they are the parts that changed and removed documents have outlived.
@@ -150,9 +155,9 @@ class ChunkParts:
 
     def remove(self, parts: Iterable[PartName]) -> None:
         """Delete the parts, durably. Raises LakeError when the folder cannot be written."""
-        gone = [self.path(part) for part in parts]
-        if gone:
-            remove_files(gone)
+        paths = [self.path(part) for part in parts]
+        if paths:
+            remove_files(paths)
             self._checkpoint("removed")
 
     def quarantine(self, part: PartName) -> None:
@@ -160,7 +165,11 @@ class ChunkParts:
         quarantine(self.path(part))
 
     def problem(self, part: PartName) -> str:
-        """What is wrong with the part, as one sentence; "" when all of it can be read and its checksums agree."""
+        """What is wrong with the part, as one sentence; "" when it can be read and its checksums agree.
+
+        Raises:
+            LakeUnreachable: The system does not let this process read it.
+        """
         try:
             self._read_one(part, CHUNK_SCHEMA.names, None)
         except LakeUnreachable:
@@ -173,15 +182,17 @@ class ChunkParts:
         path = self.path(part)
         read = names if wanted is None or "source" in names else [*names, "source"]
         try:
-            with parquet_file(path) as file:
+            with _reading(path), parquet_file(path) as file:
                 table = file.read(columns=read).select(read)
         except FileNotFoundError as error:
             raise PartMissing(f"{path} is missing, though the manifest names it. {_REMEDY}") from error
-        except UNREADABLE as error:
-            raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {_REMEDY}") from error
         if wanted is not None:
             table = table.filter(pc.is_in(table["source"], value_set=wanted)).select(names)
         return table.cast(pa.schema([CHUNK_SCHEMA.field(name) for name in names]))
+
+
+def _reading(path: LakePath) -> AbstractContextManager[None]:
+    return translate_read_errors(path, lambda reason: damaged_error(path, reason, _REMEDY))
 
 
 def _live_rows(manifest: pa.Table, first_job: int, last_job: int) -> pa.Table:
@@ -193,13 +204,13 @@ def _live_rows(manifest: pa.Table, first_job: int, last_job: int) -> pa.Table:
     return live.sort_by("job").combine_chunks()
 
 
-def _places_of(sources: pa.Array, manifest: pa.Table) -> dict[tuple[int, int, int], list[str]]:
+def _locations_of(sources: pa.Array, manifest: pa.Table) -> dict[tuple[int, int, int], list[str]]:
     """Those of `sources` that have rows, by job, first and last part."""
     live = manifest.filter(pc.and_(pc.greater(manifest["chunks"], 0), pc.is_in(manifest["source"], sources)))
-    places: dict[tuple[int, int, int], list[str]] = {}
+    locations: dict[tuple[int, int, int], list[str]] = {}
     for row in live.select(["job", "part_first", "part_last", "source"]).to_pylist():
-        places.setdefault((row["job"], row["part_first"], row["part_last"]), []).append(row["source"])
-    return places
+        locations.setdefault((row["job"], row["part_first"], row["part_last"]), []).append(row["source"])
+    return locations
 
 
 def _distinct_ranges(manifest: pa.Table) -> np.ndarray:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.storage.atomic import (
     Checkpoint,
+    Damage,
     make_folder,
     no_checkpoint,
     quarantine,
@@ -22,7 +23,6 @@ from millrace.tasks.lake.storage.atomic import (
     write_table_atomically,
 )
 from millrace.tasks.lake.storage.location import LakePath
-from millrace.tasks.lake.vectors.part_file import Damage
 
 _FOLDED = b"millrace.folded"
 _FOLD_AFTER = 1_000
@@ -32,7 +32,7 @@ _FOLD_AFTER = 1_000
 class DeltaTable:
     """The base at `base`, the deltas in the folder `base` with suffix `.d`.
 
-    `gone` is the column and value that mark a row as a tombstone; `remedy` ends the message about a damaged file.
+    `tombstone` is the column and value that mark a row as a tombstone; `remedy` ends the message about a damaged file.
     """
 
     def __init__(
@@ -40,17 +40,19 @@ class DeltaTable:
         base: LakePath,
         schema: pa.Schema,
         *,
-        gone: tuple[str, str],
+        tombstone: tuple[str, str],
         remedy: str,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._base_path = base
         self._delta_folder = base.with_suffix(".d")
         self._schema = schema
-        self._gone = gone
+        self._tombstone = tombstone
         self._remedy = remedy
         self._checkpoint = checkpoint
-        self._standing: tuple[int, int] | None = None  # deltas, and the last number, once this process has written one
+        self._known_deltas: tuple[int, int] | None = (
+            None  # deltas, and the last number, once this process has written one
+        )
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as of the last delta, tombstones gone, in the order in which they were first folded.
@@ -73,14 +75,14 @@ class DeltaTable:
         """Make `delta` part of the table, durably; an empty one is nothing. `name` goes into the file's name."""
         if delta.num_rows == 0:
             return
-        deltas, last = self._standing or self._look()
-        self._standing = None  # should this fail, it is not known what is there
+        deltas, last = self._known_deltas or self._look()
+        self._known_deltas = None  # should this fail, it is not known what is there
         write_table_atomically(
             delta.select(self._schema.names).cast(self._schema),
             self._delta_folder / f"{last + 1:08d}-{name}.parquet",
             checkpoint=self._checkpoint,
         )
-        self._standing = deltas + 1, last + 1
+        self._known_deltas = deltas + 1, last + 1
         if deltas + 1 >= _FOLD_AFTER:
             self.fold()
 
@@ -89,7 +91,7 @@ class DeltaTable:
         deltas = list(self._deltas())
         if not deltas:
             return
-        self._standing = None
+        self._known_deltas = None
         table = self._overlaid(deltas)
         last = max(number for number, _ in deltas)
         write_table_atomically(
@@ -148,7 +150,7 @@ class DeltaTable:
 
     def _overlaid(self, deltas: list[tuple[int, LakePath]], columns: Sequence[str] | None = None) -> pa.Table:
         wanted = list(columns) if columns is not None else self._schema.names
-        column, value = self._gone
+        column, value = self._tombstone
         read = wanted if columns is None else [n for n in self._schema.names if n in {*wanted, "source", column}]
         some = None if columns is None else read
         try:
@@ -171,15 +173,18 @@ class DeltaTable:
         last = np.zeros(len(sources.dictionary), dtype=np.int64)
         np.maximum.at(last, codes, numbers)
         keep = pc.and_(pa.array(numbers == last[codes]), pc.not_equal(changed[column].combine_chunks(), value))
-        kept = where(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
-        return pa.concat_tables([kept, where(changed, keep)]).select(wanted)
+        kept = filter_rows(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
+        return pa.concat_tables([kept, filter_rows(changed, keep)]).select(wanted)
 
     def _conforming(self, table: pa.Table, path: LakePath, names: list[str]) -> pa.Table:
+        for name in set(names) - set(table.schema.names):  # a column that an earlier version did not write
+            if (field := self._schema.field(name)).nullable:
+                table = table.append_column(field, pa.nulls(table.num_rows, field.type))
         if not set(names) <= set(table.schema.names) <= set(self._schema.names):
             raise LakeError(f"{path} has the columns {table.schema.names}, not {self._schema.names}. {self._remedy}")
         return table.select(names).cast(pa.schema([self._schema.field(name) for name in names]))
 
 
-def where(table: pa.Table, mask: pa.Array | pa.ChunkedArray) -> pa.Table:
+def filter_rows(table: pa.Table, mask: pa.Array | pa.ChunkedArray) -> pa.Table:
     """The rows of which `mask` is true; the table itself, and no copy of it, when that is all of them."""
     return table if pc.all(mask, min_count=0).as_py() else table.filter(mask)

@@ -1,74 +1,94 @@
-"""The numbers of jobs: given once, claimed on disk before that, and which of them may have left rows in doubt."""
+"""The numbers of jobs: given out once, reserved on disk before that, and which may have left uncommitted rows."""
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import Checkpoint, translate_os_errors, write_bytes_atomically
+from millrace.tasks.errors import LakeError, LakeUnreachable
+from millrace.tasks.lake.storage.atomic import Checkpoint, Damage
+from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.location import LakePath
 
-_CLAIMED_AT_A_TIME = 100
+_RESERVED_AT_A_TIME = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """Job numbers from `next` on have been given to nobody; those below `settled` left no row in doubt."""
+class _Numbers:
+    """Job numbers from `next` on are unused; those below `settled` left no uncommitted row."""
 
     next: int
     settled: int
 
 
 class JobNumbers:
-    """The job numbers of one collection, in the file `path`. `least` tells what is surely unused by the parts there."""
+    """The job numbers of one collection, in the file `path`.
 
-    def __init__(self, path: LakePath, *, least: Callable[[], int], checkpoint: Checkpoint) -> None:
+    `first_after_parts` gives the first number above those of the parts that are there.
+    """
+
+    def __init__(self, path: LakePath, *, first_after_parts: Callable[[], int], checkpoint: Checkpoint) -> None:
         self._path = path
-        self._least = least
+        self._first_after_parts = first_after_parts
         self._checkpoint = checkpoint
         self._next = 0
-        self._claimed = 0
+        self._reserved = 0
 
-    def take(self, count: int) -> int:
-        """The first of `count` numbers in a row that nobody has had; with 0, what it would be. Raises LakeError."""
+    def reserve(self, count: int) -> int:
+        """The first of `count` unused numbers in a row; with 0, what it would be. Raises LakeError."""
         if self._next == 0:
-            self._next = max(self._read().next, self._least())
+            self._next = max(self._read().next, self._first_after_parts())
         first, self._next = self._next, self._next + count
-        if count and self._next > self._claimed:
-            self._claim(self._next + _CLAIMED_AT_A_TIME - 1)
+        if count and self._next > self._reserved:
+            self._reserve_below(self._next + _RESERVED_AT_A_TIME - 1)
         return first
 
-    def unsettled(self) -> int:
-        """The first job that may have left rows in doubt."""
+    def release(self) -> None:
+        """Let others have what was reserved and not used."""
+        if self._reserved > self._next:
+            with suppress(LakeError):  # numbers that stay reserved are merely not used
+                self._reserve_below(self._next)
+
+    def first_uncommitted(self) -> int:
+        """The first job that may have left uncommitted rows. Raises LakeUnreachable."""
         return self._read().settled
 
-    def settle(self) -> None:
-        """Record that no job so far has left a row in doubt. Raises LakeError."""
-        first_unused = self.take(0)
-        self._write(_Kept(next=max(first_unused, self._claimed), settled=first_unused))
+    def mark_committed(self) -> None:
+        """Record that no job so far has left an uncommitted row. Raises LakeError."""
+        first_unused = self.reserve(0)
+        self._write(_Numbers(next=max(first_unused, self._reserved), settled=first_unused))
         self._checkpoint("settled")
 
-    def give_back(self) -> None:
-        """Let others have what was claimed and not used."""
-        if self._claimed > self._next:
-            with suppress(LakeError):  # numbers that stay claimed are merely not used
-                self._claim(self._next)
+    def damaged(self) -> list[Damage]:
+        """The file, should it be damaged, and what follows from it."""
+        try:
+            self._parsed()
+        except FileNotFoundError:
+            return []
+        except LakeError as error:
+            consequence = "Every job counts as uncommitted until a run has ended; the next ingest writes it anew."
+            return [Damage(self._path, f"{error} {consequence}")]
+        return []
 
-    def _claim(self, end: int) -> None:
-        """Claim the numbers below `end`."""
-        self._write(_Kept(next=end, settled=self.unsettled()))
-        self._claimed = end
+    def _reserve_below(self, end: int) -> None:
+        self._write(_Numbers(next=end, settled=self.first_uncommitted()))
+        self._reserved = end
         self._checkpoint("claimed")
 
-    def _read(self) -> _Kept:
-        """What is known; nothing when the file is not there or damaged, and then all rows are in doubt."""
+    def _read(self) -> _Numbers:
+        """What the file says; when it is not there or damaged, every row may be uncommitted. Raises LakeUnreachable."""
         try:
-            with translate_os_errors(self._path, "Reading"):
-                found = json.loads(self._path.read_bytes()) if self._path.exists() else {}
-            return _Kept(next=int(found["next"]), settled=int(found["settled"]))
-        except (ValueError, KeyError, TypeError):
-            return _Kept(next=1, settled=1)
+            return self._parsed()
+        except LakeUnreachable:
+            raise
+        except (FileNotFoundError, LakeError):
+            return _Numbers(next=1, settled=1)
 
-    def _write(self, kept: _Kept) -> None:
-        write_bytes_atomically(json.dumps(asdict(kept)).encode(), self._path)
+    def _parsed(self) -> _Numbers:
+        content = read_json(self._path)
+        try:
+            return _Numbers(next=int(content["next"]), settled=int(content["settled"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(f"{self._path} is damaged (it does not hold two job numbers).") from error
+
+    def _write(self, numbers: _Numbers) -> None:
+        write_json(self._path, asdict(numbers))

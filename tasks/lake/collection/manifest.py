@@ -6,9 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.tasks.lake.collection.delta_table import DeltaTable
-from millrace.tasks.lake.storage.atomic import Checkpoint, no_checkpoint
+from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, no_checkpoint
 from millrace.tasks.lake.storage.location import LakePath
-from millrace.tasks.lake.vectors.part_file import Damage
 from millrace.tasks.records import MANIFEST_SCHEMA
 
 _REMEDY = (
@@ -20,10 +19,10 @@ class Manifest:
     """The manifest of the collection whose folder is `collection_dir`."""
 
     def __init__(self, collection_dir: LakePath, *, checkpoint: Checkpoint = no_checkpoint) -> None:
-        self._ledger = DeltaTable(
+        self._table = DeltaTable(
             collection_dir / "manifest.parquet",
             MANIFEST_SCHEMA,
-            gone=("status", "removed"),
+            tombstone=("status", "removed"),
             remedy=_REMEDY,
             checkpoint=checkpoint,
         )
@@ -36,7 +35,7 @@ class Manifest:
         Raises:
             LakeError: A file of the manifest is damaged.
         """
-        return self._ledger.read(columns)
+        return self._table.read(columns)
 
     def commit(self, delta: pa.Table, name: str) -> None:
         """Make the rows of `delta` those of their sources, durably; `status` "removed" takes a source off.
@@ -51,16 +50,16 @@ class Manifest:
         """
         if pc.count_distinct(delta["source"]).as_py() != delta.num_rows:
             raise ValueError(f"delta {name} of the manifest names a source twice")
-        self._ledger.commit(delta, name)
+        self._table.commit(delta, name)
 
     def fold(self) -> None:
         """Fold the deltas into `manifest.parquet`, as at the end of a run; without deltas nothing is written."""
-        self._ledger.fold()
+        self._table.fold()
 
     def check(self) -> list[Damage]:
         """The files of the manifest that cannot be read, each with the remedy."""
-        return self._ledger.check()
+        return self._table.check()
 
     def quarantine(self) -> None:
         """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
-        self._ledger.quarantine()
+        self._table.quarantine()

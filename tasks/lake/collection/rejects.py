@@ -5,9 +5,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from millrace.tasks.lake.collection.delta_table import DeltaTable
-from millrace.tasks.lake.storage.atomic import Checkpoint, make_folder, no_checkpoint
+from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, make_folder, no_checkpoint
 from millrace.tasks.lake.storage.location import LakePath
-from millrace.tasks.lake.vectors.part_file import Damage
 from millrace.tasks.records import REJECT_SCHEMA
 
 OUTSTANDING_SCHEMA = REJECT_SCHEMA.append(pa.field("run", pa.string(), nullable=False))
@@ -25,10 +24,10 @@ class Rejects:
 
     def __init__(self, collection_dir: LakePath, *, checkpoint: Checkpoint = no_checkpoint) -> None:
         self._folder = collection_dir / "rejects"
-        self._ledger = DeltaTable(
+        self._table = DeltaTable(
             self._folder / "rejects.parquet",
             OUTSTANDING_SCHEMA,
-            gone=("stage", _CLEARED),
+            tombstone=("stage", _CLEARED),
             remedy=_REMEDY,
             checkpoint=checkpoint,
         )
@@ -40,7 +39,7 @@ class Rejects:
         Raises:
             LakeError: A file of the rejects is damaged.
         """
-        return self._ledger.read()
+        return self._table.read()
 
     def replace(self, sources: Iterable[str], rejects: pa.Table, *, run: str, name: str) -> None:
         """Make `rejects` all that is outstanding for `sources`, durably. Where nothing changes nothing is written.
@@ -72,18 +71,18 @@ class Rejects:
         if delta.num_rows == 0:
             return
         make_folder(self._folder)
-        self._ledger.commit(delta.append_column(OUTSTANDING_SCHEMA.field("run"), [[run] * delta.num_rows]), name)
+        self._table.commit(delta.append_column(OUTSTANDING_SCHEMA.field("run"), [[run] * delta.num_rows]), name)
         self._sources |= refused
         self._sources.difference_update(cleared)
 
     def fold(self) -> None:
         """Fold the changes into `rejects/rejects.parquet`, as at the end of a run."""
-        self._ledger.fold()
+        self._table.fold()
 
     def check(self) -> list[Damage]:
         """The files of the rejects that cannot be read, each with the remedy."""
-        return self._ledger.check()
+        return self._table.check()
 
     def quarantine(self) -> None:
         """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
-        self._ledger.quarantine()
+        self._table.quarantine()

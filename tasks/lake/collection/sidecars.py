@@ -1,14 +1,12 @@
-"""Slips: what a reading process on another machine has to say of a part, left beside it until the run has taken it.
+"""Files that the reading processes of a run leave for others: sidecars of parts, and scratch files.
 
-So that nothing but names crosses between machines. Each is read once and deleted; those that an interrupted run has
-left belong to jobs that nobody asks for any more.
+A sidecar describes a part that was made on another machine, so that only names cross between machines. It is read once
+and deleted; those of an interrupted run belong to jobs that are never asked for again.
 
-What the reading processes of a run leave for each other: files beside the chunk parts, gone when the run is.
-
-They have the names of temporary files, so what a killed run leaves is swept up with those. Nothing needs them to last.
+Scratch files lie beside the chunk parts. They have the names of temporary files, so that those of a killed run are
+deleted with the others.
 """
 
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -17,15 +15,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from millrace.tasks.errors import LakeError
+from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.collection.chunk_parts import PartName
-from millrace.tasks.lake.storage.atomic import make_folder, remove_files, translate_os_errors, write_bytes_atomically
+from millrace.tasks.lake.storage.atomic import make_folder, remove_files, translate_os_errors
+from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA
 
 
 class ScratchFiles:
-    """The spool in `folder`. Needs no lease: each file is of the process that makes it until its path is told."""
+    """The scratch files in `folder`. Needs no lease: a file is its maker's until its path is passed on."""
 
     def __init__(self, folder: LakePath) -> None:
         self._folder = local_folder(folder)
@@ -66,45 +65,55 @@ class Sidecar:
 
 
 class Sidecars:
-    """The slips in `folder`. Needs no lease for writing: those of a job are written by who reads it."""
+    """The sidecars in `folder`. Writing needs no lease: those of a job are written by the process that reads it."""
 
     def __init__(self, folder: LakePath) -> None:
         self._folder = folder
 
-    def put(self, part: PartName, slip: Sidecar) -> None:
-        """Leave the slip of a part that is written. Raises LakeError."""
+    def write(self, part: PartName, sidecar: Sidecar) -> None:
+        """Write the sidecar of a part that is durable. Raises LakeError."""
         make_folder(self._folder)
-        told = {
-            "documents": slip.documents.to_pylist(),
-            "rejects": slip.rejects.to_pylist(),
-            "counts": dict(slip.counts),
+        content = {
+            "documents": sidecar.documents.to_pylist(),
+            "rejects": sidecar.rejects.to_pylist(),
+            "counts": dict(sidecar.counts),
         }
-        write_bytes_atomically(json.dumps(told, ensure_ascii=False).encode(), self._path(part))
+        write_json(self._path(part), content, indent=None)
 
-    def take(self, part: PartName) -> Sidecar:
-        """The slip of a part; it is deleted.
+    def consume(self, part: PartName) -> Sidecar:
+        """The sidecar of a part; its file is deleted.
 
         Raises:
             LakeError: It is not there, or damaged.
         """
         path = self._path(part)
         try:
-            told = json.loads(path.read_bytes())
-            slip = Sidecar(
-                pa.Table.from_pylist(told["documents"], schema=MANIFEST_SCHEMA),
-                pa.Table.from_pylist(told["rejects"], schema=REJECT_SCHEMA),
-                {str(name): int(number) for name, number in told["counts"].items()},
+            content = read_json(path)
+            sidecar = Sidecar(
+                pa.Table.from_pylist(content["documents"], schema=MANIFEST_SCHEMA),
+                pa.Table.from_pylist(content["rejects"], schema=REJECT_SCHEMA),
+                {str(name): int(number) for name, number in content["counts"].items()},
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        except LakeUnreachable:
+            raise
+        except (
+            FileNotFoundError,
+            LakeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            pa.ArrowException,
+        ) as error:
             raise LakeError(
                 f"{path} cannot be read ({type(error).__name__}): do all reading machines reach the same lake? Run the"
                 " same command again; it reads those files anew."
             ) from error
         remove_files([path])
-        return slip
+        return sidecar
 
     def clear(self, *, below: int) -> None:
-        """Delete the slips of jobs before `below`, left by runs that were killed. Raises LakeError."""
+        """Delete the sidecars of jobs below `below`, left by runs that were killed. Raises LakeError."""
         if self._folder.is_dir():
             names = [path.name for path in self._folder.iterdir()]
             old = [name for name in names if (found := _NAME.fullmatch(name)) and int(found[1]) < below]

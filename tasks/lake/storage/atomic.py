@@ -1,9 +1,8 @@
-"""Files that are whole or not there, and disk failures told as the user needs them.
+"""Files that are either whole or absent, and disk failures as messages with a remedy.
 
-A file is written under a temporary name, made durable, renamed, and the rename made durable: whoever finds the final
-name finds all of it, whatever was killed or unplugged. Temporary names begin with a dot and end in `.tmp`; whoever
-holds the lease sweeps up those that a killed run left. An object is all of that by itself: see
-`tasks.lake.storage.object_path`.
+A file is written under a temporary name, flushed, renamed, and the rename flushed: a reader that finds the final name
+finds the whole file, whatever was killed or unplugged. Temporary names begin with a dot and end in `.tmp`; the holder
+of the lease deletes those that a killed run left. Objects need none of this: see `tasks.lake.storage.object_path`.
 """
 
 import errno
@@ -12,20 +11,21 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.tasks.errors import LakeError
+from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.storage.location import LakePath, parquet_file
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
 Checkpoint = Callable[[str], None]
 """Called with the name of the step that has just become durable. Crash tests end the process in it."""
 
-UNREADABLE = (OSError, ValueError, KeyError, IndexError, pa.ArrowException)
+_DAMAGED = (OSError, ValueError, KeyError, IndexError, pa.ArrowException)
 """What pyarrow has been seen to raise over altered Parquet files, footers above all, which have no checksum."""
 
 _ROWS_AT_A_TIME = 1 << 16
@@ -35,35 +35,64 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file that cannot be used, and why, as a sentence that ends in the remedy."""
+
+    path: LakePath
+    message: str
+
+
 def no_checkpoint(step: str) -> None:
-    """The checkpoint of everyday: nothing happens at `step`."""
+    """The default checkpoint: does nothing."""
 
 
 @contextmanager
-def translate_os_errors(path: LakePath, doing: str) -> Iterator[None]:
-    """Turn an OSError of the body into a LakeError that names `path`, what was tried, and the remedy."""
+def translate_os_errors(path: LakePath, action: str) -> Iterator[None]:
+    """Turn an OSError of the body into a LakeError that names `path`, the action ("Writing"), and the remedy."""
     try:
         yield
     except OSError as error:
-        raise LakeError(_explained(error, path, doing)) from error
+        raise LakeError(_explained(error, path, action)) from error
 
 
-def _explained(error: OSError, path: LakePath, doing: str) -> str:
+@contextmanager
+def translate_read_errors(path: LakePath, damaged: Callable[[str], LakeError]) -> Iterator[None]:
+    """Turn what reading the file at `path` raises into what it means.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LakeUnreachable: The system refuses (rights, limits, a lost network drive), which says nothing about the file.
+        LakeError: The file is damaged: what `damaged` makes of the reason.
+    """
+    try:
+        yield
+    except (FileNotFoundError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno not in {None, errno.EIO}:
+            raise LakeUnreachable(_explained(error, path, "Reading")) from error
+        raise damaged(first_line(error)) from error
+    except _DAMAGED as error:
+        raise damaged(first_line(error)) from error
+
+
+def _explained(error: OSError, path: LakePath, action: str) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _FULL:
         remedy = "Free some space, or set lake.path to a larger disk and move the lake there; then run the same command"
         remedy += " again. Nothing that was finished is lost."
     elif error.errno in _FORBIDDEN:
-        remedy = "Give this user the right to write there, or set lake.path to a folder that it may write to."
+        remedy = "Give this user the rights to read and write there, or set lake.path to a folder where it has them."
     elif error.errno in {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}:
         remedy = "Something else has that name: set lake.path to a folder of its own, or move the other file away."
     else:
         remedy = "Check the disk, then run the same command again. Nothing that was finished is lost."
-    return f"{doing} {path} failed: {reason}. {remedy}"
+    return f"{action} {path} failed: {reason}. {remedy}"
 
 
 def make_folder(path: LakePath) -> None:
-    """The folder at `path`, durable, with its parents; among objects there are none to be made.
+    """Make the folder at `path` and its parents, durably; among objects there are no folders, and nothing is done.
 
     Raises:
         LakeError: It cannot be made, or a file is in its way.
@@ -105,7 +134,7 @@ def write_atomically(
     """
     if isinstance(path, ObjectPath):
         with translate_os_errors(Path(tempfile.gettempdir()), "Writing to"):
-            path.put(write, lambda: checkpoint("written"))
+            path.write(write, lambda: checkpoint("written"))
         checkpoint("renamed")
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -159,15 +188,17 @@ def read_table(path: LakePath, *, columns: list[str] | None = None, remedy: str)
 
     Raises:
         FileNotFoundError: There is no such file.
+        LakeUnreachable: The system does not let this process read it.
         LakeError: It is damaged; the message names it and ends in `remedy`.
     """
-    try:
-        with parquet_file(path, replaced=columns != []) as file:
-            return file.read(columns=columns)
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        raise LakeError(f"{path} is damaged and cannot be read ({first_line(error)}). {remedy}") from error
+    reading = translate_read_errors(path, lambda reason: damaged_error(path, reason, remedy))
+    with reading, parquet_file(path, replaced=columns != []) as file:
+        return file.read(columns=columns)
+
+
+def damaged_error(path: LakePath, reason: str, remedy: str) -> LakeError:
+    """The error for a damaged file: names it, says why, and ends in `remedy`."""
+    return LakeError(f"{path} is damaged and cannot be read ({reason}). {remedy}")
 
 
 def remove_files(paths: Sequence[LakePath]) -> None:
@@ -180,7 +211,7 @@ def remove_files(paths: Sequence[LakePath]) -> None:
 
 
 def quarantine(path: LakePath) -> None:
-    """Rename the file to `*.damaged`, durably, for a person to look at; one that is not there is none."""
+    """Rename the file to `*.damaged`, durably, for a person to look at; one that is not there is passed over."""
     with translate_os_errors(path, "Setting aside"):
         if isinstance(path, ObjectPath):
             path.quarantine()
@@ -190,9 +221,9 @@ def quarantine(path: LakePath) -> None:
 
 
 def sweep_unfinished(folder: LakePath, *, spared: Iterable[LakePath] = ()) -> list[Path]:
-    """The temporary files below `folder` that a killed run left; they are deleted. Only for the lease's holder.
+    """Delete the temporary files below `folder` that a killed run left, and return their paths.
 
-    Those in the folders `spared` may be of a living process that needs no lease.
+    Only the holder of the lease may call this. The folders `spared` are left out: other processes write there.
     """
     if isinstance(folder, ObjectPath):
         return []

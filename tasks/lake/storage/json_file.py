@@ -4,14 +4,13 @@ The checksum is one more key of the object, so that any JSON reader still reads 
 none, and are taken as they are.
 """
 
-import errno
 import json
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from millrace.tasks.errors import LakeError, LakeUnreachable
-from millrace.tasks.lake.storage.atomic import first_line, write_bytes_atomically
+from millrace.tasks.errors import LakeError
+from millrace.tasks.lake.storage.atomic import translate_read_errors, write_bytes_atomically
 from millrace.tasks.lake.storage.location import LakePath
 
 _CHECKSUM = "crc32"
@@ -21,10 +20,8 @@ def write_json(path: LakePath, content: Mapping[str, object], *, indent: int | N
     """Replace the file at `path` by `content` and its checksum, durably. Raises LakeError when the disk refuses."""
     plain = json.loads(json.dumps(content, default=dict))
     separators = None if indent else (",", ":")
-    spelled = json.dumps(
-        plain | {_CHECKSUM: _checksum(plain)}, ensure_ascii=False, indent=indent, separators=separators
-    )
-    write_bytes_atomically(spelled.encode(), path)
+    signed = plain | {_CHECKSUM: _checksum(plain)}
+    write_bytes_atomically(json.dumps(signed, ensure_ascii=False, indent=indent, separators=separators).encode(), path)
 
 
 def read_json(path: LakePath) -> dict[str, Any]:
@@ -35,23 +32,13 @@ def read_json(path: LakePath) -> dict[str, Any]:
         LakeUnreachable: This process may not read it, or the storage does not answer.
         LakeError: It is damaged.
     """
-    try:
+    with translate_read_errors(path, lambda reason: LakeError(f"{path} is damaged ({reason}).")):
         content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise
-    except PermissionError as error:
-        raise LakeUnreachable(
-            f"{path} cannot be read: {error.strerror}. Give this user the right to read it."
-        ) from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno not in {None, errno.EIO}:
-            raise LakeUnreachable(f"{path} cannot be read: {error.strerror}. Check the disk.") from error
-        raise LakeError(f"{path} is damaged ({first_line(error)}).") from error
-    if not isinstance(content, dict):
-        raise LakeError(f"{path} is damaged (it holds no JSON object).")
-    checksum = content.pop(_CHECKSUM, None)
-    if checksum is not None and checksum != _checksum(content):
-        raise LakeError(f"{path} is damaged (its checksum does not agree with its content).")
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+        checksum = content.pop(_CHECKSUM, None)
+        if checksum is not None and checksum != _checksum(content):
+            raise ValueError("its content does not match its checksum")
     return content
 
 

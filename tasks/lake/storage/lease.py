@@ -1,8 +1,8 @@
 """One writer at a time: a lease is a lock file that a living process holds.
 
-The lock (`flock`) is the truth: it ends with the process, however that ends, so a dead holder's lease is free at
-once. What is written in the file only tells others who holds it. The file is never deleted: a process that waits to
-lock a deleted file would lock nothing.
+The lock (`flock`) decides: it ends with the process, however that ends, so a dead holder's lease is free at once. The
+text in the file only tells others who holds it. The file is never deleted: a process that waits to lock a deleted file
+would lock nothing.
 """
 
 import errno
@@ -37,7 +37,7 @@ class Holder:
 
 
 class Lease:
-    """A lease that this process holds until `release`, or until it ends. Use `hold` to get one."""
+    """A lease that this process holds until `release`, or until it ends. Use `acquire_lease` to get one."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -77,7 +77,7 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def hold(path: Path, what: str) -> Lease:
+def acquire_lease(path: Path, what: str) -> Lease:
     """The lease whose file is `path`; `what` names the guarded thing in messages ("the lake at /srv/lake").
 
     Raises:

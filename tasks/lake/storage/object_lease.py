@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from millrace.tasks.errors import LakeError, LeaseHeld
-from millrace.tasks.lake.storage.lease import Holder, Lease, hold, is_gone, myself
+from millrace.tasks.lake.storage.lease import Holder, Lease, acquire_lease, is_gone, myself
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
@@ -80,7 +80,7 @@ class ObjectLease:
         if not self.path.exists():
             self._lost = "it lapsed, and was taken over"
             return
-        self.path.put(lambda sink: _write(sink, self._mine), _nothing)
+        self.path.write(lambda sink: _write(sink, self._mine), _nothing)
         self._renewed_at = begun
 
     def release(self) -> None:
@@ -107,8 +107,8 @@ class ObjectLease:
 
 
 def lease_at(path: LakePath, what: str) -> Lease | ObjectLease:
-    """The lease at `path`, on a disk or among objects; see `hold` and `claim`. Raises LeaseHeld, LakeError."""
-    return claim(path, what) if isinstance(path, ObjectPath) else hold(path, what)
+    """The lease at `path`, on a disk or among objects; see `acquire_lease` and `claim`. Raises LeaseHeld, LakeError."""
+    return claim(path, what) if isinstance(path, ObjectPath) else acquire_lease(path, what)
 
 
 def claim(folder: ObjectPath, what: str) -> ObjectLease:
@@ -122,7 +122,7 @@ def claim(folder: ObjectPath, what: str) -> ObjectLease:
         path = folder / f"{secrets.token_hex(8)}.json"
         mine = _Claim(myself(), _processes(), settled=False)
         begun = _now_s()
-        path.put(lambda sink, mine=mine: _write(sink, mine), _nothing)  # type: ignore[misc]
+        path.write(lambda sink, mine=mine: _write(sink, mine), _nothing)  # type: ignore[misc]
         rival = _rival(path)
         if rival is None:
             lease = ObjectLease(path, _Claim(mine.holder, mine.processes, settled=True), begun)

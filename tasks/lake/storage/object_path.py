@@ -102,20 +102,20 @@ class ObjectPath:
 
     @property
     def parent(self) -> "ObjectPath":
-        """What it lies in."""
+        """The folder that holds it."""
         return ObjectPath(self.key.rpartition("/")[0], self.store)
 
     def with_name(self, name: str) -> "ObjectPath":
-        """Its neighbour of that name."""
+        """The object of that name in the same folder."""
         return self.parent / name
 
     def with_suffix(self, suffix: str) -> "ObjectPath":
-        """Its neighbour whose name ends differently."""
+        """The object in the same folder whose name ends in `suffix` instead."""
         stem, dot, _ = self.name.rpartition(".")
         return self.with_name((stem if dot else self.name) + suffix)
 
     def absolute(self) -> "ObjectPath":
-        """Itself."""
+        """The same path: an object's key is always absolute."""
         return self
 
     def exists(self) -> bool:
@@ -173,7 +173,7 @@ class ObjectPath:
         with reaching(self, "Reading"):
             return ObjectReader(self, self.store.files.open_input_file(self.key))
 
-    def put(self, write: Callable[[BinaryIO], None], written: Callable[[], None]) -> None:
+    def write(self, write: Callable[[BinaryIO], None], written: Callable[[], None]) -> None:
         """Replace the object at one stroke by what `write` puts into the stream it is given; durable on return.
 
         It is collected on the local disk first, and handed over in one call: should collecting it fail, no stream to
@@ -225,11 +225,11 @@ class ObjectReader(io.RawIOBase):
         self._file = file
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -246,29 +246,29 @@ class ObjectReader(io.RawIOBase):
             return bytes(self._file.read(None if size is None or size < 0 else size))
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the stream."""
         self._file.close()
         super().close()
 
 
 @contextmanager
-def reaching(path: ObjectPath, doing: str) -> Iterator[None]:
-    """Turn what goes wrong between here and the store into a LakeUnreachable that names the object and the remedy.
+def reaching(path: ObjectPath, action: str) -> Iterator[None]:
+    """Turn errors of the store's client into a LakeUnreachable that names the object and the remedy.
 
-    That an object is not there stays FileNotFoundError.
+    A missing object stays a FileNotFoundError.
     """
     try:
         yield
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
-        raise LakeUnreachable(f"{doing} {path} failed: {error}. {_remedy(str(error))}") from error
+        raise LakeUnreachable(f"{action} {path} failed: {error}. {_remedy(str(error))}") from error
 
 
-def _remedy(told: str) -> str:
-    if "NO_SUCH_BUCKET" in told:
+def _remedy(message: str) -> str:
+    if "NO_SUCH_BUCKET" in message:
         return "Make the bucket, or correct lake.path."
-    if any(word in told for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE", "TOKEN", "ACL ")):
+    if any(word in message for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE", "TOKEN", "ACL ")):
         return (
             "Look at the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role):"
             " they must be allowed to list the bucket and to read, write and delete in it. Check lake.region, too."

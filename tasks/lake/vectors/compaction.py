@@ -1,9 +1,9 @@
-"""What becomes of vectors after their journal: parts, larger parts, and what can be saved of damaged ones.
+"""Making vector parts: of journals, of several small parts, and of what can be saved of damaged ones.
 
 Every step leaves the store whole. A part is durable under its name before the index knows it, and indexed before what
-it replaces is deleted; whatever is cut short, opening the store again finishes or forgets it.
+it replaces is deleted; opening the store again finishes or forgets what was interrupted.
 
-Small parts into large ones: 100 million vectors are then some thousand files in a folder, not a hundred thousand.
+Small parts are merged so that 100 million vectors are some thousand files in a folder, not a hundred thousand.
 """
 
 import contextlib
@@ -29,29 +29,29 @@ MAX_ROWS = 65_536
 _SMALL = MAX_ROWS // 2
 
 
-def next_group(rows: Mapping[str, int], *, least: int) -> list[str]:
+def next_group(rows: Mapping[str, int], *, min_parts: int) -> list[str]:
     """The first parts, in order, that should become one; empty when nothing is worth the writing.
 
     Args:
-        rows: Part name to rows, in order of purchase.
-        least: So many small parts in a row are merged though they do not fill a large one.
+        rows: Part name to rows, in the order in which they were embedded.
+        min_parts: The smallest number of small parts in a row that are merged though they do not fill a large one.
 
-    >>> next_group({"a": 65_536, "b": 30_000, "c": 30_000, "d": 30_000, "e": 1}, least=8)
+    >>> next_group({"a": 65_536, "b": 30_000, "c": 30_000, "d": 30_000, "e": 1}, min_parts=8)
     ['b', 'c']
-    >>> next_group({"a": 65_536, "b": 30_000, "c": 1}, least=8)
+    >>> next_group({"a": 65_536, "b": 30_000, "c": 1}, min_parts=8)
     []
     """
     group: list[str] = []
     total = 0
     for name, count in rows.items():
         if count >= _SMALL or total + count > MAX_ROWS:
-            if len(group) >= least or (len(group) > 1 and total >= _SMALL):
+            if len(group) >= min_parts or (len(group) > 1 and total >= _SMALL):
                 return group
             group, total = [], 0
         if count < _SMALL:
             group.append(name)
             total += count
-    return group if len(group) >= least else []
+    return group if len(group) >= min_parts else []
 
 
 def small_parts(rows: Mapping[str, int]) -> int:
@@ -73,11 +73,11 @@ class PartMaker:
     """Makes the parts in `folder`. One thread at a time may use it, `new_stem` aside."""
 
     def __init__(
-        self, folder: LakePath, layout: Layout, catalogue: PartIndex, reader: PartReader, checkpoint: Checkpoint
+        self, folder: LakePath, layout: Layout, part_index: PartIndex, reader: PartReader, checkpoint: Checkpoint
     ) -> None:
         self._folder = folder
         self._layout = layout
-        self._catalogue = catalogue
+        self._part_index = part_index
         self._reader = reader
         self._checkpoint = checkpoint
         self._numbering = threading.Lock()
@@ -97,18 +97,18 @@ class PartMaker:
         if segment.rows:
             path = self._folder / part_name(segment.stem)
             keys: list[KeyBytes] = []
-            write_part(path, self._layout, _noted(segment.batches(), keys), checkpoint=self._step("seal"))
-            self._catalogue.add(path, np.concatenate(keys))
+            write_part(path, self._layout, _collecting_keys(segment.batches(), keys), checkpoint=self._step("seal"))
+            self._part_index.add(path, np.concatenate(keys))
             self._checkpoint("seal: indexed")
         forget(segment)
         remove_files([segment.path])
         self._checkpoint("seal: journal deleted")
 
-    def compact(self, *, least: int, groups: int | None = None) -> int:
-        """How many parts went into larger ones, in up to `groups` groups; see `next_group` for `least`."""
+    def compact(self, *, min_parts: int, groups: int | None = None) -> int:
+        """How many parts went into larger ones, in up to `groups` groups; see `next_group` for `min_parts`."""
         merged = 0
         for _ in range(groups) if groups is not None else itertools.count():
-            names = next_group(self._sound_rows(), least=least)
+            names = next_group(self._sound_rows(), min_parts=min_parts)
             if not names:
                 break
             try:
@@ -116,58 +116,58 @@ class PartMaker:
                     break
                 merged += len(names)
             except PartDamaged as error:
-                self._catalogue.report(error.damage)  # and from now on it is in no group
+                self._part_index.report(error.damage)  # and from now on it is in no group
         return merged
 
     def thin_out(self) -> None:
         """Compact one full group when a long run has left many small parts."""
-        if small_parts(self._catalogue.rows()) >= _MANY:
-            self.compact(least=sys.maxsize, groups=1)
+        if small_parts(self._part_index.rows()) >= _MANY:
+            self.compact(min_parts=sys.maxsize, groups=1)
 
     def quarantine(self, path: LakePath) -> int:
-        """How many rows of a damaged part are in a part of their own now; the old file is called `*.damaged`."""
+        """Move the readable rows of a damaged part to a new one; returns how many. The file becomes `*.damaged`."""
         saved: list[pa.RecordBatch] = []
         with contextlib.suppress(PartDamaged, FileNotFoundError):  # then nothing of it can be read
             saved += read_batches(path, self._layout, salvage=True)
         if saved:
             rescue = self._folder / part_name(self.new_stem())
             keys: list[KeyBytes] = []
-            write_part(rescue, self._layout, _noted(saved, keys), checkpoint=self._step("repair"))
-            self._catalogue.add(rescue, np.concatenate(keys))
+            write_part(rescue, self._layout, _collecting_keys(saved, keys), checkpoint=self._step("repair"))
+            self._part_index.add(rescue, np.concatenate(keys))
             self._checkpoint("repair: indexed")
         self._reader.forget([path.name])
         quarantine(path)
-        self._catalogue.drop([path.name])
+        self._part_index.drop([path.name])
         return sum(batch.num_rows for batch in saved)
 
     def _merge(self, names: list[str]) -> bool:
         """Whether the parts are one now."""
         path = self._folder / part_name(self.new_stem())
-        known = self._catalogue.rows()
+        known = self._part_index.rows()
         replaced = {name: known[name] for name in names}
         batches = concatenated(self._folder, names, self._layout)
         write_part(path, self._layout, batches, replaces=replaced, checkpoint=self._step("compact"))
         if check_part(path, self._layout) is not None:  # what it replaces was paid for, so it is read back first
             remove_files([path])
             return False
-        self._catalogue.merge(path, replaced)
+        self._part_index.merge(path, replaced)
         self._checkpoint("compact: indexed")
         self._reader.forget(names)
         for name in names:
             remove_files([self._folder / name])
             self._checkpoint("compact: part deleted")
-        self._catalogue.drop(names)
+        self._part_index.drop(names)
         return True
 
     def _sound_rows(self) -> dict[str, int]:
-        damaged = {damage.path.name for damage in self._catalogue.damaged}
-        return {name: rows for name, rows in self._catalogue.rows().items() if name not in damaged}
+        damaged = {damage.path.name for damage in self._part_index.damaged}
+        return {name: rows for name, rows in self._part_index.rows().items() if name not in damaged}
 
     def _step(self, name: str) -> Checkpoint:
         return lambda step: self._checkpoint(f"{name}: {step}")
 
 
-def _noted(batches: Iterable[pa.RecordBatch], keys: list[KeyBytes]) -> Iterator[pa.RecordBatch]:
+def _collecting_keys(batches: Iterable[pa.RecordBatch], keys: list[KeyBytes]) -> Iterator[pa.RecordBatch]:
     """The batches; the keys of each, uint8 of shape (rows, 32), are added to `keys` as it goes by."""
     for batch in batches:
         keys.append(keys_in(batch.column(0)).copy())  # not a view, which would keep the vectors too

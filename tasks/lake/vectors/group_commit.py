@@ -13,10 +13,10 @@ R = TypeVar("R")
 
 
 class GroupCommit(Generic[T]):
-    """One thread that hands all waiting items at once to `commit`, and wakes those who put them when it returns.
+    """One thread that hands all waiting items at once to `commit`, and wakes their submitters when it returns.
 
-    After a `commit` that raised, its error is everyone's answer: what a failed flush has left on disk is not known, so
-    nothing may be put on top of it.
+    Once a `commit` has raised, every later submission raises the same error: what a failed flush left on disk is not
+    known, so nothing may be written after it.
     """
 
     def __init__(self, commit: Callable[[list[T]], None], *, name: str) -> None:
@@ -28,7 +28,7 @@ class GroupCommit(Generic[T]):
         self.closed = False
         self.failure: BaseException | None = None
 
-    async def put(self, item: T) -> None:
+    async def submit(self, item: T) -> None:
         """Return when `item` is committed. A caller that is cancelled meanwhile leaves it in the queue all the same.
 
         Raises:
@@ -36,11 +36,11 @@ class GroupCommit(Generic[T]):
         """
         # The future belongs to the whole group: a waiter that is cancelled must not cancel it.
         group = asyncio.wrap_future(self._joined(item))
-        group.add_done_callback(_heed)
+        group.add_done_callback(_retrieve_exception)
         await asyncio.shield(group)
 
     def run(self, action: Callable[[], R]) -> R:
-        """What `action` returns, run in the thread when everything put before is committed or has failed."""
+        """What `action` returns, run in the thread when everything submitted before is committed or has failed."""
         return self._thread.submit(action).result()
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class GroupCommit(Generic[T]):
         self.failure = group.exception()
 
 
-def _heed(future: "asyncio.Future[None]") -> None:
+def _retrieve_exception(future: "asyncio.Future[None]") -> None:
     """Look at the outcome, so that asyncio does not print a failure whose waiter was cancelled."""
     if not future.cancelled():
         future.exception()

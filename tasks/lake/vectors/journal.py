@@ -1,9 +1,8 @@
 """The journal: an Arrow IPC stream of vectors that were paid for and are in no part yet.
 
 Any reader of Arrow streams can read it. Each batch carries a checksum in its metadata, because after a power cut the
-tail of a file may have its length and not its content, and a wrong vector under a right key is worse than none.
-
-Vectors between their purchase and their part: in a journal, from which they are read until they are in a part.
+tail of a file may have its length and not its content, and a wrong vector under a right key is worse than none. Until
+a part holds them, vectors are read from their journal: a `Segment` knows where each key is in it.
 """
 
 import io
@@ -23,8 +22,8 @@ from millrace.tasks.lake.vectors.schema import Layout, Vectors, crc32, vectors_i
 _CRC = "crc32"
 
 
-class Stretch(NamedTuple):
-    """Where a batch is in its journal, in bytes."""
+class ByteRange(NamedTuple):
+    """Where in its journal a batch is, in bytes."""
 
     offset: int
     length: int
@@ -44,11 +43,11 @@ class JournalFile:
             self._file = path.open("xb", buffering=0)
         self._synced = 0
 
-    def append(self, batch: pa.RecordBatch) -> Stretch:
+    def append(self, batch: pa.RecordBatch) -> ByteRange:
         """Add the batch; it counts, and is where this says, only after `sync`."""
         begin = self._gathered.tell() or (0 if self._synced else self._schema_bytes)
         self._writer.write_batch(batch, custom_metadata={_CRC: str(checksum(batch))})
-        return Stretch(self._synced + begin, self._gathered.tell() - begin)
+        return ByteRange(self._synced + begin, self._gathered.tell() - begin)
 
     def sync(self) -> None:
         """Return when all that was appended is on disk.
@@ -70,7 +69,7 @@ class JournalFile:
         self._gathered.truncate()
 
     def close(self) -> None:
-        """Close the file without another word to the disk: what was not synced was not promised."""
+        """Close the file; what was not synced was never acknowledged."""
         self._file.close()
 
 
@@ -84,10 +83,10 @@ class JournalReader:
         self._file = _opened(path)
         weakref.finalize(self, self._file.close)  # whoever still reads from it holds it
 
-    def read(self, stretch: Stretch) -> pa.RecordBatch:
+    def read(self, byte_range: ByteRange) -> pa.RecordBatch:
         """The batch there. Raises LakeError when it is not what was written, or the disk fails."""
         with translate_os_errors(self._path, "Reading the journal"):
-            data = os.pread(self._file.fileno(), stretch.length, stretch.offset)
+            data = os.pread(self._file.fileno(), byte_range.length, byte_range.offset)
         try:
             reader = pa.ipc.open_stream(self._start + data)
             batch, metadata = reader.read_next_batch_with_custom_metadata()
@@ -96,7 +95,7 @@ class JournalReader:
             sound = False
         if not sound:
             raise LakeError(
-                f"The journal {self._path} does not hold at byte {stretch.offset} what was written there. Check the"
+                f"The journal {self._path} does not hold at byte {byte_range.offset} what was written there. Check the"
                 " disk, then run the same command again: it keeps what is sound, and buys the rest again."
             )
         return batch
@@ -104,16 +103,16 @@ class JournalReader:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a journal still holds: its sound batches, where they are, and the bytes behind them that were dropped."""
+    """The sound batches of a journal, the byte range of each, and how much was dropped."""
 
     batches: list[pa.RecordBatch]
-    places: list[Stretch]
+    ranges: list[ByteRange]
     dropped_bytes: int
     dropped_batches: int
 
     @property
     def rows(self) -> int:
-        """How many vectors."""
+        """The number of vectors in the sound batches."""
         return sum(batch.num_rows for batch in self.batches)
 
 
@@ -136,7 +135,7 @@ def read_journal(path: Path, schema: pa.Schema) -> Recovered:
             f"The journal {path} holds {reader.schema.to_string()!r}, not vectors of this space. Move it away."
         )
     batches: list[pa.RecordBatch] = []
-    places: list[Stretch] = []
+    ranges: list[ByteRange] = []
     unsound = 0
     end = source.tell()
     while True:
@@ -149,10 +148,10 @@ def read_journal(path: Path, schema: pa.Schema) -> Recovered:
         end = source.tell()
         if sound:
             batches.append(batch)
-            places.append(Stretch(begin, end - begin))
+            ranges.append(ByteRange(begin, end - begin))
         else:
             unsound += 1
-    return Recovered(batches, places, _torn_bytes(data, end), unsound)
+    return Recovered(batches, ranges, _torn_bytes(data, end), unsound)
 
 
 def checksum(batch: pa.RecordBatch) -> int:
@@ -196,31 +195,31 @@ class Segment:
     """The batches of one journal that are durable, and where each key is in them. The vectors stay in the file."""
 
     def __init__(self, stem: str, path: Path, layout: Layout) -> None:
-        """Of the journal at `path`, nothing yet. Raises FileNotFoundError when there is none, LakeError."""
+        """An empty segment over the journal at `path`. Raises FileNotFoundError when there is none, LakeError."""
         self.stem = stem
         self.path = path
         self.rows = 0
         self._reader = JournalReader(path, layout.schema)
-        self._stretches: list[Stretch] = []
-        self._places: dict[bytes, tuple[int, int]] = {}  # to the number of a batch, and the row in it
+        self._ranges: list[ByteRange] = []
+        self._positions: dict[bytes, tuple[int, int]] = {}  # to the number of a batch, and the row in it
         self._last: tuple[int, pa.RecordBatch] | None = None  # neighbours are asked for one after the other
 
-    def add(self, batches: Iterable[pa.RecordBatch], places: Iterable[Stretch]) -> None:
+    def add(self, batches: Iterable[pa.RecordBatch], ranges: Iterable[ByteRange]) -> None:
         """Take in batches that are durable in the journal, and where they are in it."""
-        for batch, stretch in zip(batches, places, strict=True):
-            number = len(self._stretches)
-            self._stretches.append(stretch)
-            self._places.update((key, (number, row)) for row, key in enumerate(batch["text_key"].to_pylist()))
+        for batch, byte_range in zip(batches, ranges, strict=True):
+            number = len(self._ranges)
+            self._ranges.append(byte_range)
+            self._positions.update((key, (number, row)) for row, key in enumerate(batch["text_key"].to_pylist()))
             self.rows += batch.num_rows
 
     @property
     def size_bytes(self) -> int:
-        """What its batches take in the file."""
-        return sum(stretch.length for stretch in self._stretches)
+        """The size of its batches in the file."""
+        return sum(byte_range.length for byte_range in self._ranges)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its batches in order, read one at a time. Raises LakeError when the file no longer holds one of them."""
-        return map(self._reader.read, self._stretches)
+        return map(self._reader.read, self._ranges)
 
     @property
     def number(self) -> int:
@@ -228,34 +227,34 @@ class Segment:
         return int(self.stem.partition("-")[0])
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._places
+        return key in self._positions
 
     def vector(self, key: bytes) -> Vectors | None:
         """The vector of `key`, None when it is not here. Raises LakeError when the file no longer holds it."""
-        place = self._places.get(key)
-        if place is None:
+        position = self._positions.get(key)
+        if position is None:
             return None
-        vector: Vectors = vectors_in(self._batch(place[0])["vector"])[place[1]]
+        vector: Vectors = vectors_in(self._batch(position[0])["vector"])[position[1]]
         return vector
 
     def sparse(self, key: bytes) -> bytes | None:
         """The sparse vector of `key`, None when it is not here, or there are none. Raises as `vector` does."""
-        place = self._places.get(key)
-        batch = None if place is None else self._batch(place[0])
-        if place is None or batch is None or "sparse" not in batch.schema.names:
+        position = self._positions.get(key)
+        batch = None if position is None else self._batch(position[0])
+        if position is None or batch is None or "sparse" not in batch.schema.names:
             return None
-        vector: bytes = batch["sparse"][place[1]].as_py()
+        vector: bytes = batch["sparse"][position[1]].as_py()
         return vector
 
     def _batch(self, number: int) -> pa.RecordBatch:
         last = self._last  # another thread may put its own there at any time
         if last is None or last[0] != number:
-            self._last = last = number, self._reader.read(self._stretches[number])
+            self._last = last = number, self._reader.read(self._ranges[number])
         return last[1]
 
     def keys(self) -> list[bytes]:
         """Every key, once."""
-        return list(self._places)
+        return list(self._positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,17 +273,17 @@ class OpenSegment:
 
     def commit(self, batches: list[pa.RecordBatch]) -> None:
         """Make the batches durable, then known. Raises LakeError; the journal is then not to be appended to again."""
-        places = [self.journal.append(batch) for batch in batches]
+        ranges = [self.journal.append(batch) for batch in batches]
         self.journal.sync()
-        self.segment.add(batches, places)
+        self.segment.add(batches, ranges)
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What journals of an earlier run gave back: vectors kept, and what was behind their sound part.
+    """What was recovered from the journals of an earlier run, and what had to be dropped.
 
-    What is dropped was never acknowledged, unless the disk has failed: `dropped_batches` are those whose length was
-    right and whose checksum was not.
+    Dropped bytes were never acknowledged, unless the disk has failed: `dropped_batches` counts the batches whose length
+    was right and whose checksum was not.
     """
 
     vectors: int = 0
@@ -317,6 +316,6 @@ def leftover_segments(folder: Path, layout: Layout) -> list[tuple[Segment, Recov
             sound = read_journal(path, layout.schema)
         except FileNotFoundError:
             continue  # sealed by the writer since it was listed
-        segment.add(sound.batches, sound.places)
+        segment.add(sound.batches, sound.ranges)
         found.append((segment, Recovery(segment.rows, sound.dropped_bytes, sound.dropped_batches)))
     return found

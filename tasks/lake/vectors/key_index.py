@@ -6,9 +6,7 @@ microseconds a lookup. Whatever is wrong with it, it is deleted and made again.
 A key points to a span and a row in it. A span is what one journal became; a compaction puts several one after the other
 into one file, and only the table of spans changes.
 
-More keys than memory, sorted: spread over files by their first bits, each file then sorted by itself.
-
-Which keys have come by already, without holding them in memory: a table that ends with the process.
+`KeySort` sorts more keys than fit into memory, for filling an index. `SeenKeys` remembers keys until the process ends.
 """
 
 import os
@@ -35,25 +33,27 @@ _RECORD = np.dtype([("high", ">u8"), ("low", ">u8"), ("span", "<i8"), ("row", "<
 
 
 class KeySort:
-    """Takes keys in any order and gives them in ascending order; files in `folder`, or where temporary files go."""
+    """Sorts keys: spread over files by their first bits, each file is then sorted in memory.
+
+    The files are in `folder`; None: in the system's temporary folder.
+    """
 
     def __init__(self, folder: Path | None, rows: int) -> None:
         self._folder = folder
         self._count = max(1, min(512, rows // _KEYS_A_FILE))
 
     def __enter__(self) -> Self:
-        where = Path(tempfile.gettempdir()) if self._folder is None else self._folder
-        self._where = where
-        with translate_os_errors(where, "Sorting keys in"):
+        folder = self._sort_folder = Path(tempfile.gettempdir()) if self._folder is None else self._folder
+        with translate_os_errors(folder, "Sorting keys in"):
             # Without names: nothing is left behind, however this ends.
             self._files: list[BinaryIO] = [
-                os.fdopen(_unnamed(where), "w+b", buffering=1 << 14) for _ in range(self._count)
+                os.fdopen(_unnamed(folder), "w+b", buffering=1 << 14) for _ in range(self._count)
             ]
         return self
 
     def __exit__(self, *_: object) -> None:
         for file in self._files:
-            with translate_os_errors(self._where, "Sorting keys in"):
+            with translate_os_errors(self._sort_folder, "Sorting keys in"):
                 file.close()
 
     def add(self, keys: KeyBytes, span: int) -> None:
@@ -66,14 +66,14 @@ class KeySort:
         order = np.argsort(files, kind="stable")
         bounds = np.searchsorted(files[order], np.arange(self._count + 1))
         records = records[order]
-        with translate_os_errors(self._where, "Sorting keys in"):
+        with translate_os_errors(self._sort_folder, "Sorting keys in"):
             for file, start, end in zip(self._files, bounds[:-1], bounds[1:], strict=True):
                 file.write(records[start:end].tobytes())
 
     def ascending(self) -> Iterator[Iterator[tuple[bytes, int, int]]]:
         """Prefix, span and row of every key, a file's worth at a time."""
         for file in self._files:
-            with translate_os_errors(self._where, "Sorting keys in"):
+            with translate_os_errors(self._sort_folder, "Sorting keys in"):
                 file.seek(0)
                 records = np.frombuffer(file.read(), _RECORD)
             records = records[np.lexsort((records["span"], records["low"], records["high"]))]
@@ -83,7 +83,7 @@ class KeySort:
 
 
 def _unnamed(folder: Path) -> int:
-    """A file in the folder that has no name and so is gone when it is closed."""
+    """A file in the folder without a name, so that it is deleted when it is closed."""
     descriptor, name = tempfile.mkstemp(prefix=".sort-", suffix=".tmp", dir=folder)
     Path(name).unlink()
     return descriptor
@@ -240,21 +240,21 @@ class KeyIndex:
         return True
 
     def supersede(self, names: Iterable[str]) -> None:
-        """Forget parts that others hold all of, and remember that their files are to be deleted."""
+        """Forget parts whose rows other parts hold, and remember that their files are to be deleted."""
         with self._writing, index_errors(self._path), _transaction(self._writer):
             self._supersede(names)
 
     def drop(self, names: Iterable[str]) -> None:
-        """Forget parts whose files are gone: their keys are found no more.
+        """Forget parts whose files are deleted: their keys are no longer found.
 
-        Their rows stay in the table, where nothing finds them, since ids of spans are not used twice: deleting them
-        would mean reading all of it.
+        Their rows stay in the table, unreachable, since ids of spans are not used twice: deleting them would mean
+        reading the whole table.
         """
-        gone = [(name,) for name in names]
+        deleted = [(name,) for name in names]
         with self._writing, index_errors(self._path), _transaction(self._writer):
-            self._writer.executemany("DELETE FROM part WHERE name = ?", gone)
-            self._writer.executemany("DELETE FROM span WHERE part = ?", gone)
-            self._writer.executemany("DELETE FROM superseded WHERE name = ?", gone)
+            self._writer.executemany("DELETE FROM part WHERE name = ?", deleted)
+            self._writer.executemany("DELETE FROM span WHERE part = ?", deleted)
+            self._writer.executemany("DELETE FROM superseded WHERE name = ?", deleted)
 
     def close(self) -> None:
         """Close the file."""
@@ -310,7 +310,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def index_errors(path: Path | None) -> Iterator[None]:
-    """Raises what SQLite says of the file at `path`, None for a temporary one, as a LakeError."""
+    """Turn SQLite's errors about the file at `path` (None: a temporary one) into LakeErrors."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -329,7 +329,7 @@ class SeenKeys:
     """Keys that were seen, in a temporary file of SQLite's: about 20 bytes each on disk, and 16 MB of memory in all."""
 
     def __init__(self) -> None:
-        """None is seen yet."""
+        """No key has been seen yet."""
         self._table: sqlite3.Connection = connect("")
         self._table.execute("PRAGMA journal_mode = OFF")  # nothing needs it after the process
         self._table.execute("CREATE TABLE seen (key BLOB PRIMARY KEY) STRICT, WITHOUT ROWID")
@@ -341,9 +341,10 @@ class SeenKeys:
         self._table.close()
 
     def first_seen(self, keys: Sequence[bytes]) -> list[int]:
-        """The positions of those of `keys` that were never seen before, each key once; now they are.
+        """The positions of those of `keys` that were not seen before, each key once; from now on they are.
 
-        Raises `LakeError` when the disk refuses.
+        Raises:
+            LakeError: The disk refuses.
         """
         positions = {key[:PREFIX_BYTES]: position for position, key in reversed(list(enumerate(keys)))}
         prefixes = sorted(positions)

@@ -18,13 +18,17 @@ _ATTEMPTS = 4
 
 
 class Lookup:
-    """Reads of one vector store. `segments` gives those of the moment, whose vectors are in no part yet."""
+    """Reads of one vector store. `segments` gives the current ones, whose vectors are in no part yet."""
 
     def __init__(
-        self, place: SpaceFolder, catalogue: PartIndex, reader: PartReader, segments: Callable[[], tuple[Segment, ...]]
+        self,
+        space_folder: SpaceFolder,
+        part_index: PartIndex,
+        reader: PartReader,
+        segments: Callable[[], tuple[Segment, ...]],
     ) -> None:
-        self._place = place
-        self._catalogue = catalogue
+        self._space_folder = space_folder
+        self._part_index = part_index
         self._reader = reader
         self._segments = segments
 
@@ -33,20 +37,20 @@ class Lookup:
         wanted = as_keys(keys)
         segments = self._segments()
         left = [i for i, key in enumerate(wanted) if not any(key in segment for segment in segments)]
-        located = self._catalogue.locate(wanted[i] for i in left)
+        located = self._part_index.locate(wanted[i] for i in left)
         return [i for i in left if wanted[i] not in located]
 
     def read(self, keys: Sequence[bytes] | KeyBytes) -> Vectors:
         """See `VectorStore.read`."""
         wanted = as_keys(keys)
-        vectors = GatheredVectors(len(wanted), self._place.space.dimensions)
+        vectors = GatheredVectors(len(wanted), self._space_folder.space.dimensions)
         self._gather(wanted, vectors)
         return vectors.out
 
     def read_sparse(self, keys: Sequence[bytes] | KeyBytes) -> list[bytes]:
         """See `VectorStore.read_sparse`."""
-        if not self._place.space.sparse:
-            raise ValueError(f"the space {self._place.space.name} has no sparse vectors")
+        if not self._space_folder.space.sparse:
+            raise ValueError(f"the space {self._space_folder.space.name} has no sparse vectors")
         wanted = as_keys(keys)
         vectors = GatheredSparse(len(wanted))
         self._gather(wanted, vectors)
@@ -58,10 +62,12 @@ class Lookup:
             try:
                 if self._read_parts(wanted, left, into):
                     return
-                self._catalogue.rebuild()  # the index has named rows that hold other keys
+                self._part_index.rebuild()  # the index has named rows that hold other keys
             except FileNotFoundError:
-                self._catalogue.refresh()
-        raise LakeError(f"The parts in {self._place.folder} change while they are read. Try again when that is over.")
+                self._part_index.refresh()
+        raise LakeError(
+            f"The parts in {self._space_folder.folder} change while they are read. Try again when that is over."
+        )
 
     def _read_segments(self, wanted: list[bytes], into: Gathering) -> list[int]:
         """Fill in what is in a journal; the positions that are not are returned."""
@@ -74,12 +80,12 @@ class Lookup:
 
     def _read_parts(self, wanted: list[bytes], left: list[int], into: Gathering) -> bool:
         """Fill in what is in parts; whether every row that the index named holds its key."""
-        located = self._catalogue.locate(wanted[i] for i in left)
+        located = self._part_index.locate(wanted[i] for i in left)
         absent = [wanted[i].hex() for i in left if wanted[i] not in located]
         if absent:
             raise LakeError(
-                f"{len(absent)} of {len(wanted)} vectors are not in {self._place.folder}, the first for the text key"
-                f" {absent[0]}. Run `millrace ingest` again; it buys what is missing."
+                f"{len(absent)} of {len(wanted)} vectors are not in {self._space_folder.folder}, the first for the text"
+                f" key {absent[0]}. Run `millrace ingest` again; it embeds what is missing."
             )
         by_part: dict[str, list[int]] = {}
         for i in left:
@@ -91,6 +97,6 @@ class Lookup:
                 if not self._reader.gather(name, rows, keys, into, np.array(positions, np.int64)):
                     return False
             except PartDamaged as error:
-                self._catalogue.report(error.damage)
+                self._part_index.report(error.damage)
                 raise
         return True

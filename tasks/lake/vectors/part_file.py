@@ -1,15 +1,15 @@
-"""The parts of a vector store: immutable Parquet files of vectors, in order of purchase.
+"""Vector parts: immutable Parquet files of vectors, in the order in which they were embedded.
 
 Parquet's own checksums cover the data of a page and not the header before it, in which one altered byte names another
 encoding and makes other numbers of the same data. So the footer keeps a checksum of the values as well, for each column
 of each row group. Parts of earlier versions have none.
 """
 
-import errno
 import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import UNREADABLE, Checkpoint, first_line, no_checkpoint, write_atomically
+from millrace.tasks.lake.storage.atomic import (
+    Checkpoint,
+    Damage,
+    no_checkpoint,
+    translate_read_errors,
+    write_atomically,
+)
 from millrace.tasks.lake.storage.location import LakePath, parquet_file
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, crc32, keys_in
 
@@ -32,14 +38,6 @@ _NAME = re.compile(r"part-(\d{8,})-[0-9a-f]{8}\.parquet")
 REMEDY = (
     "Run `millrace verify --repair`: it keeps what can still be read and says how many vectors must be bought again."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A file that cannot be used, and why, as a sentence that ends in the remedy."""
-
-    path: LakePath
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +114,17 @@ def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield waiting.combine_chunks()
 
 
-class PartFile:
-    """A part opened for reading. What is read of it has proven its checksums. Use as a context manager, or `close`."""
+class VectorPart:
+    """A vector part opened for reading; checksums are verified on every read. Use as a context manager, or `close`."""
 
     def __init__(self, path: LakePath, layout: Layout) -> None:
         """Open the part at `path`. Raises PartDamaged, FileNotFoundError."""
         self._path = path
-        with _damage(path):
+        with _translate_part_errors(path):
             self._file = parquet_file(path)
         try:
             self._check_columns(layout)
-            with _damage(path):
+            with _translate_part_errors(path):
                 self.rows: int = self._file.metadata.num_rows
                 self.groups: int = self._file.num_row_groups
             self._checksums = self._read_checksums(layout)
@@ -144,19 +142,19 @@ class PartFile:
 
     def group(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """Row group `number`, one chunk a column, all columns when None. Raises PartDamaged."""
-        with _damage(self._path):
+        with _translate_part_errors(self._path):
             table = self._file.read_row_group(number, columns=columns, use_threads=False).combine_chunks()
             for name in table.column_names:
-                self._prove(name, number, table[name].chunk(0))
+                self._verify(name, number, table[name].chunk(0))
             return table
 
     def keys(self) -> KeyBytes:
         """All keys: uint8, shape (rows, 32). Raises PartDamaged."""
-        with _damage(self._path):
+        with _translate_part_errors(self._path):
             column = self._file.read(columns=["text_key"])["text_key"].combine_chunks()
             keys = column if isinstance(column, pa.Array) else column.chunk(0)
             for number in range(self.groups):
-                self._prove("text_key", number, keys.slice(number * ROWS_A_GROUP, ROWS_A_GROUP))
+                self._verify("text_key", number, keys.slice(number * ROWS_A_GROUP, ROWS_A_GROUP))
             return keys_in(keys)
 
     def close(self) -> None:
@@ -170,7 +168,7 @@ class PartFile:
         self.close()
 
     def _check_columns(self, layout: Layout) -> None:
-        with _damage(self._path):
+        with _translate_part_errors(self._path):
             found = self._file.schema_arrow
             if found.equals(layout.schema):
                 return
@@ -178,7 +176,7 @@ class PartFile:
 
     def _read_checksums(self, layout: Layout) -> dict[str, list[int]] | None:
         """By column, of each row group; None when it was written without."""
-        with _damage(self._path):
+        with _translate_part_errors(self._path):
             kept = (self._file.metadata.metadata or {}).get(_CRC.encode())
             if kept is None:
                 return None
@@ -187,7 +185,7 @@ class PartFile:
                 raise ValueError("its footer does not have all checksums")
             return {name: list(found[name]) for name in layout.schema.names}
 
-    def _prove(self, column: str, group: int, values: pa.Array) -> None:
+    def _verify(self, column: str, group: int, values: pa.Array) -> None:
         if self._checksums is None:
             return
         if values.null_count or not len(values) or crc32(values) != self._checksums[column][group]:
@@ -196,13 +194,13 @@ class PartFile:
 
 def read_footer(path: LakePath, layout: Layout) -> Footer:
     """What the part at `path` says of itself. Raises PartDamaged, FileNotFoundError."""
-    with PartFile(path, layout) as file:
+    with VectorPart(path, layout) as file:
         return Footer(file.rows, file.replaces())
 
 
 def read_keys(path: LakePath, layout: Layout) -> KeyBytes:
     """All keys of the part at `path`: uint8, shape (rows, 32). Raises PartDamaged, FileNotFoundError."""
-    with PartFile(path, layout) as file:
+    with VectorPart(path, layout) as file:
         return file.keys()
 
 
@@ -211,7 +209,7 @@ def read_batches(path: LakePath, layout: Layout, *, salvage: bool = False) -> It
 
     With `salvage`, row groups that cannot be read are passed over. Raises PartDamaged, FileNotFoundError.
     """
-    with PartFile(path, layout) as file:
+    with VectorPart(path, layout) as file:
         for group in range(file.groups):
             try:
                 yield from file.group(group).to_batches()
@@ -234,19 +232,6 @@ def check_part(path: LakePath, layout: Layout) -> Damage | None:
     return None
 
 
-class _damage:  # noqa: N801 -- reads as the statement that it is
-    """Turn what Arrow raises over the part at `path` into PartDamaged."""
-
-    def __init__(self, path: LakePath) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, FileNotFoundError | MemoryError):
-            return
-        if isinstance(error, OSError) and error.errno not in {None, errno.EIO}:
-            raise LakeError(f"{self._path} cannot be read: {error.strerror}. Check its rights and the system's limits.")
-        if isinstance(error, UNREADABLE):
-            raise PartDamaged(self._path, first_line(error)) from error
+def _translate_part_errors(path: LakePath) -> AbstractContextManager[None]:
+    """Turn what Arrow raises over the part at `path` into PartDamaged, or LakeUnreachable; see there."""
+    return translate_read_errors(path, lambda reason: PartDamaged(path, reason))

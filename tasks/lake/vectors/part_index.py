@@ -1,7 +1,7 @@
-"""Which parts a vector store has, which of them are sound, and where each key is.
+"""The vector parts of a store: which there are, which are damaged, and in which one each key is.
 
-The folder's listing is the truth; the index follows it, and is made again when it proves wrong. Parts that a compaction
-has replaced are deleted here when the run that replaced them was killed before it could.
+The folder's listing is the truth; the key index follows it, and is made again when it proves wrong. Parts that a
+compaction has replaced are deleted here if the run that replaced them was killed before it could do so.
 """
 
 import threading
@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import remove_files, translate_os_errors
+from millrace.tasks.lake.storage.atomic import Damage, remove_files, translate_os_errors
 from millrace.tasks.lake.storage.location import LakePath, files_in, size_of
 from millrace.tasks.lake.storage.object_path import ObjectPath
 from millrace.tasks.lake.vectors.key_index import IndexDamaged, KeyIndex
 from millrace.tasks.lake.vectors.part_file import (
-    Damage,
     Footer,
     PartDamaged,
     check_part,
@@ -32,12 +31,12 @@ _LOOK_AGAIN_NS = 10_000_000_000
 class PartIndex:
     """The parts in `folder` and where their keys are.
 
-    For a writer the index file at `index_path` is kept in step. For a reader it is taken as it is found, if it is any
-    good, and what it lacks is indexed on the side, in a temporary file.
+    For a writer the index file at `index_path` is kept in step. A reader uses it as it is, if it can be used at all,
+    and indexes what is missing from it in a temporary file.
     """
 
     def __init__(self, folder: LakePath, index_path: Path, layout: Layout, *, read_only: bool) -> None:
-        """A catalogue in step with the folder.
+        """An index in step with the folder.
 
         Raises:
             LakeError: The folder or the index cannot be read or written. Damaged parts raise nothing: see `damaged`.
@@ -48,7 +47,7 @@ class PartIndex:
         self._refreshing = threading.RLock()
         self._changes = 0
         self._seen_ns = 0
-        self._gone: frozenset[str] = frozenset()
+        self._deleted: frozenset[str] = frozenset()
         self._usable: frozenset[str] = frozenset()
         self._damaged: dict[LakePath, Damage] = {}
         self._found: KeyIndex | None = None
@@ -74,7 +73,7 @@ class PartIndex:
         self._damaged[damage.path] = damage
 
     def rows(self) -> dict[str, int]:
-        """The usable parts in order of purchase: file name to rows."""
+        """The usable parts in the order in which they were embedded: file name to rows."""
         known = {name: rows for index in self._indexes() for name, rows in index.rows().items()}
         return {name: known[name] for name in sorted(self._usable & known.keys(), key=_order)}
 
@@ -102,7 +101,7 @@ class PartIndex:
         with self._refreshing:
             self._own.add(path.name, _size(path), keys)
             self._usable |= {path.name}
-            self._gone -= {path.name}  # a journal outlived its part, and has become it again
+            self._deleted -= {path.name}  # a journal outlived its part, and has become it again
 
     def merge(self, path: LakePath, replaced: Mapping[str, int]) -> None:
         """Take in the part at `path`, durable and holding the rows of other parts, in their place.
@@ -115,13 +114,13 @@ class PartIndex:
             self._usable = (self._usable | {path.name}) - replaced.keys()
 
     def drop(self, names: Iterable[str]) -> None:
-        """Forget parts whose files are gone."""
+        """Forget parts whose files are deleted."""
         with self._refreshing:
-            gone = frozenset(names)
-            if gone:
-                self._own.drop(gone)
-                self._usable -= gone
-            for name in gone:
+            deleted = frozenset(names)
+            if deleted:
+                self._own.drop(deleted)
+                self._usable -= deleted
+            for name in deleted:
                 self._damaged.pop(self._folder / name, None)
 
     def refresh(self) -> None:
@@ -133,11 +132,11 @@ class PartIndex:
             superseded = {name for index in self._indexes() for name in index.superseded()}
             new = self._footers(listing.keys() - known.keys() - superseded)
             merged = {name: f.replaces for name, f in new.items() if f.replaces.keys() & listing.keys()}
-            superseded |= self._stood_for(merged)
+            superseded |= self._replaced_by(merged)
             self._own.supersede(superseded & listing.keys())
             self._usable = frozenset(listing.keys() & known.keys()) - superseded
-            # What is not gone is taken as it comes: a part may be new since the folder was listed.
-            self._gone = frozenset(known.keys() - listing.keys())
+            # Only what is known to be deleted is left out: a part may be new since the folder was listed.
+            self._deleted = frozenset(known.keys() - listing.keys())
             for name in self._usable:
                 if listing[name] != known[name]:
                     why = f"it has {listing[name]} bytes and had {known[name]} when it was written"
@@ -166,13 +165,15 @@ class PartIndex:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Let those who look meanwhile know: `_changes` is odd until the outermost of these ends."""
+        """Let lookups in other threads know that the index is changing: `_changes` is odd until the outermost ends."""
         outermost = self._changes % 2 == 0
-        self._changes += outermost
+        if outermost:
+            self._changes += 1
         try:
             yield
         finally:
-            self._changes += outermost
+            if outermost:
+                self._changes += 1
 
     def _refresh_or_rebuild(self) -> None:
         try:
@@ -192,11 +193,11 @@ class PartIndex:
         for index in self._indexes():
             left = [key for key in wanted if key not in found]
             if left:
-                found |= {key: at for key, at in index.locate(left).items() if at[0] not in self._gone}
+                found |= {key: at for key, at in index.locate(left).items() if at[0] not in self._deleted}
         return found
 
     def _footers(self, names: Iterable[str]) -> dict[str, Footer]:
-        """What the parts say of themselves, those that do not open aside, in order of purchase."""
+        """The footers of the parts that open, in the order in which they were embedded."""
         footers: dict[str, Footer] = {}
         for name in sorted(names, key=_order):
             try:
@@ -207,10 +208,10 @@ class PartIndex:
                 continue  # compacted by the writer since it was listed
         return footers
 
-    def _stood_for(self, merged: Mapping[str, Mapping[str, int]]) -> set[str]:
-        """The parts that others hold all of: by name of the other, the parts it was made from, in order.
+    def _replaced_by(self, merged: Mapping[str, Mapping[str, int]]) -> set[str]:
+        """The parts whose rows other parts hold; `merged` are, by name of the other, the parts it was made from.
 
-        Each is read to its end first: what it was made from is deleted only when it can stand for it.
+        Each of the others is read to its end first: only what is sound may replace what it was made from.
         """
         replaced: set[str] = set()
         for name, parts in merged.items():
@@ -222,7 +223,7 @@ class PartIndex:
         return replaced
 
     def _take_in(self, footers: Mapping[str, Footer], *, first: bool) -> None:
-        """Index parts that nobody has indexed; `first` when the index is empty, and then all are sorted together."""
+        """Index new parts; `first` when the index is empty, and then all their keys are sorted together."""
         sound = (
             (name, _size(self._folder / name), keys) for name in footers if (keys := self._keys_of(name)) is not None
         )

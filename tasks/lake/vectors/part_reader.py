@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.journal import Segment
-from millrace.tasks.lake.vectors.part_file import ROWS_A_GROUP, PartFile
+from millrace.tasks.lake.vectors.part_file import ROWS_A_GROUP, VectorPart
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, Vectors, keys_in, vectors_in
 
 _CACHE_BYTES = 4 << 20
@@ -80,7 +80,7 @@ class PartReader:
         self._folder = folder
         self._layout = layout
         self._lock = threading.Lock()
-        self._files: OrderedDict[str, PartFile] = OrderedDict()
+        self._files: OrderedDict[str, VectorPart] = OrderedDict()
         self._groups: OrderedDict[tuple[str, int, str], tuple[KeyBytes, pa.Array]] = OrderedDict()
         self._kept_bytes = 0
 
@@ -132,10 +132,10 @@ class PartReader:
             self._kept_bytes -= _size(self._groups.popitem(last=False)[1])
         return found
 
-    def _file(self, name: str) -> PartFile:
+    def _file(self, name: str) -> VectorPart:
         file = self._files.get(name)
         if file is None:
-            file = self._files[name] = PartFile(self._folder / name, self._layout)
+            file = self._files[name] = VectorPart(self._folder / name, self._layout)
             if len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(name)

@@ -12,7 +12,7 @@ from millrace.tasks.lake.storage.atomic import (
     translate_os_errors,
     write_bytes_atomically,
 )
-from millrace.tasks.lake.storage.lease import Lease, hold
+from millrace.tasks.lake.storage.lease import Lease, acquire_lease
 from millrace.tasks.lake.storage.location import LakePath, local_folder, size_of
 from millrace.tasks.lake.storage.object_path import ObjectPath
 from millrace.tasks.lake.vectors.journal import has_journals, leftover_segments
@@ -90,7 +90,7 @@ class SpaceFolder:
         self.check()
         # Among objects it is the lake's own lease that keeps other machines away; this one keeps the journals.
         guarded = self.local if isinstance(self.folder, ObjectPath) else self.folder
-        lease = hold(guarded / "lease", f"The vector store {self.folder}")
+        lease = acquire_lease(guarded / "lease", f"The vector store {self.folder}")
         try:
             path = self.folder / "space.json"
             if not path.exists():

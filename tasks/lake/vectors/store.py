@@ -1,4 +1,4 @@
-"""The vector store of one embedding space: what was paid for, findable by text, on disk before it counts.
+"""The vector store of one embedding space: vectors by text key, on disk before an append returns.
 
 An append is journalled and flushed; every `SEAL_ROWS` vectors the journal becomes a Parquet part in the background.
 Parts are never changed, only replaced by a compaction that holds the same. The key index is derived. What is not yet
@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import Checkpoint, no_checkpoint, remove_files
+from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, no_checkpoint, remove_files
 from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.compaction import PartMaker
 from millrace.tasks.lake.vectors.group_commit import GroupCommit
 from millrace.tasks.lake.vectors.journal import OpenSegment, Recovery, Segment, leftover_segments
 from millrace.tasks.lake.vectors.lookup import Lookup
-from millrace.tasks.lake.vectors.part_file import Damage, PartDamaged, check_part, part_name, part_number, read_keys
+from millrace.tasks.lake.vectors.part_file import PartDamaged, check_part, part_name, part_number, read_keys
 from millrace.tasks.lake.vectors.part_index import PartIndex
 from millrace.tasks.lake.vectors.part_reader import PartReader
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, Vectors
@@ -36,21 +36,21 @@ SEAL_ROWS = 4_096
 class VectorStore:
     """The vectors of one space. Use `open`; one writer at a time, any number of readers, any thread."""
 
-    def __init__(self, place: SpaceFolder, lease: Lease | None, checkpoint: Checkpoint) -> None:
-        self.space = place.space
+    def __init__(self, space_folder: SpaceFolder, lease: Lease | None, checkpoint: Checkpoint) -> None:
+        self.space = space_folder.space
         self.recovered = Recovery()
-        self._place = place
+        self._space_folder = space_folder
         self._lease = lease
         self._checkpoint = checkpoint
-        self._layout = layout = Layout.of(place.space)
+        self._layout = layout = Layout.of(space_folder.space)
         self._segments: tuple[Segment, ...] = ()
         self._listing_segments = threading.Lock()
         # Journals are read before parts are listed: one that is sealed in between is then found in its part.
-        leftovers = leftover_segments(place.local, layout)
-        self._catalogue = PartIndex(place.folder, place.index_path, layout, read_only=lease is None)
-        self._reader = PartReader(place.folder, layout)
-        self._lookup = Lookup(place, self._catalogue, self._reader, lambda: self._segments)
-        self._maker = PartMaker(place.folder, layout, self._catalogue, self._reader, checkpoint)
+        leftovers = leftover_segments(space_folder.local, layout)
+        self._part_index = PartIndex(space_folder.folder, space_folder.index_path, layout, read_only=lease is None)
+        self._reader = PartReader(space_folder.folder, layout)
+        self._lookup = Lookup(space_folder, self._part_index, self._reader, lambda: self._segments)
+        self._maker = PartMaker(space_folder.folder, layout, self._part_index, self._reader, checkpoint)
         # Two threads: one appends to the journal and starts the next, one makes parts.
         self._commits: GroupCommit[pa.RecordBatch] = GroupCommit(self._commit, name="vector-journal")
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vector-parts")
@@ -59,7 +59,7 @@ class VectorStore:
         try:
             self._recover(leftovers)
         except LakeError:
-            self._catalogue.close()
+            self._part_index.close()
             raise
 
     @classmethod
@@ -88,11 +88,11 @@ class VectorStore:
             LakeError: It cannot be read or written, or belongs to another space. Damaged parts raise nothing here:
                 see `damaged`.
         """
-        place = SpaceFolder(root, space, journal_dir)
-        lease = None if read_only else place.prepare()
+        space_folder = SpaceFolder(root, space, journal_dir)
+        lease = None if read_only else space_folder.prepare()
         try:
-            place.check()
-            return cls(place, lease, checkpoint)
+            space_folder.check()
+            return cls(space_folder, lease, checkpoint)
         except LakeError:
             if lease is not None:
                 lease.release()
@@ -140,7 +140,7 @@ class VectorStore:
         """
         self._must_write()
         if len(keys):
-            await self._commits.put(self._layout.batch(keys, vectors, tokens, sparse))
+            await self._commits.submit(self._layout.batch(keys, vectors, tokens, sparse))
 
     def seal(self) -> None:
         """Make a part of what is journalled, and return when it is one. Raises LakeError when the disk refuses."""
@@ -149,16 +149,16 @@ class VectorStore:
         if sealing is not None:
             sealing.result()
 
-    def compact(self, *, least: int = 8) -> int:
-        """How many small parts were merged into larger ones; fewer than `least` are left for a later time.
+    def compact(self, *, min_parts: int = 8) -> int:
+        """How many small parts were merged into larger ones; fewer than `min_parts` are left for a later time.
 
         What was appended before is sealed first. Readers in other processes are not disturbed.
         """
         self.seal()
-        return self._sealer.submit(lambda: self._maker.compact(least=least)).result()
+        return self._sealer.submit(lambda: self._maker.compact(min_parts=min_parts)).result()
 
     def close(self) -> None:
-        """Seal what is journalled and give the lease back. After a failed write the journal stays for the next run."""
+        """Seal what is journalled and release the lease. After a failed write the journal stays for the next run."""
         if self._commits.closed:
             return
         try:
@@ -170,7 +170,7 @@ class VectorStore:
             if self._active is not None:
                 self._active.journal.close()
             self._reader.close()
-            self._catalogue.close()
+            self._part_index.close()
             if self._lease is not None:
                 self._lease.release()
 
@@ -182,12 +182,12 @@ class VectorStore:
 
     @property
     def damaged(self) -> list[Damage]:
-        """Parts found damaged so far. Their vectors are missed, with a message, where they are read."""
-        return self._catalogue.damaged
+        """The damaged parts found so far. Reading a vector of one raises an error that names it."""
+        return self._part_index.damaged
 
     def parts(self) -> dict[LakePath, int]:
-        """The parts in order of purchase: path to vectors."""
-        return {self._place.folder / name: rows for name, rows in self._catalogue.rows().items()}
+        """The parts in the order in which they were embedded: path to number of vectors."""
+        return {self._space_folder.folder / name: rows for name, rows in self._part_index.rows().items()}
 
     def keys(self) -> Iterator[KeyBytes]:
         """All keys, a part at a time: uint8, shape (n, 32). A key can come twice. Damaged parts are passed over."""
@@ -195,7 +195,7 @@ class VectorStore:
             try:
                 yield read_keys(path, self._layout)
             except PartDamaged as error:
-                self._catalogue.report(error.damage)
+                self._part_index.report(error.damage)
         for segment in self._segments:
             yield np.frombuffer(b"".join(segment.keys()), np.uint8).reshape(-1, TEXT_KEY_BYTES)
 
@@ -204,13 +204,14 @@ class VectorStore:
         for path in sorted({*self.parts(), *(damage.path for damage in self.damaged)}):
             damage = check_part(path, self._layout)
             if damage is not None:
-                self._catalogue.report(damage)
+                self._part_index.report(damage)
                 yield damage
 
     def repair(self) -> int:
-        """How many vectors of the damaged parts that `check` finds were saved; the parts become `*.damaged`.
+        """Move what can be read of damaged parts into new parts; returns how many vectors that saved.
 
-        What could not be saved is missing from then on, so that the next ingest buys it again.
+        The damaged files become `*.damaged`. What could not be saved is missing from then on, and the next ingest
+        embeds it again.
         """
         self.seal()
         paths = [damage.path for damage in self.check()]
@@ -218,7 +219,7 @@ class VectorStore:
 
     def _must_write(self) -> None:
         if self._lease is None:
-            raise LakeError(f"The vector store {self._place.folder} was opened for reading.")
+            raise LakeError(f"The vector store {self._space_folder.folder} was opened for reading.")
 
     def _recover(self, leftovers: list[tuple[Segment, Recovery]]) -> None:
         """Make parts of leftover journals; a reader reads them where they are."""
@@ -236,9 +237,9 @@ class VectorStore:
                 self._maker.seal(segment, self._forget)
 
     def _commit(self, batches: list[pa.RecordBatch]) -> None:
-        """In the journal thread: make the batches durable, then known."""
+        """In the journal thread: make the batches durable, then visible to readers."""
         if self._active is None:
-            self._active = OpenSegment.start(self._place.local, self._maker.new_stem(), self._layout)
+            self._active = OpenSegment.start(self._space_folder.local, self._maker.new_stem(), self._layout)
             with self._listing_segments:
                 self._segments = (*self._segments, self._active.segment)
         self._active.commit(batches)

@@ -13,13 +13,13 @@ from millrace.tasks.errors import CollectionError, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, without_credentials
 from millrace.tasks.milvus.client import lite
 from millrace.tasks.milvus.client.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
-from millrace.tasks.milvus.client.server_wait import patiently
+from millrace.tasks.milvus.client.server_wait import wait_for_server
 from millrace.tasks.milvus.errors import CredentialsRefused, ServerAway, from_rpc, from_status
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 8.0
-"""Enough for a distant server to answer, and short enough to be told soon that it does not."""
+"""Enough for a distant server to answer, and short enough to hear soon that it does not."""
 
 _SERVER_OPTIONS: Mapping[str, int] = {"grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1}
 _LITE_OPTIONS: Mapping[str, int] = {
@@ -83,7 +83,7 @@ class Connection:
             self._metadata.append(("authorization", base64.b64encode(config.token.encode()).decode()))
 
     def call(self, doing: str, ask: Callable[[], T]) -> T:
-        """What `ask` returns; `doing` tells the user what was being done if it fails.
+        """What `ask` returns; `doing` says in messages what was being done.
 
         Raises:
             CollectionError: Milvus cannot be reached, or refuses.
@@ -102,13 +102,13 @@ class Connection:
             failure = from_rpc(error, doing=doing, where=self.where)
             raise failure from (None if isinstance(failure, CredentialsRefused) else error)
 
-    def patiently(self, ask: Callable[[], T]) -> T:
+    def retry(self, ask: Callable[[], T]) -> T:
         """What `ask` returns, which calls Milvus and is harmless to repeat; a server that is away is waited for."""
-        return patiently(ask, wait_s=self.wait_s)
+        return wait_for_server(ask, wait_s=self.wait_s)
 
     def request(self, doing: str, method: Callable[..., T], *arguments: object) -> T:
-        """What a method of `client` returns, asked `patiently`, and within the time-out each time."""
-        return self.patiently(lambda: self.call(doing, lambda: method(*arguments, timeout=self.timeout_s)))
+        """What a method of `client` returns, asked again while the server is away, within the time-out each time."""
+        return self.retry(lambda: self.call(doing, lambda: method(*arguments, timeout=self.timeout_s)))
 
     def ask(self, method: str, request: Any, *, doing: str) -> Any:
         """The reply to a request of the Milvus protocol, whose `method` it is.

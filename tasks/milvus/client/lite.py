@@ -96,7 +96,7 @@ def acquire(path_text: str) -> LitePath:
 
 
 def may_hold(path_text: str, name: str) -> bool:
-    """Whether the collection `name` may be at the path; told without opening it, which takes about a second.
+    """Whether the collection `name` may be at the path, without opening it, which takes about a second.
 
     Milvus Lite keeps a folder of this name for each collection. Where it looks otherwise, nothing is known: True.
     """

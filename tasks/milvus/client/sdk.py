@@ -13,7 +13,7 @@ from millrace.tasks.milvus.client.lite import variables_set
 
 
 class _AllButPymilvus(logging.config.DictConfigurator):
-    """Configures logging for whoever asks, except pymilvus."""
+    """Configures logging for every caller but pymilvus."""
 
     def configure(self) -> None:
         if not self.config.get("loggers", {}).keys() & {"pymilvus"}:

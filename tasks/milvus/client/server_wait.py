@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from millrace.tasks.milvus.errors import ServerAway
+from millrace.tasks.retry import growing_pauses, retry_transient
 
 T = TypeVar("T")
 
@@ -12,7 +13,7 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 
 
-def patiently(
+def wait_for_server(
     ask: Callable[[], T],
     *,
     wait_s: float,
@@ -22,23 +23,22 @@ def patiently(
 ) -> T:
     """What `ask` returns, asked again with growing pauses while the server is away, for `wait_s` seconds at most.
 
-    `ask` must be harmless to repeat, for an answer may be lost after the work was done. No more is waited when
-    `keep_waiting` says so.
+    `ask` must be harmless to repeat. Waiting ends early when `keep_waiting` returns False.
 
     Raises:
         ServerAway: it is still away; the message says how long it was waited for.
     """
-    started, pause_s, tries = clock(), FIRST_PAUSE_S, 1
-    while True:
-        try:
-            return ask()
-        except ServerAway as error:
-            waited_s = clock() - started
-            if waited_s + pause_s > wait_s or not keep_waiting():
-                if tries == 1:
-                    raise
-                message = f"{error} (tried {tries} times in {waited_s:.0f} s)"
-                raise ServerAway(message) from error
-        sleep(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+    started, tries = clock(), 0
+
+    def pause_after(error: ServerAway, planned_s: float) -> float | None:
+        nonlocal tries
         tries += 1
+        waited_s = clock() - started
+        if waited_s + planned_s <= wait_s and keep_waiting():
+            return planned_s
+        if tries > 1:
+            raise ServerAway(f"{error} (tried {tries} times in {waited_s:.0f} s)") from error
+        return None
+
+    pauses_s = growing_pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+    return retry_transient(ask, ServerAway, pauses_s=pauses_s, pause_after=pause_after, sleep=sleep)

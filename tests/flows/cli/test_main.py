@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from millrace.flows.commands.search.excerpt import print_coloured
+from millrace.flows.commands.search.result import SearchHit, SearchResult
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site, json_of
 from tests.simulator.settings import API_KEY
@@ -200,3 +202,48 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
     )
     assert "SOURCE" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2Jspare handle\x9b31m"
+
+
+def test_no_document_and_no_name_commands_the_terminal(site: Site) -> None:
+    """Escape sequences of a text, a title or a file's name reached the terminal from search, rejects and errors."""
+    site.write("a\x1b[31m.md", f"# Title \x1b[5m\n\nThe {HOSTILE} hangs there.\n\n" + english(20))
+    site.write("b\x1b[31m.txt", b"")
+    outputs = [
+        site.run("ingest", str(site.corpus)),
+        site.run("search", "where is the spare handle"),
+        site.run("rejects", "list"),
+        site.run("verify", str(site.corpus)),
+        site.run("search", "spare handle", "--json"),
+        site.run("rejects", "list", "--json"),
+        site.run("ingest", str(site.corpus / "gone\x1b[31m")),
+        site.run("ingest", str(site.corpus), "--set", "chunking.\x1b[31m=1"),
+    ]
+    for done in outputs:
+        assert [c for c in done.stdout + done.stderr if (c < " " and c not in "\n\t") or "\x7f" <= c < "\xa0"] == []
+    assert "␛[31m.md" in outputs[1].stdout
+    assert json_of(outputs[4])["hits"][0]["source"].endswith("a\x1b[31m.md")
+
+
+def test_coloured_passages_do_not_command_the_terminal_either(capsys: pytest.CaptureFixture[str]) -> None:
+    hit = SearchHit("1", 0.5, 0.5, None, f"a{HOSTILE}.md", HOSTILE, None, None, (HOSTILE,), f"The {HOSTILE} hangs.", {})
+    print_coloured(SearchResult("spare handle", (hit,), False, "cosine", "cosine", (f"warning: {HOSTILE}",), 0, 0.0))
+    shown = capsys.readouterr().out
+    assert "\x1b]0;" not in shown
+    assert "\x1b[2J" not in shown
+    assert "\x9b" not in shown
+    assert "spare handle" in shown
+
+
+def test_a_key_that_the_provider_echoes_is_shown_and_kept_nowhere(site: Site) -> None:
+    """Masking knew two shapes; a key of any other, quoted by the provider, was logged and kept in the timeline."""
+    key = "c0ffee/of+another==shape"
+    site.write("a.md", "# A\n\n" + english(20))
+    for arguments in (["--json"], ["--log-format", "json"], []):
+        done = site.run("ingest", str(site.corpus), *arguments, DASHSCOPE_API_KEY=key)
+        assert done.returncode == 1
+        assert key not in done.stdout + done.stderr
+    kept = [path for path in site.folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    assert kept == []

@@ -2,17 +2,17 @@
 
 import pytest
 
-from millrace.flows.commands.rejects import RetryReport, retry_rejects
+from millrace.flows.commands.rejects import RetryResult, retry_rejects
 from millrace.flows.monitoring.run_summary import RunSummary
 from tests.flows.prose import english
 from tests.flows.site import Site, json_of
 
 
-def names(report: RetryReport) -> set[tuple[str, str]]:
+def names(report: RetryResult) -> set[tuple[str, str]]:
     return {(reject["source"].rpartition("/")[2], reject["reason"]) for reject in report.remaining}
 
 
-def retry(site: Site, *more: str, reason: str = "") -> RetryReport:
+def retry(site: Site, *more: str, reason: str = "") -> RetryResult:
     return retry_rejects(site.settings(*more), reason=reason, quiet=True)
 
 

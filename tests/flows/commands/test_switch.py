@@ -257,7 +257,7 @@ def test_the_way_back_waits_for_no_run_and_only_one_process_moves_aliases(site: 
     with Lake.open(site.lake, "another") as lake:  # as a run does
         with pytest.raises(LeaseHeld, match="The lake"):
             switched(site.settings(new(site)))
-        with lake.switches.hold(), pytest.raises(LeaseHeld, match="aliases"):
+        with lake.switches.acquire_lease(), pytest.raises(LeaseHeld, match="aliases"):
             switch_back(site.settings(new(site)))
         assert switch_back(site.settings(new(site))).moved
     milvus.drop_collection(site.settings(new(site)))

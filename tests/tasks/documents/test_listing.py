@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from millrace.tasks.documents import file_hash, list_files
+from millrace.tasks.documents import DocumentOptions, file_hash, list_files, read_documents
 from millrace.tasks.errors import ConfigurationError, SourceError
-from millrace.tasks.records import Reject, SourceFile
+from millrace.tasks.records import Document, LeftOut, Reject, SourceFile
 
 
 def write(root: Path, *names: str) -> None:
@@ -42,7 +42,7 @@ def test_a_file_carries_its_absolute_path_size_and_time(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.md", ns=(1, 1_700_000_000_123_456_789))
     [found] = list_files([tmp_path])
     path = str(tmp_path / "a.md")
-    assert found == SourceFile(path, path, size_bytes=4, mtime_ns=1_700_000_000_123_456_789)
+    assert found == SourceFile(path, path, 4, mtime_ns=1_700_000_000_123_456_789, within=str(tmp_path))
 
 
 def test_names_are_relative_to_the_base_folder(tmp_path: Path) -> None:
@@ -154,7 +154,52 @@ def test_a_linked_file_is_listed_under_its_link_unless_it_is_listed_anyway(tmp_p
     (tmp_path / "corpus" / "again.md").symlink_to("a.md")
     (tmp_path / "corpus" / "stored.md").symlink_to(".store/b.md")
     (tmp_path / "corpus" / "outside.md").symlink_to(tmp_path / "elsewhere" / "c.md")
-    assert listed(tmp_path / "corpus") == ["a.md", "outside.md", "stored.md"]
+    assert listed(tmp_path / "corpus") == ["a.md", "stored.md"]
+    assert rejects(tmp_path / "corpus") == {"outside.md": "link_leaves_source"}
+    followed = list_files([tmp_path / "corpus"], base=tmp_path / "corpus", follow_links=True)
+    assert [i.name for i in followed if isinstance(i, SourceFile)] == ["a.md", "outside.md", "stored.md"]
+    both = [tmp_path / "corpus", tmp_path / "elsewhere"]
+    assert [i.name for i in list_files(both, base=tmp_path) if isinstance(i, SourceFile)] == [
+        *("corpus/a.md", "corpus/stored.md", "elsewhere/c.md"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.jsonl", "a.parquet", "a.pdf", "a.html"])
+def test_a_file_that_becomes_a_link_out_of_its_source_after_the_listing_is_not_read(tmp_path: Path, name: str) -> None:
+    """A link to /proc/self/environ put the key of the provider into the message of a reject."""
+    write(tmp_path, "corpus/sub/" + name)
+    (tmp_path / "secret").write_text('{"text": "the key"}')
+    [file] = list_files([tmp_path / "corpus"])
+    assert isinstance(file, SourceFile)
+    Path(file.path).unlink()
+    Path(file.path).symlink_to(tmp_path / "secret")
+    [refused] = read_documents(file, DocumentOptions())
+    assert isinstance(refused, Reject)
+    assert refused.reason == "link_leaves_source"
+    assert "the key" not in refused.message + refused.remedy
+    with pytest.raises(OSError, match="leads out of its source"):
+        file_hash(file)
+
+
+def test_a_folder_that_becomes_a_link_out_of_its_source_after_the_listing_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, "corpus/sub/a.md", "elsewhere/a.md")
+    [file] = list_files([tmp_path / "corpus"])
+    assert isinstance(file, SourceFile)
+    (tmp_path / "corpus" / "sub").rename(tmp_path / "away")
+    (tmp_path / "corpus" / "sub").symlink_to(tmp_path / "elsewhere")
+    assert [r.reason for r in read_documents(file, DocumentOptions()) if isinstance(r, Reject)] == [
+        "link_leaves_source"
+    ]
+
+
+def test_a_source_below_a_link_is_read(tmp_path: Path) -> None:
+    write(tmp_path, "real/a.md")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "b.md").symlink_to("real/a.md")
+    for source in ("link", "b.md"):
+        [file] = list_files([tmp_path / source])
+        assert isinstance(file, SourceFile)
+        assert [type(found) for found in read_documents(file, DocumentOptions())] == [Document]
 
 
 def test_broken_and_circular_links_are_rejects(tmp_path: Path) -> None:
@@ -175,6 +220,75 @@ def test_a_name_that_is_not_utf8_is_a_reject_that_can_be_shown(tmp_path: Path) -
         (r"dir\xff", "name_not_utf8"),
         (r"\xc2\xd2\xc2\xeb.txt", "name_not_utf8"),
     ]
+
+
+def test_what_is_left_out_is_counted_by_suffix_and_by_why(tmp_path: Path) -> None:
+    write(tmp_path, "a.docx", "b.DOCX", "Makefile", "c.md", "d.md~", ".git/x.md", ".hidden.md", "drafts/e.md", "f.txt")
+    write(
+        tmp_path, "node_modules/g.md", "site/node_modules/h.md", "cache/CACHEDIR.TAG", "cache/i.md", "venv/pyvenv.cfg"
+    )
+    os.mkfifo(tmp_path / "pipe.md")
+    listing = list_files([tmp_path], base=tmp_path, exclude=["drafts/", "*.txt"])
+    assert [found.name for found in listing if isinstance(found, SourceFile)] == ["c.md"]
+    assert listing.left_out == LeftOut(
+        unsupported={".docx": 2, "": 1},
+        hidden=2,
+        excluded=2,
+        by_tools={"*~": 1, "CACHEDIR.TAG": 1, "node_modules/": 2, "pyvenv.cfg": 1},
+        not_regular=1,
+    )
+    assert listing.left_out.total == 13
+    assert listing.left_out.summary().startswith("3 files that no reader takes (2 .docx, 1 without a suffix), 2 hidden")
+
+
+def test_what_one_source_leaves_out_and_another_takes_is_not_counted(tmp_path: Path) -> None:
+    write(tmp_path, "a.cfg", "b.md")
+    listing = list_files([tmp_path, tmp_path / "a.cfg"], base=tmp_path)
+    assert [found.name for found in listing if isinstance(found, SourceFile)] == ["a.cfg", "b.md"]
+    assert listing.left_out.total == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("letter.docx", b"PK\x03\x04\x14\x00\x06\x00 [Content_Types].xml word/document.xml", "a Word document"),
+        ("letter.docx", b"PK\x03\x04", "a Word document"),
+        ("letter", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document of the old binary format"),
+        ("page.bak", b"\x1f\x8b\x08", "gzip data"),
+    ],
+)
+def test_a_file_named_as_a_source_that_no_reader_takes_is_a_reject_that_names_its_kind(
+    tmp_path: Path, name: str, content: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    [refused] = list_files([tmp_path / name])
+    assert isinstance(refused, Reject)
+    assert (refused.stage, refused.reason) == ("scan", "unsupported_format")
+    assert kind in refused.message
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_is_one_reject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "open/a.md", "shut/b.md", "shut/c.md")
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "shut")
+    assert rejects(tmp_path) == {"shut": "unreadable"}
+    assert listed(tmp_path) == ["open/a.md"]
+
+
+def test_a_file_whose_path_is_too_long_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a.md")
+    folders = 4090 // 251 - len(str(tmp_path)) // 251
+    monkeypatch.chdir(tmp_path)
+    for _ in range(folders):
+        os.mkdir("d" * 250)  # noqa: PTH102 - the path as a whole is longer than a call takes
+        os.chdir("d" * 250)
+    Path("e" * 200 + ".md").write_text("deep")
+    os.chdir(tmp_path)
+    found = list(list_files([tmp_path], base=tmp_path))
+    assert [f.name for f in found if isinstance(f, SourceFile)] == ["a.md"]
+    [refused] = [f for f in found if isinstance(f, Reject)]
+    assert (refused.reason, "too long" in refused.message) == ("unreadable", True)
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="nothing is unreadable to root")
@@ -205,4 +319,7 @@ def test_folders_deeper_than_python_recurses_are_walked(tmp_path: Path) -> None:
 
 def test_the_hash_of_a_file_is_the_sha256_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        file_hash(SourceFile(str(tmp_path / "a"), "a", 3, 1))
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

@@ -108,20 +108,20 @@ def beijing(window: str, share: float = 1.0) -> Limits:
     return Limits.model_validate({**whole, **figures, "second_window": window, "minute_window": window})
 
 
-async def buy(account: Account, texts: Sequence[Text], pacer: RateLimiter) -> float:
+async def buy(account: Account, texts: Sequence[Text], limiter: RateLimiter) -> float:
     """Buy the texts; the seconds that it took."""
     random.seed(5)  # of the backoff
     began = now()
     client = AccountClient(account, {text.text: text.tokens for text in texts})
     sink = FakeSink()
-    async with Dispatcher(client, pacer, texts_per_request=10, tokens_per_request=20_000, store=sink) as dispatcher:
+    async with Dispatcher(client, limiter, texts_per_request=10, tokens_per_request=20_000, store=sink) as dispatcher:
         for text in texts:
             await dispatcher.submit(text)
     return now() - began
 
 
-def bought(account: Account, texts: Sequence[Text], pacer: Callable[[], RateLimiter] = beijing_pacer) -> float:
+def bought(account: Account, texts: Sequence[Text], limiter: Callable[[], RateLimiter] = beijing_pacer) -> float:
     async def story() -> float:
-        return await buy(account, texts, pacer())
+        return await buy(account, texts, limiter())
 
     return run(story())

@@ -115,12 +115,12 @@ class Scene:
 
     def dispatcher(self) -> Dispatcher:
         settings: dict[str, Any] = {"texts_per_request": 10, "tokens_per_request": 20_000, **self.options}
-        pacer = settings.pop("pacer", None) or RateLimiter()
-        return Dispatcher(self.client, pacer, store=self.sink, on_event=self.events.append, **settings)
+        limiter = settings.pop("limiter", None) or RateLimiter()
+        return Dispatcher(self.client, limiter, store=self.sink, on_event=self.events.append, **settings)
 
     async def buy(self, texts: Sequence[Text]) -> list[Outcome]:
         async with self.dispatcher() as dispatcher:
-            self.tally = dispatcher.tally
+            self.usage = dispatcher.usage
             futures = [await dispatcher.submit(text) for text in texts]
             await dispatcher.drain()
             return [await future for future in futures]

@@ -34,9 +34,9 @@ def test_the_native_api_is_dashscopes_alone(spec: object) -> None:
     [
         (V4, {"api": "native", "text_type": "document"}, 'needs search.text_type = "query"'),
         (V4, {"api": "native"}, 'needs search.text_type = "query"'),
-        (V3, {"api": "native", "text_type": "query"}, "text-embedding-v3 takes none"),
+        (V3, {"api": "native", "text_type": "query"}, "text-embedding-v3 takes no instruction"),
         (V4, {}, 'needs embedding.api = "native"'),
-        (LOCAL, {}, "provider local takes none"),
+        (LOCAL, {}, "provider local takes no instruction"),
     ],
 )
 def test_an_instruction_that_nobody_would_heed_is_an_error(spec: object, options: dict[str, str], words: str) -> None:

@@ -54,7 +54,7 @@ class EditedLake:
     def settle(self, *, compact: bool = True) -> None:
         """The end of a run."""
         self.lake.manifest.fold()
-        self.lake.settle_jobs()
+        self.lake.mark_jobs_committed()
         if compact:
             self.lake.compact_chunks(part_rows=self.part_rows)
         self.lake.chunks.remove(self.lake.chunks.dangling(self.lake.manifest.read()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import VectorStore
-from millrace.tasks.lake.vectors.part_file import PartDamaged, PartFile, check_part
+from millrace.tasks.lake.vectors.part_file import PartDamaged, VectorPart, check_part
 from millrace.tasks.lake.vectors.schema import Layout, vectors_in
 from tests.tasks.lake.numbered import OpenStore, Texts
 
@@ -89,7 +89,7 @@ def test_a_damaged_part_is_not_compacted_away(open_store: OpenStore, texts: Text
     alter(two_parts[0], start_of_vectors(two_parts[0], 1))
     store = open_store()
     texts.fill(store, range(2_000, 2_010))
-    assert store.compact(least=2) == 2
+    assert store.compact(min_parts=2) == 2
     assert two_parts[0].exists()
     texts.assert_holds(store, [*range(256), *range(1_000, 1_100), *range(2_000, 2_010)])
 
@@ -132,7 +132,7 @@ def test_no_altered_page_header_makes_other_vectors_of_the_same_data(
         for other in range(1, 32):
             part.write_bytes(whole[:at] + bytes([whole[at] ^ other]) + whole[at + 1 :])
             try:
-                with PartFile(part, Layout(16)) as file:
+                with VectorPart(part, Layout(16)) as file:
                     read = vectors_in(file.group(0)["vector"].chunk(0))
             except PartDamaged:
                 continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millrace.tasks.errors import LakeError, LeaseHeld
-from millrace.tasks.lake import Lake, RunRecord, hold, new_run_id
+from millrace.tasks.lake import Lake, RunRecord, acquire_lease, new_run_id
 from millrace.tasks.records import CHUNK_SCHEMA
 from tests.tasks.lake.conftest import ROOT
 from tests.tasks.lake.numbered import Texts
@@ -44,15 +44,15 @@ def test_a_second_writer_of_the_lake_is_told_who_has_it_and_a_dead_one_has_not(c
 
 
 def test_a_process_refuses_itself_too_until_it_releases(tmp_path: Path) -> None:
-    lease = hold(tmp_path / "lease", "The collection docs")
+    lease = acquire_lease(tmp_path / "lease", "The collection docs")
     with pytest.raises(LeaseHeld, match=f"The collection docs is being written by process {os.getpid()}"):
-        hold(tmp_path / "lease", "The collection docs")
+        acquire_lease(tmp_path / "lease", "The collection docs")
     lease.release()
-    hold(tmp_path / "lease", "The collection docs").release()
+    acquire_lease(tmp_path / "lease", "The collection docs").release()
 
 
 def test_a_forked_worker_that_outlives_its_parent_does_not_keep_the_lease(tmp_path: Path) -> None:
-    lease = hold(tmp_path / "lease", "The lake")
+    lease = acquire_lease(tmp_path / "lease", "The lake")
     fork = multiprocessing.get_context("fork")
     started, stop = fork.Event(), fork.Event()
 
@@ -65,9 +65,9 @@ def test_a_forked_worker_that_outlives_its_parent_does_not_keep_the_lease(tmp_pa
     try:
         assert started.wait(60)
         with pytest.raises(LeaseHeld):
-            hold(tmp_path / "lease", "The lake")
+            acquire_lease(tmp_path / "lease", "The lake")
         lease.release()
-        hold(tmp_path / "lease", "The lake").release()
+        acquire_lease(tmp_path / "lease", "The lake").release()
     finally:
         stop.set()
         worker.join()
@@ -128,13 +128,13 @@ def test_job_numbers_are_given_once_even_if_their_run_was_killed(tmp_path: Path)
 
 def test_only_jobs_since_the_last_whole_run_are_in_doubt(tmp_path: Path) -> None:
     with Lake.open(tmp_path, "docs") as lake:
-        assert lake.unsettled_job() == 1
+        assert lake.first_uncommitted_job() == 1
         lake.next_job(10)
-        assert lake.unsettled_job() == 1
-        lake.settle_jobs()
-        assert lake.unsettled_job() == lake.next_job() == 11
+        assert lake.first_uncommitted_job() == 1
+        lake.mark_jobs_committed()
+        assert lake.first_uncommitted_job() == lake.next_job() == 11
     with Lake.open(tmp_path, "docs") as lake:
-        assert (lake.unsettled_job(), lake.next_job()) == (11, 12)
+        assert (lake.first_uncommitted_job(), lake.next_job()) == (11, 12)
 
 
 def test_what_a_killed_run_left_half_written_is_swept_up(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_runs_are_listed_newest_first_and_a_damaged_one_is_set_apart(tmp_path: P
         broken.write_text('{"id": ')
         assert lake.runs.newest() == [last, first]
         assert lake.runs.newest(1) == [last]
-        assert lake.runs.unreadable() == [broken]
+        assert [damage.path for damage in lake.damaged_records()] == [broken]
 
 
 def test_spaces_tell_what_was_bought_in_each(tmp_path: Path, texts: Texts) -> None:

@@ -34,8 +34,8 @@ def test_a_damaged_file_is_as_none(tmp_path: Path, text: str) -> None:
 
 def test_only_one_process_changes_the_record(tmp_path: Path) -> None:
     switches = Switches(tmp_path / "switches.json")
-    with switches.hold(), pytest.raises(LeaseHeld, match="aliases"):
-        switches.hold()
+    with switches.acquire_lease(), pytest.raises(LeaseHeld, match="aliases"):
+        switches.acquire_lease()
 
 
 def test_a_ledger_is_adopted_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -45,12 +45,12 @@ def test_a_ledger_is_adopted_whole_or_not_at_all(tmp_path: Path) -> None:
         (tmp_path / "documents" / "runs").mkdir()
         unfinished = tmp_path / ".copy.tmp" / "chunks"  # as a killed adoption leaves it
         unfinished.mkdir(parents=True)
-        lake.adopt_as("copy")
+        lake.copy_as("copy")
         assert sorted(path.name for path in (tmp_path / "copy").rglob("*")) == [
             "chunks", "manifest.parquet", "part-000001-000.parquet",
         ]  # fmt: skip
         assert not unfinished.exists()
         with pytest.raises(LakeError, match="is there already"):
-            lake.adopt_as("copy")
+            lake.copy_as("copy")
     with pytest.raises(LakeError, match="opened for reading"):
-        Lake.open(tmp_path, "documents", read_only=True).adopt_as("other")
+        Lake.open(tmp_path, "documents", read_only=True).copy_as("other")

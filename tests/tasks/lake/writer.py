@@ -48,7 +48,7 @@ async def append(root: Path, first: int, count: int, step: str, *, sparse: bool)
             os.write(1, (" ".join(map(str, numbers)) + "\n").encode())
 
     await asyncio.gather(*(worker() for _ in range(8)))
-    store.compact(least=2)
+    store.compact(min_parts=2)
     store.close()
 
 
@@ -87,7 +87,7 @@ def chunks(root: Path, step: str) -> None:
         edited = EditedLake(lake, 100, lambda _: 5)
         for number in range(12):
             edited.run([number], compact=False)
-        lake._jobs._claimed = lake._jobs._next  # as when the run before ended
+        lake._jobs._reserved = lake._jobs._next  # as when the run before ended
         os.write(1, (" ".join(map(str, edited.versions)) + "\n").encode())
         kill.armed = True
         edited.settle()

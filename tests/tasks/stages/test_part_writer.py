@@ -155,3 +155,26 @@ def test_the_last_part_says_that_every_file_is_done(tmp_path: Path) -> None:
     writer.flush()
     assert handed[-1].files_done == 3
     assert [part.files_done for part in handed] == sorted(part.files_done for part in handed)
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [({"note": "x" * 70_000}, "metadata_too_long"), ({"number": 2**70}, "metadata_number")],
+    ids=["over Milvus's bound", "an integer that comes back as another"],
+)
+def test_metadata_that_milvus_cannot_hold_is_a_reject_before_anything_is_embedded(
+    tmp_path: Path, extra: dict[str, str | int], reason: str
+) -> None:
+    writer, handed = written(tmp_path)
+    for name in ("a.jsonl", "b.jsonl"):
+        document = replace(document_named(name), extra=extra if name == "a.jsonl" else {})
+        writer.add_document(file_named(name), document, cut(document))
+        writer.end_file(file_named(name))
+    writer.flush()
+    (part,) = handed
+    assert [(row["source"], row["reason"]) for row in part.rejects.to_pylist()] == [("/corpus/a.jsonl", reason)]
+    assert [(row["status"], row["chunks"] > 0) for row in part.documents.to_pylist()] == [
+        ("rejected", False),
+        ("live", True),
+    ]
+    assert part.chunks == part.documents["chunks"].to_pylist()[1]

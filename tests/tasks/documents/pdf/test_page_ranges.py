@@ -1,6 +1,8 @@
 """A long PDF file in ranges: the same document as in one go, whichever way the ranges were read."""
 
+import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from millrace.tasks.documents import (
     read_page_range,
 )
 from millrace.tasks.documents.pdf.open_file import close_file
-from millrace.tasks.records import Document, Reject
+from millrace.tasks.records import Document, Reject, SourceFile
 from tests.tasks.documents.conftest import source_file
 from tests.tasks.documents.pdf_files import PdfFile, book
 
@@ -116,11 +118,24 @@ def test_asking_whether_a_file_is_long_costs_a_short_one_nothing(
     path, opened = tmp_path / "a.pdf", []
     path.write_bytes(book(5, sentences=3).to_bytes())
 
-    def counted(name: str) -> bytes:
-        opened.append(name)
+    def counted(file: SourceFile) -> bytes:
+        opened.append(file.path)
         return path.read_bytes()
 
-    monkeypatch.setattr("millrace.tasks.documents.pdf.open_file.bytes_of", counted)
+    monkeypatch.setattr("millrace.tasks.documents.pdf.open_file.read_source", counted)
     assert long_pdf_pages(source_file(path), DocumentOptions(), at=unwatched) == 0
     assert isinstance(next(read_documents(source_file(path), DocumentOptions())), Document)
     assert len(opened) == 1
+
+
+def test_a_range_crosses_to_another_process_as_data_that_can_run_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(book(5).to_bytes())
+    read = read_page_range(path_file := source_file(path), DocumentOptions(), range(1, 6), skip={}, at=unwatched)
+    assert read is not None
+    rejects = (Reject("read", path_file.name, "page 3", "page_damaged", "\u6c34", ""),)
+    read = replace(read, pages=replace(read.pages, rejects=rejects))
+    assert PageRange.from_json(read.to_json()) == read
+    for damaged in (b"", b"[]", b"{}", pickle.dumps(read), read.to_json()[:-9], b"[" * 100_000):
+        with pytest.raises(ValueError, match=r"\S"):
+            PageRange.from_json(damaged)

@@ -27,7 +27,7 @@ def test_every_text_gets_its_own_vector_and_its_share_of_the_bill() -> None:
     assert run(scene.buy(texts)) == [None] * 95
     assert scene.sink.holds(texts)
     assert {billed for _, billed in scene.sink.rows.values()} == {10}
-    assert (scene.tally.texts_bought, scene.tally.tokens_counted, scene.tally.tokens_billed) == (95, 950, 950)
+    assert (scene.usage.texts_embedded, scene.usage.tokens_counted, scene.usage.tokens_billed) == (95, 950, 950)
 
 
 def test_sparse_vectors_become_durable_with_their_texts() -> None:
@@ -198,14 +198,14 @@ def test_lost_answers_count_against_the_cap() -> None:
     with pytest.raises(BudgetReached):
         run(scene.buy(items(100)))
     assert budget.spent_tokens <= 500
-    assert scene.tally.tokens_billed + scene.tally.tokens_in_doubt == budget.spent_tokens
+    assert scene.usage.tokens_billed + scene.usage.tokens_in_doubt == budget.spent_tokens
 
 
 # Breaking off
 
 
 def test_breaking_off_keeps_what_was_under_way_and_sends_nothing_more() -> None:
-    scene = Scene(options={"pacer": RateLimiter(tokens_per_second=500)})
+    scene = Scene(options={"limiter": RateLimiter(tokens_per_second=500)})
     scene.client.latency_s = 2.0
 
     async def story() -> tuple[float, int]:
@@ -224,7 +224,7 @@ def test_breaking_off_keeps_what_was_under_way_and_sends_nothing_more() -> None:
 
 
 def test_breaking_off_does_not_wait_longer_than_its_grace() -> None:
-    scene = Scene(options={"patience": RetryPolicy(grace_s=3.0)})
+    scene = Scene(options={"retry_policy": RetryPolicy(grace_s=3.0)})
     scene.client.latency_s = 60.0
 
     async def story() -> float:
@@ -234,7 +234,7 @@ def test_breaking_off_does_not_wait_longer_than_its_grace() -> None:
             dispatcher.flush()
             await asyncio.sleep(1.0)
             await dispatcher.close()
-            with pytest.raises(RunStopped, match="broken off"):
+            with pytest.raises(RunStopped, match="interrupted"):
                 await future
             return now()
 

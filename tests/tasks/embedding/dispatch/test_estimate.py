@@ -39,10 +39,10 @@ def test_prices_are_those_of_the_catalogue() -> None:
 @pytest.mark.parametrize(("texts", "tokens"), [(2_000, 400), (6_000, 40), (400, 2_000)])
 def test_the_time_that_is_estimated_is_the_time_that_it_takes(texts: int, tokens: int) -> None:
     async def story() -> float:
-        pacer = RateLimiter(requests_per_second=V4.requests_per_second, tokens_per_second=V4.tokens_per_second)
+        limiter = RateLimiter(requests_per_second=V4.requests_per_second, tokens_per_second=V4.tokens_per_second)
         client = FakeClient(tokens_per_text=tokens)
         async with Dispatcher(
-            client, pacer, texts_per_request=10, tokens_per_request=V4.tokens_per_request, store=FakeSink()
+            client, limiter, texts_per_request=10, tokens_per_request=V4.tokens_per_request, store=FakeSink()
         ) as dispatcher:
             for item in items(texts, tokens):
                 await dispatcher.submit(item)

@@ -42,13 +42,13 @@ def test_a_failed_request_is_tried_again_and_nothing_is_lost_or_doubled(failure:
     texts = items(200)
     assert run(scene.buy(texts)) == [None] * 200
     assert scene.sink.holds(texts)
-    assert scene.tally.requests_sent == len(scene.client.requests) < 40
-    assert scene.tally.requests_retried >= len(scene.client.requests) // 3
+    assert scene.usage.requests_sent == len(scene.client.requests) < 40
+    assert scene.usage.requests_retried >= len(scene.client.requests) // 3
 
 
 def test_an_hour_without_the_provider_is_waited_out_with_few_requests() -> None:
     scene = Scene(
-        lambda texts, number: DOWN if 5 < now() < 3_600 else None, {"pacer": RateLimiter(tokens_per_second=100)}
+        lambda texts, number: DOWN if 5 < now() < 3_600 else None, {"limiter": RateLimiter(tokens_per_second=100)}
     )
     texts = items(500)
     assert run(scene.buy(texts)) == [None] * 500
@@ -63,17 +63,17 @@ def test_a_minute_of_429_is_waited_out_with_few_requests() -> None:
     def throttled(texts: Sequence[str], number: int) -> MillraceError | None:
         return Throttled("HTTP 429", limit="tokens") if 20 < now() < 80 else None
 
-    scene = Scene(throttled, {"pacer": RateLimiter(requests_per_second=30, tokens_per_second=1_000)})
+    scene = Scene(throttled, {"limiter": RateLimiter(requests_per_second=30, tokens_per_second=1_000)})
     run(scene.buy(items(5_000)))
-    assert scene.tally.requests_throttled < 20
-    assert scene.tally.throttled_by == {"tokens": scene.tally.requests_throttled}
+    assert scene.usage.requests_throttled < 20
+    assert scene.usage.throttled_by == {"tokens": scene.usage.requests_throttled}
     assert scene.client.answered == 500
 
 
 def test_a_wait_that_the_provider_asks_for_is_kept_by_all_requests() -> None:
     throttled = Throttled("HTTP 429", limit="requests", retry_after_s=33.0)
     scene = Scene(
-        lambda texts, number: throttled if number == 1 else None, {"pacer": RateLimiter(requests_per_second=5)}
+        lambda texts, number: throttled if number == 1 else None, {"limiter": RateLimiter(requests_per_second=5)}
     )
     run(scene.buy(items(100)))
     first_refused_at = scene.client.requests[0][0] + 0.1
@@ -82,7 +82,7 @@ def test_a_wait_that_the_provider_asks_for_is_kept_by_all_requests() -> None:
 
 def test_retries_take_new_leave_from_the_pacing() -> None:
     scene = Scene(
-        lambda texts, number: DOWN if number in {2, 4, 6} else None, {"pacer": RateLimiter(tokens_per_second=100)}
+        lambda texts, number: DOWN if number in {2, 4, 6} else None, {"limiter": RateLimiter(tokens_per_second=100)}
     )
     run(scene.buy(items(100)))
     times = [at for at, _ in scene.client.requests]
@@ -150,7 +150,7 @@ def test_one_bad_text_of_ten_costs_at_most_eight_more_requests_and_only_itself(p
     assert scene.sink.holds([text for text in texts if text is not texts[position]])
     assert len(scene.client.requests) <= 1 + 8
     assert scene.client.answered * 10 >= len(scene.sink.rows)
-    assert scene.tally.texts_refused == 1
+    assert scene.usage.texts_refused == 1
 
 
 def test_a_text_that_always_gets_a_useless_answer_is_found_and_refused() -> None:
@@ -163,7 +163,7 @@ def test_a_text_that_always_gets_a_useless_answer_is_found_and_refused() -> None
 
 
 def test_a_text_on_which_the_provider_always_fails_is_found_and_refused_while_others_succeed() -> None:
-    scene = Scene(poisoned("text 317", lambda: DOWN), {"pacer": RateLimiter(tokens_per_second=100)})
+    scene = Scene(poisoned("text 317", lambda: DOWN), {"limiter": RateLimiter(tokens_per_second=100)})
     outcomes = run(scene.buy(items(1_000)))
     (refusal,) = [outcome for outcome in outcomes if outcome is not None]
     assert outcomes.index(refusal) == 317
@@ -187,7 +187,7 @@ def test_the_last_texts_of_a_run_are_told_from_an_outage_by_a_probe(count: int) 
 
 def test_an_outage_at_the_end_of_a_run_rejects_nothing() -> None:
     scene = Scene(
-        lambda texts, number: DOWN if 0.3 < now() < 3_600 else None, {"pacer": RateLimiter(tokens_per_second=300)}
+        lambda texts, number: DOWN if 0.3 < now() < 3_600 else None, {"limiter": RateLimiter(tokens_per_second=300)}
     )
     assert run(scene.buy(items(20))) == [None] * 20
 
@@ -196,7 +196,7 @@ def test_a_request_too_large_for_the_real_limit_is_made_smaller_never_refused() 
     def small_only(texts: Sequence[str], number: int) -> MillraceError | None:
         return Throttled("HTTP 429", limit="tokens") if len(texts) > 5 and "text 3" in texts else None
 
-    scene = Scene(small_only, {"pacer": RateLimiter(tokens_per_second=500)})
+    scene = Scene(small_only, {"limiter": RateLimiter(tokens_per_second=500)})
     assert run(scene.buy(items(1_000))) == [None] * 1_000
 
 

@@ -32,9 +32,9 @@ def test_a_cap_lets_exactly_its_tokens_through() -> None:
 
 def test_what_is_under_way_is_held_against_the_cap() -> None:
     budget = settled(0.001)
-    held = budget.reserve(1_500)
+    reserved = budget.reserve(1_500)
     assert not budget.fits(501)
-    budget.settle(held, 0)
+    budget.settle(reserved, 0)
     assert budget.fits(2_000)
 
 
@@ -60,10 +60,10 @@ def test_no_order_of_reserving_and_settling_passes_the_cap(requests: list[tuple[
         if budget.fits(tokens):
             under_way.append((budget.reserve(tokens), int(tokens * drift), tokens))
         if len(under_way) > 3:
-            held, billed, counted = under_way.pop(0)
-            budget.settle(held, billed, counted=counted)
-    for held, billed, counted in under_way:
-        budget.settle(held, billed, counted=counted)
+            reserved, billed, counted = under_way.pop(0)
+            budget.settle(reserved, billed, counted=counted)
+    for reserved, billed, counted in under_way:
+        budget.settle(reserved, billed, counted=counted)
     assert usage.cost_cny(budget.spent_tokens, PRICE) <= cap
 
 
@@ -85,11 +85,11 @@ def test_without_a_cap_or_a_price_nothing_is_refused(budget: Budget) -> None:
 def test_a_failed_try_costs_what_it_was_billed_or_may_have_been(
     failure: Transient, cost: int, billed: int, in_doubt: int
 ) -> None:
-    tally = Usage(price_cny_per_1k_tokens=PRICE)
-    assert tally.charge(failure, 100) == cost
-    assert (tally.tokens_billed, tally.tokens_in_doubt) == (billed, in_doubt)
-    assert tally.cost_cny == pytest.approx(billed * PRICE / 1000)
-    assert tally.requests_throttled + tally.unavailable + tally.unproven == 1
+    counters = Usage(price_cny_per_1k_tokens=PRICE)
+    assert counters.record_failure(failure, 100) == cost
+    assert (counters.tokens_billed, counters.tokens_in_doubt) == (billed, in_doubt)
+    assert counters.cost_cny == pytest.approx(billed * PRICE / 1000)
+    assert counters.requests_throttled + counters.unavailable + counters.invalid_responses == 1
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 9_000), min_size=1, max_size=25))

@@ -6,7 +6,7 @@ import pytest
 
 from millrace.tasks.embedding.providers import error_rules as module
 from millrace.tasks.embedding.providers.client import BilledInvalidResponse
-from millrace.tasks.embedding.providers.error_rules import is_refusal, read_refusal, translate
+from millrace.tasks.embedding.providers.error_rules import error_for, is_refusal, read_refusal
 from millrace.tasks.errors import (
     ConfigurationError,
     MillraceError,
@@ -26,7 +26,7 @@ TOKEN_ARRAYS = (
 
 def translated(status: int, code: str, message: str) -> MillraceError:
     body = {"error": {"code": code, "message": message, "type": code, "param": None}, "request_id": "318cff27"}
-    return translate(read_refusal(status, body), asked="text-embedding-v4 at http://h/v1")
+    return error_for(read_refusal(status, body), target="text-embedding-v4 at http://h/v1")
 
 
 @pytest.mark.parametrize(

@@ -50,23 +50,23 @@ def corpus(count: int) -> list[Text]:
 
 
 async def buy(
-    simulator: Simulator, items: list[Text], rows: Rows, *, timeout_s: float = 5.0, pacer: RateLimiter | None = None
+    simulator: Simulator, items: list[Text], rows: Rows, *, timeout_s: float = 5.0, limiter: RateLimiter | None = None
 ) -> tuple[list[Outcome], Usage]:
     spec = find_model("dashscope", "", base_url=simulator.base_url)
     client = make_client(spec, base_url=simulator.base_url, api_key=API_KEY, dimensions=DIMENSIONS, timeout_s=timeout_s)
     try:
         async with Dispatcher(
             client,
-            pacer or RateLimiter(requests_per_second=1e5, tokens_per_second=1e9),
+            limiter or RateLimiter(requests_per_second=1e5, tokens_per_second=1e9),
             texts_per_request=spec.texts_per_request,
             tokens_per_request=spec.tokens_per_request,
             store=rows,
             max_in_flight=16,
-            patience=HURRIED,
+            retry_policy=HURRIED,
         ) as dispatcher:
             futures = [await dispatcher.submit(item) for item in items]
             await dispatcher.drain()
-            return [await future for future in futures], dispatcher.tally
+            return [await future for future in futures], dispatcher.usage
     finally:
         await client.close()
 
@@ -80,10 +80,10 @@ def assert_rows_are_right(rows: Rows, items: list[Text]) -> None:
 
 async def test_a_corpus_takes_a_tenth_as_many_requests_and_is_billed_as_counted(simulator: Simulator) -> None:
     items, rows = corpus(1_003), Rows()
-    _, tally = await buy(simulator, items, rows)
+    _, usage = await buy(simulator, items, rows)
     assert_rows_are_right(rows, items)
-    assert simulator.books.requests == tally.requests_sent == math.ceil(1_003 / 10)
-    assert simulator.books.tokens_billed == tally.tokens_billed == tally.tokens_counted
+    assert simulator.books.requests == usage.requests_sent == math.ceil(1_003 / 10)
+    assert simulator.books.tokens_billed == usage.tokens_billed == usage.tokens_counted
     assert simulator.books.largest_batch == 10
 
 
@@ -113,32 +113,32 @@ async def test_a_mixture_of_faults_on_a_fifth_of_the_answers_leaves_every_row_ri
     faults: list[Reason | Damage] = [Reason.INTERNAL_ERROR, Reason.LIMIT_REQUESTS, Damage.RESET, Damage.NAN_VECTOR]
     simulator.change({"faults": [FaultRule(fault=fault, share=0.05, seed=3) for fault in faults], "shuffled": True})
     items, rows = corpus(1_000), Rows()
-    outcomes, tally = await buy(simulator, items, rows)
+    outcomes, usage = await buy(simulator, items, rows)
     assert outcomes == [None] * 1_000
     assert_rows_are_right(rows, items)
     assert simulator.books.texts_bought_again == 0
-    assert tally.tokens_billed <= simulator.books.tokens_billed <= tally.tokens_billed + tally.tokens_in_doubt
+    assert usage.tokens_billed <= simulator.books.tokens_billed <= usage.tokens_billed + usage.tokens_in_doubt
 
 
 async def test_a_second_of_503_is_waited_out(simulator: Simulator) -> None:
     simulator.change({"faults": [FaultRule(fault=Reason.MODEL_UNAVAILABLE, until_s=1.0)]})
     simulator.reset()
     items, rows = corpus(200), Rows()
-    outcomes, tally = await buy(simulator, items, rows)
+    outcomes, usage = await buy(simulator, items, rows)
     assert outcomes == [None] * 200
     assert_rows_are_right(rows, items)
     # One probe at a time while nothing works, not the whole flight again and again.
-    assert tally.unavailable < 60
+    assert usage.unavailable < 60
 
 
 async def test_poisoned_texts_cost_themselves_and_few_requests(simulator: Simulator) -> None:
     simulator.change({"poison_words": ["passage 123 ", "passage 777 "]})
     items, rows = corpus(1_000), Rows()
-    outcomes, tally = await buy(simulator, items, rows)
+    outcomes, usage = await buy(simulator, items, rows)
     refused = {number: outcome.reason for number, outcome in enumerate(outcomes) if outcome is not None}
     assert refused == {123: "content_inspection", 777: "content_inspection"}
     assert_rows_are_right(rows, [item for number, item in enumerate(items) if number not in refused])
-    assert tally.requests_sent <= 100 + 2 * 8
+    assert usage.requests_sent <= 100 + 2 * 8
     assert simulator.books.texts_bought_again == 0
 
 
@@ -166,7 +166,7 @@ async def test_nobody_listening_stops_the_run(simulator: Simulator) -> None:
     spec = find_model("dashscope", "")
     client = make_client(spec, base_url="http://127.0.0.1:9/v1", api_key="sk-x")
     dispatcher = Dispatcher(
-        client, RateLimiter(), texts_per_request=10, tokens_per_request=0, store=Rows(), patience=HURRIED
+        client, RateLimiter(), texts_per_request=10, tokens_per_request=0, store=Rows(), retry_policy=HURRIED
     )
     for item in corpus(30):
         await dispatcher.submit(item)

@@ -103,7 +103,7 @@ def test_the_vector_of_a_text_never_changes() -> None:
 
 
 def test_another_process_with_another_hash_seed_gives_the_same_vector() -> None:
-    script = f"from tests.tasks.embedding.test_local import *; print(digest({GOLDEN!r}))"
+    script = f"from tests.tasks.embedding.providers.test_local import *; print(digest({GOLDEN!r}))"
     done = subprocess.run(
         [sys.executable, "-c", script], env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True
     )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.tasks.embedding.providers.error_rules import RULES, SERVER_RULES, STATUS_RULES, read_refusal, translate
+from millrace.tasks.embedding.providers.error_rules import (
+    DASHSCOPE_RULES,
+    SERVER_RULES,
+    STATUS_RULES,
+    error_for,
+    read_refusal,
+)
 from millrace.tasks.errors import (
     ConfigurationError,
     MillraceError,
@@ -16,7 +22,7 @@ from millrace.tasks.errors import (
 
 
 def translated(status: int, body: object) -> MillraceError:
-    return translate(read_refusal(status, body), asked="bge-m3 at http://h/v1", rules=SERVER_RULES)
+    return error_for(read_refusal(status, body), target="bge-m3 at http://h/v1", rules=SERVER_RULES)
 
 
 def inner(message: str, code: object = None) -> dict[str, object]:
@@ -116,7 +122,7 @@ QUOTA = inner("You exceeded your current quota, please check your plan and billi
 
 def test_an_empty_wallet_stops_here_and_only_slows_down_on_dashscope() -> None:
     assert isinstance(translated(429, QUOTA), ProviderStopped)
-    assert isinstance(translate(read_refusal(429, QUOTA), asked="v4", rules=RULES), Throttled)
+    assert isinstance(error_for(read_refusal(429, QUOTA), target="v4", rules=DASHSCOPE_RULES), Throttled)
 
 
 def test_a_request_that_is_too_large_is_split() -> None:
@@ -149,6 +155,6 @@ def test_a_status_that_is_repeated_as_the_code_is_not_said_twice() -> None:
 )
 def test_where_only_statuses_are_known_words_decide_nothing(status: int, kind: type[MillraceError]) -> None:
     body = {"code": "Arrearage", "message": "dimension, batch size is invalid, Free allocated quota exceeded."}
-    error = translate(read_refusal(status, body), asked="s1", rules=STATUS_RULES)
+    error = error_for(read_refusal(status, body), target="s1", rules=STATUS_RULES)
     assert type(error) is kind
     assert not isinstance(error, Throttled) or error.limit == "unknown"

@@ -13,17 +13,17 @@ from tests.tasks.embedding.account import Account, beijing, bought, corpus
 @pytest.mark.parametrize(("rate", "latency_s"), [(5.0, 0.15), (30.0, 0.6), (30.0, 1.9), (16.0, 3.0)])
 def test_there_is_room_for_what_rate_and_latency_need(rate: float, latency_s: float) -> None:
     open_slots = ConcurrencyLimit(most=128)
-    open_slots.took(latency_s)
+    open_slots.record(latency_s)
     assert 1.5 * rate * latency_s < open_slots.count(rate) <= 128
 
 
 def test_a_single_late_answer_makes_room_at_once_and_is_forgotten_in_time() -> None:
     open_slots = ConcurrencyLimit(most=128)
     for seconds in (*[0.1] * 40, 5.0):
-        open_slots.took(seconds)
+        open_slots.record(seconds)
     assert open_slots.count(10.0) == 108
     for _ in range(40):
-        open_slots.took(0.1)
+        open_slots.record(0.1)
     assert open_slots.count(10.0) == 10
 
 

@@ -18,8 +18,8 @@ def beijing() -> RateLimiter:
     )
 
 
-async def grants(pacer: RateLimiter, requests: list[int]) -> list[float]:
-    return [await pacer.acquire(tokens) for tokens in requests]
+async def grants(limiter: RateLimiter, requests: list[int]) -> list[float]:
+    return [await limiter.acquire(tokens) for tokens in requests]
 
 
 def test_without_limits_nobody_waits() -> None:
@@ -51,11 +51,11 @@ def test_the_request_rate_grows_from_nothing() -> None:
 
 def test_a_quiet_minute_does_not_save_up_a_burst() -> None:
     async def story() -> list[float]:
-        pacer = beijing()
-        await grants(pacer, [100] * 300)
+        limiter = beijing()
+        await grants(limiter, [100] * 300)
         await asyncio.sleep(60)
         began = now()
-        return [time - began for time in await grants(pacer, [100] * 60)]
+        return [time - began for time in await grants(limiter, [100] * 60)]
 
     times = run(story())
     assert sum(time < 1 for time in times) <= 10
@@ -69,10 +69,10 @@ def test_a_request_larger_than_a_second_goes_and_the_next_one_pays() -> None:
 
 def test_leave_is_given_in_the_order_it_was_asked_for() -> None:
     async def story() -> list[int]:
-        pacer, order = RateLimiter(tokens_per_second=100), list[int]()
+        limiter, order = RateLimiter(tokens_per_second=100), list[int]()
 
         async def one(number: int, tokens: int) -> None:
-            await pacer.acquire(tokens)
+            await limiter.acquire(tokens)
             order.append(number)
 
         await asyncio.gather(*(one(number, tokens) for number, tokens in enumerate([90, 1, 400, 1, 50])))
@@ -83,11 +83,11 @@ def test_leave_is_given_in_the_order_it_was_asked_for() -> None:
 
 def test_whoever_gives_up_waiting_takes_no_leave_with_them() -> None:
     async def story() -> float:
-        pacer = RateLimiter(tokens_per_second=100)
-        impatient = asyncio.create_task(pacer.acquire(50))
+        limiter = RateLimiter(tokens_per_second=100)
+        impatient = asyncio.create_task(limiter.acquire(50))
         await asyncio.sleep(0.1)
         impatient.cancel()
-        return await pacer.acquire(20)
+        return await limiter.acquire(20)
 
     assert run(story()) == pytest.approx(0.2)
 
@@ -102,23 +102,25 @@ def test_no_minute_holds_more_than_its_limit_wherever_it_begins(limits: tuple[fl
 @pytest.mark.parametrize("tokens", [100, 667, 4_010, 19_000])
 @pytest.mark.parametrize("minute_window", ["bucket", "fixed", "sliding"])
 def test_the_published_limits_and_growth_refuse_nothing(tokens: int, minute_window: WindowKind) -> None:
-    limiter = Limiter(Limits.beijing().model_copy(update={"minute_window": minute_window}))
+    account = Limiter(Limits.beijing().model_copy(update={"minute_window": minute_window}))
 
     async def story() -> list[str | None]:
-        pacer = beijing()
-        return [limiter.decide(await pacer.acquire(tokens), 1, tokens) for _ in range(4_000 if tokens < 1_000 else 600)]
+        limiter = beijing()
+        return [
+            account.decide(await limiter.acquire(tokens), 1, tokens) for _ in range(4_000 if tokens < 1_000 else 600)
+        ]
 
     assert set(run(story())) == {None}
 
 
 def test_a_refused_rate_is_lowered_once_for_all_that_were_sent_under_it() -> None:
     async def story() -> list[float]:
-        pacer = RateLimiter(tokens_per_second=1_000)
-        sent = [await pacer.acquire(100) for _ in range(5)]
+        limiter = RateLimiter(tokens_per_second=1_000)
+        sent = [await limiter.acquire(100) for _ in range(5)]
         shares = []
         for at in sent:
-            pacer.refused("tokens", sent_at=at, tokens=100)
-            shares.append(pacer.shares[1])
+            limiter.refused("tokens", sent_at=at, tokens=100)
+            shares.append(limiter.shares[1])
         return shares
 
     assert run(story()) == [0.5] * 5
@@ -126,39 +128,39 @@ def test_a_refused_rate_is_lowered_once_for_all_that_were_sent_under_it() -> Non
 
 def test_a_lowered_rate_comes_back_step_by_step_until_it_is_whole_again() -> None:
     async def story() -> list[float]:
-        pacer = RateLimiter(tokens_per_second=1_000)
+        limiter = RateLimiter(tokens_per_second=1_000)
         for _ in range(8):
-            at = await pacer.acquire(100)
-        pacer.refused("tokens", sent_at=at, tokens=100)
-        shares = [pacer.shares[1]]
+            at = await limiter.acquire(100)
+        limiter.refused("tokens", sent_at=at, tokens=100)
+        shares = [limiter.shares[1]]
         for _ in range(HOLD_REQUESTS):
-            pacer.answered(sent_at=now())
+            limiter.answered(sent_at=now())
         for seconds in (2, 3, 2, 2, 9):
             await asyncio.sleep(seconds)
-            shares.append(pacer.shares[1])
+            shares.append(limiter.shares[1])
         return shares
 
-    at_once, back, held, past, *_, whole = run(story())
+    at_once, back, reserved, past, *_, whole = run(story())
     assert at_once == pytest.approx(0.7)
-    assert at_once < back < held + 1e-9 < past < 1.0
+    assert at_once < back < reserved + 1e-9 < past < 1.0
     assert whole == 1.0
 
 
 def test_only_the_limit_that_was_named_is_lowered() -> None:
     async def story() -> tuple[float, float]:
-        pacer = beijing()
-        pacer.refused("requests", sent_at=await pacer.acquire(100), tokens=100)
-        return pacer.shares
+        limiter = beijing()
+        limiter.refused("requests", sent_at=await limiter.acquire(100), tokens=100)
+        return limiter.shares
 
     assert run(story()) == (0.5, 1.0)
 
 
 def test_a_refusal_that_whole_seconds_explain_lowers_nothing_and_no_second_holds_more_than_the_limit_after_it() -> None:
     async def story() -> tuple[tuple[float, float], list[float]]:
-        pacer = RateLimiter(tokens_per_second=1_000)
-        sent = [await pacer.acquire(210) for _ in range(10)]
-        pacer.refused("tokens", sent_at=sent[-1], tokens=210)
-        return pacer.shares, await grants(pacer, [210] * 40)
+        limiter = RateLimiter(tokens_per_second=1_000)
+        sent = [await limiter.acquire(210) for _ in range(10)]
+        limiter.refused("tokens", sent_at=sent[-1], tokens=210)
+        return limiter.shares, await grants(limiter, [210] * 40)
 
     shares, times = run(story())
     assert shares == (1.0, 1.0)
@@ -167,12 +169,12 @@ def test_a_refusal_that_whole_seconds_explain_lowers_nothing_and_no_second_holds
 
 def test_requests_are_made_small_where_seconds_are_whole_so_that_they_fill_them() -> None:
     async def story() -> list[int]:
-        pacer = beijing()
-        sizes = [pacer.tokens_per_request(401)]
-        pacer.refused("tokens", sent_at=await pacer.acquire(19_000), tokens=19_000)
+        limiter = beijing()
+        sizes = [limiter.tokens_per_request(401)]
+        limiter.refused("tokens", sent_at=await limiter.acquire(19_000), tokens=19_000)
         for _ in range(8):
-            sizes.append(pacer.tokens_per_request(401))
-            await pacer.acquire(sizes[-1] // 401 * 401)
+            sizes.append(limiter.tokens_per_request(401))
+            await limiter.acquire(sizes[-1] // 401 * 401)
         return sizes
 
     free, *sizes = run(story())
@@ -182,12 +184,12 @@ def test_requests_are_made_small_where_seconds_are_whole_so_that_they_fill_them(
 
 def test_while_nothing_gets_through_there_is_nothing_to_learn_about_the_rate() -> None:
     async def story() -> tuple[float, float]:
-        pacer = RateLimiter(tokens_per_second=1_000)
-        pacer.refused("tokens", sent_at=await pacer.acquire(100), tokens=100)
-        once = pacer.shares[1]
+        limiter = RateLimiter(tokens_per_second=1_000)
+        limiter.refused("tokens", sent_at=await limiter.acquire(100), tokens=100)
+        once = limiter.shares[1]
         for _ in range(20):
-            pacer.refused("tokens", sent_at=await pacer.acquire(100), tokens=100)
-        return once, pacer.shares[1]
+            limiter.refused("tokens", sent_at=await limiter.acquire(100), tokens=100)
+        return once, limiter.shares[1]
 
     once, later = run(story())
     assert once == 0.5
@@ -196,12 +198,12 @@ def test_while_nothing_gets_through_there_is_nothing_to_learn_about_the_rate() -
 
 def test_a_share_of_the_account_is_a_share_of_every_limit() -> None:
     async def story() -> tuple[float, float]:
-        pacer = RateLimiter(tokens_per_second=1_000)
-        pacer.set_share(0.25)
-        quarter = (await grants(pacer, [100] * 20))[-1]
-        pacer.set_share(0.5)
+        limiter = RateLimiter(tokens_per_second=1_000)
+        limiter.set_share(0.25)
+        quarter = (await grants(limiter, [100] * 20))[-1]
+        limiter.set_share(0.5)
         began = now()
-        return quarter, (await grants(pacer, [100] * 20))[-1] - began
+        return quarter, (await grants(limiter, [100] * 20))[-1] - began
 
     quarter, half = run(story())
     assert quarter == pytest.approx(8.0, abs=0.3)
@@ -210,12 +212,12 @@ def test_a_share_of_the_account_is_a_share_of_every_limit() -> None:
 
 def test_a_pause_holds_everything_up_and_can_end_early() -> None:
     async def story() -> float:
-        pacer = RateLimiter()
-        pacer.pause_until(60.0)
-        waiting = asyncio.create_task(pacer.acquire(1))
+        limiter = RateLimiter()
+        limiter.pause_until(60.0)
+        waiting = asyncio.create_task(limiter.acquire(1))
         await asyncio.sleep(5)
-        assert pacer.waiting_for == "pause"
-        pacer.resume()
+        assert limiter.waiting_for == "pause"
+        limiter.resume()
         return await waiting
 
     assert run(story()) == pytest.approx(5.0, abs=1.0)

@@ -22,9 +22,9 @@ async def test_a_few_seconds_at_the_limit_are_nearly_all_used_and_hardly_ever_re
     items, rows = corpus(1_400), Rows()
     tokens = sum(item.tokens for item in items)
     began = time.monotonic()
-    _, tally = await buy(simulator, items, rows, pacer=RateLimiter(requests_per_second=30, tokens_per_second=4_000))
+    _, usage = await buy(simulator, items, rows, limiter=RateLimiter(requests_per_second=30, tokens_per_second=4_000))
     took = time.monotonic() - began
     assert_rows_are_right(rows, items)
     # Virtual time holds the exact bounds; these leave room for a machine that does something else as well.
-    assert tally.requests_throttled <= (0.01 if window == "bucket" else 0.05) * tally.requests_sent
+    assert usage.requests_throttled <= (0.01 if window == "bucket" else 0.05) * usage.requests_sent
     assert took <= 1.2 * tokens / 4_000 + 2.0

@@ -20,19 +20,19 @@ class Judge:
 
     scores: Sequence[float]
     loads: Sequence[int]
-    room: RequestCapacity
+    capacity: RequestCapacity
     asked: list[list[int]] = field(default_factory=list)
 
     async def ask(self, indices: Sequence[int], keep: int) -> list[Ranked]:
         assert list(indices) == sorted(set(indices))
         assert 1 <= keep <= len(indices)
-        assert not self.room.documents or len(indices) <= self.room.documents
-        assert not self.room.tokens or sum(self.loads[index] for index in indices) <= self.room.tokens
+        assert not self.capacity.documents or len(indices) <= self.capacity.documents
+        assert not self.capacity.tokens or sum(self.loads[index] for index in indices) <= self.capacity.tokens
         self.asked.append(list(indices))
         return best_of(self.scores, indices)[:keep]
 
     def found(self, wanted: int) -> list[list[Ranked]]:
-        return asyncio.run(rerank_in_batches(self.loads, wanted=wanted, room=self.room, ask=self.ask))
+        return asyncio.run(rerank_in_batches(self.loads, wanted=wanted, capacity=self.capacity, ask=self.ask))
 
 
 def best_of(scores: Sequence[float], indices: Sequence[int]) -> list[Ranked]:
@@ -49,8 +49,8 @@ def crowds(draw: st.DrawFn) -> tuple[Judge, int]:
     scores = draw(st.lists(st.integers(0, 8), min_size=1, max_size=60))
     tokens = draw(st.integers(20, 100))
     loads = draw(st.lists(st.integers(1, tokens // 2), min_size=len(scores), max_size=len(scores)))
-    room = RequestCapacity(draw(st.sampled_from([0, 2, 3, 7, 20])), draw(st.sampled_from([0, tokens])))
-    return Judge([float(score) for score in scores], loads, room), draw(st.integers(1, len(scores)))
+    capacity = RequestCapacity(draw(st.sampled_from([0, 2, 3, 7, 20])), draw(st.sampled_from([0, tokens])))
+    return Judge([float(score) for score in scores], loads, capacity), draw(st.integers(1, len(scores)))
 
 
 @given(crowds())
@@ -64,12 +64,12 @@ def test_the_best_are_those_of_one_request_that_holds_them_all(crowd: tuple[Judg
 def test_documents_that_fit_are_asked_for_once(crowd: tuple[Judge, int]) -> None:
     judge, wanted = crowd
     judge.found(wanted)
-    fits = judge.room.takes(judge.loads) == len(judge.loads)
+    fits = judge.capacity.takes(judge.loads) == len(judge.loads)
     assert (len(judge.asked) == 1) == fits
 
 
 @pytest.mark.parametrize(
-    ("documents", "room", "wanted", "requests", "parts"),
+    ("documents", "capacity", "wanted", "requests", "parts"),
     [
         (500, 500, 5, 1, [5]),
         (1_000, 500, 5, 3, [5]),  # 500; the best 5 and 495; the best 5 and 5
@@ -79,8 +79,10 @@ def test_documents_that_fit_are_asked_for_once(crowd: tuple[Judge, int]) -> None
         (100, 56, 100, 6, [28, 28, 44]),  # more than a request holds: in parts
     ],
 )
-def test_how_many_requests_it_takes(documents: int, room: int, wanted: int, requests: int, parts: list[int]) -> None:
-    crowd = judge([float(number * 7919 % 10_007) for number in range(documents)], documents=room)
+def test_how_many_requests_it_takes(
+    documents: int, capacity: int, wanted: int, requests: int, parts: list[int]
+) -> None:
+    crowd = judge([float(number * 7919 % 10_007) for number in range(documents)], documents=capacity)
     found = crowd.found(wanted)
     assert (len(crowd.asked), [len(part) for part in found]) == (requests, parts)
 

@@ -95,7 +95,7 @@ async def test_what_does_not_fit_one_request_gets_the_same_places_and_no_request
     assert books.requests == books.answered > 1
     assert books.largest_request_tokens <= find_reranker("dashscope", model, api=api).tokens_per_request
     (notice,) = answer.notices
-    assert f"asked in {books.requests} requests" in notice
+    assert f"sent in {books.requests} requests" in notice
 
 
 async def test_what_the_provider_would_cut_in_silence_is_cut_by_us_with_a_notice(simulator: Simulator) -> None:
@@ -103,7 +103,7 @@ async def test_what_the_provider_would_cut_in_silence_is_cut_by_us_with_a_notice
     answer = await reranked(reranker_of(simulator), documents)
     assert answer.ranked == expected(documents, 5)
     (notice,) = answer.notices
-    assert notice.startswith("qwen3-rerank reads 4,000 tokens of a document; cut: documents[0] by 6,0")
+    assert notice.startswith("qwen3-rerank takes 4,000 tokens of a document; cut: documents[0] by 6,0")
 
 
 async def test_a_limit_that_is_lower_than_we_think_is_learnt_from_the_refusal(simulator: Simulator) -> None:
@@ -111,7 +111,7 @@ async def test_a_limit_that_is_lower_than_we_think_is_learnt_from_the_refusal(si
     reranker = reranker_of(simulator, "", "native", count=lambda text: bpe_tokens(text) // 4)
     answer = await reranked(reranker, documents)
     assert answer.ranked == expected(documents, 5)
-    assert "asked again for less" in answer.notices[0]
+    assert "sent again in smaller requests" in answer.notices[0]
     assert answer.billed_tokens == simulator.books.rerank.tokens_billed
 
 
@@ -127,7 +127,7 @@ async def test_asked_again_after_a_failure_nothing_that_was_answered_is_paid_twi
     await reranker.close()
     assert answer.ranked == expected(documents, 5)
     assert answer.billed_tokens == simulator.books.rerank.tokens_billed
-    assert f"asked in {simulator.books.rerank.answered} requests" in answer.notices[0]
+    assert f"sent in {simulator.books.rerank.answered} requests" in answer.notices[0]
 
 
 async def test_a_limit_that_nobody_knew_is_kept_to_once_it_has_refused(simulator: Simulator) -> None:
@@ -209,7 +209,7 @@ async def test_a_limit_that_nobody_has_published_is_learnt(
     documents = passages(100)
     answer = await reranked(other_of(simulator, kind), documents)
     assert answer.ranked == expected(documents, 5)
-    assert "asked again for less" in answer.notices[0]
+    assert "sent again in smaller requests" in answer.notices[0]
 
 
 async def test_a_server_of_ones_own_is_asked_to_cut_what_its_model_cannot_read(simulator: Simulator) -> None:
@@ -218,7 +218,7 @@ async def test_a_server_of_ones_own_is_asked_to_cut_what_its_model_cannot_read(s
     answer = await reranked(other_of(simulator, "tei"), documents)
     assert [one.index for one in answer.ranked] == [1, 0]
     assert "must have less than 200 tokens" in answer.notices[0]
-    assert answer.notices[1].startswith("the server was asked to cut")
+    assert answer.notices[1].startswith("the server was told to cut")
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -249,7 +249,7 @@ async def test_servers_of_every_kind_fail_alike(
 
 async def test_teis_rerank_is_not_below_v1_and_the_message_says_so(simulator: Simulator) -> None:
     simulator.change({"openai": {"flavour": "tei"}})
-    with pytest.raises(ProviderStopped, match="TEI has it below its host's own root"):
+    with pytest.raises(ProviderStopped, match="for TEI below the root of the host"):
         await reranked(other_of(simulator, "vllm"), passages(3))
 
 

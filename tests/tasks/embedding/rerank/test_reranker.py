@@ -128,7 +128,7 @@ async def test_what_cannot_work_is_refused_before_anything_is_sent(
 async def test_a_search_for_nothing_is_refused() -> None:
     with running(dashscope) as server:
         reranker = reranker_at(server, "compatible")
-        with pytest.raises(ConfigurationError, match="expected at least 1"):
+        with pytest.raises(ConfigurationError, match="must be at least 1"):
             await reranker.rerank(QUERY, DOCUMENTS, top_n=0)
         with pytest.raises(ConfigurationError, match="the query is blank"):
             await reranker.rerank(" ", DOCUMENTS, top_n=5)
@@ -147,7 +147,7 @@ async def test_blank_documents_come_last_and_are_not_sent() -> None:
         answer = await reranked(server, "compatible", documents=[" ", *DOCUMENTS, ""], top_n=7)
     assert [one.index for one in answer.ranked] == [*(index + 1 for index in BEST), 0, 6]
     assert [one.score for one in answer.ranked] == sorted((one.score for one in answer.ranked), reverse=True)
-    assert answer.notices == ("blank, so not sent and put last: documents[0], documents[6]",)
+    assert answer.notices == ("blank, so not sent, and ranked last: documents[0], documents[6]",)
     assert server.bodies[0]["documents"] == DOCUMENTS
 
 
@@ -174,8 +174,8 @@ async def test_more_documents_than_a_request_takes_are_asked_about_in_several_wi
     assert [len(body["documents"]) for body in server.bodies] == [500, 500, 110]
     assert answer.billed_tokens == 10 * 1_110
     assert answer.notices == (
-        "1,100 documents are more than one request to qwen3-rerank takes (500 documents, 120,000 tokens): asked in 3 "
-        "requests, the best of each against the next",
+        "1,100 documents do not fit into one request to qwen3-rerank (500 documents, 120,000 tokens): sent in 3 "
+        "requests, the best of each together with the next",
     )
 
 
@@ -206,7 +206,7 @@ async def test_a_tokenizer_keeps_what_bytes_would_cut() -> None:
         bounded = await reranked(server, "compatible", documents=documents)
     assert [len(text) for body in server.bodies for text in body["documents"]] == [2_000, 4_000, 1_333, 1_333]
     assert answer.notices == (
-        "qwen3-rerank reads 4,000 tokens of a document; cut: documents[1] by 1,000 characters (5,000 tokens)",
+        "qwen3-rerank takes 4,000 tokens of a document; cut: documents[1] by 1,000 characters (5,000 tokens)",
     )
     assert "documents[0] by 667 characters (6,000 bytes)" in bounded.notices[0]
 
@@ -224,7 +224,7 @@ async def test_a_server_that_takes_fewer_documents_is_asked_for_fewer_from_then_
     assert refused == [100, 50]
     assert [len(body["texts"]) for body in server.bodies].count(100) == 1
     assert "batch size 100 > maximum allowed batch size 32" in answer.notices[0]
-    assert "more than one request to bge-reranker-v2-m3 takes (25 documents)" in answer.notices[-1]
+    assert "do not fit into one request to bge-reranker-v2-m3 (25 documents)" in answer.notices[-1]
 
 
 async def test_a_server_that_cannot_read_a_document_whole_is_asked_to_cut_it_with_a_notice_each_time() -> None:
@@ -236,7 +236,7 @@ async def test_a_server_that_cannot_read_a_document_whole_is_asked_to_cut_it_wit
     assert [one.index for one in (*first.ranked, *again.ranked)] == [1, 1]
     assert [body.get("truncate") for body in server.bodies] == [None, True, True]
     assert "must have less than 9 tokens. Given: 22" in first.notices[0]
-    asked_to_cut = "the server was asked to cut what is too long for bge-reranker-v2-m3; it does not say what it cut"
+    asked_to_cut = "the server was told to cut texts that are too long for bge-reranker-v2-m3; it does not say which"
     assert first.notices[1:] == again.notices == (asked_to_cut,)
 
 
@@ -256,7 +256,10 @@ async def test_an_answer_without_a_bill_is_used_and_the_notice_says_so() -> None
 
     with running(free) as server:
         answer = await reranked(server, "compatible")
-    assert answer == Reranking(expected(*BEST), 0, ("qwen3-rerank did not say what 1 of 1 requests cost",))
+    notice = (
+        "qwen3-rerank did not report the cost of 1 of 1 requests, or not a plausible one; our own count stands for it"
+    )
+    assert answer == Reranking(expected(*BEST), 55, (notice,))
 
 
 def refusal(code: str, message: str = "no") -> dict[str, Any]:
@@ -285,7 +288,7 @@ def refusal(code: str, message: str = "no") -> dict[str, Any]:
         (400, refusal("InvalidParameter"), TextsRefused, "InvalidParameter"),
         (200, refusal("InternalError"), ProviderUnavailable, "InternalError"),
         (200, "<html>", Unreachable, "rerank.base_url"),
-        (200, '{"results": [', BilledInvalidResponse, "not whole JSON"),
+        (200, '{"results": [', BilledInvalidResponse, "not complete JSON"),
         (
             200,
             {"results": [], "usage": {"total_tokens": 9}},

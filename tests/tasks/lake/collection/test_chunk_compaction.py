@@ -113,7 +113,7 @@ def test_a_compaction_killed_after_any_step_loses_no_row_and_leaves_none_in_doub
     assert len(wanted) == 12
     with Lake.open(tmp_path, "docs", read_only=True) as reader:
         assert contents(reader, reader.manifest.read()) == wanted
-        assert all(part.job < reader.unsettled_job() for part in reader.chunks.all())
+        assert all(part.job < reader.first_uncommitted_job() for part in reader.chunks.all())
     with Lake.open(tmp_path, "docs") as lake:
         EditedLake(lake, 100, lambda _: 5).settle()
         assert contents(lake, lake.manifest.read()) == wanted

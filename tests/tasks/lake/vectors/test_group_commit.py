@@ -18,9 +18,9 @@ async def test_what_arrives_during_a_commit_is_one_group() -> None:
         go_on.wait()
 
     commits = GroupCommit(commit, name="test")
-    first = asyncio.create_task(commits.put(0))
+    first = asyncio.create_task(commits.submit(0))
     await asyncio.to_thread(first_running.wait)
-    others = [asyncio.create_task(commits.put(n)) for n in range(1, 50)]
+    others = [asyncio.create_task(commits.submit(n)) for n in range(1, 50)]
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.gather(first, *others)
@@ -38,7 +38,7 @@ async def test_a_failure_is_everyones_and_nothing_is_committed_after_it() -> Non
     commits = GroupCommit(commit, name="test")
     for number in (1, 2):
         with pytest.raises(LakeError, match="the disk is full"):
-            await commits.put(number)
+            await commits.submit(number)
     assert tried == [[1]]
     commits.close()
 
@@ -56,9 +56,9 @@ async def test_a_failure_whose_waiter_was_cancelled_prints_no_traceback() -> Non
             raise LakeError("the disk is full")
 
     commits = GroupCommit(commit, name="test")
-    first = asyncio.create_task(commits.put(0))
+    first = asyncio.create_task(commits.submit(0))
     await asyncio.to_thread(first_running.wait)
-    cancelled = asyncio.create_task(commits.put(1))
+    cancelled = asyncio.create_task(commits.submit(1))
     await asyncio.sleep(0)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -66,7 +66,7 @@ async def test_a_failure_whose_waiter_was_cancelled_prints_no_traceback() -> Non
     go_on.set()
     await first
     with pytest.raises(LakeError, match="the disk is full"):
-        await commits.put(2)
+        await commits.submit(2)
     commits.close()
     gc.collect()
     assert complaints == []

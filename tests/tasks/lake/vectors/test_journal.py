@@ -98,16 +98,16 @@ def test_a_batch_that_was_altered_within_does_not_take_the_later_ones_with_it(
 def test_each_batch_is_read_where_writing_and_recovery_say_that_it_is(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     file = JournalFile(path, SCHEMA)
-    told = [file.append(batch(1)), file.append(batch(2, rows=7))]
+    written = [file.append(batch(1)), file.append(batch(2, rows=7))]
     file.sync()
-    told.append(file.append(batch(3)))
+    written.append(file.append(batch(3)))
     file.sync()
     file.close()
     found = read_journal(path, SCHEMA)
-    assert found.places == told
+    assert found.ranges == written
     reader = JournalReader(path, SCHEMA)
     path.unlink()  # as when it has become a part
-    assert [reader.read(place) for place in told] == found.batches == [batch(1), batch(2, rows=7), batch(3)]
+    assert [reader.read(place) for place in written] == found.batches == [batch(1), batch(2, rows=7), batch(3)]
 
 
 def test_a_journal_of_other_vectors_is_refused_by_name(journal: tuple[bytes, list[int]], tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_small_parts_become_a_large_one_that_a_reader_finds(bucket: Bucket, text
             store.seal()
         with store_on(bucket, texts, "two", read_only=True) as reader:
             texts.assert_holds(reader, range(50))
-            assert store.compact(least=2) == 3
+            assert store.compact(min_parts=2) == 3
             texts.assert_holds(reader, range(300))
         texts.assert_holds(store, range(300))
     assert len([key for key in bucket.objects() if "part-" in key]) == 1
@@ -89,11 +89,11 @@ def test_storage_that_is_gone_is_told_as_that_and_nothing_is_taken_for_damaged(b
         closed = ObjectStore(
             endpoint="http://127.0.0.1:9", region="us-east-1", virtual_hosting=False, local=bucket.local
         )
-        bucket_files, store._place.folder.store.files = store._place.folder.store.files, closed.files  # type: ignore[union-attr]
+        bucket_files, store._space_folder.folder.store.files = store._space_folder.folder.store.files, closed.files  # type: ignore[union-attr]
         with pytest.raises(LakeUnreachable):
             store.read(texts.keys([0]))
         assert store.damaged == []
-        store._place.folder.store.files = bucket_files  # type: ignore[union-attr]
+        store._space_folder.folder.store.files = bucket_files  # type: ignore[union-attr]
         texts.assert_holds(store, range(300))
     lake.chunks._folder.store.files = closed.files  # type: ignore[union-attr]
     with pytest.raises(LakeUnreachable):

@@ -14,7 +14,7 @@ import pytest
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, VectorStore
 from millrace.tasks.lake.vectors import store as vector_store
-from millrace.tasks.lake.vectors.part_file import ROWS_A_GROUP, PartFile
+from millrace.tasks.lake.vectors.part_file import ROWS_A_GROUP, VectorPart
 from millrace.tasks.records import EmbeddingSpace
 from tests.tasks.lake.numbered import OpenStore, RunChild, Texts
 
@@ -63,7 +63,7 @@ def test_compaction_and_readers_carry_it_along(
     for first in range(0, 1_000, 100):
         texts.fill(store, range(first, first + 100))
     texts.assert_holds(store, range(1_000))
-    assert store.compact(least=2) > 2
+    assert store.compact(min_parts=2) > 2
     texts.assert_holds(store, range(1_000))
     texts.assert_holds(reader, range(1_000))
     store.close()
@@ -77,13 +77,13 @@ def test_only_the_sparse_column_is_read_for_it(
     texts.fill(store, range(600))
     store.seal()
     read: list[list[str] | None] = []
-    group = PartFile.group
+    group = VectorPart.group
 
-    def watched(file: PartFile, number: int, columns: list[str] | None = None) -> pa.Table:
+    def watched(file: VectorPart, number: int, columns: list[str] | None = None) -> pa.Table:
         read.append(columns)
         return group(file, number, columns)
 
-    monkeypatch.setattr(PartFile, "group", watched)
+    monkeypatch.setattr(VectorPart, "group", watched)
     assert store.read_sparse(texts.keys(range(600))) == texts.sparse(range(600))
     assert read == [["text_key", "sparse"]] * 3
 
@@ -214,7 +214,7 @@ def test_a_store_written_before_there_were_sparse_vectors_is_read_and_carried_on
     with VectorStore.open(written_before, dense.space) as store:
         assert (store.recovered.vectors, store.recovered.dropped_batches, store.damaged) == (10, 0, [])
         dense.fill(store, range(310, 320))
-        store.compact(least=2)
+        store.compact(min_parts=2)
         dense.assert_holds(store, range(320))
         assert list(store.check()) == []
 

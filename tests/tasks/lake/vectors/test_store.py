@@ -194,7 +194,7 @@ def test_the_same_text_bought_twice_wastes_a_row_and_nothing_else(open_store: Op
     texts.fill(store, [1, 2])
     store.seal()
     texts.fill(store, [2, 3])
-    store.compact(least=2)
+    store.compact(min_parts=2)
     assert sum(store.parts().values()) == 4
     texts.assert_holds(store, [1, 2, 3])
 
@@ -205,7 +205,7 @@ def test_compaction_merges_small_parts_in_order_and_leaves_few_for_later(open_st
         texts.fill(store, range(first, first + 10))
         store.seal()
     assert store.compact() == 0
-    assert store.compact(least=7) == 7
+    assert store.compact(min_parts=7) == 7
     assert list(store.parts().values()) == [70]
     assert np.concatenate(list(store.keys())).tobytes() == b"".join(texts.keys(range(70)))
     texts.assert_holds(store, range(70))
@@ -279,7 +279,7 @@ def test_a_reader_follows_the_writers_seals_and_compactions(open_store: OpenStor
         texts.fill(store, range(first, first + 10))
         store.seal()
     texts.assert_holds(reader, range(50))
-    store.compact(least=2)
+    store.compact(min_parts=2)
     texts.assert_holds(reader, range(50))
 
 

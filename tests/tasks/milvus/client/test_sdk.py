@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,9 +52,16 @@ def test_while_pymilvus_is_imported_others_may_configure_logging() -> None:
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [("", str(32 << 20)), ("1000000", "1000000")])
-def test_milvus_lite_writes_out_little_at_a_time_unless_told_otherwise(chosen: str, expected: str) -> None:
+def test_milvus_lite_writes_out_little_at_a_time_unless_told_otherwise(
+    chosen: str, expected: str, tmp_path: Path
+) -> None:
     name = "MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"
-    script = "import millrace.tasks.milvus.client.sdk\nfrom milvus_lite.constants import MEMTABLE_MEMORY_LIMIT\nprint(MEMTABLE_MEMORY_LIMIT)"
+    script = (
+        "import os; from millrace.tasks.milvus.client import lite\n"
+        f"before = dict(os.environ); lite.acquire({str(tmp_path / 'milvus.db')!r}).release()\n"
+        "from milvus_lite.constants import MEMTABLE_MEMORY_LIMIT\n"
+        "print(MEMTABLE_MEMORY_LIMIT if dict(os.environ) == before else 'the environment has changed')"
+    )
     environment = {key: value for key, value in os.environ.items() if key != name} | ({name: chosen} if chosen else {})
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=environment

@@ -3,7 +3,7 @@
 import pytest
 
 from millrace.tasks.errors import CollectionError
-from millrace.tasks.milvus.client.server_wait import patiently
+from millrace.tasks.milvus.client.server_wait import wait_for_server
 from millrace.tasks.milvus.errors import Refused, ServerAway, from_status
 
 
@@ -25,33 +25,33 @@ class Server:
             raise ServerAway(message)
         return "answer"
 
-    def ask_patiently(self, wait_s: float) -> str:
-        return patiently(self.answer, wait_s=wait_s, clock=lambda: self.now_s, sleep=self.sleep)
+    def ask(self, wait_s: float) -> str:
+        return wait_for_server(self.answer, wait_s=wait_s, clock=lambda: self.now_s, sleep=self.sleep)
 
 
 def test_a_server_that_comes_back_in_time_is_waited_for() -> None:
     server = Server(back_at_s=60)
-    assert server.ask_patiently(wait_s=120) == "answer"
+    assert server.ask(wait_s=120) == "answer"
     assert server.now_s <= 65
 
 
 def test_pauses_grow_to_five_seconds() -> None:
     server = Server(back_at_s=20)
-    server.ask_patiently(wait_s=60)
+    server.ask(wait_s=60)
     assert server.asked_at_s == [0, 0.25, 0.75, 1.75, 3.75, 7.75, 12.75, 17.75, 22.75]
 
 
 def test_patience_ends_within_the_time_given_and_says_how_long_it_was() -> None:
     server = Server(back_at_s=1_000)
     with pytest.raises(CollectionError, match=r"cannot be reached \(tried \d+ times in \d+ s\)"):
-        server.ask_patiently(wait_s=60)
+        server.ask(wait_s=60)
     assert 50 < server.now_s <= 60
 
 
 def test_without_patience_the_first_failure_is_the_last() -> None:
     server = Server(back_at_s=1)
     with pytest.raises(ServerAway, match=r"cannot be reached$"):
-        server.ask_patiently(wait_s=0)
+        server.ask(wait_s=0)
     assert server.asked_at_s == [0]
 
 
@@ -64,7 +64,7 @@ def test_a_refusal_is_not_repeated() -> None:
         raise Refused(message)
 
     with pytest.raises(Refused):
-        patiently(refuse, wait_s=60)
+        wait_for_server(refuse, wait_s=60)
     assert len(asked) == 1
 
 

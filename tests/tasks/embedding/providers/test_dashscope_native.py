@@ -96,7 +96,7 @@ async def test_sparse_vectors_come_beside_the_dense_ones_each_with_its_text(
         (Reason.INTERNAL_ERROR, ProviderUnavailable, "500"),
         (Reason.HTML_502, ProviderUnavailable, "502"),
         (Damage.RESET, LostAnswer, "lost"),
-        (Damage.TRUNCATED, BilledInvalidResponse, "not whole JSON"),
+        (Damage.TRUNCATED, BilledInvalidResponse, "not complete JSON"),
         (Damage.EMPTY_DATA, BilledInvalidResponse, "0 items"),
         (Damage.MISSING_ITEM, BilledInvalidResponse, "2 items"),
         (Damage.DOUBLED_INDEX, BilledInvalidResponse, "numbered"),

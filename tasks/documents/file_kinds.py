@@ -1,0 +1,64 @@
+"""What kind of file the first bytes show, in words for a message. Source of the signatures: file(1), read 2026-11.
+
+It names files that no reader takes, so that the message can say what to do; it never decides how a file is read.
+"""
+
+HEAD_BYTES = 8192
+"""How many bytes from the start of a file `kind_of` looks at."""
+
+_SIGNATURES = (
+    (b"%PDF-", "a PDF document"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"BZh", "bzip2 data"),
+    (b"\xfd7zXZ\x00", "xz data"),
+    (b"(\xb5/\xfd", "Zstandard data"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document of the old binary format (.doc, .xls, .ppt)"),
+    (b"{\\rtf", "an RTF document"),
+    (b"PAR1", "a Parquet table"),
+    (b"ARROW1", "an Arrow file"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"AT&TFORM", "a DjVu document"),
+    (b"ID3", "an MP3 recording"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a Windows program"),
+)
+_ZIP = b"PK\x03\x04"
+_ZIP_MEMBERS = (
+    (b"mimetypeapplication/vnd.oasis.opendocument", "an OpenDocument file"),
+    (b"mimetypeapplication/epub+zip", "an EPUB book"),
+    (b"word/", "a Word document"),
+    (b"xl/", "an Excel workbook"),
+    (b"ppt/", "a PowerPoint presentation"),
+)
+_ZIP_SUFFIXES = {
+    ".docx": "a Word document",
+    ".xlsx": "an Excel workbook",
+    ".pptx": "a PowerPoint presentation",
+    ".odt": "an OpenDocument file",
+    ".epub": "an EPUB book",
+}
+
+
+def kind_of(head: bytes, suffix: str = "") -> str:
+    r"""What a file is that begins with `head` and is not text; "" where its first bytes do not tell.
+
+    `suffix` (".docx") tells apart archives whose first bytes do not.
+
+    >>> kind_of(b"PK\x03\x04...word/document.xml"), kind_of(b"# A heading")
+    ('a Word document', '')
+    """
+    if head.startswith(_ZIP):
+        by_member = (kind for member, kind in _ZIP_MEMBERS if member in head)
+        return next(by_member, _ZIP_SUFFIXES.get(suffix.lower(), "a ZIP archive"))
+    if head[4:8] == b"ftyp":
+        return "a video or picture of the MPEG-4 family"
+    if head.startswith(b"RIFF") and head[8:12] in {b"WAVE", b"AVI ", b"WEBP"}:
+        return {b"WAVE": "a WAVE recording", b"AVI ": "an AVI video", b"WEBP": "a WebP image"}[head[8:12]]
+    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
