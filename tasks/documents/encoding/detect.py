@@ -80,6 +80,9 @@ _DOUBLE_BYTE_PRIORS = dict.fromkeys(["gb18030", "euc_jp", "cp932", "cp949"], -7.
 DOUBLE_BYTE_CODECS = frozenset(["gb18030", "big5hkscs", "cp950", "cp932", "euc_jp", "cp949"])
 _SAME_LETTERS = str.maketrans("șțȘȚ", "şţŞŢ")
 """Romanian's comma below was a cedilla in the older encodings: readings that differ in it alone are one."""
+_ASCII = frozenset(map(chr, range(0x80)))
+_LETTERS_FOUND_ALONE = frozenset("éüöäñåøçíóáßÉÜÖÄ©´§°’–—“”•…\xa0")
+"""A text may well hold one of these and nothing else beyond ASCII; any other takes twice the evidence."""
 _JUDGED_CHARACTERS = 1 << 13
 _SURE = 3.0
 """The least difference between the log-likelihoods of the best reading and the next one: twenty times as likely."""
@@ -143,10 +146,11 @@ def _alphabetic_codec(sample: bytes) -> str | None:
             continue
         if (likeness := alphabetic_likeness(text)) is not None:
             readings[same] = (likeness + prior, codec)
-    ranked = sorted(readings.values(), reverse=True)
-    if not ranked or (len(ranked) > 1 and ranked[0][0] - ranked[1][0] < _SURE):
+    ranked = sorted(((likeness, codec, text) for text, (likeness, codec) in readings.items()), reverse=True)
+    if not ranked:
         return None
-    return ranked[0][1]
+    needed = _SURE if len({*ranked[0][2]} - _ASCII) > 1 or {*ranked[0][2]} & _LETTERS_FOUND_ALONE else 2 * _SURE
+    return ranked[0][1] if len(ranked) == 1 or ranked[0][0] - ranked[1][0] >= needed else None
 
 
 def _statistically_detected(sample: bytes) -> str:
