@@ -7,11 +7,12 @@ PIP := $(BIN)/pip install --disable-pip-version-check
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 SERVER_READY := $(VENV)/.ready-server
+DOCS_READY := $(VENV)/.ready-docs
 export PIP_CONSTRAINT := constraints.txt
 export UV_CONSTRAINT := constraints.txt
 export UV_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench clean help
+.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench docs clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
 	@echo "make lint   ruff, mypy and the import contract alone"
 	@echo "make bench  measure every target beside the bare way; prints one table, takes about 15 minutes"
+	@echo "make docs   write the generated pages and build the documentation as a site into build/site; strict about links"
 	@echo "make clean  remove what these commands made"
 
 # uv does in seconds what takes pip minutes: the one on the path, else the pinned one that pip puts into the environment.
@@ -46,6 +48,9 @@ $(DEV_READY): $(BIN)/python pyproject.toml constraints.txt
 
 $(SERVER_READY): $(DEV_READY)
 	$(call install,'.[dev,server-tests]')
+
+$(DOCS_READY): $(DEV_READY)
+	$(call install,'.[dev,docs]')
 
 DEMO := --set lake.path=demo/lake --set milvus.uri=demo/milvus.db
 
@@ -86,6 +91,11 @@ test-crashes: $(DEV_READY)
 # With a Milvus server where one can be installed; elsewhere its rows say that they were not measured.
 bench: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(SERVER_READY),$(DEV_READY))
 	$(BIN)/python -m tests.benchmarks
+
+# `python docs/generate.py --examples` also writes the outputs of the examples anew, by running them; it takes minutes.
+docs: $(DOCS_READY)
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
