@@ -20,7 +20,7 @@ from millrace.flows.commands.plan import Plan
 from millrace.flows.commands.rebuild import RebuildResult
 from millrace.flows.commands.verify.report import VerifyResult
 from millrace.flows.monitoring.run_summary import RunSummary
-from millrace.tasks.errors import BudgetReached, ConfigurationError, RunStopped
+from millrace.tasks.errors import ConfigurationError, RunStopped
 
 T = TypeVar("T")
 
@@ -68,9 +68,7 @@ def ingest(
     if summary.outcome == "interrupted":
         raise KeyboardInterrupt(summary.error)
     if summary.error:
-        error = BudgetReached(summary.error) if summary.outcome == "budget" else RunStopped(summary.error)
-        error.summary = summary
-        raise error
+        raise summary.as_error()
     return summary
 
 

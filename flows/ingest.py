@@ -28,7 +28,7 @@ from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.prefect_support.artifacts import run_artifacts
 from millrace.flows.prefect_support.parameters import IngestParameters, source_paths
 from millrace.flows.prefect_support.run_logs import log_to_flow_run
-from millrace.tasks.errors import ConfigurationError, LeaseHeld, MillraceError, RunStopped
+from millrace.tasks.errors import BudgetReached, ConfigurationError, LeaseHeld, MillraceError, RunStopped
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,12 @@ async def ingest(parameters: IngestParameters) -> Any:
     What was finished stays finished, however the run ends, and the next run goes on from there.
 
     Returns:
-        A final state with the run's summary: Failed when the run was stopped by an error or the budget.
+        The run's `RunSummary`, to a flow that calls this one as a subflow.
+
+    Raises:
+        ConfigurationError: The parameters or settings cannot be right; nothing was started.
+        BudgetReached, RunStopped: The run ended early, or rows are missing at its end; `summary` of the error tells
+            what was done. The flow run is Failed.
     """
     command = _command_here()
     # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
@@ -81,7 +86,7 @@ async def ingest(parameters: IngestParameters) -> Any:
     if summary.outcome == "interrupted" and command is None:
         raise asyncio.CancelledError(summary.error)  # Prefect, if it asked for it, calls the run Cancelled
     if summary.error:
-        return Failed(message=summary.error, data=summary)
+        return Failed(message=summary.error, data=summary.as_error())
     return Completed(message=summary.lines()[0], data=summary)
 
 
@@ -124,8 +129,9 @@ def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: 
         return await state.result(raise_on_failure=False)
 
     outcome = asyncio.run(run_flow())
-    if isinstance(outcome, RunSummary):
-        return outcome
+    summary = outcome.summary if isinstance(outcome, RunStopped | BudgetReached) else outcome
+    if isinstance(summary, RunSummary):
+        return summary
     raise outcome if isinstance(outcome, MillraceError) else RunStopped(f"the flow run failed: {outcome}")
 
 

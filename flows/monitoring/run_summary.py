@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from millrace.tasks.errors import BudgetReached, RunStopped
 from millrace.tasks.records import LeftOut
 
 Outcome = Literal["running", "finished", "stopped", "budget", "interrupted"]
@@ -110,6 +111,12 @@ class RunSummary:
         if self.outcome == "finished":
             return 1 if self.error else 3 if self.rejects or self.has_no_readable_file else 0
         return {"running": 1, "stopped": 1, "budget": 4, "interrupted": 130}[self.outcome]
+
+    def as_error(self) -> RunStopped | BudgetReached:
+        """The error of a run that has one, to be raised; its `summary` is this one."""
+        error = BudgetReached(self.error) if self.outcome == "budget" else RunStopped(self.error)
+        error.summary = self
+        return error
 
     @property
     def has_no_readable_file(self) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.prefect_support.parameters import IngestParameters, VerifyParameters
-from millrace.tasks.errors import ConfigurationError
+from millrace.tasks.errors import ConfigurationError, RunStopped
 from tests.flows.prose import english
 from tests.flows.site import CHANGE, Site
 from tests.simulator.settings import API_KEY
@@ -219,7 +219,6 @@ def test_a_deployment_s_run_that_is_cancelled_keeps_what_it_paid_for(site: Site)
 
 def test_a_user_s_own_flow_calls_the_ingestion_as_a_subflow(site: Site) -> None:
     from prefect import flow
-    from prefect.exceptions import FailedRun
 
     from millrace.flows.ingest import ingest
 
@@ -237,8 +236,10 @@ def test_a_user_s_own_flow_calls_the_ingestion_as_a_subflow(site: Site) -> None:
     assert run.name == "ingest corpus: 1 new"
     site.write("a.md", english(30, seed=1))
     site.simulator.change({"faults": [{"fault": "arrearage", "numbers": list(range(1, 100))}]})
-    with pytest.raises(FailedRun, match="Arrearage"):
+    with pytest.raises(RunStopped, match="Arrearage") as stopped:
         asyncio.run(_awaited(publish()))
+    assert isinstance(stopped.value.summary, RunSummary)
+    assert (stopped.value.summary.outcome, stopped.value.summary.chunks.upserted) == ("stopped", 0)
 
 
 @pytest.mark.filterwarnings("error:Logger .* without a flow run id")
