@@ -24,7 +24,7 @@ STEPS = [
 
 def assert_tidy(root: Path, name: str) -> None:
     others = {path.name for path in (root / name).iterdir() if path.suffix != ".parquet"}
-    assert others == {"index.sqlite", "lease", "space.json"}
+    assert others == {"index.sqlite", "index.sqlite.checksum.json", "lease", "space.json"}
 
 
 def test_nothing_acknowledged_is_lost_however_often_the_writer_is_killed(
