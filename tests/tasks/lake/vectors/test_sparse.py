@@ -14,7 +14,7 @@ import pytest
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, VectorStore
 from millrace.tasks.lake.vectors import store as vector_store
-from millrace.tasks.lake.vectors.part_file import ROWS_A_GROUP, VectorPart
+from millrace.tasks.lake.vectors.part_file import VectorPart
 from millrace.tasks.records import EmbeddingSpace
 from tests.tasks.lake.numbered import OpenStore, RunChild, Texts
 
@@ -129,8 +129,8 @@ def test_an_altered_sparse_vector_is_never_read_and_the_rest_is_saved(open_store
     with pytest.raises(LakeError, match=f"{part.name} is damaged"):
         store.read_sparse(texts.keys([300]))
     assert [damage.path for damage in store.check()] == [part]
-    assert store.repair() == 600 - ROWS_A_GROUP
-    whole = [*range(ROWS_A_GROUP), *range(2 * ROWS_A_GROUP, 600)]
+    assert store.repair() == 600 - 8
+    whole = [*range(296), *range(304, 600)]
     texts.assert_holds(store, whole)
 
 
