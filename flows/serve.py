@@ -39,7 +39,7 @@ def deployments(
 
     `config` is read again by each run, so that a change of it needs no new start.
 
-    Raises ConfigurationError for a cron expression that is none.
+    Raises ConfigurationError for an invalid cron expression.
     """
     name, address = settings.milvus.collection, settings.milvus.uri
     lake = str(lake_path(settings).absolute())
@@ -85,13 +85,13 @@ def serve_corpus(
     """Register the deployments and the automation, and run what is due until this process is stopped.
 
     Raises:
-        ConfigurationError: A source does not exist, or a schedule is none.
+        ConfigurationError: A source does not exist, or a schedule is invalid.
         RunStopped: The Prefect server does not answer.
     """
     for source in sources:
         if not source.exists():
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
-    # What `configs/automations.json` listens for; the runs inherit it from this process.
+    # The heartbeat that `configs/automations.json` listens for; the runs inherit it from this process.
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     made = deployments(settings, sources, config=config, cron=cron, verify_cron=verify_cron)
     try:
@@ -111,7 +111,7 @@ def _await_server(address: str) -> None:
     Raises httpx.HTTPError when it does not in a minute.
     """
     deadline = time.monotonic() + _SERVER_STARTS_IN_S
-    told = False
+    warned = False
     while True:
         try:
             httpx.get(f"{address}/health", timeout=5.0)
@@ -120,14 +120,14 @@ def _await_server(address: str) -> None:
                 raise
         else:
             return
-        if not told:
+        if not warned:
             _log.warning("the Prefect server at %s does not answer yet; waiting for it", address)
-            told = True
+            warned = True
         time.sleep(1.0)
 
 
 def create_zombie_automation() -> None:
-    """Have Prefect mark runs as crashed whose process has gone silent: once for a server, whoever asks for it."""
+    """Have Prefect mark runs as crashed whose process has gone silent. Repeating it is harmless."""
     wanted = Automation.model_validate(
         json.loads(files("millrace.configs").joinpath("automations.json").read_text("utf-8"))
     )

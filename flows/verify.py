@@ -1,4 +1,4 @@
-"""The Prefect flow `verify`: sources, lake and collection compared, or healed, on a schedule."""
+"""The Prefect flow `verify`: compares sources, lake and collection, or repairs them, on a schedule."""
 
 import asyncio
 from typing import Any
@@ -18,12 +18,16 @@ from millrace.flows.prefect_support.run_logs import log_to_flow_run
 async def verify(parameters: VerifyParameters) -> Any:
     """Compare sources, lake and collection row by row; Failed when they do not agree.
 
-    With `repair`, what does not agree is healed from the lake first, and only what is left counts.
+    With `repair`, differences are repaired from the lake first, and only the remaining ones count.
     """
     settings = parameters.settings()
     with log_to_flow_run():
         report = await asyncio.to_thread(
-            repair if parameters.repair else compare, settings, source_paths(parameters), as_json=False
+            repair if parameters.repair else compare,
+            settings,
+            source_paths(parameters),
+            as_json=False,
+            reread=parameters.reread,
         )
     lines = report.lines()
     await acreate_markdown_artifact(

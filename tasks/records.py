@@ -28,8 +28,10 @@ class SourceFile:
     """One file of a source, as a listing found it; nothing of it has been read.
 
     `path` is absolute; `name` is what documents call it in ids and metadata: the path itself, or the path below
-    `sources.base`. `mtime_ns` is the modification time in nanoseconds since the epoch. What is opened under `path` must
-    lie in `within`, the file or folder that was named as a source, once all links are resolved; "" sets no bound.
+    `sources.base`. `mtime_ns` and `ctime_ns` are the times of the last change of its content and of its inode, in
+    nanoseconds since the epoch; `ctime_ns` and `inode` are 0 where the file system has no such thing. What is opened
+    under `path` must lie in `within`, the file or folder that was named as a source, once all links are resolved; ""
+    sets no bound. `reserved` are names of other files that its records must not take.
     """
 
     path: str
@@ -37,6 +39,9 @@ class SourceFile:
     size_bytes: int
     mtime_ns: int
     within: str = ""
+    ctime_ns: int = 0
+    inode: int = 0
+    reserved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +307,8 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("tokens", pa.int64(), nullable=False),
         pa.field("rejects", pa.int32(), nullable=False),
         pa.field("run", pa.string(), nullable=False),
+        pa.field("ctime_ns", pa.int64()),
+        pa.field("inode", pa.int64()),
     ]
 )
 """One row a document, as of the last commit.
@@ -310,7 +317,8 @@ MANIFEST_SCHEMA = pa.schema(
 space alone. `status` is "live", "rejected" (nothing of the present version could be taken; an earlier version's rows,
 if `chunks` > 0, stay), "leaving" (its rows are being deleted; seen only when that was interrupted) or "removed" (a
 tombstone in a delta). Its chunks are the rows of its `source` in the parts
-`part_first` to `part_last` of `job`; `rejects` counts its rejected pages, rows and chunks.
+`part_first` to `part_last` of `job`; `rejects` counts its rejected pages, rows and chunks. `ctime_ns` and `inode` are
+null in a lake that was written before they were recorded.
 """
 
 ManifestRow = dict[str, Any]

@@ -37,6 +37,7 @@ _ESCAPES = ((r"\u", 4), (r"\x", 2))
 class _Secrets:
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._values: set[str] = set()
         self._forms: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
@@ -44,12 +45,15 @@ class _Secrets:
         """Mask `value` from now on, in each of its forms. Values shorter than `MIN_LENGTH` are ignored."""
         secret = value.strip()
         with self._lock:
-            if len(secret) < MIN_LENGTH or secret in self._forms or secret in PUBLISHED:
+            if len(secret) < MIN_LENGTH or secret in self._values or secret in PUBLISHED:
                 return
+            self._values.add(secret)
             self._forms |= _forms_of(secret)
             # The longest form first, so that of two secrets that begin alike nothing is left over.
             longest_first = sorted(self._forms, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+            # Each level of quoting doubles a backslash.
+            patterns = (re.escape(form).replace(r"\\", r"\\+") for form in longest_first)
+            self._pattern = re.compile("|".join(patterns), re.IGNORECASE)
 
     def mask(self, text: str) -> str:
         """`text` with `***` for each remembered secret, in any of its forms, and for whatever looks like one.

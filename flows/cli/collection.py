@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from millrace.flows.cli.console import claiming, common, finish, settings_of, with_claim
+from millrace.flows.cli.console import claiming, common, finish, reread, settings_of, with_claim
 
 
 @click.command(short_help="Compare sources, lake and collection, and repair.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
 @click.option("--repair", is_flag=True, help="Heal what does not agree from the lake; buy only what the lake lacks.")
+@reread
 @claiming
 @common
 def verify(
@@ -18,6 +19,7 @@ def verify(
     config: Path | None,
     overrides: tuple[str, ...],
     *,
+    reread: str,
     repair: bool,
     as_json: bool,
 ) -> None:
@@ -37,7 +39,7 @@ def verify(
         from millrace.flows.commands.verify.repair import repair as look
     else:
         from millrace.flows.commands.verify.verify import verify as look
-    finish(look(settings, paths, as_json=as_json), as_json=as_json)
+    finish(look(settings, paths, as_json=as_json, reread=reread), as_json=as_json)
 
 
 @click.command()

@@ -77,12 +77,28 @@ def with_claim(overrides: tuple[str, ...], claim: str | None) -> tuple[str, ...]
 sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 
 
+def _glob_no_source(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    del context, parameter
+    if value and Path(value).exists():
+        raise click.BadParameter(f"{value} is a file or folder, not a glob; write --reread='*' for all files")
+    return value
+
+
+reread = click.option(
+    "--reread",
+    default="",
+    metavar="GLOB",
+    callback=_glob_no_source,
+    help="Compare the bytes of files that match, whatever their size and times say; '*' for all.",
+)
+
+
 def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
     """The settings of a command line. Raises ConfigurationError as `load_settings`."""
     from millrace.configs.settings import load_settings
-    from millrace.tasks.stages.memory import prepare
+    from millrace.tasks.stages.memory import configure_allocator
 
-    prepare()  # here, because it must come before anything else that a command imports
+    configure_allocator()  # here, because it must come before anything else that a command imports
     return load_settings(config, overrides)
 
 

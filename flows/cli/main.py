@@ -20,6 +20,7 @@ from millrace.flows.cli.console import (
     fail,
     finish,
     log_format,
+    reread,
     say,
     settings_of,
     sources,
@@ -47,6 +48,7 @@ def millrace() -> None:
 @millrace.command(short_help="Bring whatever changed in the sources into the collection.")
 @sources
 @click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
+@reread
 @claiming
 @common
 def ingest(
@@ -56,6 +58,7 @@ def ingest(
     config: Path | None,
     overrides: tuple[str, ...],
     *,
+    reread: str,
     as_json: bool,
 ) -> None:
     """Bring whatever changed in SOURCE... since the last run into the collection.
@@ -78,7 +81,8 @@ def ingest(
                 "runs can be watched in the Prefect UI: start `prefect server start` and set PREFECT_API_URL",
                 as_json=as_json,
             )
-    finish(run_ingest(settings, [source.absolute() for source in sources], quiet=as_json), as_json=as_json)
+    paths = [source.absolute() for source in sources]
+    finish(run_ingest(settings, paths, quiet=as_json, reread=reread), as_json=as_json)
 
 
 @millrace.command()

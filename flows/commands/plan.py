@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.deletions import with_rows
-from millrace.flows.commands.ingest.diff import compare
-from millrace.flows.monitoring.counters import count_kept
+from millrace.flows.commands.ingest.diff import diff_sources
 from millrace.flows.monitoring.result import Result
+from millrace.flows.monitoring.run_state import count_unchanged
 from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
 from millrace.flows.wiring import components
 from millrace.tasks.embedding import Estimate, Estimator
@@ -90,16 +90,16 @@ class _Planner:
     async def run(self) -> Plan:
         settings, model, plan = self._settings, self._model, self._plan
         lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
-        compared = compare(settings, model, lake, self._sources)
-        found = compared.found
-        row_diff = RowDiff(lake.chunks, found.previous, compared.doubt.rows, space=model.space.name)
+        diff = diff_sources(settings, model, lake, self._sources)
+        found = diff.scan
+        row_diff = RowDiff(lake.chunks, found.previous, diff.uncommitted.rows, space=model.space.name)
         store = lake.vectors(model.space)
         try:
             with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
                 await self._read(found, Path(folder), row_diff, store)
         finally:
             store.close()
-        count_kept(found, plan.documents, plan.chunks)
+        count_unchanged(found.unchanged, plan.documents, plan.chunks)
         self._count_gone(found, row_diff)
         plan.rejects.update(reject.reason for reject in found.rejects)
         plan.left_out = found.left_out
@@ -150,13 +150,13 @@ class _Planner:
         vector_bytes = changed.num_rows * (self._model.space.dimensions * 4 + _ROW_OVERHEAD_BYTES)
         self._plan.milvus_bytes += text_bytes + metadata_bytes + vector_bytes
         for document in part.documents.to_pylist():
-            verdict = row_diff.verdict(document)
+            verdict = row_diff.outcome(document)
             setattr(documents, verdict, getattr(documents, verdict) + 1)
             documents.seen += 1
-            stale, _ = row_diff.settle(document)
+            stale, _ = row_diff.stale_and_current_ids(document)
             chunks.deleted += len(stale)
         row_diff.finish(part.documents["source"].to_pylist())
-        self._half_read.update(part.half_read())
+        self._half_read.update(part.partially_read())
         self._plan.rejects.update(part.rejects["reason"].to_pylist())
 
     def _count_gone(self, found: Scan, row_diff: RowDiff) -> None:

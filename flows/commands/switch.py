@@ -223,13 +223,13 @@ def _build(
             f"the lake {settings.lake.path} knows nothing of the collection {name}: run `millrace ingest` with these "
             "settings first, or say with --from which collection's rows it gets"
         )
-    place = components.lake_path(settings)
-    if not isinstance(place, Path):
+    path = components.lake_path(settings)
+    if not isinstance(path, Path):
         raise ConfigurationError(
-            f"the lake {place} is in a bucket, where rows cannot be taken over from {source}: run `millrace ingest`"
+            f"the lake {path} is in a bucket, where rows cannot be taken over from {source}: run `millrace ingest`"
             " with these settings first; it embeds nothing that the lake has"
         )
-    empty = Lake.open(place, name, read_only=True).collection_dir
+    empty = Lake.open(path, name, read_only=True).collection_dir
     if empty.is_dir():
         raise ConfigurationError(
             f"the lake knows {name}, but no row of it, as after an ingest that failed: run `millrace ingest` with "

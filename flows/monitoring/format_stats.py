@@ -1,4 +1,4 @@
-"""What a run finds out about its documents on the way: what came of each format, and where reading took long.
+"""What a run learns of its documents on the way: the outcome for each format, and the slowest readings.
 
 Both are bounded, however many documents there are.
 """
@@ -34,7 +34,7 @@ class FormatCounts:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Reading:
+class SlowRead:
     """A part that took long to be read and cut: `largest` is the largest of its `documents` documents."""
 
     seconds: float
@@ -46,15 +46,15 @@ class Reading:
 
 @dataclass(slots=True)
 class FormatStats:
-    """Filled by the pipeline, a part at a time. `reading_s` is the sum over all readers, `loading_s` of all loads."""
+    """Filled a part at a time. `reading_s` is the sum over all readers, `loading_s` over all parts."""
 
     formats: dict[str, FormatCounts] = field(default_factory=dict)
     reading_s: float = 0.0
     loading_s: float = 0.0
-    _slowest: list[Reading] = field(default_factory=list)
+    _slowest: list[SlowRead] = field(default_factory=list)
     _unfinished_s: dict[int, tuple[float, int]] = field(default_factory=dict)  # by job: seconds, chunks
 
-    def read(self, part: Part, seconds: float) -> None:
+    def part_cut(self, part: Part, seconds: float) -> None:
         """A part was read and cut in `seconds`; those of a document that goes on in the next part count there."""
         self.reading_s += seconds
         before_s, before_chunks = self._unfinished_s.pop(part.job, (0.0, 0))
@@ -68,11 +68,11 @@ class FormatStats:
             share = row["size_bytes"] / size_bytes if size_bytes else 1 / len(rows)
             self._of(row["path"]).reading_s += seconds * share
         largest = max(rows, key=lambda row: row["size_bytes"])["source"]
-        heapq.heappush(self._slowest, Reading(seconds, largest, len(rows), chunks, size_bytes))
+        heapq.heappush(self._slowest, SlowRead(seconds, largest, len(rows), chunks, size_bytes))
         if len(self._slowest) > _SLOWEST:
             heapq.heappop(self._slowest)
 
-    def loaded(self, part: Part, seconds: float) -> None:
+    def part_loaded(self, part: Part, seconds: float) -> None:
         """A part is in the collection, and what ended in it in the manifest."""
         self.loading_s += seconds
         for row in part.documents.select(["path", "status", "rejects", "chunks", "tokens", "size_bytes"]).to_pylist():

@@ -4,21 +4,23 @@ import contextlib
 import logging
 import sys
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 from typing import Protocol
 
-from millrace.flows.monitoring.format_stats import FormatStats
 from millrace.flows.monitoring.logs import structured
-from millrace.tasks.embedding import Activity, ModelSpec, Usage
+from millrace.flows.monitoring.run_state import RunState
 
 _log = logging.getLogger(__name__)
 
 _PLAIN_EVERY_S = 10.0
 _LIVE_EVERY_S = 0.25
 _WINDOW_S = 10.0
+_STALLED_AFTER_S = 300.0  # longer than any wait for a limit of the provider
 _TOO_LITTLE_TO_GO_BY = 0.02
 
 _WAITING_FOR = {
@@ -31,110 +33,68 @@ _WAITING_FOR = {
 }
 
 
-@dataclass(slots=True)
-class Progress:
-    """Counters that the pipeline moves and the display reads; written by one thread at a time, read by another."""
+class RunDisplay:
+    """A run in two or three lines; implements `Shown`."""
 
-    files: int = 0
-    files_cut: int = 0
-    documents: int = 0
-    chunks_cut: int = 0
-    chunks_reused: int = 0
-    chunks_loaded: int = 0
-    tally: Usage | None = None
-    spec: ModelSpec | None = None
-    activity: Callable[[], Activity] | None = None
-    ceilings: Callable[[], tuple[float, float]] | None = None  # requests and tokens a second
-    readers: int = 0
-    readers_waiting: int = 0  # for room for the part that they have cut
-    observations: FormatStats = field(default_factory=FormatStats)
-    _started: float = field(default_factory=time.monotonic)
-    _samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
-
-    @property
-    def chunks_embedded(self) -> int:
-        """Chunks whose vector is on disk, bought or reused."""
-        return (self.tally.texts_embedded if self.tally else 0) + self.chunks_reused
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._samples: deque[tuple[float, int, int, int]] = deque()
 
     def lines(self) -> list[str]:
         """The state in two or three lines; to be asked for regularly, since rates are over the last ten seconds."""
+        state = self._state
         chunks_s, requests_s, tokens_s = self._rates()
-        share = self.share_done()
-        seconds = time.monotonic() - self._started
+        share = state.share_done()
         first = [
-            f"documents {self.documents:,} in ({self.files_cut:,} of {self.files:,} files cut)",
-            f"chunks {self.chunks_cut:,} cut, {self.chunks_embedded:,} embedded, {self.chunks_loaded:,} in",
+            f"documents {state.documents_loaded:,} in ({state.files_cut:,} of {state.files:,} files cut)",
+            f"chunks {state.chunks_cut:,} cut, {state.chunks_embedded:,} embedded, {state.chunks_loaded:,} in",
             f"{chunks_s:,.0f} chunks/s",
         ]
         if share is not None:
-            first.append(f"{_clock(seconds * (1 - share) / share)} left")
+            first.append(f"{_clock(state.seconds * (1 - share) / share)} left")
         lines = [" · ".join(first)]
-        if self.tally is not None and self.tally.requests_sent:
-            lines.append(self._provider_line(self.tally, requests_s, tokens_s, share))
-            lines += self._trouble_line(self.tally)
+        if state.usage.requests_sent:
+            lines.append(self._provider_line(requests_s, tokens_s, share))
+            lines += self._trouble_line()
         return lines
 
     def figures(self) -> dict[str, float]:
-        """Counts since the beginning, under names of their own."""
-        tally = self.tally or Usage()
-        return {
-            "files": self.files,
-            "files_read": self.files_cut,
-            "documents": self.documents,
-            "chunks_cut": self.chunks_cut,
-            "chunks_embedded": self.chunks_embedded,
-            "chunks_loaded": self.chunks_loaded,
-            "requests": tally.requests_sent,
-            "requests_throttled": tally.requests_throttled,
-            "requests_retried": tally.requests_retried,
-            "tokens_counted": tally.tokens_counted,
-            "tokens_billed": tally.tokens_billed,
-            "cost_cny": tally.cost_cny,
-        }
+        """As `RunState.figures`."""
+        return self._state.figures()
 
-    def _provider_line(self, tally: Usage, requests_s: float, tokens_s: float, share: float | None) -> str:
-        spec = self.spec
+    def _provider_line(self, requests_s: float, tokens_s: float, share: float | None) -> str:
+        usage, spec = self._state.usage, self._state.spec
         fields = [
-            f"requests {tally.requests_sent:,}" + _of_limit(requests_s, spec.requests_per_second if spec else 0.0),
-            f"tokens {tally.tokens_billed or tally.tokens_counted:,}"
+            f"requests {usage.requests_sent:,}" + _of_limit(requests_s, spec.requests_per_second if spec else 0.0),
+            f"tokens {usage.tokens_billed or usage.tokens_counted:,}"
             + _of_limit(tokens_s, spec.tokens_per_second if spec else 0.0),
-            f"¥{tally.cost_cny:.4f}" + (f" of about ¥{tally.cost_cny / share:.2f}" if share else ""),
+            f"¥{usage.cost_cny:.4f}" + (f" of about ¥{usage.cost_cny / share:.2f}" if share else ""),
         ]
         return " · ".join(fields)
 
-    def _trouble_line(self, tally: Usage) -> list[str]:
+    def _trouble_line(self) -> list[str]:
+        usage, activity = self._state.usage, self._state.activity
         fields = []
-        if tally.requests_throttled:
-            fields.append(f"{tally.requests_throttled:,} answered 429")
-        if tally.requests_retried:
-            fields.append(f"{tally.requests_retried:,} sent again")
-        if self.activity is not None:
-            activity = self.activity()
-            if activity.requests_backing_off:
-                fields.append(f"{activity.requests_backing_off:,} wait to be sent again")
-            if activity.waiting_for:
-                fields.append(_WAITING_FOR.get(activity.waiting_for, f"waits for {activity.waiting_for}"))
+        if usage.requests_throttled:
+            fields.append(f"{usage.requests_throttled:,} answered 429")
+        if usage.requests_retried:
+            fields.append(f"{usage.requests_retried:,} sent again")
+        if activity.requests_backing_off:
+            fields.append(f"{activity.requests_backing_off:,} wait to be sent again")
+        if activity.waiting_for:
+            fields.append(_WAITING_FOR.get(activity.waiting_for, f"waits for {activity.waiting_for}"))
         return [" · ".join(fields)] if fields else []
 
     def _rates(self) -> tuple[float, float, float]:
         """Chunks embedded, requests sent and tokens counted a second, over the last ten."""
-        tally = self.tally
-        requests, tokens = (tally.requests_sent, tally.tokens_counted) if tally else (0, 0)
-        now = (time.monotonic(), self.chunks_embedded, requests, tokens)
+        usage = self._state.usage
+        now = (time.monotonic(), self._state.chunks_embedded, usage.requests_sent, usage.tokens_counted)
         self._samples.append(now)
         while len(self._samples) > 1 and now[0] - self._samples[1][0] >= _WINDOW_S:
             self._samples.popleft()
         then = self._samples[0]
         passed_s = max(now[0] - then[0], 1e-9)
         return ((now[1] - then[1]) / passed_s, (now[2] - then[2]) / passed_s, (now[3] - then[3]) / passed_s)
-
-    def share_done(self) -> float | None:
-        """The share of the work that is done, by files cut and their chunks; None while it would be a guess."""
-        if not self.files or not self.chunks_cut:
-            return None
-        done = 0.5 * (self.chunks_embedded + self.chunks_loaded) / self.chunks_cut
-        share = self.files_cut / self.files * min(done, 1.0)
-        return share if share > _TOO_LITTLE_TO_GO_BY else None
 
 
 @dataclass(slots=True)
@@ -171,22 +131,45 @@ class Shown(Protocol):
 
 @contextlib.contextmanager
 def shown(progress: Shown, *, quiet: bool) -> Iterator[None]:
-    """Show `progress` on standard error until the block ends: live on a terminal, in plain lines elsewhere."""
+    """Show `progress` on standard error until the block ends: live on a terminal, in plain lines elsewhere.
+
+    While nothing moves for long, the stacks of all threads are logged now and then, also when it is `quiet`.
+    """
+    displays = [_log_threads_when_stalled]
     if structured():
-        display = _logged
-    elif quiet:
-        yield
-        return
-    else:
-        display = _live if sys.stderr.isatty() else _plain
+        displays.append(_logged)
+    elif not quiet:
+        displays.append(_live if sys.stderr.isatty() else _plain)
     stop = Event()
-    thread = Thread(target=display, args=(progress, stop), name="progress", daemon=True)
-    thread.start()
+    threads = [Thread(target=run, args=(progress, stop), name="progress", daemon=True) for run in displays]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
+
+
+def _log_threads_when_stalled(progress: Shown, stop: Event) -> None:
+    seen, since = progress.figures(), time.monotonic()
+    while not stop.wait(_STALLED_AFTER_S / 10):
+        figures, now = progress.figures(), time.monotonic()
+        if figures != seen:
+            seen, since = figures, now
+        elif now - since >= _STALLED_AFTER_S:
+            _log.warning("nothing has moved for %.0f s; the threads of this process:\n%s", now - since, _stacks())
+            since = now
+
+
+def _stacks() -> str:
+    """Where each thread of this process is."""
+    names = {thread.ident: thread.name for thread in enumerate_threads()}
+    return "\n".join(
+        f"thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()  # noqa: SLF001 - the documented way to them
+    )
 
 
 def _live(progress: Shown, stop: Event) -> None:

@@ -1,18 +1,20 @@
-"""The record in the lake of commands that change the collection and are no `ingest`."""
+"""The record in the lake of each command that changes the collection: begun with it, finished however it ends."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from millrace.configs.settings import Settings
+from millrace.flows.monitoring.run_state import RunState
+from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, RunRecord
 from millrace.tasks.records import JsonValue
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What is to be remembered of a run; `exit` stays None when it was broken off."""
+    """What the record says of a run; `exit` stays None when it was broken off."""
 
     run: str
     exit: int | None = None
@@ -20,17 +22,24 @@ class Outcome:
     tokens: dict[str, JsonValue] = field(default_factory=dict)
     cost_cny: float = 0.0
 
+    def note(self, state: RunState) -> None:
+        """Take over what an ingestion has counted by now."""
+        summary = state.summary()
+        counts = {name: getattr(summary, name) for name in ("documents", "chunks", "requests")}
+        self.counts = {name: asdict(value) for name, value in counts.items()} | {"rejects": summary.rejects}
+        self.tokens, self.cost_cny = asdict(summary.tokens), summary.cost_cny
+
 
 @contextlib.contextmanager
-def recorded(lake: Lake, settings: Settings, command: str, run: str) -> Iterator[Outcome]:
+def recorded(lake: Lake, settings: Settings, command: str, run: str | Outcome) -> Iterator[Outcome]:
     """Save a record of the run now, and again, with what the block has noted in it, when the block ends."""
-    outcome = Outcome(run)
+    outcome = run if isinstance(run, Outcome) else Outcome(run)
     started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def save(ended: str | None) -> None:
         lake.runs.save(
             RunRecord(
-                id=run,
+                id=outcome.run,
                 command=command,
                 started=started,
                 ended=ended,
@@ -47,3 +56,22 @@ def recorded(lake: Lake, settings: Settings, command: str, run: str) -> Iterator
         yield outcome
     finally:
         save(datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@contextlib.asynccontextmanager
+async def ingestion_recorded(settings: Settings, state: RunState, lake: Lake) -> AsyncIterator[None]:
+    """As `recorded`, for an ingestion. A lake that refuses the record at the end has stopped the run."""
+    outcome = Outcome(state.run)
+    outcome.note(state)
+    with contextlib.ExitStack() as record:
+        record.enter_context(recorded(lake, settings, state.command, outcome))
+        try:
+            yield
+        finally:
+            outcome.note(state)
+            outcome.exit = state.summary().exit_code
+            try:
+                record.close()
+            except LakeError as error:  # a full disk, most likely, and then it has stopped the run itself
+                if not state.error:
+                    state.end("stopped", str(error))

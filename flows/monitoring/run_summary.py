@@ -1,7 +1,9 @@
-"""What a run did and cost: the counts of the public face, as one object, as JSON and as lines for people."""
+"""What a run did and cost: its counts as one frozen object, as JSON and as lines for people."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+from millrace.tasks.records import LeftOut
 
 Outcome = Literal["running", "finished", "stopped", "budget", "interrupted"]
 
@@ -22,7 +24,7 @@ class DocumentCounts:
 class ChunkCounts:
     """Chunks of all documents seen: total = embedded + reused + unchanged + rejected.
 
-    `embedded` chunks were bought in this run, `reused` ones had their vector in the lake, `unchanged` ones belong to
+    `embedded` chunks got their vector in this run, `reused` ones had theirs in the lake, `unchanged` ones belong to
     documents that were not read again. `upserted` and `deleted` count rows of the collection.
     """
 
@@ -35,7 +37,7 @@ class ChunkCounts:
     deleted: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RequestCounts:
     """Requests to the provider: all that were sent, those answered 429, and those sent again after a failure."""
 
@@ -44,7 +46,7 @@ class RequestCounts:
     retried: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TokenCounts:
     """Tokens as counted here before sending, and as the provider billed them.
 
@@ -56,20 +58,29 @@ class TokenCounts:
     drift: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class LeftCounts:
-    """What a run that ended early did not come to: files that are not in, and the chunks cut from them so far."""
+    """What a run that ended early did not finish: files that are not in, and the chunks cut from them so far."""
 
     files: int = 0
     chunks: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows of the collection at the end of a run: `expected` by the manifest, and as Milvus has `counted` them."""
+
+    expected: int
+    counted: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
-    `notes` are what the user should know of the model. `left` is None while it is not known: before the sources have
-    been compared with the manifest.
+    `notes` tell the user about the model and the documents. `left` is None before the sources have been compared with
+    the manifest, and `rows` until they were counted at the end. `left_out` counts what lies below the sources and no
+    run reads. A run that has finished has an `error` when the collection does not have the rows that it should have.
     """
 
     run: str
@@ -80,6 +91,8 @@ class RunSummary:
     requests: RequestCounts = field(default_factory=RequestCounts)
     tokens: TokenCounts = field(default_factory=TokenCounts)
     left: LeftCounts | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
+    rows: RowCounts | None = None
     rejects: int = 0
     cost_cny: float = 0.0
     seconds: float = 0.0
@@ -89,20 +102,29 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the public face for this outcome."""
+        """The exit code of the command.
+
+        0 all in; 1 stopped by an error, or rows are missing or too many; 3 finished with rejects, or with nothing but
+        files that no reader takes; 4 stopped at the budget; 130 interrupted.
+        """
         if self.outcome == "finished":
-            return 3 if self.rejects else 0
+            return 1 if self.error else 3 if self.rejects or self.has_no_readable_file else 0
         return {"running": 1, "stopped": 1, "budget": 4, "interrupted": 130}[self.outcome]
+
+    @property
+    def has_no_readable_file(self) -> bool:
+        """Whether there are files below the sources, and no reader takes any of them."""
+        return not self.documents.seen and bool(self.left_out.unsupported)
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `ingest --json` prints and the lake keeps them."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The report for people, one statement a line."""
+        """The counts for people, one statement a line."""
         d, c, r, t = self.documents, self.chunks, self.requests, self.tokens
         if self.error and not (d.seen or r.sent):
-            return self._lines_of_left()  # it never got so far that another count would say anything
+            return self._remaining_lines()  # no other count says anything yet
         lines = [
             f"documents  {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} removed",
@@ -115,12 +137,16 @@ class RunSummary:
                 f"requests   {r.sent:,}: {r.throttled:,} throttled, {r.retried:,} sent again; "
                 f"tokens {t.counted:,} counted, {billed}"
             )
+        if self.left_out.total:
+            lines.append(f"left out   {self.left_out.summary()}")
+        if self.has_no_readable_file:
+            lines.append("note       nothing was read: no reader takes any of the files below the sources")
         if self.rejects:
             lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")
         lines += [f"note       {note}" for note in self.notes]
-        return lines + self._lines_of_left()
+        return lines + self._remaining_lines()
 
-    def _lines_of_left(self) -> list[str]:
+    def _remaining_lines(self) -> list[str]:
         if self.left is None or self.outcome in {"running", "finished"}:
             return []
         return [f"left       {self.left.files:,} files; {self.left.chunks:,} chunks of them were cut"]

@@ -1,4 +1,4 @@
-"""How a run goes, second by second, for its report: samples of the progress, and what is known only at the end.
+"""How a run goes, second by second: samples of its state for the page of the run, and the facts known at its end.
 
 Counters are kept as sums since the beginning, so that leaving out every second sample loses detail and nothing else: of
 a run of any length a few hundred remain.
@@ -7,66 +7,41 @@ a run of any length a few hundred remain.
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, get_args
 
-from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import RunSummary
-from millrace.tasks.embedding import LATENCY_BUCKETS_S, Activity, Usage
+from millrace.flows.monitoring.run_state import BOTTLENECKS, RunState
+from millrace.tasks.embedding import LATENCY_BUCKETS_S, Usage
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, Timeline
 from millrace.tasks.records import JsonValue
 
 _log = logging.getLogger(__name__)
 
-_LOOKED_EVERY_S = 0.25
-_WRITTEN_EVERY_S = 10.0
-_MOST = 600
+_TICK_S = 0.25
+_WRITE_EVERY_S = 10.0
+_MAX_SAMPLES = 600
 
-Holdup = Literal[
-    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "closing"
-]
-"""What a run can wait for: four limits of the provider's, its answers (or room for more of them), the readers, Milvus,
-the comparison of the sources with the manifest, and the tidying up at the end."""
-
-BOTTLENECKS: tuple[str, ...] = get_args(Holdup)
 COUNTERS = (
     *("files_cut", "documents", "chunks_cut", "chunks_embedded", "chunks_loaded"),
     *("requests_sent", "requests_throttled", "requests_retried", "answers", "answers_s"),
     *("tokens_counted", "tokens_billed", "cost_cny"),
 )
 GAUGES = ("requests_in_flight", "requests_ceiling", "tokens_ceiling")
-"""What is so at the moment of a sample; a ceiling is a rate per second, 0 where there is none."""
+"""Values at the moment of a sample; a ceiling is a rate per second, 0 where there is none."""
 
 COLUMNS = ("seconds", *COUNTERS, *GAUGES, *(f"held_{name}_s" for name in BOTTLENECKS))
 """Of a timeline: since the beginning, except the gauges. `held_..._s` are the seconds that the run waited for that."""
-
-
-def bottleneck(progress: Progress) -> Holdup:
-    """What the run waits for now, so that doing it faster would make the run faster."""
-    if progress.activity is None:
-        return "comparing"
-    now = progress.activity()
-    waiting_for = now.waiting_for
-    if waiting_for in BOTTLENECKS:
-        return waiting_for  # type: ignore[return-value]
-    if progress.files_cut < progress.files and not progress.readers_waiting and not now.texts_waiting:
-        return "reading"
-    if now.requests_in_flight or now.requests_backing_off or now.texts_waiting:
-        return "answers"
-    return "milvus" if progress.chunks_loaded < progress.chunks_cut else "closing"
 
 
 @dataclass(slots=True)
 class Samples:
     """At most `most` samples, evenly spaced: when there are more, every second one goes and the interval doubles."""
 
-    most: int = _MOST
+    most: int = _MAX_SAMPLES
     interval_s: float = 1.0
     rows: list[tuple[float, ...]] = field(default_factory=list)  # the first number of each is its time
 
@@ -81,87 +56,64 @@ class Samples:
             del self.rows[1::2]
             self.interval_s *= 2
 
-
-class Recorder:
-    """Takes the samples of one run. Belongs to its event loop; `now` can be read from elsewhere."""
-
-    def __init__(self, progress: Progress, *, interval_s: float = 1.0) -> None:
-        self._progress = progress
-        self._began = self._looked = time.monotonic()
-        self._held_s: dict[str, float] = dict.fromkeys(BOTTLENECKS, 0.0)
-        self._samples = Samples(interval_s=interval_s)
-        self.now: Mapping[str, float] = dict.fromkeys(COLUMNS, 0.0)
-        """What was so at the last look, by column."""
-
-    def look(self, *, last: bool = False) -> bool:
-        """Note how far the run is and what it waits for; whether a sample was due, or was taken as the `last`."""
-        looked = time.monotonic()
-        self._held_s[bottleneck(self._progress)] += looked - self._looked
-        self._looked = looked
-        seconds = looked - self._began
-        row = (seconds, *self._counters(), *self._gauges(), *self._held_s.values())
-        self.now = dict(zip(COLUMNS, row, strict=True))
-        due = last or self._samples.due(seconds)
-        if due:
-            self._samples.add(*row)
-        return due
-
     def columns(self) -> dict[str, list[float]]:
-        """The samples, by column."""
+        """The samples of `COLUMNS`, by column."""
         return {
             name: [value if isinstance(value, int) else round(value, 4) for value in column]
-            for name, column in zip(COLUMNS, zip(*self._samples.rows, strict=True), strict=False)
+            for name, column in zip(COLUMNS, zip(*self.rows, strict=True), strict=False)
         }
 
-    def _counters(self) -> tuple[float, ...]:
-        progress = self._progress
-        tally = progress.tally or Usage()
-        return (
-            progress.files_cut,
-            progress.documents,
-            progress.chunks_cut,
-            progress.chunks_embedded,
-            progress.chunks_loaded,
-            tally.requests_sent,
-            tally.requests_throttled,
-            tally.requests_retried,
-            tally.latencies.answers,
-            tally.latencies.total_s,
-            tally.tokens_counted,
-            tally.tokens_billed,
-            tally.cost_cny,
-        )
 
-    def _gauges(self) -> tuple[float, ...]:
-        progress = self._progress
-        activity = progress.activity() if progress.activity else Activity(0, 0, 0, "")
-        ceilings = progress.ceilings() if progress.ceilings else (0.0, 0.0)
-        return activity.requests_in_flight, *(rate if math.isfinite(rate) else 0.0 for rate in ceilings)
+def sample(state: RunState) -> tuple[float, ...]:
+    """One row of `COLUMNS`."""
+    usage = state.usage
+    return (
+        state.seconds,
+        state.files_cut,
+        state.documents_loaded,
+        state.chunks_cut,
+        state.chunks_embedded,
+        state.chunks_loaded,
+        usage.requests_sent,
+        usage.requests_throttled,
+        usage.requests_retried,
+        usage.latencies.answers,
+        usage.latencies.total_s,
+        usage.tokens_counted,
+        usage.tokens_billed,
+        usage.cost_cny,
+        state.activity.requests_in_flight,
+        *state.ceilings,
+        *state.waiting_s.values(),
+    )
 
 
 @contextlib.asynccontextmanager
-async def kept(lake: Lake, report: RunSummary, progress: Progress, *, command: str) -> AsyncIterator[Recorder]:
+async def recorded_over_time(state: RunState, lake: Lake) -> AsyncIterator[None]:
     """Sample the run while the block goes on; write the timeline now and then, and once more at its end."""
-    recorder = Recorder(progress)
-    over = asyncio.Event()
+    samples, over = Samples(), asyncio.Event()
 
     async def write() -> None:
-        await asyncio.to_thread(_save, lake, _timeline(report, progress, recorder, command))
+        await asyncio.to_thread(_save, lake, _timeline(state, samples))
 
-    async def sample() -> None:
+    async def take_samples() -> None:
         written = time.monotonic()
         while not over.is_set():
-            if recorder.look() and time.monotonic() - written >= _WRITTEN_EVERY_S:
-                await write()
-                written = time.monotonic()
+            state.tick()
+            if samples.due(state.seconds):
+                samples.add(*sample(state))
+                if time.monotonic() - written >= _WRITE_EVERY_S:
+                    await write()
+                    written = time.monotonic()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), _LOOKED_EVERY_S)
-        recorder.look(last=True)
+                await asyncio.wait_for(over.wait(), _TICK_S)
+        state.tick()
+        samples.add(*sample(state))
         await write()
 
-    sampling = asyncio.create_task(sample(), name="timeline")
+    sampling = asyncio.create_task(take_samples(), name="timeline")
     try:
-        yield recorder
+        yield
     finally:
         over.set()
         await sampling
@@ -170,31 +122,31 @@ async def kept(lake: Lake, report: RunSummary, progress: Progress, *, command: s
 def _save(lake: Lake, timeline: Timeline) -> None:
     try:
         lake.timelines.save(timeline)
-    except LakeError as error:  # of all that a full disk stops, the least
+    except LakeError as error:  # most likely a full disk, which stops the run itself where it matters
         _log.warning("the timeline of the run is not kept: %s", error)
 
 
-def _timeline(report: RunSummary, progress: Progress, recorder: Recorder, command: str) -> Timeline:
+def _timeline(state: RunState, samples: Samples) -> Timeline:
     return Timeline(
-        run=report.run,
+        run=state.run,
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
-        columns=recorder.columns(),
+        columns=samples.columns(),
         facts={
-            "command": command,
-            "collection": report.collection,
+            "command": state.command,
+            "collection": state.collection,
             "cores": os.cpu_count() or 1,
-            "readers": progress.readers,
-            "files": progress.files,
-            "report": report.as_json(),  # type: ignore[dict-item]
-            **_model(progress),
-            **_answers(progress.tally),
-            **progress.observations.as_values(),
+            "readers": state.readers,
+            "files": state.files,
+            "report": state.summary().as_json(),  # type: ignore[dict-item]
+            **_model_facts(state),
+            **_answer_facts(state.usage),
+            **state.formats.as_values(),
         },
     )
 
 
-def _model(progress: Progress) -> Mapping[str, JsonValue]:
-    spec = progress.spec
+def _model_facts(state: RunState) -> Mapping[str, JsonValue]:
+    spec = state.spec
     if spec is None:
         return {}
     return {
@@ -209,14 +161,12 @@ def _model(progress: Progress) -> Mapping[str, JsonValue]:
     }
 
 
-def _answers(tally: Usage | None) -> Mapping[str, JsonValue]:
-    if tally is None:
-        return {}
+def _answer_facts(usage: Usage) -> Mapping[str, JsonValue]:
     return {
-        "latency": {"bounds_s": list(LATENCY_BUCKETS_S), **asdict(tally.latencies)},
-        "throttled_by": {str(limit): count for limit, count in tally.throttled_by.items()},
-        "unavailable": tally.unavailable,
-        "unproven": tally.invalid_responses,
-        "texts_refused": tally.texts_refused,
-        "tokens_in_doubt": tally.tokens_in_doubt,
+        "latency": {"bounds_s": list(LATENCY_BUCKETS_S), **asdict(usage.latencies)},
+        "throttled_by": {str(limit): count for limit, count in usage.throttled_by.items()},
+        "unavailable": usage.unavailable,
+        "unproven": usage.invalid_responses,
+        "texts_refused": usage.texts_refused,
+        "tokens_in_doubt": usage.tokens_in_doubt,
     }

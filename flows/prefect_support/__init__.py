@@ -1,1 +1,1 @@
-"""What Prefect is asked for besides running a flow: artifacts, parameters, flow-run logs, a Dask cluster."""
+"""Prefect beside the flows: artifacts, deployment parameters, flow-run logs, a Dask cluster."""

@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a run: its name, a progress bar, and at its end a summary and a table of rejects.
+"""A run in the Prefect UI: its name, a progress bar, and at its end a summary and a table of rejects.
 
 Each is one call of the API, at most one in five seconds while the run goes on, and none that the run waits for. A
 server that does not answer costs the page, never the run. Importing it imports Prefect, which takes seconds, so only
@@ -8,7 +8,7 @@ the flows do.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from uuid import UUID
 
 import httpx  # the HTTP client of Prefect's own, whose errors it passes on
@@ -27,56 +27,69 @@ from prefect.exceptions import PrefectException
 from millrace.configs.settings import Settings
 from millrace.flows.commands.report.markdown_summary import escaped, markdown_summary
 from millrace.flows.commands.report.write import WrittenReport, write_report
-from millrace.flows.monitoring.observer import SourceDiffSummary
-from millrace.flows.monitoring.progress import Progress
+from millrace.flows.monitoring.progress import RunDisplay
+from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.tasks.errors import MillraceError
+from millrace.tasks.lake import Lake
 
 _log = logging.getLogger(__name__)
 
-_EVERY_S = 5.0
+_LOOK_EVERY_S = 0.5
+_UPDATE_EVERY_S = 5.0
 _ROWS_SHOWN = 500
 _CELL_CHARACTERS = 300
 _KEY_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 
-class RunArtifacts:
-    """The pages of the flow run that this is called in; implements `RunObserver`."""
+@contextlib.asynccontextmanager
+async def run_artifacts(settings: Settings, state: RunState, lake: Lake) -> AsyncIterator[None]:
+    """Show the run on the page of the flow run that this is called in; a `RunObserver`.
 
-    def __init__(self, settings: Settings) -> None:
+    To be entered before the run's other observers: the summary needs its record and timeline whole.
+    """
+    page = _RunPage(settings, state)
+    over = asyncio.Event()
+    updating = asyncio.create_task(page.update_until(over), name="run-page")
+    try:
+        yield
+    finally:
+        over.set()
+        await updating
+    await page.finish(lake.rejects.outstanding())
+
+
+class _RunPage:
+    """The page of one flow run."""
+
+    def __init__(self, settings: Settings, state: RunState) -> None:
         self._settings = settings
+        self._state = state
+        self._display = RunDisplay(state)
         self._slug = "".join(c if c in _KEY_CHARACTERS else "-" for c in settings.milvus.collection.lower())
         self._artifact: UUID | None = None
-        self._newest: Progress | None = None
-        self._opening: asyncio.Task[None] | None = None
-        self._moving: asyncio.Task[None] | None = None
-        self._over = asyncio.Event()
 
-    async def compared(self, todo: SourceDiffSummary) -> None:
-        """Name the run after what it has to do, and draw the progress bar, soon; the run does not wait for it."""
-        self._opening = asyncio.create_task(self._open(todo), name="run-page")
+    async def update_until(self, over: asyncio.Event) -> None:
+        """Name the run after its work once that is known, then move the progress bar now and then."""
+        while self._state.source_diff is None and not over.is_set():
+            await _wait(over, _LOOK_EVERY_S)
+        if self._state.source_diff is not None:
+            await _logged(self._rename(f"ingest {self._state.source_diff}"))
+            await _logged(self._draw())
+        while not over.is_set():
+            share = self._state.share_done()
+            if share is not None:
+                await _logged(self._set(100 * share, " · ".join(self._display.lines())))
+            await _wait(over, _UPDATE_EVERY_S)
 
-    async def moved(self, progress: Progress) -> None:
-        """Move the progress bar, soon; the run does not wait for it."""
-        self._newest = progress
-        if self._moving is None or self._moving.done():
-            self._moving = asyncio.create_task(self._move(), name="progress-artifact")
-
-    async def ended(self, report: RunSummary, rejects: pa.Table) -> None:
-        """Write the summary and, if there are any, the rejects."""
-        self._over.set()
-        for under_way in (self._opening, self._moving):
-            if under_way is not None:
-                await under_way
-        if report.outcome == "finished":
-            await _shown(self._set(100.0, "all in"))
-        await _shown(self._summarise(report))
+    async def finish(self, rejects: pa.Table) -> None:
+        """Write the summary and, if there are any, the rejects outstanding, as `REJECT_SCHEMA`."""
+        summary = self._state.summary()
+        if summary.outcome == "finished":
+            await _logged(self._set(100.0, "all in"))
+        await _logged(self._summarize(summary))
         if rejects.num_rows:
-            await _shown(self._table(rejects))
-
-    async def _open(self, todo: SourceDiffSummary) -> None:
-        await _shown(self._rename(f"ingest {todo.words()}"))
-        await _shown(self._draw())
+            await _logged(self._table(rejects))
 
     async def _rename(self, name: str) -> None:
         run_id = runtime.flow_run.id
@@ -89,33 +102,24 @@ class RunArtifacts:
             progress=0.0, key=f"progress-{self._slug}", description=f"Ingestion into {self._slug}"
         )
 
-    async def _move(self) -> None:
-        while (progress := self._newest) is not None:
-            self._newest = None
-            share = progress.share_done()
-            if share is not None:
-                await _shown(self._set(100 * share, " · ".join(progress.lines())))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), _EVERY_S)
+    async def _set(self, percent: float, description: str) -> None:
+        if self._artifact is not None:  # the server answered when it was drawn
+            await aupdate_progress_artifact(self._artifact, progress=percent, description=description)
 
-    async def _set(self, percent: float, words: str) -> None:
-        if self._artifact is not None:  # drawn yet, and by a server that answered
-            await aupdate_progress_artifact(self._artifact, progress=percent, description=words)
-
-    async def _summarise(self, report: RunSummary) -> None:
-        told = summary(report)
+    async def _summarize(self, summary: RunSummary) -> None:
+        text = counts_table(summary)
         try:
-            written = await asyncio.to_thread(write_report, self._settings, report.run)
+            written = await asyncio.to_thread(write_report, self._settings, summary.run)
         except MillraceError as error:  # a full disk, most likely
             _log.warning("the report of the run is not written: %s", error)
         else:
             address = self._settings.reports.url
             link = f"{address.rstrip('/')}/{written.path.name}" if address else ""
-            told = f"{told}\n{markdown_summary(written.facts)}\n{_where(written, link)}"
+            text = f"{text}\n{markdown_summary(written.facts)}\n{_link_or_path(written, link)}"
             if link:
                 await acreate_link_artifact(link, link_text="The run's report", key=f"report-{self._slug}")
         await acreate_markdown_artifact(
-            told, key=f"summary-{self._slug}", description=f"Run {report.run} into {self._slug}"
+            text, key=f"summary-{self._slug}", description=f"Run {summary.run} into {self._slug}"
         )
 
     async def _table(self, rejects: pa.Table) -> None:
@@ -128,7 +132,7 @@ class RunArtifacts:
         )
 
 
-def _where(written: WrittenReport, link: str) -> str:
+def _link_or_path(written: WrittenReport, link: str) -> str:
     if link:
         return f"\n[The whole report, with pictures]({link})"
     return (
@@ -137,13 +141,13 @@ def _where(written: WrittenReport, link: str) -> str:
     )
 
 
-def summary(report: RunSummary) -> str:
+def counts_table(summary: RunSummary) -> str:
     """The counts of a run in Markdown."""
-    d, c, r, t = report.documents, report.chunks, report.requests, report.tokens
+    d, c, r, t = summary.documents, summary.chunks, summary.requests, summary.tokens
     lines = [
-        f"## {report.outcome}: `{report.collection}`",
+        f"## {summary.outcome}: `{summary.collection}`",
         "",
-        *([f"> {escaped(report.error)}", ""] if report.error else []),
+        *([f"> {escaped(summary.error)}", ""] if summary.error else []),
         "| | |",
         "|---|---|",
         f"| documents | {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
@@ -151,16 +155,17 @@ def summary(report: RunSummary) -> str:
         f"| chunks | {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
         f"{c.rejected:,} rejected |",
         f"| rows | {c.upserted:,} upserted, {c.deleted:,} deleted |",
+        *([f"| left out | {summary.left_out.summary()} |"] if summary.left_out.total else []),
         f"| requests | {r.sent:,}: {r.throttled:,} answered 429, {r.retried:,} sent again |",
         f"| tokens | {t.counted:,} counted, {t.billed:,} billed (drift {t.drift:+.2%}) |",
-        f"| cost | ¥{report.cost_cny:.4f} |",
-        f"| rejects outstanding | {report.rejects:,} |",
-        f"| model | `{report.model}` |",
-        f"| seconds | {report.seconds:,.1f} |",
-        f"| run | `{report.run}` |",
+        f"| cost | ¥{summary.cost_cny:.4f} |",
+        f"| rejects outstanding | {summary.rejects:,} |",
+        f"| model | `{summary.model}` |",
+        f"| seconds | {summary.seconds:,.1f} |",
+        f"| run | `{summary.run}` |",
     ]
-    if report.left is not None and report.left.files:
-        lines.append(f"| left | {report.left.files:,} files; the next run goes on from there |")
+    if summary.left is not None and summary.left.files:
+        lines.append(f"| left | {summary.left.files:,} files; the next run goes on from there |")
     return "\n".join(lines)
 
 
@@ -168,15 +173,14 @@ def _cell(text: str) -> str:
     return text if len(text) <= _CELL_CHARACTERS else text[:_CELL_CHARACTERS] + " ..."
 
 
-async def _shown(showing: Awaitable[None]) -> None:
-    with _page_only():
-        await showing
+async def _wait(over: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), seconds)
 
 
-@contextlib.contextmanager
-def _page_only() -> Iterator[None]:
+async def _logged(update: Awaitable[None]) -> None:
     """Let the run go on when Prefect cannot be told of it."""
     try:
-        yield
+        await update
     except (httpx.HTTPError, PrefectException, OSError) as error:
-        _log.warning("the run's page in Prefect could not be brought up to date (%s: %s)", type(error).__name__, error)
+        _log.warning("the run's page in Prefect could not be updated (%s: %s)", type(error).__name__, error)

@@ -1,6 +1,6 @@
-"""What a deployment of a flow is given: the form that the Prefect UI draws, and what its API refuses.
+"""Parameters of the flows: the form that the Prefect UI draws, and the values that its API refuses.
 
-A dozen settings that differ between deployments; whatever is left empty comes from the configuration file and the
+A dozen settings that differ between deployments; empty fields come from the configuration file and the
 environment of the machine that runs the flow. A secret is never among them: Prefect keeps and shows parameters.
 """
 
@@ -99,6 +99,13 @@ class IngestParameters(CorpusParameters):
         list[str] | None, Field(description="Globs of files to take, e.g. *.pdf; empty takes every known format.")
     ] = None
     exclude: Annotated[list[str] | None, Field(description="Globs of files to leave out.")] = None
+    reread: Annotated[
+        str,
+        Field(
+            title="Compare the bytes of",
+            description="Glob of files, e.g. *.pdf or *, whose bytes are compared whatever their size and times say.",
+        ),
+    ] = ""
 
 
 class VerifyParameters(CorpusParameters):
@@ -108,8 +115,16 @@ class VerifyParameters(CorpusParameters):
         list[str],
         Field(description="Files and folders to compare with; empty compares with the files that were read."),
     ] = []
+    reread: Annotated[
+        str,
+        Field(
+            title="Compare the bytes of",
+            description="Glob of files, e.g. *.pdf or *, whose bytes are compared whatever their size and times say.",
+        ),
+    ] = ""
     repair: Annotated[
-        bool, Field(description="Heal from the lake what does not agree, and buy only what the lake lacks.")
+        bool,
+        Field(description="Repair differences from the lake, and embed only texts without a vector in it."),
     ] = False
 
 

@@ -1,4 +1,4 @@
-"""The rooms' own messages in the log of a flow run, with their levels; importing it imports Prefect.
+"""Log messages of millrace in the log of a flow run; importing it imports Prefect.
 
 Prefect's setting for that, PREFECT_LOGGING_EXTRA_LOGGERS, is read when Prefect is imported, which in a worker's process
 is before anything of ours. And it holds for the whole process, in which a plain command may follow the flow.
@@ -14,14 +14,14 @@ from prefect.logging.handlers import APILogHandler
 
 from millrace.flows.monitoring.logs import LOG_FORMAT_VARIABLE, PACKAGE_LOGGER, log_as
 
-_TASK_RUNS = "prefect.task_runs"  # says of each that it is Completed, which its state says too
+_TASK_RUNS = "prefect.task_runs"  # logs that each is Completed, which its state says too
 
 
 @contextlib.contextmanager
 def log_to_flow_run() -> Iterator[None]:
-    """Send what the rooms log to the flow run that this is called in, until the block ends.
+    """Send log messages of millrace to the flow run that this is called in, until the block ends.
 
-    Of task runs only what went wrong is said. Standard error gets it as the environment says, also afterwards.
+    Of task runs only warnings and errors are logged. Standard error gets the format that the environment asks for.
     """
     log_as("json" if os.environ.get(LOG_FORMAT_VARIABLE) == "json" else "text")
     flow_run = _flow_run_here()
@@ -42,7 +42,7 @@ def log_to_flow_run() -> Iterator[None]:
 
 
 class _OfFlowRun(logging.Filter):
-    """Passes what one flow run says; a thread without Prefect's context is taken for one of its own."""
+    """Passes messages of one flow run; a thread without Prefect's context counts as its own."""
 
     def __init__(self, flow_run: str) -> None:
         super().__init__()

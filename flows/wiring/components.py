@@ -1,4 +1,4 @@
-"""Settings to rooms: the one place that translates keys of the configuration into what each room is given."""
+"""Settings to components: opens each component of `tasks` with the options that the configuration gives it."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -70,8 +70,7 @@ def open_client(
 ) -> EmbeddingClient:
     """A client of the model's provider, for documents or for queries.
 
-    Raises `ConfigurationError` when the key is not in the environment, or queries are to be asked with what the model
-    has not.
+    Raises `ConfigurationError` when the key is not in the environment, or the model has no such option for queries.
     """
     embedding, space = settings.embedding, query_space(settings, model) if query else model.space
     section = "search" if query else "embedding"
@@ -94,7 +93,7 @@ def open_client(
 
 
 async def try_provider(settings: Settings, model: Model) -> None:
-    """Ask a provider whose models no catalogue can know for one vector, before a collection is made for it.
+    """Ask a provider with models of unknown properties for one vector, before a collection is made for it.
 
     Raises `ConfigurationError` or `ProviderStopped` when key, model or dimensions are wrong.
     """
@@ -109,7 +108,7 @@ async def try_provider(settings: Settings, model: Model) -> None:
 def find_rerank_spec(settings: Settings) -> RerankSpec | None:
     """The reranker of the settings; None where reranking is off.
 
-    It is for `local`, and for a provider without a model of its own until `rerank.model` names one. Raises
+    It is off for `local`, and for providers without a default reranker unless `rerank.model` is set. Raises
     `ConfigurationError` when there is no such reranker.
     """
     rerank = settings.rerank
@@ -120,9 +119,9 @@ def find_rerank_spec(settings: Settings) -> RerankSpec | None:
 
 
 def open_reranker(settings: Settings, environment: Mapping[str, str] | None = None) -> Reranker | None:
-    """What orders found rows anew, or None where reranking is off.
+    """The reranker of the settings, or None where reranking is off.
 
-    Where it is the embeddings' provider, their address and key are its own unless `[rerank]` names others. Raises
+    With the provider of the embeddings it has their address and key, unless `[rerank]` names others. Raises
     `ConfigurationError` for a model, an address or a key that cannot be right.
     """
     spec = find_rerank_spec(settings)
@@ -161,7 +160,7 @@ def existing_lake(settings: Settings) -> Lake:
 
 
 def open_pacer(model: Model, learned: LearnedLimits | None = None) -> RateLimiter:
-    """What keeps to the model's limits, and to what earlier runs learned of them."""
+    """The rate limiter for the model's limits, and for what earlier runs learned of them."""
     spec = model.spec
     return RateLimiter(
         requests_per_second=spec.requests_per_second,
@@ -181,7 +180,7 @@ def open_dispatcher(
     pacer: RateLimiter,
     on_event: Callable[[Event], None] | None = None,
 ) -> Dispatcher:
-    """What buys vectors for `store` at the pace of `pacer` and within the budget."""
+    """The dispatcher that fills `store` at the rate of `pacer` and within the budget."""
     spec = model.spec
     return Dispatcher(
         client,
@@ -197,7 +196,7 @@ def open_dispatcher(
 
 
 def check_prefect(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
-    """Raise `ConfigurationError` when the account is to be shared and there is no Prefect API to share it through."""
+    """Raise `ConfigurationError` when a setting needs a Prefect API and none is set."""
     environment = os.environ if environment is None else environment
     if settings.limits.shared_as and not environment.get("PREFECT_API_URL"):
         raise ConfigurationError(
@@ -236,7 +235,7 @@ def chunk_options(settings: Settings) -> ChunkOptions:
 def chunk_stage_options(
     settings: Settings, model: Model, chunks_dir: LakePath, *, run: str, part_chunks: int = PART_CHUNKS
 ) -> ChunkSettings:
-    """What the reading processes of `run` are told; they write their parts to `chunks_dir`."""
+    """The options of the reading processes of `run`, which write their parts to `chunks_dir`."""
     return ChunkSettings(
         documents=document_options(settings),
         chunking=chunk_options(settings),
@@ -245,11 +244,11 @@ def chunk_stage_options(
     )
 
 
-def open_readers(settings: Settings, told: ChunkSettings, jobs: int) -> ChunkStage:
+def open_readers(settings: Settings, options: ChunkSettings, jobs: int) -> ChunkStage:
     """The reading processes of this machine for so many jobs; none is started yet."""
     documents = settings.documents
     return ChunkStage(
-        told,
+        options,
         jobs=jobs,
         workers=documents.workers or os.cpu_count() or 1,
         deadline_s=documents.timeout_s,
@@ -258,7 +257,7 @@ def open_readers(settings: Settings, told: ChunkSettings, jobs: int) -> ChunkSta
 
 
 def fingerprint(settings: Settings, model: Model) -> str:
-    """What shapes the rows of a document: reading, chunking and the embedding space, and nothing else."""
+    """A short name for all that shapes the rows of a document: reading, chunking and the embedding space."""
     tokenizer = tokenizer_identity(model.spec.tokenizer)
     return fingerprint_of(
         READING_VERSION, document_options(settings), chunk_options(settings), tokenizer, model.space.name
@@ -271,6 +270,6 @@ def sources_base(settings: Settings) -> Path | None:
 
 
 def document_name(settings: Settings, source: Path) -> str:
-    """What documents call `source` in their names: its absolute path, or its path below `sources.base`."""
+    """The name of `source` in the names of documents: its absolute path, or its path below `sources.base`."""
     base = sources_base(settings)
     return source.as_posix() if base is None else source.relative_to(base).as_posix()

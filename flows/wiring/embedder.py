@@ -1,6 +1,6 @@
-"""A dispatcher with everything around it that lasts: what was learned of the limits, the bill, the account's share.
+"""A dispatcher with its state in the lake: learned limits, usage, and the share of a shared account.
 
-While it is open, the bill and the limits are written every few seconds, so that a run that is killed leaves them too.
+While it is open, usage and limits are written every few seconds, so that they survive when the run is killed.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from millrace.flows.wiring.components import Model
 from millrace.tasks.embedding import Dispatcher, Event, LearnedLimits, RateLimiter, VectorSink, endpoint_url
 from millrace.tasks.lake import Lake, RunUsage
 
-_WRITTEN_EVERY_S = 10.0
+_WRITE_EVERY_S = 10.0
 
 
 @contextlib.asynccontextmanager
-async def buying(
+async def open_embedder(
     settings: Settings,
     model: Model,
     lake: Lake,
@@ -28,7 +28,7 @@ async def buying(
     query: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Dispatcher]:
-    """What buys vectors of documents, or of queries, for `store` in `run`, closed at the end of the block.
+    """The dispatcher that embeds documents, or queries, for `store` in `run`; closed at the end of the block.
 
     Raises `ConfigurationError` when the key or the account's shared limit is missing.
     """
@@ -43,21 +43,21 @@ async def buying(
 
             await stack.enter_async_context(shared_account(settings.limits.shared_as, pacer.set_share))
         dispatcher = components.open_dispatcher(settings, model, client, store, pacer=pacer, on_event=on_event)
-        delta_table = UsageWriter(
+        writer = UsageWriter(
             lake, RunUsage(run, settings.milvus.collection, model.spec.name), account, dispatcher, pacer
         )
-        await stack.enter_async_context(delta_table.kept())
+        await stack.enter_async_context(writer.written())
         stack.push_async_callback(dispatcher.close)
         yield dispatcher
 
 
 def account_of(settings: Settings, model: Model) -> str:
-    """What the account and model are called in the lake's list of learned limits."""
+    """The name of the account and model in the lake's list of learned limits."""
     return f"{endpoint_url(model.spec, settings.embedding.base_url)} {model.spec.name}"
 
 
 class UsageWriter:
-    """Writes what the dispatcher was billed, and what the pacer learned, while the block goes on and at its end."""
+    """Writes the usage of a dispatcher, and the limits that were learned, to the lake."""
 
     def __init__(self, lake: Lake, usage: RunUsage, account: str, dispatcher: Dispatcher, pacer: RateLimiter) -> None:
         self._lake = lake
@@ -67,10 +67,10 @@ class UsageWriter:
         self._pacer = pacer
 
     @contextlib.asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        """Write now and then, and once more at the end. Raises LakeError when the disk refuses."""
+    async def written(self) -> AsyncIterator[None]:
+        """Write every few seconds, and once more at the end. Raises LakeError when the disk refuses."""
         over = asyncio.Event()
-        writing = asyncio.create_task(self._write_until(over), name="ledger")
+        writing = asyncio.create_task(self._write_until(over), name="usage")
         try:
             yield
         finally:
@@ -80,7 +80,7 @@ class UsageWriter:
     async def _write_until(self, over: asyncio.Event) -> None:
         while not over.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), _WRITTEN_EVERY_S)
+                await asyncio.wait_for(over.wait(), _WRITE_EVERY_S)
             await asyncio.to_thread(self._write, *self._state())
 
     def _state(self) -> tuple[RunUsage, LearnedLimits]:

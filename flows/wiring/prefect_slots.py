@@ -1,4 +1,4 @@
-"""The places of an account as slots of a Prefect global concurrency limit, each held by a lease.
+"""The slots of an account as a Prefect global concurrency limit, each held by a lease.
 
 Importing it imports Prefect, which takes seconds; only a run that shares its account does.
 """
@@ -11,10 +11,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
 from prefect.exceptions import ObjectNotFound
 
-from millrace.flows.wiring.shared_limits import KeeperUnreachable, SlotLost, sharing
+from millrace.flows.wiring.shared_limits import SlotLost, SlotServerUnreachable, sharing
 from millrace.tasks.errors import ConfigurationError
 
-_LEASE_S = 60.0  # the shortest that Prefect grants; a place whose holder was killed falls free after it
+_LEASE_S = 60.0  # the shortest that Prefect grants; a slot whose holder was killed expires after it
 _LOCKED, _GONE = 423, 410
 
 
@@ -26,15 +26,15 @@ async def shared_account(name: str, set_share: Callable[[float], None]) -> Async
 
 
 class PrefectSlots:
-    """The slots of one global concurrency limit; implements `Places`."""
+    """The slots of one global concurrency limit; implements `ConcurrencySlots`."""
 
     def __init__(self, client: PrefectClient, name: str) -> None:
         self._client = client
         self._name = name
         self._lease: ConcurrencyLimitWithLeaseResponse | None = None
 
-    async def take(self) -> bool:
-        """As `Places.take`. A limit that does not exist is an error: Prefect itself would let everybody pass."""
+    async def acquire(self) -> bool:
+        """As `ConcurrencySlots.acquire`. A missing limit is an error: Prefect itself would let every process pass."""
         with self._reached():
             try:
                 response = await self._client.increment_concurrency_slots_with_lease(
@@ -50,8 +50,8 @@ class PrefectSlots:
         self._lease = lease
         return True
 
-    async def keep(self) -> int:
-        """As `Places.keep`."""
+    async def renew(self) -> int:
+        """As `ConcurrencySlots.renew`."""
         if self._lease is None:
             raise SlotLost
         with self._reached():
@@ -67,8 +67,8 @@ class PrefectSlots:
                 raise SlotLost from None
         return limit.active_slots
 
-    async def leave(self) -> None:
-        """As `Places.leave`."""
+    async def release(self) -> None:
+        """As `ConcurrencySlots.release`."""
         lease, self._lease = self._lease, None
         if lease is not None:
             with self._reached():
@@ -85,4 +85,4 @@ class PrefectSlots:
         try:
             yield
         except httpx.HTTPError as error:
-            raise KeeperUnreachable(f"the Prefect API does not answer as it should ({error})") from error
+            raise SlotServerUnreachable(f"the Prefect API does not answer as it should ({error})") from error

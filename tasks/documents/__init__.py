@@ -18,7 +18,7 @@ from millrace.tasks.documents.pdf.page_ranges import (
     page_ranges,
     read_page_range,
 )
-from millrace.tasks.documents.pdf.reader import check_patience
+from millrace.tasks.documents.pdf.reader import check_cpu_time
 from millrace.tasks.documents.reading import read_documents
 from millrace.tasks.documents.source_bytes import file_hash
 
@@ -30,7 +30,7 @@ __all__ = [
     "Listing",
     "PageRange",
     "PdfEngine",
-    "check_patience",
+    "check_cpu_time",
     "close_file",
     "file_hash",
     "join_page_ranges",

@@ -391,7 +391,9 @@ class _Walk:
             return os.fsencode(path), self._unusable_name(path)
         bound = "" if within is None else within or self._root
         name = path[len(self._prefix) :]
-        return os.fsencode(path), SourceFile(path, name, status.st_size, status.st_mtime_ns, bound)
+        inode = status.st_ino if status.st_ino < 1 << 63 else status.st_ino - (1 << 64)  # an int64 in the manifest
+        stat_of = (status.st_size, status.st_mtime_ns, bound, status.st_ctime_ns, inode)
+        return os.fsencode(path), SourceFile(path, name, *stat_of)
 
     def _unusable_name(self, path: str) -> Reject:
         return self._reject(

@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from millrace.tasks.records import LeftOut, SourceFile
-from millrace.tasks.stages.scan import Scan, scan
+from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,11 @@ def source_changes(
     base: Path | None,
     fingerprint: str,
     follow_links: bool = False,
+    reread: str = "",
 ) -> tuple[list[SourceChange], LeftOut]:
     """What differs between `sources` and `manifest`, and what no run reads.
 
-    Without sources, the files that the manifest names are compared with what it says of them.
+    Without sources, the files that the manifest names are compared with what it says of them. `reread`: as of `scan`.
 
     Raises:
         SourceError: A source cannot be read.
@@ -61,16 +62,17 @@ def source_changes(
             base=base,
             fingerprint=fingerprint,
             follow_links=follow_links,
+            reread=reread,
         )
         left_out = listing.left_out
         gone += sorted(set(listing.removed["path"].to_pylist()))
-        found += _to_read(listing, fingerprint)
+        found += _to_read(listing, fingerprint, by_content=bool(reread))
     return found + [SourceChange("gone", path) for path in gone], left_out
 
 
-def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
+def _to_read(found: Scan, fingerprint: str, *, by_content: bool) -> Iterator[SourceChange]:
     before: dict[str, list[dict[str, object]]] = {}
-    for row in found.previous.select(["path", "size_bytes", "mtime_ns", "file_hash", "fingerprint"]).to_pylist():
+    for row in found.previous.select(["path", *STAT_COLUMNS, "file_hash", "fingerprint"]).to_pylist():
         before.setdefault(row["path"], []).append(row)
     for file in (file for job in found.jobs for file in job):
         rows = before.get(file.path, [])
@@ -80,8 +82,11 @@ def _to_read(found: Scan, fingerprint: str) -> Iterator[SourceChange]:
             yield SourceChange("changed", file.path)
         elif any(row["fingerprint"] != fingerprint for row in rows):
             yield SourceChange("settings", file.path)
+        elif by_content and all(row["file_hash"] for row in rows):
+            yield SourceChange("changed", file.path)
         # What is left could not even be opened, is known as a reject, and looks as it did then.
 
 
 def _same_stat(row: dict[str, object], file: SourceFile) -> bool:
-    return (row["size_bytes"], row["mtime_ns"]) == (file.size_bytes, file.mtime_ns)
+    known = {name: row[name] or getattr(file, name) for name in STAT_COLUMNS}  # some are not known of every file
+    return all(known[name] == (getattr(file, name) or known[name]) for name in STAT_COLUMNS)

@@ -45,8 +45,8 @@ _CHUNKS_PER_UNIT = 200
 class ChunkJob:
     """Files that one worker reads in order. `skip` names, by path, units that already hung or crashed a worker.
 
-    `ranges` says, by path, where the spool has what was read of a long PDF file; nowhere, if it is to be read in one
-    go all the same.
+    `ranges` has, by path, the scratch files with the page ranges of a long PDF file; none if it is to be read in one
+    go after all.
     """
 
     number: int
@@ -58,7 +58,7 @@ class ChunkJob:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """What shapes documents and chunks; the same for every job of a run."""
+    """The options that shape documents and chunks; the same for every job of a run."""
 
     documents: DocumentOptions
     chunking: ChunkOptions
@@ -71,7 +71,7 @@ _Message = Part | LongPdfFound | RangeResult | None
 
 
 class Readers(Protocol):
-    """Whatever reads jobs: processes of this machine, or others."""
+    """Reads jobs: processes of this machine, or of others."""
 
     @property
     def readers(self) -> int:
@@ -108,7 +108,7 @@ class ChunkStage:
         return max(1, min(self._pool.size, self._jobs))
 
     def start(self) -> None:
-        """Let reading processes start now, before there is a job; one core is left to whoever opens all the rest."""
+        """Let reading processes start now, before there is a job; one core is left for opening the rest."""
         self._pool.start(max(1, min(self.readers, (os.cpu_count() or 1) - 1)))
 
     async def run(self, job: ChunkJob, receive: Callable[[Part], Awaitable[None]]) -> int:
@@ -126,7 +126,7 @@ class ChunkStage:
                 done, long = base + message.files_done, message
 
         if any(map(may_be_long_pdf, job.files)):
-            self._pool.start(self._pool.size)  # whoever is to read ranges of it can start while it is opened
+            self._pool.start(self._pool.size)  # processes that will read ranges of it start while it is opened
         try:
             while True:
                 long = None
@@ -154,8 +154,8 @@ class ChunkStage:
             await self._pool.run((self._settings, ranges), note)
 
         read = await read_in_ranges(file, pages, run=run, readers=self._pool.size, spool=self._spool)
-        if read.lost:
-            return replace(job, skip={**job.skip, file.path: {"": read.lost}}, ranges={})
+        if read.failure:
+            return replace(job, skip={**job.skip, file.path: {"": read.failure}}, ranges={})
         return replace(job, ranges={file.path: read.ranges})
 
     def _discard(self, job: ChunkJob) -> None:
@@ -183,7 +183,7 @@ def _without_unit(job: ChunkJob, lost: WorkerLost) -> ChunkJob:
 
 
 def work(work: _Work, channel: Channel[_Message]) -> None:
-    """What a reading process does: a job, or a range of a long file's pages."""
+    """Run in a reading process: one job, or one range of a long file's pages."""
     settings, job = work
     if isinstance(job, RangeJob):
         range_job(job, settings.documents, ScratchFiles(settings.origin.chunks_dir), channel)
@@ -213,6 +213,9 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
         for outcome in _outcomes(file, settings, job, channel):
             if isinstance(outcome, Reject):
                 parts.add_reject(outcome)
+                continue
+            if _is_reserved(outcome.source, file):
+                parts.add_reject(_name_taken(outcome, file))
                 continue
             chunks = chunk_document(outcome, tokenizer, settings.chunking)
             try:
@@ -248,7 +251,7 @@ def _announced(chunks: Iterator[Chunk], unit: str, channel: Channel[Part]) -> It
 def _outcomes(
     file: SourceFile, settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
 ) -> Iterator[Document | Reject]:
-    """What reading a file gives; a reader's own failure is that file's reject and nobody else's."""
+    """The documents and rejects of a file; a failure of the reader is a reject of that file alone."""
     skip = job.skip.get(file.path, {})
     if "" in skip:
         yield _lost_file(file, skip[""])
@@ -274,6 +277,22 @@ def _outcomes(
             message=f"the reader failed on this file: {type(error).__name__}: {error}",
             remedy="please report it with the file; the other documents are not affected",
         )
+
+
+def _is_reserved(source: str, file: SourceFile) -> bool:
+    """Whether a record of `file` has the name of another file, or of a record in it."""
+    return any(source == name or source.startswith(name + "#") for name in file.reserved)
+
+
+def _name_taken(record: Document, file: SourceFile) -> Reject:
+    return Reject(
+        stage="read",
+        source=file.name,
+        item=f"record {record.source.removeprefix(file.name + '#')}",
+        reason="duplicate_id",
+        message=f"another file has the name of this record, {record.source}",
+        remedy="rename that file, or give the record another id",
+    )
 
 
 def _too_large(document: Document) -> Reject:

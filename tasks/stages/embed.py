@@ -1,4 +1,4 @@
-"""The embed stage: the texts of a part that the lake does not have yet are bought; then every vector is on disk.
+"""The embed stage: embeds the texts of a part that the lake has no vector of; then every vector is on disk.
 
 Joins `lake` (parts and the vector store) and `embedding` (the dispatcher). Runs on one event loop; several parts are
 under way at once, so that requests are packed full across documents and parts.
@@ -18,50 +18,50 @@ from millrace.tasks.stages.part_writer import Part
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What became of a part's texts.
+    """The outcome for a part's texts.
 
-    `bought` texts were sent, `reused` chunks already had a vector (or share one bought for another chunk), and
-    `refused` are the text keys that the provider will not embed, with its reason.
+    `embedded` texts were sent, `reused` chunks already had a vector (or share that of another chunk), and `refused` are
+    the text keys that the provider will not embed, with its reason.
     """
 
-    bought: int
+    embedded: int
     reused: int
     refused: Mapping[bytes, TextsRefused]
 
 
 class EmbedStage:
-    """Embeds parts, buying each text once however many parts want it."""
+    """Embeds parts, each text once however many parts contain it."""
 
     def __init__(self, parts: ChunkParts, store: VectorStore, dispatcher: Dispatcher, *, end_mark_tokens: int) -> None:
         self._parts = parts
         self._store = store
         self._dispatcher = dispatcher
         self._end_mark_tokens = end_mark_tokens
-        self._buying: dict[bytes, asyncio.Task[TextsRefused | None]] = {}
+        self._in_progress: dict[bytes, asyncio.Task[TextsRefused | None]] = {}
 
     async def run(self, part: Part) -> Embedded:
-        """See that every text of the part has its vector in the store, or a reason why not."""
+        """Embed the part; every text has its vector in the store then, or a reason why not."""
         columns = ["source", "content", "text_key", "tokens"]
         rows = await asyncio.to_thread(self._parts.read, part.job, part.number, part.number, columns=columns)
         keys: list[bytes] = rows["text_key"].to_pylist()
         wanted = {keys[position]: position for position in reversed(self._store.missing(keys))}
-        # No await since the store was asked: a text that it lacks is either here, bought for another part, or nowhere.
-        mine = wanted.keys() - self._buying.keys()
+        # No await since the store was asked: a text that it lacks is embedded for another part now, or by nobody yet.
+        mine = wanted.keys() - self._in_progress.keys()
         for key, position in sorted(wanted.items(), key=lambda item: item[1]):
             if key in mine:
-                self._buying[key] = asyncio.create_task(self._buy(rows, position))
-        under_way = [self._buying[key] for key in wanted]
+                self._in_progress[key] = asyncio.create_task(self._embed(rows, position))
+        tasks = [self._in_progress[key] for key in wanted]
         try:
-            outcomes = await asyncio.gather(*under_way)
+            outcomes = await asyncio.gather(*tasks)
         finally:
             for key in mine:
-                del self._buying[key]
+                del self._in_progress[key]
         refused = {key: refusal for key, refusal in zip(wanted, outcomes, strict=True) if refusal is not None}
-        bought = len(mine - refused.keys())
-        lost = sum(key in refused for key in keys)
-        return Embedded(bought=bought, reused=len(keys) - bought - lost, refused=refused)
+        embedded = len(mine - refused.keys())
+        without_vector = sum(key in refused for key in keys)
+        return Embedded(embedded=embedded, reused=len(keys) - embedded - without_vector, refused=refused)
 
-    async def _buy(self, rows: pa.Table, position: int) -> TextsRefused | None:
+    async def _embed(self, rows: pa.Table, position: int) -> TextsRefused | None:
         """None when the text's vector is on disk, or why it will not have one."""
         return await (await self._dispatcher.submit(text_at(rows, position, self._end_mark_tokens)))
 

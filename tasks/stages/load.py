@@ -1,8 +1,8 @@
 """The load stage: the rows of a part into the collection, then the old rows out, then the manifest.
 
-Joins `lake` (parts, vectors, manifest, rejects) and `milvus`. The order of effects is the promise of law 6: new rows
-are upserted and readable before old ones are deleted, and the manifest is written last, so it never claims what is
-not so.
+Joins `lake` (parts, vectors, manifest, rejects) and `milvus`. The order of effects is the law "a live document never
+vanishes": new rows are upserted and readable before old ones are deleted, and the manifest is written last, so that it
+is never ahead of the collection.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from millrace.tasks.stages.row_diff import RowDiff, ids_of
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Counts of one part: documents by what became of them, and rows."""
+    """Counts of one part: documents by outcome, and rows."""
 
     added: int = 0
     changed: int = 0
@@ -45,42 +45,42 @@ class LoadStage:
         lake: Lake,
         store: VectorStore,
         collection: Collection,
-        versions: RowDiff,
+        row_diff: RowDiff,
         run: str,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._lake = lake
         self._store = store
         self._collection = collection
-        self._versions = versions
+        self._row_diff = row_diff
         self._run = run
         self._checkpoint = checkpoint
-        self._losses: dict[str, list[Reject]] = {}
+        self._lost_chunks: dict[str, list[Reject]] = {}
 
     def run(self, part: Part, refused: Mapping[bytes, TextsRefused]) -> Loaded:
         """Load one part; blocking. `refused` are texts without a vector, by key."""
         written = self._lake.chunks.read(part.job, part.number, part.number)
-        rows, losses = _without_refused(written, refused)
-        rows, vectors, unfit = self._fit_rows(rows)
-        losses += unfit
-        if losses:  # so that a part holds exactly what the collection does
+        rows, lost = _without_refused(written, refused)
+        rows, vectors, invalid = self._valid_rows(rows)
+        lost += invalid
+        if lost:  # so that a part holds exactly what the collection does
             self._lake.chunks.write(part.job, part.number, rows)
-        changed = self._versions.changed_positions(rows)
+        changed = self._row_diff.changed_positions(rows)
         self._lake.require_lease()
         upserted = self._collection.upsert(rows.take(pa.array(changed)), vectors[changed]) if len(changed) else 0
-        for loss in losses:  # kept until their document ends, perhaps parts later
-            self._losses.setdefault(loss.source, []).append(loss)
-        documents, ended = self._settled(part.documents)
-        upserted += self._restore_kept(documents)
+        for reject in lost:  # until their document ends, perhaps parts later
+            self._lost_chunks.setdefault(reject.source, []).append(reject)
+        documents, rejects = self._without_lost_chunks(part.documents)
+        upserted += self._restore_previous(documents)
         deleted = self._delete_stale(documents)
-        counts = self._commit(documents, part, ended)
-        return replace(counts, upserted=upserted, deleted=deleted, rejected_chunks=len(losses))
+        counts = self._commit(documents, part, rejects)
+        return replace(counts, upserted=upserted, deleted=deleted, rejected_chunks=len(lost))
 
     def remove(self, documents: pa.Table, extra_ids: Mapping[str, frozenset[str]]) -> int:
-        """Take the rows of documents that are gone out of the collection and the manifest; how many rows.
+        """Delete the rows of removed documents from the collection and the manifest; how many rows.
 
-        The manifest calls them leaving first: should this be cut short and their files come back just as they were,
-        they are not taken for unchanged.
+        The manifest calls them leaving first: if this is interrupted and their files come back just as they were, they
+        are not taken for unchanged.
 
         `documents`: their manifest rows. `extra_ids`: by source, further ids that an interrupted run may have left.
         """
@@ -103,48 +103,50 @@ class LoadStage:
             self._checkpoint("removed")
         return deleted
 
-    def _fit_rows(self, rows: pa.Table) -> tuple[pa.Table, Vectors, list[Reject]]:
-        """The rows that a server would take, with their vectors, and why the others are not among them."""
+    def _valid_rows(self, rows: pa.Table) -> tuple[pa.Table, Vectors, list[Reject]]:
+        """The rows that a server accepts, with their vectors, and a reject for each of the others."""
         vectors = self._store.read(rows["text_key"].to_pylist())
         rows = with_sparse(rows, self._store)
-        unfit = dict(check_rows(rows, vectors, self._collection.shape))
-        if not unfit:
+        invalid = dict(check_rows(rows, vectors, self._collection.shape))
+        if not invalid:
             return rows, vectors, []
-        losses = [
+        rejects = [
             _row_reject("load", rows["source"][position].as_py(), rows["id"][position].as_py(), rejected)
-            for position, rejected in unfit.items()
+            for position, rejected in invalid.items()
         ]
-        fit = np.array([position for position in range(rows.num_rows) if position not in unfit], dtype=np.int64)
-        return rows.take(pa.array(fit)), vectors[fit], losses
+        valid = np.array([position for position in range(rows.num_rows) if position not in invalid], dtype=np.int64)
+        return rows.take(pa.array(valid)), vectors[valid], rejects
 
-    def _settled(self, documents: pa.Table) -> tuple[list[ManifestRow], list[Reject]]:
-        """Manifest rows of the documents that ended in this part, and the chunks they lost since they were cut.
+    def _without_lost_chunks(self, documents: pa.Table) -> tuple[list[ManifestRow], list[Reject]]:
+        """Manifest rows of the documents that ended in this part, and a reject for each chunk lost since it was cut.
 
         A document of which nothing could be taken keeps the rows of its earlier version.
         """
-        ended: list[Reject] = []
-        settled: list[ManifestRow] = documents.to_pylist()
-        for row in settled:
-            lost = self._losses.pop(row["source"], [])
-            ended += lost
+        rejects: list[Reject] = []
+        rows: list[ManifestRow] = documents.to_pylist()
+        for row in rows:
+            lost = self._lost_chunks.pop(row["source"], [])
+            rejects += lost
             row["chunks"] -= len(lost)
             row["rejects"] += len(lost)
             if row["chunks"] == 0:
                 row["status"] = "rejected"
-                before = self._versions.previous_version(row["source"])
+                before = self._row_diff.previous_version(row["source"])
                 if before is not None:
                     row |= {key: before[key] for key in ("job", "part_first", "part_last", "chunks", "tokens", "space")}
-        return settled, ended
+        return rows, rejects
 
-    def _restore_kept(self, documents: list[ManifestRow]) -> int:
-        """Upsert the rows of versions that stay and that an interrupted run may have written over; how many rows."""
+    def _restore_previous(self, documents: list[ManifestRow]) -> int:
+        """Upsert the rows of previous versions that stay and may have been overwritten; how many rows."""
         restored = 0
         for row in documents:
-            if row["status"] == "rejected" and row["chunks"] and self._versions.may_be_overwritten(row["source"]):
-                kept = self._lake.chunks.read(row["job"], row["part_first"], row["part_last"], sources=[row["source"]])
-                if row["space"] == self._store.space.name:  # of another space the vectors are not at hand
-                    vectors = self._store.read(kept["text_key"].to_pylist())
-                    restored += self._collection.upsert(with_sparse(kept, self._store), vectors)
+            if row["status"] == "rejected" and row["chunks"] and self._row_diff.may_be_overwritten(row["source"]):
+                previous = self._lake.chunks.read(
+                    row["job"], row["part_first"], row["part_last"], sources=[row["source"]]
+                )
+                if row["space"] == self._store.space.name:  # vectors of another space are not in this store
+                    vectors = self._store.read(previous["text_key"].to_pylist())
+                    restored += self._collection.upsert(with_sparse(previous, self._store), vectors)
         return restored
 
     def _delete_stale(self, documents: list[ManifestRow]) -> int:
@@ -152,9 +154,9 @@ class LoadStage:
         stale: set[str] = set()
         replacing: set[str] = set()
         for row in documents:
-            gone, new = self._versions.settle(row)
-            if gone:
-                stale |= gone
+            old, new = self._row_diff.stale_and_current_ids(row)
+            if old:
+                stale |= old
                 replacing |= new
         if stale:
             self._require_readable(sorted(replacing))
@@ -171,15 +173,15 @@ class LoadStage:
                 "nothing was deleted. Look at the server's log, then run the same command again"
             )
 
-    def _commit(self, documents: list[ManifestRow], part: Part, losses: list[Reject]) -> Loaded:
+    def _commit(self, documents: list[ManifestRow], part: Part, lost: list[Reject]) -> Loaded:
         """Write the rejects, then the manifest; only now are these documents done."""
-        counts = Counter(self._versions.verdict(row) for row in documents)
-        rejects = pa.concat_tables([part.rejects, reject_table(losses)])
+        counts = Counter(self._row_diff.outcome(row) for row in documents)
+        rejects = pa.concat_tables([part.rejects, reject_table(lost)])
         sources = [row["source"] for row in documents]
         name = f"job-{part.job}-{part.number}"
         self._lake.rejects.replace(sources, rejects, run=self._run, name=name)
         self._lake.manifest.commit(pa.Table.from_pylist(documents, schema=MANIFEST_SCHEMA), name)
-        self._versions.finish(sources)
+        self._row_diff.finish(sources)
         return Loaded(
             added=counts["added"],
             changed=counts["changed"],
@@ -200,12 +202,12 @@ def _without_refused(rows: pa.Table, refused: Mapping[bytes, TextsRefused]) -> t
     if not refused:
         return rows, []
     keys = rows["text_key"].to_pylist()
-    losses = [
+    rejects = [
         _row_reject("embed", rows["source"][i].as_py(), rows["id"][i].as_py(), refused[key])
         for i, key in enumerate(keys)
         if key in refused
     ]
-    return rows.filter(pa.array([key not in refused for key in keys])), losses
+    return rows.filter(pa.array([key not in refused for key in keys])), rejects
 
 
 def _row_reject(stage: Stage, source: str, row_id: str, rejected: Rejected) -> Reject:

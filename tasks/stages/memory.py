@@ -1,7 +1,7 @@
-"""What a process of ours is set to before it works: memory that is freed goes back, and Arrow leaves pandas alone.
+"""Memory of our processes: freed memory goes back to the system, and Arrow does not import pandas.
 
 glibc gives each of eight times as many threads as there are cores an arena that it hardly trims. Which allocator Arrow
-has is settled earlier, by `flows.cli.environment`.
+uses is chosen earlier, by `flows.cli.environment`.
 """
 
 import ctypes
@@ -14,23 +14,23 @@ _OPTIONS = {-8: 2, -3: 1 << 17}
 """Of mallopt(3): M_ARENA_MAX, and M_MMAP_THRESHOLD, which otherwise grows to 32 MB and leaves answers in the arenas."""
 
 
-def prepare() -> None:
+def configure_allocator() -> None:
     """Set this process up. To be called before there are threads and Arrow arrays; repeating it is harmless."""
     if hasattr(_libc, "mallopt"):  # musl has none, and no arenas
         for option, value in _OPTIONS.items():
             _libc.mallopt(option, value)
     if "pandas" not in sys.modules:
-        _settle_that_pandas_is_not_there()
+        _hide_pandas_from_arrow()
 
 
-def trim() -> None:
-    """Give back what lies free between things in use. Takes about a millisecond, so it can be done once a part."""
+def release_free_memory() -> None:
+    """Return free memory to the system. Takes about a millisecond, so it can be done once a part."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
 
 
-def _settle_that_pandas_is_not_there() -> None:
-    """Let Arrow find out now, and for good, that there is no pandas.
+def _hide_pandas_from_arrow() -> None:
+    """Let Arrow find now, and for the whole process, that pandas is missing.
 
     The first array made of a list imports pandas where it is installed, in case the list is a series: 0.27 s and 37 MB
     a process. pymilvus brings pandas and imports it all the same, where it is imported itself.

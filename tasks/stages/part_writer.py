@@ -29,7 +29,7 @@ from millrace.tasks.records import (
 )
 
 PART_CHUNKS = 1_000
-_FLUSH_AFTER_S = 5.0  # slow readers (PDF) hand over what they have, so that the embedding never waits long
+_FLUSH_AFTER_S = 5.0  # slow readers (PDF) hand over what they have, so that the embedding does not wait long
 _FLUSH_MIN_CHUNKS = 100
 
 
@@ -65,13 +65,13 @@ class Part:
         """What the part is called in the lake."""
         return PartName(self.job, self.number)
 
-    def half_read(self) -> dict[str, ManifestRow]:
+    def partially_read(self) -> dict[str, ManifestRow]:
         """Files of which not every document is known, by path, each with its own manifest row.
 
-        They could not be read as a whole, or a row of theirs tells no id. A document that was known from such a file
-        and is not among those that were read may be the very one that could not be: it is not to be taken for removed.
+        They could not be read as a whole, or one of their rows has no id. A document that was known from such a file
+        and was not read this time may be the one that could not be read: it is not taken for removed.
         """
-        untold = {
+        unidentified = {
             reject["source"]
             for reject in self.rejects.to_pylist()
             if not reject["item"] or (reject["item"].startswith("row ") and reject["reason"] != "duplicate_id")
@@ -79,7 +79,7 @@ class Part:
         return {
             row["path"]: row
             for row in self.documents.to_pylist()
-            if row["status"] == "rejected" and row["source"] in untold and row["path"].endswith(row["source"])
+            if row["status"] == "rejected" and row["source"] in unidentified and row["path"].endswith(row["source"])
         }
 
 
@@ -102,7 +102,7 @@ class PartWriter:
         self._files_done = 0
         self._flushed_at = time.monotonic()
         self._record_file_hash = ("", "")
-        self._held: dict[str, object] | None = None
+        self._pending_document: dict[str, object] | None = None
         self._full = False  # no other document may join the last piece of a long one
         self._bytes_to_come = bytes_to_come
         self._bytes_read = 0
@@ -113,7 +113,7 @@ class PartWriter:
 
         Until then rejects of its pages can still come. Of a document that is longer than a part, each full part is
         handed over while `chunks` are still being made; should making them fail, none of the document counts as taken,
-        and whoever takes the parts in has rows to delete.
+        and the load stage has rows to delete.
         """
         self._finish_document()
         self._flush_if_due()
@@ -129,7 +129,7 @@ class PartWriter:
             self.add_reject(_unstorable(document.source, refusal))
             head, making = [], iter(())
         first, count, tokens = self._append(head, making)
-        self._held = self._row(file, document.source, document.document_hash) | {
+        self._pending_document = self._row(file, document.source, document.document_hash) | {
             "status": "live" if count else "rejected",
             "part_first": first,
             "chunks": count,
@@ -137,10 +137,10 @@ class PartWriter:
         }
 
     def _finish_document(self) -> None:
-        """Queue the row of the document that is held, with the rejects that came for it."""
-        if self._held is None:
+        """Queue the row of the pending document, with the rejects that came for it."""
+        if self._pending_document is None:
             return
-        row, self._held = self._held, None
+        row, self._pending_document = self._pending_document, None
         own = self._file_rejects.pop(str(row["source"]), [])
         self._rejects += own
         self._documents.append(row | {"part_last": self._number, "rejects": len(own)})
@@ -227,6 +227,8 @@ class PartWriter:
             "path": file.path,
             "size_bytes": file.size_bytes,
             "mtime_ns": file.mtime_ns,
+            "ctime_ns": file.ctime_ns,
+            "inode": file.inode,
             "file_hash": document_hash if document_hash and source == file.name else self._hash_of(file),
             "document_hash": document_hash,
             "fingerprint": self._origin.fingerprint,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from millrace.tasks.documents import DocumentOptions, PageRange, check_patience, page_ranges, read_page_range
+from millrace.tasks.documents import DocumentOptions, PageRange, check_cpu_time, page_ranges, read_page_range
 from millrace.tasks.errors import LakeError, Rejected
 from millrace.tasks.lake import ScratchFiles
 from millrace.tasks.records import SourceFile
@@ -46,10 +46,10 @@ class RangeResult:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """All ranges of a file in order; none when it is to be read in one go. `lost` says why it is given up, if it is."""
+    """All ranges of a file in order; none when it is to be read in one go. `failure` is why the file is given up."""
 
     ranges: tuple[Path, ...] = ()
-    lost: str = ""
+    failure: str = ""
 
 
 RunRange = Callable[[RangeJob, Callable[[RangeResult | None], Awaitable[None]]], Awaitable[None]]
@@ -148,7 +148,7 @@ class _Reading:
 
         try:
             await self._run(RangeJob(self._file, numbers, dict(self._lost)), receive)
-            check_patience(self._cpu_s, self._pages)
+            check_cpu_time(self._cpu_s, self._pages)
         except Rejected as refused:
             self._lost[""] = f"{refused.reason}: {refused}"
         except WorkerLost as lost:
@@ -160,9 +160,9 @@ class _Reading:
 
     def result(self) -> FileResult:
         if "" in self._lost:
-            return FileResult(lost=self._lost[""])
+            return FileResult(failure=self._lost[""])
         if not self._readable or len({read.digest for read in self._found.values()}) > 1:
-            return FileResult()  # it has changed under our hands; in one go it is one version or the other
+            return FileResult()  # the file changed meanwhile; read in one go it is one version or the other
         return FileResult(tuple(self._found[numbers].path for numbers in self._ranges))
 
     def discard(self) -> None:

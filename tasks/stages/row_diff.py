@@ -1,12 +1,10 @@
-"""Old against new: which rows of a document the collection surely holds already, and which must go.
+"""Old against new: which rows of a document the collection surely holds already, and which must be deleted.
 
 Joins nothing but the lake: the manifest says which parts hold a document's rows, the parts say which rows those are.
 Used by the load stage, which acts on it, and by the plan, which only counts.
 
-The documents that a run reads again, as the manifest had them: found by source, and read a part's worth at a time.
-
-A run may read a million of them again, records of one file above all. In memory are their table, 17 bytes for each
-beside it, and whole rows of those alone that are being looked at. Knows the lake alone.
+A run may read a million documents again, most of them records of one file. In memory are their manifest rows as a
+table, 17 bytes for each beside it, and the row hashes of those alone that are being compared.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +25,7 @@ _DOCUMENTS_AT_A_TIME = 10_000
 
 
 class PreviousDocuments:
-    """Manifest rows by source. What is fetched stays at hand until the document is finished."""
+    """Manifest rows by source. A row that was fetched stays in memory until the document is finished."""
 
     def __init__(self, parts: ChunkParts, documents: pa.Table) -> None:
         """`documents` has `MANIFEST_SCHEMA`, each source once."""
@@ -43,16 +41,16 @@ class PreviousDocuments:
         self._row_hashes: dict[str, RowHashes] = {}
 
     def fetch(self, sources: Sequence[str]) -> None:
-        """Have these documents and their row hashes at hand: one reading of each chunk part they are in."""
-        lacking = [source for source in sources if source not in self._rows]
-        at = np.array([self._position(source) for source in lacking], np.int64)
+        """Read these documents and their row hashes: each chunk part that they are in once."""
+        missing = [source for source in sources if source not in self._rows]
+        at = np.array([self._position(source) for source in missing], np.int64)
         # Slices, because taking rows would copy the columns whole.
         found = [
             row
             for first, count in _runs(np.sort(at[at >= 0]))
             for row in self._documents.slice(first, count).to_pylist()
         ]
-        self._rows.update(dict.fromkeys(lacking))
+        self._rows.update(dict.fromkeys(missing))
         self._rows.update({row["source"]: row for row in found})
         for some in hashes_by_source(self._parts, found):
             self._row_hashes.update(some)
@@ -70,7 +68,7 @@ class PreviousDocuments:
         return self._row_hashes.get(source, _NO_ROWS)
 
     def finish(self, sources: Iterable[str]) -> None:
-        """These documents have been dealt with; nobody will ask for them again."""
+        """Forget these documents: they are done and are not asked for again."""
         for source in sources:
             if (at := self._position(source)) >= 0:
                 self._finished[at] = True
@@ -95,13 +93,13 @@ class PreviousDocuments:
 
 def hashes_by_source(parts: ChunkParts, documents: Iterable[ManifestRow]) -> Iterator[dict[str, dict[str, bytes]]]:
     """The row hashes by id of each document that has rows, all documents of the same parts together."""
-    places: dict[tuple[int, int, int], list[str]] = {}
+    locations: dict[tuple[int, int, int], list[str]] = {}
     for row in documents:
         if row["chunks"]:
-            places.setdefault((row["job"], row["part_first"], row["part_last"]), []).append(row["source"])
-    for place, sources in sorted(places.items()):
+            locations.setdefault((row["job"], row["part_first"], row["part_last"]), []).append(row["source"])
+    for location, sources in sorted(locations.items()):
         found: dict[str, dict[str, bytes]] = {source: {} for source in sources}
-        rows = parts.read(*place, columns=["id", "source", "row_hash"], sources=sources)
+        rows = parts.read(*location, columns=["id", "source", "row_hash"], sources=sources)
         for row_id, source, digest in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             found[source][row_id] = digest
         yield found
@@ -109,12 +107,12 @@ def hashes_by_source(parts: ChunkParts, documents: Iterable[ManifestRow]) -> Ite
 
 def ids_of(parts: ChunkParts, documents: pa.Table) -> Iterator[set[str]]:
     """The ids of the rows of `documents`, of all documents of the same parts together. In memory are those of some."""
-    places = documents.select(["source", "job", "part_first", "part_last", "chunks"])
-    places = places.filter(pc.greater(places["chunks"], 0)).combine_chunks()
-    job, first, last = (places[name].to_numpy() for name in ("job", "part_first", "part_last"))
+    locations = documents.select(["source", "job", "part_first", "part_last", "chunks"])
+    locations = locations.filter(pc.greater(locations["chunks"], 0)).combine_chunks()
+    job, first, last = (locations[name].to_numpy() for name in ("job", "part_first", "part_last"))
     order: npt.NDArray[np.int64] = np.lexsort((last, first, job))
     for start in range(0, len(order), _DOCUMENTS_AT_A_TIME):
-        some = places.take(pa.array(order[start : start + _DOCUMENTS_AT_A_TIME])).to_pylist()
+        some = locations.take(pa.array(order[start : start + _DOCUMENTS_AT_A_TIME])).to_pylist()
         for found in hashes_by_source(parts, some):
             yield {row_id for rows in found.values() for row_id in rows}
 
@@ -128,26 +126,26 @@ def _runs(positions: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 class RowDiff:
     """The earlier versions of the documents that a run reads again.
 
-    `previous`: their manifest rows. `doubted`: by source, ids that an interrupted run may have upserted. `space`: name
-    of the run's embedding space; rows with vectors of another are never taken for the same.
+    `previous`: their manifest rows. `uncommitted`: by source, ids that an interrupted run may have upserted. `space`:
+    name of the run's embedding space; rows with vectors of another are never taken for the same.
     """
 
     def __init__(
-        self, parts: ChunkParts, previous: pa.Table, doubted: Mapping[str, frozenset[str]], *, space: str
+        self, parts: ChunkParts, previous: pa.Table, uncommitted: Mapping[str, frozenset[str]], *, space: str
     ) -> None:
-        self._earlier = PreviousDocuments(parts, previous)
-        self._doubted = doubted
+        self._previous = PreviousDocuments(parts, previous)
+        self._uncommitted = uncommitted
         self._space = space
         self._new_ids: dict[str, set[str]] = {}
-        self.cleared: set[str] = set()
-        """Documents with doubted rows that are finished."""
+        self.completed: set[str] = set()
+        """Documents with uncommitted rows that are finished."""
 
     def previous_version(self, source: str) -> ManifestRow | None:
         """The manifest row of the version that stays when nothing of the new one can be taken, if there is one.
 
         A version whose deletion was interrupted stays no longer.
         """
-        before = self._earlier.row(source)
+        before = self._previous.row(source)
         return None if before is None or before["status"] == "leaving" else before
 
     def may_be_overwritten(self, source: str) -> bool:
@@ -155,15 +153,15 @@ class RowDiff:
 
         Parts of a long document are loaded while its end is still being cut, and that may fail.
         """
-        return source in self._doubted or bool(self._new_ids.get(source))
+        return source in self._uncommitted or bool(self._new_ids.get(source))
 
     def changed_positions(self, rows: pa.Table) -> npt.NDArray[np.int64]:
         """Positions of the rows that the collection does not surely hold just as they are.
 
-        `rows` has `CHUNK_SCHEMA`. Its ids are remembered as new until `settle` is asked about their document.
+        `rows` has `CHUNK_SCHEMA`. Its ids are remembered as new until their document is finished.
         """
         sources = rows["source"].unique().to_pylist()
-        self._earlier.fetch(sources)
+        self._previous.fetch(sources)
         known: dict[str, bytes] = {}
         for source in sources:
             known.update(self._known_rows(source))
@@ -173,34 +171,34 @@ class RowDiff:
         pairs = enumerate(zip(ids, rows["row_hash"].to_pylist(), strict=True))
         return np.array([i for i, (row_id, digest) in pairs if known.get(row_id) != digest], dtype=np.int64)
 
-    def settle(self, document: ManifestRow) -> tuple[set[str], set[str]]:
+    def stale_and_current_ids(self, document: ManifestRow) -> tuple[set[str], set[str]]:
         """The ids that a finished document no longer has, and those that it has now.
 
         A document of which nothing could be taken keeps the rows of its earlier version.
         """
         source = document["source"]
         new = self._new_ids.pop(source, set())
-        old = set(self._earlier.row_hashes(source))
-        doubted = self._doubted.get(source, frozenset())
+        old = set(self._previous.row_hashes(source))
+        uncommitted = self._uncommitted.get(source, frozenset())
         if document["status"] == "rejected":
-            stays = old if self.previous_version(source) is not None else set()
-            return (old | doubted | new) - stays, set()
-        return (old | doubted) - new, new
+            current = old if self.previous_version(source) is not None else set()
+            return (old | uncommitted | new) - current, set()
+        return (old | uncommitted) - new, new
 
     def finish(self, sources: Sequence[str]) -> None:
-        """These documents are done, their manifest rows written; nothing of them is remembered."""
-        self._earlier.finish(sources)
-        self.cleared.update(self._doubted.keys() & set(sources))
+        """Forget these documents: they are done, and their manifest rows are written."""
+        self._previous.finish(sources)
+        self.completed.update(self._uncommitted.keys() & set(sources))
 
     def unfinished(self) -> pa.Table:
         """Manifest rows of the documents that are to be read again and were not finished yet."""
-        return self._earlier.unfinished()
+        return self._previous.unfinished()
 
-    def verdict(self, document: ManifestRow) -> str:
-        """What became of a finished document: "added", "changed", "unchanged" or "rejected"."""
+    def outcome(self, document: ManifestRow) -> str:
+        """Of a finished document: "added", "changed", "unchanged" or "rejected"."""
         if document["status"] == "rejected":
             return "rejected"
-        before = self._earlier.row(document["source"])
+        before = self._previous.row(document["source"])
         if before is None or not before["chunks"]:
             return "added"
         same = all(before[key] == document[key] for key in ("status", "document_hash", "fingerprint"))
@@ -209,5 +207,5 @@ class RowDiff:
     def _known_rows(self, source: str) -> RowHashes:
         """Row hash by id of what the collection surely holds of a document."""
         before = self.previous_version(source)
-        sure = before is not None and source not in self._doubted and before["space"] == self._space
-        return self._earlier.row_hashes(source) if sure else _NO_ROWS
+        sure = before is not None and source not in self._uncommitted and before["space"] == self._space
+        return self._previous.row_hashes(source) if sure else _NO_ROWS

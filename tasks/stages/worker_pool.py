@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from millrace.tasks.errors import MillraceError
+from millrace.tasks.errors import ConfigurationError, MillraceError
 from millrace.tasks.stages import memory
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
@@ -30,6 +30,25 @@ MessageT = TypeVar("MessageT")
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2); the parent is the thread that started us, and that lasts as long as the pool
 _START_GRACE_S = 60.0  # importing the work function on a busy machine; not part of any unit's deadline
+
+
+_NO_MAIN_GUARD = 78  # exit code of a process that began the whole run again; EX_CONFIG of sysexits.h
+
+
+def require_processes() -> None:
+    """Raise `ConfigurationError` when this process may not start others.
+
+    A reading process imports the script that started the run. Without a main guard that begins the run again; such a
+    process ends here at once, and its parent says why.
+    """
+    process = multiprocessing.current_process()
+    if getattr(process, "_inheriting", False):  # set by `spawn` while it imports the script
+        os._exit(_NO_MAIN_GUARD)
+    if process.daemon:
+        raise ConfigurationError(
+            f"this process ({process.name}) is daemonic, and so may not start the processes that read documents: run "
+            "millrace in a process of its own, or in one that is started with daemon=False"
+        )
 
 
 class Channel(Protocol[MessageT_contra]):
@@ -102,6 +121,7 @@ class WorkerPool(Generic[JobT, MessageT]):
         memory_mb: int,
         ready: Callable[[], object] | None = None,
     ) -> None:
+        require_processes()
         self.size = size
         self._work = work
         self._ready = ready
@@ -132,13 +152,13 @@ class WorkerPool(Generic[JobT, MessageT]):
             loop.call_soon_threadsafe(inbox.put_nowait, (message, taken))
             while not taken.wait(timeout=0.2):
                 if abandoned.is_set() or self._closed:
-                    raise WorkerLost("", "died", "nobody waits for its results any more")
+                    raise WorkerLost("", "died", "its results are not wanted any more")
 
         driving = loop.run_in_executor(self._threads, self._drive, job, post)
 
         def ended(drive: asyncio.Future[None]) -> None:
             if not drive.cancelled():
-                drive.exception()  # asked for here, because a cancelled `run` never will
+                drive.exception()  # retrieved here, because a cancelled `run` never does
             inbox.put_nowait(None)
 
         driving.add_done_callback(ended)
@@ -161,17 +181,17 @@ class WorkerPool(Generic[JobT, MessageT]):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _drive(self, job: JobT, post: Callable[[MessageT], None]) -> None:
-        worker, fresh = self._take()
+        worker, fresh = self._acquire()
         unit = ""
-        patience_s = self._deadline_s + fresh * _START_GRACE_S
+        wait_s = self._deadline_s + fresh * _START_GRACE_S
         reusable = False
         try:
             worker.connection.send(job)
             while True:
-                if not worker.connection.poll(patience_s):
+                if not worker.connection.poll(wait_s):
                     raise WorkerLost(unit, "timeout", f"took longer than {self._deadline_s:g} s")
                 kind, payload = worker.connection.recv()
-                patience_s = self._deadline_s
+                wait_s = self._deadline_s
                 if kind == "at":
                     unit = payload
                 elif kind == "message":
@@ -185,11 +205,16 @@ class WorkerPool(Generic[JobT, MessageT]):
                     return
         except (EOFError, ConnectionError) as error:
             worker.process.join(5)
+            if worker.process.exitcode == _NO_MAIN_GUARD:
+                raise ConfigurationError(
+                    "the script that started this run starts it again in each reading process, because it has no main "
+                    'guard: put the call of millrace below `if __name__ == "__main__":`'
+                ) from None
             raise WorkerLost(unit, "died", _cause_of_death(worker.process.exitcode)) from error
         finally:
-            self._give_back(worker, reusable=reusable)
+            self._release(worker, reusable=reusable)
 
-    def _take(self) -> tuple[_Worker, bool]:
+    def _acquire(self) -> tuple[_Worker, bool]:
         with self._lock:
             if self._closed:
                 raise WorkerLost("", "died", "the pool is closed")
@@ -203,7 +228,7 @@ class WorkerPool(Generic[JobT, MessageT]):
             if not self._closed and len(self._idle) + len(self._busy) < self.size:
                 self._idle.append(_Worker(self._work, self._ready, self._memory_mb))
 
-    def _give_back(self, worker: _Worker, *, reusable: bool) -> None:
+    def _release(self, worker: _Worker, *, reusable: bool) -> None:
         with self._lock:
             self._busy.discard(worker)
             if reusable and not self._closed:
@@ -213,23 +238,23 @@ class WorkerPool(Generic[JobT, MessageT]):
 
 
 class _PipeChannel:
-    """The child's side of the pipe. When nobody is at the other end any more, the process ends without a word."""
+    """The child's side of the pipe. When the parent is gone, the process exits silently."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def at(self, unit: str) -> None:
-        with _ending_alone():
+        with _exit_if_parent_is_gone():
             self._connection.send(("at", unit))
 
     def send(self, message: object) -> None:
-        with _ending_alone():
+        with _exit_if_parent_is_gone():
             self._connection.send(("message", message))
             self._connection.recv()
 
 
 @contextlib.contextmanager
-def _ending_alone() -> Iterator[None]:
+def _exit_if_parent_is_gone() -> Iterator[None]:
     try:
         yield
     except (EOFError, ConnectionError):
@@ -243,35 +268,35 @@ def _serve(
     memory_mb: int,
     parent: int,
 ) -> None:
-    """The child's life: jobs from the pipe until it closes. Interrupts are the parent's business."""
+    """The child: runs jobs from the pipe until it closes, and ignores interrupts, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _be_killed_with_parent()
-    memory.prepare()
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    _die_with_parent()
+    memory.configure_allocator()
+    threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
     _bound_memory(memory_mb)
-    with contextlib.suppress(MillraceError):  # the first job that needs it says what is wrong
+    with contextlib.suppress(MillraceError):  # the first job that needs it reports the error
         if ready is not None:
             ready()
     channel = _PipeChannel(connection)
     while True:
-        with _ending_alone():
+        with _exit_if_parent_is_gone():
             job = connection.recv()
         try:
             work(job, channel)
             outcome: tuple[str, object] = ("done", None)
         except MillraceError as error:
             outcome = ("failed", error)
-        with _ending_alone():
+        with _exit_if_parent_is_gone():
             connection.send(outcome)
 
 
-def _be_killed_with_parent() -> None:
-    """Where the kernel can: a process that outlives a killed run writes on while the next one already sweeps up."""
+def _die_with_parent() -> None:
+    """On Linux by the kernel: a process that outlives a killed run would write while the next run tidies up."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _die_with(parent: int) -> None:
+def _watch_parent(parent: int) -> None:
     """End this process when its parent is gone, even in the middle of a call into a C library that never returns."""
     while os.getppid() == parent:
         time.sleep(0.5)

@@ -153,7 +153,7 @@ class _Growth:
                     [self._corpus], lake.manifest.read(), include=(), exclude=(), base=None, fingerprint="growth"
                 ),
             )
-            assert (len(found.jobs), found.kept.num_rows) == (0, self._chunks // CHUNKS_A_DOCUMENT)
+            assert (len(found.jobs), found.unchanged.num_rows) == (0, self._chunks // CHUNKS_A_DOCUMENT)
         status = self._timed("status", lambda: lake_status(settings))
         assert status.chunks == self._chunks
 

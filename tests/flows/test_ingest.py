@@ -217,6 +217,30 @@ def test_a_deployment_s_run_that_is_cancelled_keeps_what_it_paid_for(site: Site)
     site.check()
 
 
+def test_a_user_s_own_flow_calls_the_ingestion_as_a_subflow(site: Site) -> None:
+    from prefect import flow
+    from prefect.exceptions import FailedRun
+
+    from millrace.flows.ingest import ingest
+
+    site.write("a.md", english(30))
+    parameters = IngestParameters(sources=[str(site.corpus)], config_file=str(configuration(site)))
+
+    @flow(name="publish", persist_result=False)
+    async def publish() -> int:
+        summary: RunSummary = await _awaited(ingest(parameters))
+        return summary.chunks.upserted
+
+    assert asyncio.run(_awaited(publish())) == len(site.check()) > 0
+    run = ask(newest_run)
+    assert run.parent_task_run_id is not None
+    assert run.name == "ingest corpus: 1 new"
+    site.write("a.md", english(30, seed=1))
+    site.simulator.change({"faults": [{"fault": "arrearage", "numbers": list(range(1, 100))}]})
+    with pytest.raises(FailedRun, match="Arrearage"):
+        asyncio.run(_awaited(publish()))
+
+
 @pytest.mark.filterwarnings("error:Logger .* without a flow run id")
 @pytest.mark.parametrize(
     ("faults", "exit_code"), [([], 0), ([{"fault": "arrearage", "numbers": list(range(1, 100))}], 1)]

@@ -25,6 +25,9 @@ class Damage(StrEnum):
     RESET = "reset"  # RST in the middle of the body
     HANG = "hang"  # never a byte
     STALL = "stall"  # half the body, then never another byte
+    TRICKLE = "trickle"  # half the body, then a byte now and then
+    ENDLESS = "endless"  # the body, then blanks without end
+    GZIP_BOMB = "gzip_bomb"  # a few MB of gzip that are gigabytes of blanks
     # the body
     TRUNCATED = "truncated"  # HTTP complete, JSON cut off
     ERROR_IN_200 = "error_in_200"
@@ -36,12 +39,26 @@ class Damage(StrEnum):
     NAN_VECTOR = "nan_vector"
     ZERO_VECTOR = "zero_vector"
     NULL_EMBEDDING = "null_embedding"
+    TRUE_IN_VECTOR = "true_in_vector"  # `true` for a number
     NO_SPARSE = "no_sparse"  # an item lacks its sparse vector, though one was asked for
     # legal
     SHUFFLED = "shuffled"  # items in another order, each with its right index
+    # the usage, which tells nothing of the vectors
+    HUGE_USAGE = "huge_usage"
+    NEGATIVE_USAGE = "negative_usage"
+    FRACTIONAL_USAGE = "fractional_usage"
+    TRUE_USAGE = "true_usage"
 
 
-LEGAL_DAMAGE = frozenset({Damage.SHUFFLED})
+USAGE_DAMAGE = {
+    Damage.HUGE_USAGE: b"1000000000000000000",
+    Damage.NEGATIVE_USAGE: b"-1",
+    Damage.FRACTIONAL_USAGE: b"12.5",
+    Damage.TRUE_USAGE: b"true",
+}
+"""What stands for each number of tokens."""
+
+LEGAL_DAMAGE = frozenset({Damage.SHUFFLED, *USAGE_DAMAGE})
 """Answers a client must accept: their texts count as bought."""
 
 Fault = Reason | Damage

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import socket
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -103,12 +104,16 @@ async def send(
 
     An answer that hangs returns when the client has given up.
     """
-    if response.damage is Damage.DROP:
-        _reset(writer)
-        return False
-    if response.damage is Damage.HANG:
-        await _client_gone(reader)
-        return False
+    match response.damage:
+        case Damage.DROP:
+            _reset(writer)
+            return False
+        case Damage.HANG:
+            await _client_gone(reader)
+            return False
+        case Damage.ENDLESS | Damage.GZIP_BOMB:
+            await _send_without_end(writer, response)
+            return False
     body, headers = response.body, dict(response.headers)
     if compress and request is not None and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, compresslevel=1)
@@ -125,19 +130,51 @@ async def send(
     ]
     if not keeps_alive:
         head.append("connection: close")
-    sent = body[: len(body) // 2] if response.damage in {Damage.RESET, Damage.STALL} else body
+    sent = body[: len(body) // 2] if response.damage in _HALF else body
     try:
         writer.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + sent)
         await writer.drain()
     except ConnectionError:
         return False
-    if response.damage is Damage.STALL:
-        await _client_gone(reader)
-        return False
-    if response.damage is Damage.RESET:
-        _reset(writer)
-        return False
-    return keeps_alive
+    match response.damage:
+        case Damage.STALL:
+            await _client_gone(reader)
+        case Damage.TRICKLE:
+            await _trickle(writer, body[len(sent) :])
+        case Damage.RESET:
+            _reset(writer)
+    return keeps_alive and response.damage not in _HALF
+
+
+_HALF = frozenset({Damage.RESET, Damage.STALL, Damage.TRICKLE})
+_TRICKLE_S = 0.05
+_BOMB_BYTES = 4 << 30
+
+
+async def _trickle(writer: asyncio.StreamWriter, rest: bytes) -> None:
+    """One byte after the other, until the client has given up."""
+    with contextlib.suppress(ConnectionError):
+        for at in range(len(rest)):
+            writer.write(rest[at : at + 1])
+            await writer.drain()
+            await asyncio.sleep(_TRICKLE_S)
+
+
+async def _send_without_end(writer: asyncio.StreamWriter, response: Response) -> None:
+    """The body and blanks behind it, without end, or compressed as `_BOMB_BYTES`, until the client has given up."""
+    bomb = zlib.compressobj(9, wbits=31) if response.damage is Damage.GZIP_BOMB else None
+    head = f"HTTP/1.1 {response.status} OK\r\ncontent-type: {response.content_type}\r\ntransfer-encoding: chunked\r\n"
+    writer.write((head + ("content-encoding: gzip\r\n" if bomb else "") + "\r\n").encode())
+    blanks, left = b" " * (1 << 20), _BOMB_BYTES
+    with contextlib.suppress(ConnectionError):
+        data = response.body
+        while data and left > 0:
+            sent = bomb.compress(data) if bomb else data
+            if sent:
+                writer.write(b"%x\r\n%b\r\n" % (len(sent), sent))
+            await writer.drain()
+            await asyncio.sleep(0)
+            data, left = blanks, left - (len(blanks) if bomb else 0)
 
 
 async def _client_gone(reader: asyncio.StreamReader) -> None:

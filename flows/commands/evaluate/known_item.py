@@ -75,8 +75,8 @@ class KnownItemEvaluation(QuerySet):
         self._own[numbers], self._z_score[numbers] = similarity.cosine, similarity.z_score
         self._is_outlier[numbers] = similarity.is_outlier
         in_lake = self._vectors_in_lake(stores, questions.shape[1])[numbers]
-        for place, number in enumerate(numbers):
-            self._state[number] = _state(rows[place], in_lake[place])
+        for position, number in enumerate(numbers):
+            self._state[number] = _state(rows[position], in_lake[position])
         self._inspect_wrong_top_hits(collection, answers, dict(zip(numbers, questions, strict=True)), rows)
 
     def outcome(self, answer: Answer, first: TopHit | None) -> QueryOutcome:
@@ -172,10 +172,10 @@ class KnownItemEvaluation(QuerySet):
     def _fetched(self, collection: Collection, ids: Sequence[str], dimensions: int) -> Vectors:
         """The rows' vectors as the collection has them; not a number where it does not."""
         vectors = np.full((len(ids), dimensions), np.nan, np.float32)
-        places = {row_id: place for place, row_id in enumerate(ids)}
+        positions = {row_id: position for position, row_id in enumerate(ids)}
         for row in collection.fetch(ids, with_vectors=True):
             if row.vector is not None and row.vector.shape == (dimensions,):
-                vectors[places[row.id]] = row.vector
+                vectors[positions[row.id]] = row.vector
         return vectors
 
     def _vectors_in_lake(self, stores: VectorStores, dimensions: int) -> Vectors:
@@ -183,10 +183,10 @@ class KnownItemEvaluation(QuerySet):
         in_lake = np.full((self._rows.num_rows, dimensions), np.nan, np.float32)
         spaces = np.array(self._rows["space"].to_pylist())
         for space in np.unique(spaces).tolist():
-            places = np.flatnonzero(spaces == space)
-            read = stores.read(ExpectedRows(PartName(0, 0), space, self._rows.take(pa.array(places))))
+            positions = np.flatnonzero(spaces == space)
+            read = stores.read(ExpectedRows(PartName(0, 0), space, self._rows.take(pa.array(positions))))
             if read.vectors.shape[1] == dimensions:
-                in_lake[places[read.has_vector]] = read.vectors[read.has_vector]
+                in_lake[positions[read.has_vector]] = read.vectors[read.has_vector]
         return in_lake
 
     def _inspect_wrong_top_hits(

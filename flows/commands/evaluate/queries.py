@@ -23,7 +23,7 @@ from millrace.flows.commands.search.retrieve import (
     retrieve,
 )
 from millrace.flows.wiring import components
-from millrace.flows.wiring.embedder import buying
+from millrace.flows.wiring.embedder import open_embedder
 from millrace.tasks.embedding import Budget, Reranker, RerankSpec
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
 from millrace.tasks.lake import Lake, PartName, RunUsage, VectorStore
@@ -114,7 +114,7 @@ class Questions:
             store = lake.vectors(self.space)
             try:
                 self.progress.embedding = True
-                opening = buying(
+                opening = open_embedder(
                     self.settings,
                     self.model,
                     lake,

@@ -1,10 +1,10 @@
-"""What must go: documents that are gone from the sources, and rows that an interrupted run left without an owner.
+"""What must be deleted: removed documents, and rows that an interrupted run left and no document owns.
 
-Law 7 is judged here, over both, before anything is deleted.
+The law "no accidental mass deletion" is applied here, over both, before anything is deleted.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,67 +15,74 @@ from millrace.flows.wiring import components
 from millrace.tasks.errors import SourceError
 from millrace.tasks.records import MANIFEST_SCHEMA, ManifestRow
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.scan import Scan, UncommittedRows
+from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, UncommittedRows
 
 
 class DeletionPlan:
-    """What a run over `sources` has to take out of the collection, as far as is known by now."""
+    """What a run over `sources` has to delete from the collection, as far as is known by now."""
 
-    def __init__(self, settings: Settings, sources: Sequence[Path], found: Scan, doubt: UncommittedRows) -> None:
+    def __init__(self, settings: Settings, sources: Sequence[Path], found: Scan, uncommitted: UncommittedRows) -> None:
         self._settings = settings
         self._sources = sources
         self._found = found
-        self._doubt = doubt
-        self._half_read: dict[str, ManifestRow] = {}  # by path
+        self._uncommitted = uncommitted
+        self._partially_read: dict[str, ManifestRow] = {}  # by path
+        self._scope = [(components.document_name(settings, source), source.is_file()) for source in sources]
 
-    @property
-    def scope(self) -> list[str]:
-        """The sources, as documents call them."""
-        return [components.document_name(self._settings, source) for source in self._sources]
+    def in_scope(self, name: str) -> bool:
+        """Whether the document `name` comes from the sources of the run."""
+        return any(is_in_source(name, source, is_file=is_file) for source, is_file in self._scope)
 
-    def note_half_read(self, part: Part) -> None:
-        """Remember files of which not every document is known: those known from them are kept."""
-        self._half_read |= part.half_read()
+    def note_partially_read(self, part: Part) -> None:
+        """Remember files of which not every document is known: those known from them are retained."""
+        self._partially_read |= part.partially_read()
 
-    def lost(self, finished: set[str]) -> set[str]:
-        """Sources in doubt that this run looked for and did not find: their rows must go."""
-        doubted = self._doubt.rows
-        scope = self.scope
-        unread = [*sorted(self._half_read), *(reject.source for reject in self._found.rejects)]
-        kept = set(self._found.kept["source"].to_pylist()) if doubted else set()
+    def orphaned(self, completed: set[str]) -> set[str]:
+        """Sources with uncommitted rows that this run looked for and did not find: their rows must go."""
+        uncommitted = self._uncommitted.rows
+        if not uncommitted:
+            return set()
+        files = [row["source"] for row in self._partially_read.values()]
+        rejected = [reject.source for reject in self._found.rejects]
+        unread = [(name, True) for name in [*files, *rejected]] + [(name, False) for name in rejected]
+        unchanged = set(self._found.unchanged["source"].to_pylist())
         return {
             source
-            for source in doubted
-            if source not in finished
-            and source not in kept
-            and is_below(source, scope)
-            and not is_below(source, unread)
+            for source in uncommitted
+            if source not in completed
+            and source not in unchanged
+            and self.in_scope(source)
+            and not any(is_in_source(source, name, is_file=is_file) for name, is_file in unread)
         }
 
-    def gone(self, unfinished: pa.Table) -> pa.Table:
-        """Manifest rows of documents that are gone: those of whole files, and records that their file has no more.
+    def rows_of(self, orphaned: set[str]) -> Mapping[str, frozenset[str]]:
+        """Ids of the uncommitted rows of these sources."""
+        return {source: self._uncommitted.rows[source] for source in orphaned}
+
+    def removed(self, unfinished: pa.Table) -> pa.Table:
+        """Manifest rows of removed documents: of whole files, and records that their file no longer has.
 
         `unfinished`: of the documents in files that were read, those that did not come.
         """
-        kept = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
-        return pa.concat_tables([self._found.removed, unfinished.filter(pc.invert(kept))])
+        retained = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._partially_read), pa.string()))
+        return pa.concat_tables([self._found.removed, unfinished.filter(pc.invert(retained))])
 
-    def kept(self, unfinished: pa.Table) -> pa.Table:
+    def retained(self, unfinished: pa.Table) -> pa.Table:
         """Manifest rows of those `unfinished` documents that stay because their file could not be read whole.
 
         They carry the time and hash of the file as it is now, so that it is read again when it changes.
         """
-        half_read = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
+        partially_read = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._partially_read), pa.string()))
         stay = [
-            row | {key: self._half_read[row["path"]][key] for key in ("size_bytes", "mtime_ns", "file_hash")}
-            for row in unfinished.filter(pc.and_(half_read, pc.greater(unfinished["chunks"], 0))).to_pylist()
+            row | {key: self._partially_read[row["path"]][key] for key in (*STAT_COLUMNS, "file_hash")}
+            for row in unfinished.filter(pc.and_(partially_read, pc.greater(unfinished["chunks"], 0))).to_pylist()
             if row["status"] != "leaving"
         ]
         return pa.Table.from_pylist(stay, schema=MANIFEST_SCHEMA)
 
-    def notes(self, kept: pa.Table) -> list[str]:
-        """What the user should know of the documents that `kept` gives."""
-        counts = Counter(kept["path"].to_pylist())
+    def notes(self, retained: pa.Table) -> list[str]:
+        """What the user should know of the documents that `retained` gives."""
+        counts = Counter(retained["path"].to_pylist())
         return [
             f"{path}: {count:,} of its known records were not among the rows that could be read; they stay as they "
             "were until the rejected rows are mended or taken out"
@@ -83,14 +90,14 @@ class DeletionPlan:
         ]
 
     def refuse_before_reading(self) -> None:
-        """Raise `SourceError` when what is known to be gone before anything is read is already too much."""
-        self.refuse(self._found.removed, _not_in_files(self.lost(set()), self._found))
+        """Raise `SourceError` when too much is known to be removed before anything is read."""
+        self.refuse_mass_deletion(self._found.removed, _not_in_files(self.orphaned(set()), self._found))
 
-    def refuse(self, gone: pa.Table, lost: set[str]) -> None:
-        """Raise `SourceError` when too much would go; what an interrupted run had begun to bring in counts as known."""
+    def refuse_mass_deletion(self, removed: pa.Table, orphaned: set[str]) -> None:
+        """Raise `SourceError` when too much would be deleted; what an interrupted run had begun counts as known."""
         begun = self._begun()
-        refuse_rash_removal(
-            with_rows(gone) + len(lost & begun),
+        refuse_mass_deletion(
+            with_rows(removed) + len(orphaned & begun),
             self._found.known + len(begun),
             self._settings.sources.max_removed_share,
             self._sources,
@@ -99,14 +106,14 @@ class DeletionPlan:
 
     def _begun(self) -> set[str]:
         """Sources that may have rows, by what an interrupted run has left, and have none by the manifest."""
-        if not self._doubt.rows:
+        if not self._uncommitted.rows:
             return set()
-        found, scope = self._found, self.scope
+        found = self._found
         known = pa.concat_tables(
-            table.select(["source", "chunks"]) for table in (found.previous, found.kept, found.removed)
+            table.select(["source", "chunks"]) for table in (found.previous, found.unchanged, found.removed)
         )
         known = known.filter(pc.greater(known["chunks"], 0))
-        return {s for s in self._doubt.rows if is_below(s, scope)}.difference(known["source"].to_pylist())
+        return {s for s in self._uncommitted.rows if self.in_scope(s)}.difference(known["source"].to_pylist())
 
 
 def with_rows(documents: pa.Table) -> int:
@@ -124,11 +131,8 @@ def _not_in_files(sources: set[str], found: Scan) -> set[str]:
     }
 
 
-def refuse_rash_removal(removed: int, known: int, max_share: float, sources: Sequence[Path], *, listed: int) -> None:
-    """Raise `SourceError` when an empty source, or more than `max_share` of the known documents gone, forbids deleting.
-
-    Source: law 7 of the design: no accidental mass deletion.
-    """
+def refuse_mass_deletion(removed: int, known: int, max_share: float, sources: Sequence[Path], *, listed: int) -> None:
+    """Raise `SourceError` for an empty source, or when more than `max_share` of the known documents are gone."""
     if not removed:
         return
     names = ", ".join(str(s) for s in sources)
@@ -147,10 +151,12 @@ def refuse_rash_removal(removed: int, known: int, max_share: float, sources: Seq
         )
 
 
-def is_below(name: str, folders: Sequence[str]) -> bool:
-    """Whether `name`, a path or the name of a record in it, is one of `folders` or lies below one; all is below ".".
+def is_in_source(name: str, source: str, *, is_file: bool) -> bool:
+    """Whether the document `name` comes from `source`: a file, or a folder (everything is below ".").
 
-    >>> is_below("/a/b.jsonl#7", ["/a/b.jsonl"]), is_below("/ab/c", ["/a"])
+    >>> is_in_source("/a/b.jsonl#7", "/a/b.jsonl", is_file=True), is_in_source("/a#/c", "/a", is_file=False)
     (True, False)
     """
-    return "." in folders or any(name == f or name.startswith((f.rstrip("/") + "/", f + "#")) for f in folders)
+    if name == source:
+        return True
+    return name.startswith(source + "#") if is_file else source == "." or name.startswith(source.rstrip("/") + "/")

@@ -1,4 +1,4 @@
-"""The sources beside the manifest: what is new, changed or gone, and what an interrupted run may have left."""
+"""The sources beside the manifest: what is new, changed or removed, and what an interrupted run may have left."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +15,15 @@ from millrace.tasks.stages.scan import Scan, UncommittedRows, scan, uncommitted_
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
-    """What was found, and of how many documents the manifest says that they have rows."""
+class SourceDiff:
+    """The scan of the sources, the rows that an interrupted run may have left, and how many documents have rows."""
 
-    found: Scan
-    doubt: UncommittedRows
+    scan: Scan
+    uncommitted: UncommittedRows
     documents_with_rows: int
 
 
-def compare(
+def diff_sources(
     settings: Settings,
     model: components.Model,
     lake: Lake,
@@ -31,14 +31,16 @@ def compare(
     *,
     again: Collection[str] = (),
     unknown: Collection[str] = (),
+    reread: str = "",
     proceed: Callable[[], None] = lambda: None,
-) -> Comparison:
+) -> SourceDiff:
     """Compare `sources` with the manifest of `lake`.
 
     Documents in `again` are to be read whatever their files look like. Of those in `unknown`, the rows of the earlier
-    version are not known any more. `proceed` is called before each file and may raise, to break off.
+    version are not known any more. `proceed` is called before each file and may raise, to break
+    off; `reread` as of `scan`.
     """
-    doubt = uncommitted_rows(lake)
+    uncommitted = uncommitted_rows(lake)
     manifest = lake.manifest.read()
     paths = settings.sources
     found = scan(
@@ -49,15 +51,17 @@ def compare(
         follow_links=paths.follow_links,
         base=components.sources_base(settings),
         fingerprint=components.fingerprint(settings, model),
-        in_doubt=doubt.rows.keys() | frozenset(again),
+        again=uncommitted.rows.keys() | frozenset(again),
+        reread=reread,
         proceed=proceed,
     )
     staying = manifest.filter(pc.not_equal(manifest["status"], "leaving"))
-    return Comparison(replace(found, previous=_without_rows(found.previous, unknown)), doubt, with_rows(staying))
+    found = replace(found, previous=_without_rows(found.previous, unknown))
+    return SourceDiff(found, uncommitted, with_rows(staying))
 
 
 def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:
-    """Manifest rows that, for `sources`, speak of no chunks."""
+    """The manifest rows, with no chunks for `sources`."""
     unknown = pc.is_in(documents["source"], value_set=pa.array(sorted(sources), pa.string()))
     position = documents.schema.get_field_index("chunks")
     chunks = pc.if_else(unknown, pa.scalar(0, pa.int32()), documents["chunks"])

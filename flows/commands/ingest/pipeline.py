@@ -1,48 +1,62 @@
 """The ingestion itself: scan, then chunk, embed and load, overlapping, with bounded room between them.
 
-`Pipeline` orders the stages and owns what they share; it runs the same under Prefect and without. Stages are addressed
-by job and part numbers only, so that a flow can wrap each call as a task.
+`Pipeline` orders the stages; it runs the same under Prefect and without: a flow passes a `StepRunner` that makes each
+step a task.
 """
 
-import contextlib
-import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.ingest.deletions import DeletionPlan, is_below, with_rows
-from millrace.flows.commands.ingest.diff import Comparison, compare
-from millrace.flows.commands.ingest.executor import PartExecutor
-from millrace.flows.commands.ingest.signals import opened, run_in_thread_uncancelled
-from millrace.flows.monitoring.counters import RunCounts
-from millrace.flows.monitoring.observer import NullObserver, RunObserver, SourceDiffSummary
-from millrace.flows.monitoring.progress import Progress
-from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.commands.ingest.deletions import DeletionPlan, with_rows
+from millrace.flows.commands.ingest.diff import SourceDiff, diff_sources
+from millrace.flows.commands.ingest.executor import PartExecutor, StepRunner, run_directly
+from millrace.flows.commands.ingest.signals import run_in_thread_uncancelled
+from millrace.flows.commands.ingest.stages import Stages, open_collection, open_stages
+from millrace.flows.monitoring.run_state import RunState
+from millrace.flows.monitoring.run_summary import RowCounts
 from millrace.flows.wiring import components, milvus
-from millrace.flows.wiring.analyzer import analyzer_for_files, analyzer_notes
-from millrace.flows.wiring.embedder import buying
 from millrace.flows.wiring.milvus import outgrown
-from millrace.flows.wiring.ownership import claim_collection, refuse_unknown_collection
-from millrace.tasks.embedding import Dispatcher
-from millrace.tasks.errors import CollectionMissing, RunStopped
-from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, VectorStore, no_checkpoint
+from millrace.tasks.errors import RunStopped
+from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
-from millrace.tasks.milvus import is_lite
-from millrace.tasks.records import SourceFile, reject_table
+from millrace.tasks.records import reject_table
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings, Readers
-from millrace.tasks.stages.embed import Embedded, EmbedStage
-from millrace.tasks.stages.load import Loaded, LoadStage
-from millrace.tasks.stages.memory import trim
+from millrace.tasks.stages.embed import Embedded
+from millrace.tasks.stages.load import Loaded
+from millrace.tasks.stages.memory import release_free_memory
 from millrace.tasks.stages.part_writer import PART_CHUNKS, Part
-from millrace.tasks.stages.row_diff import RowDiff
-from millrace.tasks.stages.scan import Scan, UncommittedRows
 
-_log = logging.getLogger(__name__)
+OpenReaders = Callable[[Settings, ChunkSettings, Lake, int], Readers]
+
+
+def _readers_here(settings: Settings, options: ChunkSettings, lake: Lake, jobs: int) -> Readers:
+    del lake
+    return components.open_readers(settings, options, jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How the steps of a run are carried out; as plain calls and by processes of this machine, if not said otherwise.
+
+    `checkpoint` is called after each step that became durable; crash tests end the process in it.
+    """
+
+    run_step: StepRunner = run_directly
+    open_readers: OpenReaders = _readers_here
+    part_chunks: int = PART_CHUNKS
+    checkpoint: Checkpoint = no_checkpoint
+
+    def checkpoint_of(self, stage: str) -> Checkpoint:
+        """`checkpoint`, with the stage before the name of each step."""
+        return lambda step: self.checkpoint(f"{stage}: {step}")
 
 
 class Pipeline:
@@ -53,276 +67,223 @@ class Pipeline:
         settings: Settings,
         sources: Sequence[Path],
         lake: Lake,
-        report: RunSummary,
-        progress: Progress,
+        state: RunState,
         *,
         again: Collection[str] = (),
         unknown: Collection[str] = (),
-        checkpoint: Checkpoint = no_checkpoint,
-        watcher: RunObserver | None = None,
+        reread: str = "",
+        execution: Execution = Execution(),
     ) -> None:
         """Prepare a run over `sources`.
 
-        Documents in `again` are read whatever their files look like. Of those in `unknown`, the rows of the earlier
-        version are not known any more; `verify --repair` deletes those that prove to be nobody's.
+        Documents in `again` are read whatever their files look like; the bytes of files that match the glob `reread`
+        are compared, whatever their size and times say. Of those in `unknown`, the rows of the earlier
+        version are not known any more; `verify --repair` deletes those that prove to be orphans.
         """
-        self._again = frozenset(again)
-        self._unknown = frozenset(unknown)
-        self._documents_with_rows = 0
         self._settings = settings
         self._sources = sources
         self._lake = lake
-        self._report = report
-        self._progress = progress
-        self._counts = RunCounts(report, progress)
-        self._checkpoint = checkpoint
-        self._watcher = watcher or NullObserver()
+        self._state = state
+        self._again = frozenset(again)
+        self._unknown = frozenset(unknown)
+        self._reread = reread
+        self._execution = execution
         self._model = components.load_model(settings)
-        self._jobs: Iterator[ChunkJob] = iter(())
-        self._files: Sequence[SourceFile] = ()
-        self._parts: dict[str, Part] = {}
-        self._broken_off = threading.Event()
-        self.part_chunks = PART_CHUNKS
-        self.open_readers: Callable[[ChunkSettings, int], Readers] = partial(components.open_readers, settings)
-        # A flow may wrap these two; they take a number or a name and return a count, nothing else.
-        self.chunk: Callable[[int], Awaitable[int]] = self._chunk
-        self.bring_in: Callable[[str], Awaitable[int]] = self._bring_in
-
-    @property
-    def lake(self) -> Lake:
-        """The lake that it fills."""
-        return self._lake
+        self._break_off = threading.Event()
 
     async def run(self) -> None:
-        """Bring the collection to the state of the sources, filling the report on the way."""
-        compared = await run_in_thread_uncancelled(self._compare, if_cancelled=self._broken_off.set)
-        found, doubt, self._documents_with_rows = compared.found, compared.doubt, compared.documents_with_rows
-        if self._documents_with_rows and milvus.collection_is_gone(self._settings):
-            raise milvus.collection_missing(self._settings, self._documents_with_rows)
-        self._files = [file for job in found.jobs for file in job]
-        self._counts.compared(found)
-        self._departures = DeletionPlan(self._settings, self._sources, found, doubt)
-        self._departures.refuse_before_reading()
-        lost = self._departures.lost(set())
-        settled: set[str] = set()
-        await self._watcher.compared(SourceDiffSummary.of(self._sources, found))
+        """Bring the collection to the state of the sources, counting in the run's state on the way."""
+        diff = await run_in_thread_uncancelled(self._diff_sources, if_cancelled=self._break_off.set)
+        found = diff.scan
+        if diff.documents_with_rows and milvus.collection_is_gone(self._settings):
+            raise milvus.collection_missing(self._settings, diff.documents_with_rows)
+        self._state.sources_compared(self._sources, found)
+        deletions = DeletionPlan(self._settings, self._sources, found, diff.uncommitted)
+        deletions.refuse_before_reading()
+        completed: set[str] = set()
         try:
-            if found.jobs or found.removed.num_rows or lost:
-                async with self._stages(found, doubt) as load_stage:
+            if found.jobs or found.removed.num_rows or deletions.orphaned(set()):
+                async with self._open_stages(diff) as stages:
                     if found.jobs:
-                        await self._ingest()
-                    lost = self._departures.lost(self._versions.cleared)
-                    await run_in_thread_uncancelled(partial(self._remove, doubt, lost, load_stage))
-                    settled = self._versions.cleared | lost
-            elif self._documents_with_rows and not is_lite(self._settings.milvus.uri):
-                await run_in_thread_uncancelled(
-                    lambda: self._open_collection().close()
-                )  # that nothing is to be done is to be true
-            settled |= doubt.rows.keys() & set(found.removed["source"].to_pylist()) if doubt.rows else set()
-            await run_in_thread_uncancelled(partial(self._settle, found, doubt, settled))
+                        await self._move_documents(diff, stages, deletions)
+                    completed = await run_in_thread_uncancelled(partial(self._remove, stages, deletions))
+                    await run_in_thread_uncancelled(
+                        partial(self._count_rows, stages.collection, diff, completed),
+                        if_cancelled=stages.collection.stop_waiting,
+                    )
+            elif diff.documents_with_rows:
+                # Count the rows before reporting that nothing changed.
+                await run_in_thread_uncancelled(partial(self._open_and_count_rows, diff))
+            completed |= diff.uncommitted.rows.keys() & set(found.removed["source"].to_pylist())
+            await run_in_thread_uncancelled(partial(self._finish, diff, deletions, completed))
         finally:
-            self._counts.left()
-            self._report.rejects = self._lake.rejects.outstanding().num_rows
+            self._state.rejects = self._lake.rejects.outstanding().num_rows
 
-    def _compare(self) -> Comparison:
-        self._lake.rejects.outstanding()  # should they be damaged, it is told before anything is bought
-        return compare(
+    def _diff_sources(self) -> SourceDiff:
+        self._lake.rejects.outstanding()  # fail before spending money if the rejects are damaged
+        return diff_sources(
             self._settings,
             self._model,
             self._lake,
             self._sources,
             again=self._again,
             unknown=self._unknown,
+            reread=self._reread,
             proceed=self._proceed,
         )
 
     def _proceed(self) -> None:
-        if self._broken_off.is_set():
+        if self._break_off.is_set():
             raise RunStopped("the comparison with the manifest was broken off; nothing was changed")
 
-    @contextlib.asynccontextmanager
-    async def _stages(self, found: Scan, doubt: UncommittedRows) -> AsyncIterator[LoadStage]:
-        """Everything that must be open while rows move: the collection first, so that nothing is bought in vain."""
-        model, lake = self._model, self._lake
-        async with contextlib.AsyncExitStack() as stack:
-            self._chunk_stage = self._open_chunk_stage(found)
-            stack.callback(self._chunk_stage.close)
-            self._chunk_stage.start()  # they read nothing yet, but starting takes as long as opening the collection
-            if not self._documents_with_rows:
-                await run_in_thread_uncancelled(partial(refuse_unknown_collection, self._settings, lake))
-                await components.try_provider(self._settings, model)
-            self._collection = collection = await opened(stack, self._open_collection)
-            store = await opened(stack, partial(lake.vectors, model.space))
-            _tell_of_damage(store)
-            dispatcher = await stack.enter_async_context(self._buying(store))
-            self._dispatcher = dispatcher
-            self._progress.tally, self._progress.spec = dispatcher.usage, model.spec
-            self._progress.activity = lambda: dispatcher.activity
-            self._progress.ceilings = lambda: dispatcher.current_rates
-            self._progress.readers = self._chunk_stage.readers
-            stack.callback(self._counts.billed, dispatcher.usage)
-            stack.push_async_callback(dispatcher.close)
-            self._embed_stage = EmbedStage(lake.chunks, store, dispatcher, end_mark_tokens=model.spec.end_mark_tokens)
-            self._versions = RowDiff(lake.chunks, found.previous, doubt.rows, space=model.space.name)
-            self._load_stage = LoadStage(
-                lake=lake,
-                store=store,
-                collection=collection,
-                versions=self._versions,
-                run=self._report.run,
-                checkpoint=self._named("load"),
-            )
-            yield self._load_stage
-            await run_in_thread_uncancelled(store.compact)
-
-    def _open_collection(self) -> MilvusCollection:
-        """The collection, made when it is new; one that is gone or emptied is not filled with a part of its rows."""
-        documents = self._documents_with_rows
-        choose_analyzer = partial(analyzer_for_files, self._settings, self._model, self._files)
-        try:
-            collection = milvus.open_collection(
-                self._settings,
-                self._model,
-                create=not documents,
-                choose_analyzer=choose_analyzer,
-                checkpoint=self._named("collection"),
-            )
-        except CollectionMissing as missing:
-            raise milvus.collection_missing(self._settings, documents) from missing
-        with contextlib.ExitStack() as closing:
-            closing.callback(collection.close)
-            if documents and not self._again and not collection.count():
-                raise milvus.collection_missing(self._settings, documents, emptied=True)
-            claim_collection(self._settings, self._lake, collection)
-            self._report.notes += analyzer_notes(self._settings, self._lake, collection, choose_analyzer)
-            closing.pop_all()
-        return collection
-
-    def _buying(self, store: VectorStore) -> contextlib.AbstractAsyncContextManager[Dispatcher]:
-        return buying(
+    def _open_collection(self, diff: SourceDiff) -> MilvusCollection:
+        return open_collection(
             self._settings,
             self._model,
             self._lake,
-            store,
-            run=self._report.run,
-            on_event=lambda event: _log.info("%s: %s", event.kind, event.message),
+            self._state,
+            diff,
+            reads_again=bool(self._again),
+            checkpoint=self._execution.checkpoint_of("collection"),
         )
 
-    def _open_chunk_stage(self, found: Scan) -> Readers:
-        settings = self._settings
-        first = self._lake.next_job(len(found.jobs)) if found.jobs else 0
-        self._jobs = (ChunkJob(number, files) for number, files in enumerate(found.jobs, start=first))
-        how = components.chunk_stage_options(
-            settings, self._model, self._lake.chunks_dir, run=self._report.run, part_chunks=self.part_chunks
+    def _open_stages(self, diff: SourceDiff) -> AbstractAsyncContextManager[Stages]:
+        options = components.chunk_stage_options(
+            self._settings,
+            self._model,
+            self._lake.chunks_dir,
+            run=self._state.run,
+            part_chunks=self._execution.part_chunks,
         )
-        return self.open_readers(how, len(found.jobs))
-
-    async def _ingest(self) -> None:
-        self._conveyor = PartExecutor(
-            chunk=self.chunk,
-            bring_in=self.bring_in,
-            no_more=self._dispatcher.flush,
-            stop_reading=self._chunk_stage.close,
+        return open_stages(
+            self._settings,
+            self._model,
+            self._lake,
+            diff,
+            self._state,
+            readers=self._execution.open_readers(self._settings, options, self._lake, len(diff.scan.jobs)),
+            open_collection=partial(self._open_collection, diff),
+            checkpoint=self._execution.checkpoint_of("load"),
         )
-        await self._conveyor.run(readers=self._chunk_stage.readers)
 
-    async def _chunk(self, reader: int) -> int:
-        """Be reader number `reader`: read and cut the next job and the next, until none is left; how many they were."""
-        jobs = 0
-        for job in self._jobs:  # one iterator, shared: each job is taken once
-            await self._chunk_job(job)
-            jobs += 1
-        return jobs
+    async def _move_documents(self, diff: SourceDiff, stages: Stages, deletions: DeletionPlan) -> None:
+        """Read, chunk, embed and load everything that is new or changed."""
+        first = self._lake.next_job(len(diff.scan.jobs))
+        jobs = (ChunkJob(number, files) for number, files in enumerate(diff.scan.jobs, start=first))
 
-    async def _chunk_job(self, job: ChunkJob) -> None:
-        progress, files_done, began = self._progress, 0, time.monotonic()
+        async def read(reader: int) -> int:
+            del reader
+            return await self._read_jobs(jobs, stages.readers, executor)
+
+        async def embed(part: Part) -> Embedded:
+            embedded = await stages.embed.run(part)
+            self._state.part_embedded(embedded)
+            return embedded
+
+        async def load(part: Part, embedded: Embedded) -> int:
+            loaded = await run_in_thread_uncancelled(
+                partial(self._load, stages, part, embedded), if_cancelled=stages.collection.stop_waiting
+            )
+            deletions.note_partially_read(part)
+            return loaded.upserted
+
+        executor = PartExecutor(
+            read=read,
+            embed=embed,
+            load=load,
+            on_last_part=stages.dispatcher.flush,
+            stop_reading=stages.readers.close,
+            run_step=self._execution.run_step,
+        )
+        await executor.run(readers=stages.readers.readers)
+
+    async def _read_jobs(self, jobs: Iterator[ChunkJob], readers: Readers, executor: PartExecutor[Embedded]) -> int:
+        """Read and cut the next job and the next, until none is left; how many they were."""
+        done = 0
+        for job in jobs:  # one iterator, shared by all readers: each job is taken once
+            await self._read_job(job, readers, executor)
+            done += 1
+        return done
+
+    async def _read_job(self, job: ChunkJob, readers: Readers, executor: PartExecutor[Embedded]) -> None:
+        state, files_done, began = self._state, 0, time.monotonic()
 
         async def receive(part: Part) -> None:
             nonlocal files_done, began
-            progress.observations.read(part, time.monotonic() - began)
-            name = f"{part.job}-{part.number}"
-            self._parts[name] = part
-            progress.chunks_cut += part.chunks
-            progress.files_cut += part.files_done - files_done
+            state.part_cut(part, time.monotonic() - began, files=part.files_done - files_done)
             files_done = part.files_done
-            progress.readers_waiting += 1
+            state.readers_waiting += 1
             try:
-                await self._conveyor.put(name)
+                await executor.submit(part)
             finally:
-                progress.readers_waiting -= 1
-            self._checkpoint("part: cut")
+                state.readers_waiting -= 1
+            self._execution.checkpoint("part: cut")
             began = time.monotonic()  # the worker has waited
 
-        await self._chunk_stage.run(job, receive)
+        await readers.run(job, receive)
 
-    async def _bring_in(self, name: str) -> int:
-        """Embed one part and, when its turn has come, load it; how many rows were upserted."""
-        part = self._parts.pop(name)
-        embedded = await self._embed_stage.run(part)
-        self._progress.chunks_reused += embedded.reused
-        async with self._conveyor.in_turn(name):
-            return await self._load(part, embedded)
-
-    async def _load(self, part: Part, embedded: Embedded) -> int:
-        """Bring an embedded part into the collection; how many rows were upserted."""
+    def _load(self, stages: Stages, part: Part, embedded: Embedded) -> Loaded:
         began = time.monotonic()
+        loaded = stages.load.run(part, embedded.refused)
+        self._state.part_loaded(part, embedded, loaded, time.monotonic() - began)
+        release_free_memory()
+        return loaded
 
-        def load() -> Loaded:
-            loaded = self._load_stage.run(part, embedded.refused)
-            self._counts.loaded(part, embedded, loaded)
-            trim()
-            return loaded
+    def _remove(self, stages: Stages, deletions: DeletionPlan) -> set[str]:
+        """Delete the rows of removed documents, whole files and records, and orphans.
 
-        loaded = await run_in_thread_uncancelled(load, if_cancelled=self._collection.stop_waiting)
-        self._progress.observations.loaded(part, time.monotonic() - began)
-        self._departures.note_half_read(part)
-        await self._watcher.moved(self._progress)
-        return loaded.upserted
+        Returns the sources whose uncommitted rows are dealt with.
+        """
+        completed = stages.row_diff.completed
+        orphaned = deletions.orphaned(completed)
+        unfinished = stages.row_diff.unfinished()
+        removed = deletions.removed(unfinished)
+        deletions.refuse_mass_deletion(removed, orphaned)
+        rows = stages.load.remove(removed, deletions.rows_of(orphaned))
+        self._state.documents_removed(with_rows(removed), rows=rows)
+        retained = deletions.retained(unfinished)
+        if retained.num_rows:
+            self._lake.manifest.commit(retained, f"{self._state.run}-kept")
+            self._state.notes += deletions.notes(retained)
+        return completed | orphaned
 
-    def _named(self, part: str) -> Checkpoint:
-        return lambda step: self._checkpoint(f"{part}: {step}")
+    def _open_and_count_rows(self, diff: SourceDiff) -> None:
+        with self._open_collection(diff) as collection:
+            self._count_rows(collection, diff, set())
 
-    def _remove(self, doubt: UncommittedRows, lost: set[str], stage: LoadStage) -> None:
-        """Delete the rows of documents that are gone: whole files, records of a file, and what nobody owns."""
-        unfinished = self._versions.unfinished()
-        gone = self._departures.gone(unfinished)
-        self._departures.refuse(gone, lost)
-        self._report.documents.removed = with_rows(gone)
-        self._report.chunks.deleted += stage.remove(gone, {source: doubt.rows[source] for source in lost})
-        kept = self._departures.kept(unfinished)
-        if kept.num_rows:
-            self._lake.manifest.commit(kept, f"{self._report.run}-kept")
-            self._report.notes += self._departures.notes(kept)
+    def _count_rows(self, collection: MilvusCollection, diff: SourceDiff, completed: set[str]) -> None:
+        """Count the rows of the collection, beside those that the manifest says it has.
 
-    def _settle(self, found: Scan, doubt: UncommittedRows, settled: set[str]) -> None:
-        """What comes after the last row: new times of untouched files, rejects of the listing, and tidying up."""
-        lake, run = self._lake, self._report.run
+        Rows of an interrupted run over other sources may be there or not, and in a collection that other lakes fill
+        too, theirs.
+        """
+        expected = pc.sum(self._lake.manifest.read(["chunks"])["chunks"]).as_py() or 0
+        counted = collection.count()
+        uncommitted = sum(len(ids) for source, ids in diff.uncommitted.rows.items() if source not in completed)
+        others_may_fill_it = collection.owners() != {self._lake.identity}
+        if counted > expected and (others_may_fill_it or counted <= expected + uncommitted):
+            counted = expected
+        self._state.rows = RowCounts(expected=expected, counted=counted)
+
+    def _finish(self, diff: SourceDiff, deletions: DeletionPlan, completed: set[str]) -> None:
+        """After the last row: commit new times of untouched files and rejects of the listing, then tidy up."""
+        lake, run, found = self._lake, self._state.run, diff.scan
         lake.seal_leftovers(self._model.space)
         if found.touched.num_rows:
             lake.manifest.commit(found.touched, run)
-        scope = self._departures.scope
         outstanding = lake.rejects.outstanding()
         before = outstanding.filter(pc.equal(outstanding["stage"], "scan"))["source"].to_pylist()
         now = reject_table(list(found.rejects))
-        listed = {*now["source"].to_pylist(), *(source for source in before if is_below(source, scope))}
+        listed = {*now["source"].to_pylist(), *(source for source in before if deletions.in_scope(source))}
         lake.rejects.replace(listed, now, run=run, name=run)
         lake.manifest.fold()
         lake.rejects.fold()
-        unsettled = {part for part, _ in doubt.parts}.difference(doubt.settled_parts(settled))
-        if not unsettled and (found.jobs or doubt.parts):
+        parts = diff.uncommitted.parts
+        open_parts = {part for part, _ in parts}.difference(diff.uncommitted.completed_parts(completed))
+        if not open_parts and (found.jobs or parts):
             lake.mark_jobs_committed()
-        if not unsettled and (found.jobs or found.removed.num_rows):
-            lake.compact_chunks(part_rows=self.part_chunks)
+        if not open_parts and (found.jobs or found.removed.num_rows):
+            lake.compact_chunks(part_rows=self._execution.part_chunks)
         manifest = lake.manifest.read(ROW_LOCATION_COLUMNS)
-        lake.chunks.remove(sorted(set(lake.chunks.dangling(manifest)) - unsettled))
-        self._report.notes += outgrown(self._settings, pc.sum(manifest["chunks"]).as_py() or 0)
-
-
-def _tell_of_damage(store: VectorStore) -> None:
-    for damage in store.damaged:
-        _log.warning("%s", damage.message)
-    if store.recovered.dropped_batches:
-        _log.warning(
-            "the journal of an earlier run was damaged: %d answers that had been on disk are lost",
-            store.recovered.dropped_batches,
-        )
+        lake.chunks.remove(sorted(set(lake.chunks.dangling(manifest)) - open_parts))
+        self._state.notes += outgrown(self._settings, pc.sum(manifest["chunks"]).as_py() or 0)

@@ -1,4 +1,4 @@
-"""How a run is stopped: what a signal asks for, and what is waited for before everything is let go."""
+"""How a run is stopped: by a signal, and what is waited for before everything is closed."""
 
 import asyncio
 import contextlib
@@ -15,55 +15,55 @@ T = TypeVar("T")
 
 
 class Closable(Protocol):
-    """Something that is open and can be closed."""
+    """An open resource."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
 
 
 ClosableT = TypeVar("ClosableT", bound=Closable)
 
 
-class Interrupt:
-    """A request of SIGINT or SIGTERM to stop: the first cancels the task that watches, the second ends the process."""
+class SignalHandler:
+    """SIGINT or SIGTERM: the first cancels the attached task, the second ends the process."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._requested = False
         self._cancel: Callable[[], object] | None = None
 
-    def watch(self) -> None:
-        """Let the request cancel the task that calls this, now if it came before."""
+    def attach(self) -> None:
+        """Let a signal cancel the task that calls this, now if it came before."""
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
-        if self._asked:
+        if self._requested:
             self._cancel()
 
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """What the signal handler does."""
-        if self._asked:
+    def request_stop(self, number: int, frame: FrameType | None) -> None:
+        """Called by `signal` for each signal."""
+        if self._requested:
             os._exit(EXIT_INTERRUPTED)  # as safe as kill -9, and that is safe
-        self._asked = True
+        self._requested = True
         if self._cancel is not None:
             self._cancel()
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """Turn SIGINT and SIGTERM into an `Interrupt` until the block ends; outside the main thread nothing changes.
+def interruptible() -> Iterator[SignalHandler]:
+    """Handle SIGINT and SIGTERM until the block ends; outside the main thread nothing changes.
 
-    The handlers stay while the event loop winds up, so that a second signal ends that too.
+    The handlers stay while the event loop closes, so that a second signal ends that too.
     """
-    interrupt = Interrupt()
+    handler = SignalHandler()
     if threading.current_thread() is not threading.main_thread():
-        yield interrupt
+        yield handler
         return
-    before = {number: signal.signal(number, interrupt.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler.request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield interrupt
+        yield handler
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 async def run_in_thread_uncancelled(work: Callable[[], T], *, if_cancelled: Callable[[], object] = lambda: None) -> T:
@@ -78,25 +78,24 @@ async def run_in_thread_uncancelled(work: Callable[[], T], *, if_cancelled: Call
         if_cancelled()
         await asyncio.wait([running])
         if not running.cancelled():
-            running.exception()  # asked for, so that nobody complains that it never was
+            running.exception()  # retrieved, so that asyncio does not warn
         raise
 
 
-async def opened(stack: contextlib.AsyncExitStack, open_it: Callable[[], ClosableT]) -> ClosableT:
-    """What `open_it` returns, opened in a thread and closed by `stack`, also when cancelled while it opens."""
+async def open_in_thread(stack: contextlib.AsyncExitStack, open_it: Callable[[], ClosableT]) -> ClosableT:
+    """The result of `open_it`, opened in a thread and closed by `stack`, also when cancelled while it opens."""
 
     def open_and_register() -> ClosableT:
         thing = open_it()
-        stack.push_async_callback(
-            run_in_thread_uncancelled, thing.close
-        )  # Milvus Lite makes its index then, for a while
+        # In a thread, because Milvus Lite makes its index when it is closed, for a while.
+        stack.push_async_callback(run_in_thread_uncancelled, thing.close)
         return thing
 
     return await run_in_thread_uncancelled(open_and_register)
 
 
-def drained(queue: asyncio.Queue[T]) -> list[T]:
-    """What was in the queue."""
+def drain_queue(queue: asyncio.Queue[T]) -> list[T]:
+    """Everything that was in the queue."""
     items = []
     while not queue.empty():
         items.append(queue.get_nowait())
@@ -104,7 +103,7 @@ def drained(queue: asyncio.Queue[T]) -> list[T]:
 
 
 async def cancel_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """End the tasks; their failures, if any, have been or will be told by the one that failed first."""
+    """Cancel the tasks and wait for them; a failure is reported by the task that failed first."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millrace.configs.settings import Settings
-from millrace.flows.monitoring.format_stats import FormatCounts, Reading
+from millrace.flows.monitoring.format_stats import FormatCounts, SlowRead
+from millrace.flows.monitoring.run_state import BOTTLENECKS
 from millrace.flows.monitoring.run_summary import RunSummary
-from millrace.flows.monitoring.timeline import BOTTLENECKS, COLUMNS
+from millrace.flows.monitoring.timeline import COLUMNS
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.embedder import account_of
 from millrace.tasks.embedding import LearnedLimits
@@ -195,7 +196,7 @@ class Facts(_Kept):
     texts_refused: int = 0
     tokens_in_doubt: int = 0
     formats: dict[str, FormatCounts] = {}
-    slowest: tuple[Reading, ...] = ()
+    slowest: tuple[SlowRead, ...] = ()
     reading_s: float = 0.0
     loading_s: float = 0.0
     report: RunSummary | None = None

@@ -38,7 +38,7 @@ def excerpt(content: str, query: str, *, most: int = _SHOWN_CHARACTERS) -> Excer
     return Excerpt(shown, tuple(_joined(marks)))
 
 
-def place(hit: SearchHit) -> str:
+def citation(hit: SearchHit) -> str:
     """File, page and heading of a passage, in one line; the file relative to the current folder when it lies below."""
     parts = [short_source(hit.source)]
     if hit.page_start is not None:
@@ -62,7 +62,7 @@ def plain_lines(result: SearchResult) -> list[str]:
         return [*lines, "nothing found"]
     for number, hit in enumerate(result.hits, start=1):
         lines += [
-            f"{number}. {place(hit)}  ({_scores(result, hit)})",
+            f"{number}. {citation(hit)}  ({_scores(result, hit)})",
             _INDENT + excerpt(hit.content, result.query).text,
         ]
         lines.append("")
@@ -82,7 +82,7 @@ def print_coloured(result: SearchResult) -> None:
     for number, hit in enumerate(result.hits, start=1):
         console.print()
         header = Text.assemble(
-            f"{number}. ", (harmless(place(hit)), "bold"), "  ", (f"({_scores(result, hit)})", "dim")
+            f"{number}. ", (harmless(citation(hit)), "bold"), "  ", (f"({_scores(result, hit)})", "dim")
         )
         console.print(header, soft_wrap=True)
         shown = excerpt(hit.content, result.query)
@@ -121,30 +121,30 @@ def _window(text: str, matches: list[Term], most: int) -> tuple[int, int]:
     return start, (end if end == len(text) else _word_end(text, end, least=found_end))
 
 
-def _sentence_start(text: str, place: int, earliest: int) -> int:
-    """Where the sentence of `place` begins, if not before `earliest`; else a little before `place`."""
+def _sentence_start(text: str, position: int, earliest: int) -> int:
+    """Where the sentence of `position` begins, if not before `earliest`; else a little before `position`."""
     if earliest == 0:
         return 0
-    starts = [match.end() for match in _SENTENCE_START.finditer(text, earliest, place)]
+    starts = [match.end() for match in _SENTENCE_START.finditer(text, earliest, position)]
     if starts:
         return starts[-1]
-    return _word_start(text, max(earliest, place - 40), place)
+    return _word_start(text, max(earliest, position - 40), position)
 
 
-def _word_start(text: str, place: int, latest: int) -> int:
-    """The first beginning of a word from `place` on, at most `latest`; in Chinese that is `place` itself."""
-    if place == 0 or not (text[place - 1].isascii() and text[place].isascii()):
-        return place
-    space = text.find(" ", place - 1, latest)
-    return place if space < 0 else space + 1
+def _word_start(text: str, position: int, latest: int) -> int:
+    """The first beginning of a word from `position` on, at most `latest`; in Chinese that is `position` itself."""
+    if position == 0 or not (text[position - 1].isascii() and text[position].isascii()):
+        return position
+    space = text.find(" ", position - 1, latest)
+    return position if space < 0 else space + 1
 
 
-def _word_end(text: str, place: int, *, least: int = 0) -> int:
-    """The last end of a word up to `place`, at least `least`; in Chinese that is `place` itself."""
-    if place >= len(text) or not (text[place - 1].isascii() and text[place].isascii()):
-        return place
-    space = text.rfind(" ", least, place + 1)
-    return place if space <= 0 else space
+def _word_end(text: str, position: int, *, least: int = 0) -> int:
+    """The last end of a word up to `position`, at least `least`; in Chinese that is `position` itself."""
+    if position >= len(text) or not (text[position - 1].isascii() and text[position].isascii()):
+        return position
+    space = text.rfind(" ", least, position + 1)
+    return position if space <= 0 else space
 
 
 def _joined(marks: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -98,7 +98,10 @@ async def embed_query(client: EmbeddingClient, query: str) -> QueryVector:
         answer = await retry_provider(lambda: client.embed([query]))
     except Transient as trouble:
         raise RunStopped(f"the query could not be embedded: {trouble}") from trouble
-    return QueryVector(answer.vectors[0], answer.sparse[0] if answer.sparse is not None else None, answer.billed_tokens)
+    sparse = answer.sparse[0] if answer.sparse is not None else None
+    # Without a valid report, the bytes of the query: no tokenizer makes more tokens of it.
+    billed = len(query.encode()) if answer.billed_tokens is None else answer.billed_tokens
+    return QueryVector(answer.vectors[0], sparse, billed)
 
 
 def retrieve(

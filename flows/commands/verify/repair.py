@@ -18,12 +18,12 @@ from millrace.flows.commands.ingest.pipeline import Pipeline
 from millrace.flows.commands.verify.orphans import remove_orphans
 from millrace.flows.commands.verify.report import Repairs, VerifyResult
 from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
-from millrace.flows.monitoring.progress import Progress, RowProgress, shown
+from millrace.flows.monitoring.progress import RowProgress, RunDisplay, shown
 from millrace.flows.monitoring.run_record import recorded
-from millrace.flows.monitoring.run_summary import RunSummary
+from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.analyzer import analyzer_for_lake
-from millrace.flows.wiring.embedder import buying
+from millrace.flows.wiring.embedder import open_embedder
 from millrace.flows.wiring.ownership import Ownership, claim_collection
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, new_run_id
@@ -40,7 +40,7 @@ from millrace.tasks.reconcile.repair import (
 )
 
 
-def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
+def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread: str = "") -> VerifyResult:
     """Repair whatever `verify` would find but changes of the sources; the report is of what was found afterwards.
 
     Raises:
@@ -71,7 +71,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
         outcome.cost_cny = done.cost_cny
         progress = RowProgress("compared")
         with shown(progress, quiet=as_json):
-            Inspection(settings, model, lake, report, progress).run(sources)
+            Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
         report.seconds = round(time.monotonic() - began, 3)
         outcome.exit = report.exit_code
     return report
@@ -171,14 +171,14 @@ class _Repair:
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
         # A run of its own: its usage must not be written over by that of the texts embedded later.
-        report = RunSummary(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
-        progress = Progress()
-        pipeline = Pipeline(self._settings, sources, self._lake, report, progress, again=again, unknown=unknown)
+        state = RunState(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
+        pipeline = Pipeline(self._settings, sources, self._lake, state, again=again, unknown=unknown)
         try:
-            with shown(progress, quiet=self._quiet):
+            with shown(RunDisplay(state), quiet=self._quiet):
                 asyncio.run(pipeline.run())
         finally:
-            documents, done = report.documents, self.done
+            report, done = state.summary(), self.done
+            documents = report.documents
             done.documents_read_again += documents.added + documents.changed + documents.unchanged
             done.texts_bought += report.chunks.embedded
             done.requests += report.requests.sent
@@ -203,7 +203,7 @@ class _Repair:
             wanted = (expected for expected in expected_rows(self._lake, manifest) if expected.part in missing)
 
             async def buy() -> int:
-                async with buying(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
+                async with open_embedder(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
                     try:
                         embedded = await embed_missing(
                             wanted, store, dispatcher, end_mark=self._model.spec.end_mark_tokens

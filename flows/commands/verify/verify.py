@@ -37,10 +37,11 @@ _KIND_OF_CHANGE: dict[str, Kind] = {
 }
 
 
-def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> VerifyResult:
+def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread: str = "") -> VerifyResult:
     """Compare; with `as_json` every finding is listed, else the first few of each kind.
 
-    Without sources, documents are compared with the files that the manifest names.
+    Without sources, documents are compared with the files that the manifest names. The bytes of files that match the
+    glob `reread` are compared, whatever their size and times say.
 
     Raises:
         ConfigurationError: There is no such lake, or the settings are not those of its documents.
@@ -52,7 +53,7 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool) -> Ver
     lake = components.existing_lake(settings)
     progress = RowProgress("compared")
     with shown(progress, quiet=as_json):
-        Inspection(settings, model, lake, report, progress).run(sources)
+        Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
@@ -82,8 +83,16 @@ class Inspection:
     """One look at everything, filling a report; the lake as it was opened, the collection only read."""
 
     def __init__(
-        self, settings: Settings, model: components.Model, lake: Lake, report: VerifyResult, progress: RowProgress
+        self,
+        settings: Settings,
+        model: components.Model,
+        lake: Lake,
+        report: VerifyResult,
+        progress: RowProgress,
+        *,
+        reread: str = "",
     ) -> None:
+        self._reread = reread
         self._settings = settings
         self._model = model
         self._lake = lake
@@ -214,6 +223,7 @@ class Inspection:
             include=self._settings.sources.include,
             exclude=self._settings.sources.exclude,
             follow_links=self._settings.sources.follow_links,
+            reread=self._reread,
             base=components.sources_base(self._settings),
             fingerprint=components.fingerprint(self._settings, self._model),
         )

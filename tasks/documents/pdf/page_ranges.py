@@ -12,7 +12,8 @@ from millrace.tasks.documents.formats import document_of, file_errors_as_rejects
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.pdf.engine import OutlineEntry
 from millrace.tasks.documents.pdf.open_file import close_file, open_file
-from millrace.tasks.documents.pdf.reader import Outline, PagesRead, join_pages, read_pages
+from millrace.tasks.documents.pdf.outline import Outline
+from millrace.tasks.documents.pdf.reader import PagesRead, join_pages, read_pages
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
 
@@ -54,7 +55,7 @@ class PageRange:
                     outline=outline
                     if outline is None
                     else Outline(
-                        str(outline["named_title"]), tuple(OutlineEntry(**entry) for entry in outline["entries"])
+                        str(outline["metadata_title"]), tuple(OutlineEntry(**entry) for entry in outline["entries"])
                     ),
                     cpu_s=float(pages["cpu_s"]),
                 ),

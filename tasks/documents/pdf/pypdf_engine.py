@@ -1,11 +1,9 @@
 """PDF files through pypdf, the engine that needs nothing else and reads the worst of files.
 
-Whatever pypdf raises over one page, object or outline costs that page, object or outline.
-
-pypdf keeps every object it has resolved; contents and fonts are let go from time to time (`let_go`), so memory follows
-the file's size and not the number of its pages.
-
-What is on a PDF page besides text, through pypdf: how large its images are, and whether there is anything at all.
+Whatever pypdf raises over one page, object or outline costs that page, object or outline. pypdf keeps every object that
+it has resolved; contents and fonts are freed from time to time (`release_pages`), so memory follows the size of the
+file and not the number of its pages. Beside the text of a page (`pypdf_text`), this module finds out how large the
+images on it are, and whether anything is drawn on it at all.
 """
 
 import io
@@ -32,14 +30,24 @@ from pypdf.generic import (
 )
 
 from millrace.tasks.documents.pdf.engine import (
-    MEND_FILE,
+    SAVE_ANEW,
     OutlineEntry,
     PageDamaged,
     RawPage,
-    damaged,
-    joined_surrogates,
-    locked,
+    attached_documents,
+    damaged_file,
+    is_xfa_placeholder,
+    join_surrogates,
+    locked_file,
     one_line,
+    portfolio,
+    xfa_form,
+)
+from millrace.tasks.documents.pdf.pypdf_annotations import (
+    annotation_texts,
+    attachment_names,
+    is_portfolio,
+    xfa_kind,
 )
 from millrace.tasks.documents.pdf.pypdf_fonts import dictionary, may_show_text, mend_fonts, shown_strings
 from millrace.tasks.documents.pdf.pypdf_layers import HiddenLayers
@@ -181,7 +189,7 @@ _HEADER = re.compile(rb"(?:\s|%[^\r\n]*[\r\n])*(\d{1,10})\s+(\d{1,5})\s")  # wit
 _OBJECT = re.compile(rb"(?<=\s)(\d{1,10})\s+(\d{1,5})\s+obj")
 _INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
 
-# pypdf tells of each fault that it works around; what matters here becomes a Reject.
+# pypdf logs each fault that it works around; the faults that matter here become a Reject.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module=r"(?:pypdf|cryptography)\b")
 
@@ -198,14 +206,10 @@ class PypdfFile:
             self._reader = _reader_of(data)
             is_locked = self._reader.is_encrypted and not self._reader.decrypt("")
         except _FAULTS as fault:
-            raise damaged(_said(fault)) from fault
+            raise damaged_file(_message_of(fault)) from fault
         if is_locked:
-            raise locked()
-        try:
-            self._layers = HiddenLayers(self._reader)
-        except _FAULTS as fault:
-            raise damaged(_said(fault)) from fault
-        self._stays = 0  # how many of the objects that are resolved were looked at, to be let go or not
+            raise locked_file()
+        self._retained = 0  # how many of the resolved objects were looked at by `release_pages` and stay
         self._found: list[pypdf.PageObject | Exception] | None = None  # where pypdf refuses the page tree
         try:
             self._count = len(self._reader.pages)
@@ -213,9 +217,19 @@ class PypdfFile:
             self._found = list(_pages_of_tree(self._reader))
             self._count = len(self._found)
             if all(isinstance(page, Exception) for page in self._found):
-                raise damaged(_said(fault)) from fault
+                raise damaged_file(_message_of(fault)) from fault
         if not self._count:
-            raise Rejected("The PDF has no pages.", reason="damaged", remedy=MEND_FILE)
+            raise Rejected("The PDF has no pages.", reason="damaged", remedy=SAVE_ANEW)
+        try:
+            self._layers = HiddenLayers(self._reader)
+            self._xfa = xfa_kind(self._reader)
+            is_cover = self._found is None and is_portfolio(self._reader)
+        except _FAULTS as fault:
+            raise damaged_file(_message_of(fault)) from fault
+        if is_cover and (attached := self.attachments()):
+            raise portfolio(attached)
+        if self._xfa == "dynamic":
+            raise xfa_form()
 
     @property
     def page_count(self) -> int:
@@ -228,9 +242,26 @@ class PypdfFile:
             page = self._reader.pages[number - 1] if self._found is None else self._found[number - 1]
             if isinstance(page, Exception):
                 raise page
-            return _raw_page(page, self._layers, min_characters)
+            found = _raw_page(page, self._layers, min_characters)
         except _FAULTS as fault:
-            raise PageDamaged(_said(fault)) from fault
+            raise PageDamaged(_message_of(fault)) from fault
+        if self._xfa and is_xfa_placeholder(found.text):
+            raise xfa_form()
+        return found
+
+    def annotation_texts(self, number: int) -> list[str]:
+        """What the annotations of page `number` show; none where they cannot be read."""
+        try:
+            return [join_surrogates(text) for text in annotation_texts(self._reader.pages[number - 1], self._layers)]
+        except _FAULTS:
+            return []
+
+    def attachments(self) -> list[str]:
+        """The names of the files that are attached."""
+        try:
+            return attached_documents(attachment_names(self._reader))
+        except _FAULTS:
+            return []
 
     def outline(self) -> list[OutlineEntry]:
         """The bookmarks that lead to a page."""
@@ -250,7 +281,7 @@ class PypdfFile:
                 entries.append(found)
         return entries
 
-    def named_title(self) -> str:
+    def metadata_title(self) -> str:
         """The title in the document information."""
         try:
             information = self._reader.metadata
@@ -258,14 +289,14 @@ class PypdfFile:
         except _FAULTS:
             return ""
 
-    def let_go(self) -> None:
-        """Forget the contents of pages and fonts; what they are reached by is small and stays."""
-        kept = self._reader.resolved_objects
-        for key in list(islice(reversed(kept), len(kept) - self._stays)):
-            value = kept[key]
+    def release_pages(self) -> None:
+        """Free the contents of pages and fonts; the objects that lead to them are small and stay."""
+        resolved = self._reader.resolved_objects
+        for key in list(islice(reversed(resolved), len(resolved) - self._retained)):
+            value = resolved[key]
             if isinstance(value, StreamObject) and value.get("/Type") != "/ObjStm":
-                del kept[key]
-        self._stays = len(kept)
+                del resolved[key]
+        self._retained = len(resolved)
 
     def _entry(self, destination: Destination, level: int) -> OutlineEntry | None:
         try:
@@ -282,7 +313,7 @@ class _Reader(pypdf.PdfReader):
     pypdf makes a pass over the file for each of them: minutes for a file of 3,000 pages, and hours for 20,000.
     """
 
-    _places: dict[tuple[int, int], int] | None = None
+    _offsets: dict[tuple[int, int], int] | None = None
     _is_open = False
 
     def __init__(self, data: bytes) -> None:
@@ -293,29 +324,29 @@ class _Reader(pypdf.PdfReader):
     def get_object(self, indirect_reference: int | IndirectObject) -> PdfObject | None:
         if self._is_open and not isinstance(indirect_reference, int):
             key = indirect_reference.generation, indirect_reference.idnum
-            if key not in self.resolved_objects and not self._is_placed(*key):
-                place = self._place(*key)
-                if place is None:
+            if key not in self.resolved_objects and not self._is_at_its_offset(*key):
+                offset = self._offset_of(*key)
+                if offset is None:
                     return self.cache_indirect_object(*key, None)  # as pypdf does after its search
-                self.xref.setdefault(key[0], {})[key[1]] = place
+                self.xref.setdefault(key[0], {})[key[1]] = offset
         return super().get_object(indirect_reference)
 
-    def _is_placed(self, generation: int, number: int) -> bool:
+    def _is_at_its_offset(self, generation: int, number: int) -> bool:
         """Whether the object is where the file says, or there is a reason not to look there."""
         if generation == 0 and number in self.xref_objStm:
             return True
         if self.xref_free_entry.get(generation, {}).get(number, False):
             return True
-        place = self.xref.get(generation, {}).get(number)
-        header = _HEADER.match(self._data, place) if place is not None else None
+        offset = self.xref.get(generation, {}).get(number)
+        header = _HEADER.match(self._data, offset) if offset is not None else None
         return header is not None and (int(header[2]), int(header[1])) == (generation, number)
 
-    def _place(self, generation: int, number: int) -> int | None:
-        if self._places is None:
-            self._places = {}
+    def _offset_of(self, generation: int, number: int) -> int | None:
+        if self._offsets is None:
+            self._offsets = {}
             for header in _OBJECT.finditer(self._data):
-                self._places.setdefault((int(header[2]), int(header[1])), header.start())
-        return self._places.get((generation, number))
+                self._offsets.setdefault((int(header[2]), int(header[1])), header.start())
+        return self._offsets.get((generation, number))
 
 
 def _reader_of(data: bytes) -> pypdf.PdfReader:
@@ -329,7 +360,16 @@ def _reader_of(data: bytes) -> pypdf.PdfReader:
         return _Reader(b"%s\n%sstartxref\n0\n%%%%EOF\n" % (data, root))
 
 
-def _said(fault: BaseException) -> str:
+def has_hidden_layers(data: bytes) -> bool:
+    """Whether a file has layers that are off; without a look at its pages, which takes long if there are thousands."""
+    try:
+        reader = _reader_of(data)
+        return not (reader.is_encrypted and not reader.decrypt("")) and HiddenLayers(reader).any_are_off
+    except _FAULTS:
+        return False
+
+
+def _message_of(fault: BaseException) -> str:
     """What an exception of pypdf says, in one line."""
     words = " ".join(str(fault).split())[:200].rstrip(".")
     return f"{type(fault).__name__}: {words}" if words else type(fault).__name__
@@ -365,7 +405,8 @@ def _pages_of_tree(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject | Excep
 
 def _raw_page(page: pypdf.PageObject, layers: HiddenLayers, min_characters: int) -> RawPage:
     mend_fonts(page)
-    text = joined_surrogates(page_text(page, layers) if may_show_text(page) else "").replace(_SOFT_HYPHEN, "-")
+    content = page_text(page, layers).replace(_SOFT_HYPHEN, "-") if may_show_text(page) else ""
+    text = join_surrogates("\n".join([*filter(None, [content]), *annotation_texts(page, layers)]))
     characters = sum(map(len, text.split()))
     if characters >= min_characters:
         return RawPage(text)

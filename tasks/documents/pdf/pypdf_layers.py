@@ -18,6 +18,11 @@ class HiddenLayers:
         if default.get("/BaseState") == "/OFF":
             self._off |= _numbers(properties.get("/OCGs")) - _numbers(default.get("/ON"))
 
+    @property
+    def any_are_off(self) -> bool:
+        """Whether there is a layer that is off."""
+        return bool(self._off)
+
     def is_hidden(self, layer: Any) -> bool:
         """Whether content is hidden that belongs to a layer, or to a group of layers with a rule (OCMD)."""
         if not self._off:

@@ -27,7 +27,7 @@ Matrix = Sequence[float]
 
 _IDENTITY: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 _SAME_PLACE = 0.1  # of the font's size: farther apart, equal letters may stand beside each other, as in "ll"
-_SAME_PLACE_OF_TEXT = 0.25  # the like for a text of at least so many letters, which may be in another font
+_SAME_PLACE_OF_TEXT = 3.0  # points, for a text of at least so many letters, which may be in another font and size
 _MIN_LETTERS = 3
 _INVISIBLE = 3  # text rendering mode
 _RAISED_FIGURE = re.compile(r"[-+\u2212]?\d{1,3}\s?")
@@ -263,9 +263,7 @@ class _PageVisitor:
         place = product(tm, product(cm, self._frames[-1].matrix))
         real_size = abs(size) * math.hypot(place[2], place[3]) or 12.0
         letters = "".join(text.split())
-        is_repeated = len(letters) >= _MIN_LETTERS and self._texts.has(
-            letters, place[4], place[5], _SAME_PLACE_OF_TEXT * real_size
-        )
+        is_repeated = len(letters) >= _MIN_LETTERS and self._texts.has(letters, place[4], place[5], _SAME_PLACE_OF_TEXT)
         self._output.add(
             "\n" * text.endswith("\n") if is_repeated else text,
             place,

@@ -1,14 +1,12 @@
 """PDF to text, page by page, whichever engine reads it.
 
-Each page's text layer is judged (`page_judgement`) and taken or rejected by itself. Pages are joined by a blank line;
-hyphens at the ends of lines stay. What a font leaves unreadable on a page that is readable otherwise stands as one
-U+FFFD. A page on which nothing is drawn is blank: it holds nothing that could be lost, so it is counted and not
-rejected.
+The text layer of each page is judged (`text_layer`), and the page taken or rejected by itself. Pages are joined by a
+blank line; hyphens at the ends of lines stay. Each run of characters that a font leaves unknown, on a page that is
+readable otherwise, is one U+FFFD. A page on which nothing is drawn is blank: it holds nothing that could be lost, so it
+is counted and not rejected. Attached documents are not read; a Reject names them.
 
-A file is read in one go (`read_pdf`), or in ranges of pages, perhaps by several processes, that `join_pages` makes one
+A file is read in one go (`read_pdf`), or in ranges of pages, perhaps by several processes, which `join_pages` makes one
 document of; both give the same.
-
-The bookmarks and the title of a PDF file: its headings, placed where the text says them.
 """
 
 import re
@@ -18,107 +16,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from millrace.tasks.documents.formats import Extraction, abandoned_unit
-from millrace.tasks.documents.pdf.engine import MEND_FILE, OpenPdf, OutlineEntry, PageDamaged, one_line, searchable
+from millrace.tasks.documents.pdf.engine import (
+    DETACH,
+    SAVE_ANEW,
+    OpenPdf,
+    PageDamaged,
+    listed_names,
+    one_line,
+    searchable,
+)
+from millrace.tasks.documents.pdf.outline import Outline, headings_of, title_of
 from millrace.tasks.documents.pdf.text_layer import judge_page
 from millrace.tasks.errors import Rejected
-from millrace.tasks.records import Heading, Page, Reject
-
-_STOPGAP_TITLES = re.compile(
-    r"(?:untitled|title|unknown|none|null|document\d*|(?:front )?cover|(?:table of )?contents|slide 1|presentation\d*"
-    r"|目录|封面|无标题|无题|(?:microsoft )?(?:word|powerpoint|excel)(?: presentation| document)?|powerpoint 演示文稿)"
-    r"|.*\.(?:docx?|pptx?|xlsx?|dvi|tex|pdf|indd|qxd|ps|eps|rtf|odt|wpd|pmd|fm|html?|txt|mif|ai|cdr|p65)"
-    r"|(?:file|https?)://.*",
-    re.IGNORECASE,
-)
-_PROGRAM = re.compile(
-    r"^(?:Microsoft (?:Office )?(?:Word|PowerPoint|Excel)|OpenOffice\S*|FrameMaker)\s*-\s*", re.IGNORECASE
-)
-
-
-def placed_headings(entries: Sequence[OutlineEntry], text: str, pages: Sequence[Page]) -> tuple[Heading, ...]:
-    """The bookmarks as headings, at the line of their page that says the title, else at the page's start.
-
-    A bookmark of a page that was not taken stands at the next page that was.
-    """
-    indices: dict[int, _PageIndex] = {}
-    headings: list[Heading] = []
-    numbers = [p.number for p in pages]
-    for entry in entries:
-        following = next((i for i, number in enumerate(numbers) if number >= entry.page), None)
-        if following is None:
-            continue
-        page = pages[following]
-        start = None
-        if page.number == entry.page:
-            index = indices.setdefault(page.number, _PageIndex.of(text, page))
-            start = index.line_of(entry.title)
-        if start is None:
-            same_page = [h.start for h in headings[-1:] if page.start <= h.start < page.end]
-            start = same_page[0] if same_page else page.start
-        headings.append(Heading(entry.level, entry.title, start))
-    return tuple(sorted(headings, key=lambda h: h.start))
-
-
-@dataclass(frozen=True, slots=True)
-class _PageIndex:
-    """A page's characters without white space and case, and where each stands in the text."""
-
-    letters: str
-    offsets: list[int]
-    text: str
-    start: int
-
-    @classmethod
-    def of(cls, text: str, page: Page) -> "_PageIndex":
-        offsets = [i for i in range(page.start, page.end) if not text[i].isspace()]
-        return cls("".join(text[i].lower()[0] for i in offsets), offsets, text, page.start)
-
-    def line_of(self, title: str) -> int | None:
-        """Where the line begins that says `title`, broken over lines or not; None when no line begins so."""
-        wanted = "".join(c.lower()[0] for c in title if not c.isspace())
-        found = self.letters.find(wanted)
-        fallback = None
-        while found >= 0 and wanted:
-            offset = self.offsets[found]
-            line = max(self.text.rfind("\n", self.start, offset) + 1, self.start)
-            before = self.text[line:offset]
-            if not before.strip():
-                return line
-            if fallback is None and len(before) <= 20:
-                fallback = line  # "Chapter 3." or "2.1" before the words of the bookmark
-            found = self.letters.find(wanted, found + 1)
-        return fallback
-
-
-def title_of(named: str, entries: Sequence[OutlineEntry]) -> str:
-    """The title that the document information names unless it is a stopgap; else the bookmark that holds all others."""
-    top = [entry.title for entry in entries if entry.level == 1]
-    for title in (_PROGRAM.sub("", named), top[0] if len(top) == 1 < len(entries) else ""):
-        is_stopgap = _STOPGAP_TITLES.fullmatch(title) is not None
-        if len(title) > 1 and any(c.isalpha() for c in title) and "\ufffd" not in title and not is_stopgap:
-            return title
-    return ""
-
+from millrace.tasks.records import Page, Reject
 
 _PAGES_BEFORE_RELEASE = 20
-_ADD_TEXT_LAYER = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
+_RECOGNIZE_TEXT = "Run it through text recognition (for instance `ocrmypdf --force-ocr in.pdf out.pdf`), then retry."
 _FILE_CPU_S, _PAGE_CPU_S = 600.0, 0.2
 _UNKNOWN_RUN = re.compile("\ufffd+")
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """What a file says of itself: the title in its document information ("" without one), and its bookmarks."""
-
-    named_title: str = ""
-    entries: tuple[OutlineEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PagesRead:
     """A range of pages: the number and text of each that was taken, why others were not, and how many are blank.
 
-    The range that holds the last page has the outline, and perhaps a reject for it. `cpu_s` is what reading them took.
+    The range that holds the last page has the outline, and the rejects of the outline and the attachments, if any.
+    `cpu_s` is the CPU time that reading took.
     """
 
     taken: tuple[tuple[int, str], ...]
@@ -128,11 +51,14 @@ class PagesRead:
     cpu_s: float = 0.0
 
 
-def check_patience(cpu_s: float, pages: int) -> None:
-    """Raises `Rejected`, "timeout", when `pages` pages of a file took so long to read that it must be hostile.
+def check_cpu_time(cpu_s: float, pages: int) -> None:
+    """Refuse a file of which `pages` pages took so much CPU to read that it must be hostile.
 
-    A page has a deadline of its own; this is for thousands that keep it barely. It is CPU, so that a busy machine
-    changes nothing. Typical pages take 0.02 s, and one that takes minutes may stand among a few.
+    Each page has a deadline of its own; this bound is for thousands of pages that barely keep it. It is CPU time, so
+    that a busy machine makes no difference. A typical page takes 0.02 s, and a few may take minutes.
+
+    Raises:
+        Rejected: "timeout".
     """
     bound_s = _FILE_CPU_S + pages * _PAGE_CPU_S
     if cpu_s > bound_s:
@@ -146,7 +72,7 @@ def check_patience(cpu_s: float, pages: int) -> None:
 def read_pdf(
     pdf: OpenPdf, name: str, *, min_page_characters: int, skip: Mapping[str, str], at: Callable[[str], None]
 ) -> Iterator[Extraction | Reject]:
-    """The document's text with its pages, then a Reject for each page (or the outline) that could not be taken.
+    """The document's text with its pages, then a Reject for each page (or other unit) that could not be taken.
 
     Raises:
         Rejected: nothing of it can be taken: "damaged", "no_text_layer", "blank", "timeout".
@@ -177,10 +103,10 @@ def read_pages(
     for read, number in enumerate(numbers, start=1):
         item = f"page {number}"
         if item in skip:
-            rejects.append(abandoned_unit(name, item, skip[item], MEND_FILE))
+            rejects.append(abandoned_unit(name, item, skip[item], SAVE_ANEW))
             continue
         at(item)
-        check_patience(time.process_time() - began, len(numbers))
+        check_cpu_time(time.process_time() - began, len(numbers))
         text = _page_text(pdf, number, name, min_page_characters)
         if isinstance(text, Reject):
             rejects.append(text)
@@ -189,15 +115,16 @@ def read_pages(
         else:
             taken.append((number, text))
         if read % _PAGES_BEFORE_RELEASE == 0:
-            pdf.let_go()
+            pdf.release_pages()
     outline = None
     if numbers and numbers[-1] == pdf.page_count:
         outline = Outline()
         if "outline" in skip:
-            rejects.append(abandoned_unit(name, "outline", skip["outline"], MEND_FILE))
+            rejects.append(abandoned_unit(name, "outline", skip["outline"], SAVE_ANEW))
         else:
             at("outline")
-            outline = Outline(one_line(pdf.named_title()), tuple(pdf.outline()))
+            outline = Outline(one_line(pdf.metadata_title()), tuple(pdf.outline()))
+            rejects += _attachments(pdf, name)
     return PagesRead(tuple(taken), tuple(rejects), blank, outline, time.process_time() - began)
 
 
@@ -217,16 +144,16 @@ def join_pages(
         pages.append(Page(number, end + 2, end + 2 + len(text)))
         end = pages[-1].end
     if not pages:
-        raise _nothing_usable([r for r in rejects if r.item != "outline"], blank)
+        raise _nothing_usable([r for r in rejects if r.item.startswith("page ")], blank)
     text = "\n\n".join(text for part in ranges for _, text in part.taken)
     outline = next((part.outline for part in ranges if part.outline is not None), Outline())
     if "outline" not in skip:
         at("outline")
-    elif not any(reject.item == "outline" for reject in rejects):  # it hung here, and not while it was read
-        rejects.append(abandoned_unit(name, "outline", skip["outline"], MEND_FILE))
+    elif not any(reject.item == "outline" for reject in rejects):  # placing the headings hung, not reading the outline
+        rejects.append(abandoned_unit(name, "outline", skip["outline"], SAVE_ANEW))
         outline = replace(outline, entries=())
-    headings = placed_headings(outline.entries, text, pages)
-    title = title_of(outline.named_title, outline.entries)
+    headings = headings_of(outline.entries, text, pages)
+    title = title_of(outline.metadata_title, outline.entries)
     yield Extraction(text, title=title, headings=headings, pages=tuple(pages), blank_pages=blank)
     yield from rejects
 
@@ -237,18 +164,29 @@ def _page_text(pdf: OpenPdf, number: int, name: str, min_characters: int) -> str
     try:
         page = pdf.page(number, min_characters=min_characters)
     except PageDamaged as fault:
-        return Reject("read", name, item, "page_damaged", f"The page cannot be read: {fault}.", MEND_FILE)
+        return Reject(
+            "read", name, item, "page_damaged", f"The page cannot be read: {str(fault).rstrip('.')}.", SAVE_ANEW
+        )
     except MemoryError:
-        return Reject("read", name, item, "memory", "The page needs more memory than it may have.", MEND_FILE)
+        return Reject("read", name, item, "memory", "The page needs more memory than it may have.", SAVE_ANEW)
     if page.is_bare:
         return None
-    verdict = judge_page(page.text, image_pixels=page.image_pixels, page_area=page.area, min_characters=min_characters)
-    if verdict is not None:
-        return Reject("read", name, item, verdict.reason, verdict.message, _ADD_TEXT_LAYER)
+    problem = judge_page(page.text, image_pixels=page.image_pixels, page_area=page.area, min_characters=min_characters)
+    if problem is not None:
+        return Reject("read", name, item, problem.reason, problem.message, _RECOGNIZE_TEXT)
     return _UNKNOWN_RUN.sub("\ufffd", searchable(page.text)).strip()
 
 
+def _attachments(pdf: OpenPdf, name: str) -> list[Reject]:
+    names = pdf.attachments()
+    if not names:
+        return []
+    message = f"The file has attached documents, which are not read: {listed_names(names)}."
+    return [Reject("read", name, "attachments", "attachments_not_read", message, DETACH)]
+
+
 def _nothing_usable(rejects: list[Reject], blank: int) -> Rejected:
+    """The refusal of a file without one page of text."""
     if not rejects:
         return Rejected(
             f"All {blank} pages are blank: nothing is drawn on them.",
@@ -266,5 +204,5 @@ def _nothing_usable(rejects: list[Reject], blank: int) -> Rejected:
     return Rejected(
         f"None of {len(rejects)} pages has a usable text layer ({counts}). {first.message}",
         reason="no_text_layer",
-        remedy=_ADD_TEXT_LAYER,
+        remedy=_RECOGNIZE_TEXT,
     )

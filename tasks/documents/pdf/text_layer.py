@@ -1,6 +1,6 @@
-"""Whether the text layer of a PDF page is language, or the debris of fonts that no reader could map to characters.
+"""Whether the text layer of a PDF page is language, or debris of fonts whose glyphs no reader can map to characters.
 
-A page that fails here becomes a Reject: its text must never be embedded, for nobody can find it again.
+A page of debris becomes a Reject: its text must never be embedded, because no search could find it again.
 """
 
 import re
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class PageVerdict:
-    """Why a page cannot be taken: a stable `reason` and what was seen."""
+class PageProblem:
+    """Why a page cannot be taken: a stable `reason`, and what was found."""
 
     reason: str
     message: str
@@ -25,8 +25,8 @@ _REPLACEMENT = re.compile("\ufffd")
 _SPACE = re.compile(r"\s+")
 
 
-def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters: int) -> PageVerdict | None:
-    """What makes the page's text unusable; None when it is fit to be used.
+def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters: int) -> PageProblem | None:
+    """Why the page's text cannot be used; None when it can.
 
     `image_pixels` is the number of pixels of all images on the page, `page_area` its size in square points: images
     that would cover the page at 72 dots per inch with hardly a character beside them are a scan.
@@ -34,8 +34,8 @@ def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters
     letters = _SPACE.sub("", text)
     if not letters:
         if image_pixels:
-            return PageVerdict("page_scanned", "The page holds images and no text.")
-        return PageVerdict("page_empty", "The page holds drawings, but neither text nor images.")
+            return PageProblem("page_scanned", "The page holds images and no text.")
+        return PageProblem("page_empty", "The page holds drawings, but neither text nor images.")
     for reason, what, pattern, share in (
         ("page_glyph_codes", "glyph codes such as (cid:12) or /G21", _GLYPH_CODE, 0.3),
         ("page_replacement_characters", "replacement characters (U+FFFD)", _REPLACEMENT, 0.2),
@@ -46,9 +46,9 @@ def judge_page(text: str, *, image_pixels: int, page_area: float, min_characters
         found = sum(len(m) for m in pattern.findall(letters))
         if found >= share * len(letters):
             percent = round(100 * found / len(letters))
-            return PageVerdict(reason, f"{percent} % of the page's {len(letters)} characters are {what}.")
+            return PageProblem(reason, f"{percent} % of the page's {len(letters)} characters are {what}.")
     if len(letters) < min_characters and image_pixels >= page_area > 0:
-        return PageVerdict(
+        return PageProblem(
             "page_scanned", f"The page is an image with {len(letters)} characters of text, fewer than {min_characters}."
         )
     return None

@@ -21,7 +21,7 @@ from millrace.tasks.embedding.dispatch.queue import (
     VectorSink,
 )
 from millrace.tasks.embedding.dispatch.retry_policy import ProviderHealth, RetryPolicy
-from millrace.tasks.embedding.dispatch.usage import Budget, Usage, split_tokens
+from millrace.tasks.embedding.dispatch.usage import Budget, Usage, is_absurdly_more, split_tokens
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse
 from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock, wait_for_event
 from millrace.tasks.embedding.rate_limit.concurrency import ConcurrencyLimit
@@ -120,6 +120,7 @@ class Dispatcher:
         self._sender: asyncio.Task[None] | None = None
         self._probe: Request | None = None
         self._waits_for_slot = False
+        self._usage_doubted = False
         self._flushing = False
         self._error: BaseException | None = None
         self._changed = asyncio.Event()  # something happened that the sender may be waiting for
@@ -252,28 +253,45 @@ class Dispatcher:
             self._budget.settle(reserved, 0)
             self._stop(error)
         else:
-            self._budget.settle(reserved, answer.billed_tokens, counted=request.tokens)
+            billed = self._billed_tokens(request, answer)
+            self._budget.settle(reserved, billed, counted=request.tokens)
             self._limiter.answered(sent_at=sent_at)
             took_s = self._clock.now() - sent_at
             self._concurrency.record(took_s)
             self.usage.latencies.record(took_s)
-            await self._store_vectors(request, answer)
+            await self._store_vectors(request, answer, billed)
 
-    async def _store_vectors(self, request: Request, answer: EmbeddingResponse) -> None:
+    def _billed_tokens(self, request: Request, answer: EmbeddingResponse) -> int:
+        """What the answer was billed, by our own count where the provider reports nothing, or nothing plausible."""
+        reported, counted = answer.billed_tokens, request.tokens
+        # Where nothing is paid, as with `local`, nothing need be reported.
+        free = self.usage.price_cny_per_1k_tokens == 0.0 and reported == 0
+        if reported is not None and not is_absurdly_more(reported, counted):
+            absurdly_less = not free and is_absurdly_more(counted, reported)
+            if not absurdly_less:
+                return reported
+        if not self._usage_doubted:
+            self._usage_doubted = True
+            found = "reports no valid usage" if reported is None else f"reports {reported:,} tokens"
+            message = f"the provider {found} for texts of {counted:,}; our own count stands for such answers"
+            self._on_event(Event("usage", message))
+        return counted
+
+    async def _store_vectors(self, request: Request, answer: EmbeddingResponse, billed: int) -> None:
         """Make the vectors durable; only then do their texts count as embedded."""
         if self._health.circuit_open or request is self._probe:
             self._end_outage()
         self._health.answered(self._clock.now())
-        self.usage.tokens_billed += answer.billed_tokens
+        self.usage.tokens_billed += billed
         if request is self._probe:
             self._probe = None
             return
         counted = [pending.item.tokens for pending in request.texts]
         keys = [pending.item.key for pending in request.texts]
-        await self._store.append(keys, answer.vectors, split_tokens(answer.billed_tokens, counted), answer.sparse)
+        await self._store.append(keys, answer.vectors, split_tokens(billed, counted), answer.sparse)
         self.usage.texts_embedded += len(counted)
         self.usage.tokens_counted += request.tokens
-        self.usage.tokens_billed_for_vectors += answer.billed_tokens
+        self.usage.tokens_billed_for_vectors += billed
         for pending in request.texts:
             self._queue.settle(pending, None)
 

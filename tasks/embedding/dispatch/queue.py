@@ -46,7 +46,7 @@ class VectorSink(Protocol):
 class Event:
     """Something to report. `wait_s` is the time until the next try, if there is one."""
 
-    kind: Literal["throttled", "retrying", "split", "refused", "stopped"]
+    kind: Literal["throttled", "retrying", "split", "refused", "usage", "stopped"]
     message: str
     wait_s: float = 0.0
 

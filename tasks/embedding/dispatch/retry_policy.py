@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 
 from millrace.tasks.embedding.dispatch.queue import Request
-from millrace.tasks.embedding.providers.client import Unreachable
+from millrace.tasks.embedding.providers.client import LostAnswer, Unreachable
 from millrace.tasks.embedding.providers.error_rules import UNEXPLAINED_REFUSAL
 from millrace.tasks.errors import InvalidResponse, MillraceError, ProviderStopped, TextsRefused, Throttled, Transient
 
@@ -20,9 +20,9 @@ class RetryPolicy:
     A provider that was reached once is waited for without end; one that was not reached within `give_up_tries` tries
     and `give_up_s` is most likely a wrong address. `max_invalid_responses` unusable answers, or
     `max_failures_beside_successes` failures while other requests succeed, are blamed on the texts.
-    `max_unusable_rounds` rounds of unusable answers in a row stop the run, because each costs money. A request that
-    is not full waits `linger_s` for more texts while nothing else is in flight. At the end, requests in flight have
-    `grace_s` to be answered.
+    `max_unusable_rounds` rounds of unusable answers in a row stop the run, because each costs money; so do
+    `max_lost_rounds` rounds of lost answers, each of which may cost money. A request that is not full waits `linger_s`
+    for more texts while nothing else is in flight. At the end, requests in flight have `grace_s` to be answered.
     """
 
     first_backoff_s: float = 0.5
@@ -33,6 +33,7 @@ class RetryPolicy:
     max_invalid_responses: int = 4
     max_failures_beside_successes: int = 3
     max_unusable_rounds: int = 8
+    max_lost_rounds: int = 30
     linger_s: float = 1.0
     grace_s: float = 10.0
 
@@ -76,7 +77,7 @@ class ProviderHealth:
         self._first_failure_at = math.inf
         self._unusable_rounds = 0
         self._unusable_at = -math.inf
-        self._rounds = 0
+        self._rounds = self._lost_rounds = 0
         self._round_at = -math.inf
         self._last_answer_at = -math.inf
 
@@ -93,7 +94,7 @@ class ProviderHealth:
         """Record a usable answer."""
         self._reached = True
         self._last_answer_at = now
-        self._unusable_rounds = self._rounds = 0
+        self._unusable_rounds = self._rounds = self._lost_rounds = 0
 
     def failed(self, failure: Transient, *, now: float, sent_at: float) -> ProviderStopped | None:
         """Record the failure of a request sent at `sent_at`; the error to stop with if waiting is useless."""
@@ -101,12 +102,16 @@ class ProviderHealth:
         if sent_at >= self._round_at:
             # Requests that were in flight together count once, however many there are.
             self._rounds += 1
+            self._lost_rounds = self._lost_rounds + 1 if isinstance(failure, LostAnswer) else 0
             self._round_at = now
         if isinstance(failure, InvalidResponse):
             return self._unusable(failure, now, sent_at)
         if not isinstance(failure, Unreachable):
             self._reached = True
-            return None
+            if self._lost_rounds < self._policy.max_lost_rounds:
+                return None
+            message = f"{self._lost_rounds} times in a row no whole answer, and each may be billed; the last: {failure}"
+            return ProviderStopped(message)
         self._unreached += 1
         for_s = now - self._first_failure_at
         if self._reached or self._unreached < self._policy.give_up_tries or for_s < self._policy.give_up_s:

@@ -168,6 +168,11 @@ def cost_cny(tokens: int, price_cny_per_1k_tokens: float) -> float:
     return float(tokens * Fraction(str(price_cny_per_1k_tokens)) / 1000)
 
 
+def is_absurdly_more(tokens: int, other: int) -> bool:
+    """Whether no two tokenizers, templates and end marks included, count `tokens` and `other` for the same texts."""
+    return tokens > 100 * other + 1_000
+
+
 def split_tokens(billed: int, counted: list[int]) -> list[int]:
     """`billed` shared out in proportion to `counted`, in whole tokens that add up.
 

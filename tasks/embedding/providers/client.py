@@ -12,19 +12,19 @@ from millrace.tasks.errors import InvalidResponse, ProviderUnavailable
 Vectors = npt.NDArray[np.float32]
 
 READ_TIMEOUT_S = 60.0
-"""The SDK's default is 600 s; a full request is answered in about one, so after a minute the answer is lost."""
+"""For a whole answer. A full request is answered in about one second, so after a minute the answer is lost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingResponse:
     """A validated answer. `vectors`: float32, shape (n_texts, dim), row i belongs to texts[i].
 
-    `billed_tokens` is the sum over all texts. `sparse`, if requested, holds one sparse vector per text, as encoded by
-    `records.sparse_bytes`.
+    `billed_tokens` is the sum over all texts, None if the answer reports none, or a number that cannot be. `sparse`, if
+    requested, holds one sparse vector per text, as encoded by `records.sparse_bytes`.
     """
 
     vectors: Vectors
-    billed_tokens: int
+    billed_tokens: int | None
     request_id: str
     sparse: tuple[bytes, ...] | None = None
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from millrace.tasks.embedding.models import ModelSpec
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingResponse
 from millrace.tasks.embedding.providers.error_rules import is_refusal
-from millrace.tasks.embedding.providers.http import Endpoint
+from millrace.tasks.embedding.providers.http import Endpoint, max_answer_bytes
 from millrace.tasks.embedding.providers.openai_compatible import require_key, sends_dimensions
 from millrace.tasks.embedding.providers.validation import decode, validate_native
 
@@ -55,7 +55,10 @@ class NativeClient:
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
         """The vectors of `texts`, from one request that is tried once. Raises as `EmbeddingClient.embed`."""
-        answer = await self._endpoint.post({**self._constant, "input": {"texts": list(texts)}})
+        answer = await self._endpoint.post(
+            {**self._constant, "input": {"texts": list(texts)}},
+            max_bytes=max_answer_bytes(len(texts), self._dimensions, sparse=self._sparse),
+        )
         body = decode(answer.body)
         if is_refusal(body):
             raise self._endpoint.refusal(answer, body)

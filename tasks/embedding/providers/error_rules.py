@@ -9,7 +9,7 @@ vllm-project/vllm#19798 (too long), #16331 and #15465 (dimensions); huggingface/
 `normalizeEmbeddingError` (too long); michaelfeil/infinity#307 (too many).
 """
 
-import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from millrace.tasks.errors import (
     Throttled,
     ThrottledLimit,
 )
+from millrace.tasks.secrets import mask
 
 Action = Literal["stop", "configure", "slow", "wait", "refuse"]
 
@@ -50,6 +51,12 @@ class Rule:
         """The rule without codes and phrases, for a provider that documents only statuses."""
         return replace(self, codes=frozenset(), phrases=())
 
+
+MAX_RETRY_AFTER_S = 300.0
+"""A longer `Retry-After` is not obeyed: the longest limit is a minute, and a request that is refused costs nothing."""
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxstring, _REPR.maxother = 4, 20, 20, 10_000, 10_000
 
 _WAIT = "millrace waits and tries again"
 _SLOW = "millrace slows down and tries again"
@@ -181,29 +188,30 @@ class Refusal:
 
     @property
     def words(self) -> str:
-        """`HTTP 429 limit_requests: You exceeded ... (request 318c...)`, with keys masked."""
+        """`HTTP 429 limit_requests: You exceeded ... (request 318c...)`."""
         named = f"HTTP {self.status}" + (f" {self.code}" if self.code else "")
         text = f"{named}: {self.message.strip()}" if self.message.strip() else named
-        return mask_keys(text + (f" (request {self.request_id})" if self.request_id else ""))
+        return text + (f" (request {self.request_id})" if self.request_id else "")
 
 
 def read_refusal(status: int, body: object, request_id: str = "") -> Refusal:
     """The refusal in a decoded `body` (a mapping, or text that is not JSON)."""
     if not isinstance(body, dict):
-        return Refusal(status, "", " ".join(str(body or "").split())[:200], request_id)
+        return Refusal(status, "", quoted(body or "", 200), request_id)
     inner = body.get("error")
     fields: dict[str, Any] = inner if isinstance(inner, dict) else body
     message = inner if isinstance(inner, str) else fields.get("message") or _detail(fields.get("detail"))
     code = fields.get("code")
     found_id = request_id or body.get("request_id") or body.get("id") or ""
     # vLLM and TEI repeat the status as the code.
-    return Refusal(status, "" if code in (None, status, str(status)) else str(code), str(message)[:500], str(found_id))
+    code = "" if code in (None, status, str(status)) else quoted(code, 100)
+    return Refusal(status, code, quoted(message, 500), quoted(found_id, 100))
 
 
 def _detail(detail: object) -> str:
     """The `detail` of a FastAPI server: a text, or a list of validation errors."""
     found = detail if isinstance(detail, list) else [detail]
-    return "; ".join(str(one.get("msg", one) if isinstance(one, dict) else one) for one in found if one)
+    return "; ".join(quoted(one.get("msg", one) if isinstance(one, dict) else one, 500) for one in found[:20] if one)
 
 
 def is_refusal(answer: dict[str, Any]) -> bool:
@@ -216,13 +224,19 @@ def is_refusal(answer: dict[str, Any]) -> bool:
 def error_for(
     refusal: Refusal, *, target: str, retry_after_s: float | None = None, rules: Sequence[Rule] = DASHSCOPE_RULES
 ) -> MillraceError:
-    """The error to raise for `refusal`. `target` names who was asked ("text-embedding-v4 at https://...")."""
+    """The error to raise for `refusal`. `target` names who was asked ("text-embedding-v4 at https://...").
+
+    `retry_after_s` is the wait that the provider wishes; of a longer one than MAX_RETRY_AFTER_S the message says so.
+    """
     code, message = refusal.code.lower(), refusal.message.lower()
     rule = next((rule for rule in rules if rule.matches(refusal.status, code, message)), None)
     message = f"{target} answered {refusal.words}"
     if rule is None:
         return BilledInvalidResponse(f"{message}, which is an answer millrace does not know", billed_tokens=0)
     with_remedy = f"{message}; {rule.remedy}"
+    if retry_after_s is not None and retry_after_s > MAX_RETRY_AFTER_S:
+        with_remedy += f" (it asks to wait {retry_after_s:,.0f} s; millrace waits {MAX_RETRY_AFTER_S:,.0f} s at most)"
+        retry_after_s = MAX_RETRY_AFTER_S
     match rule.action:
         case "stop":
             return ProviderStopped(with_remedy, code=refusal.code, request_id=refusal.request_id)
@@ -238,16 +252,21 @@ def error_for(
 
 def lost_answer(target: str, why: str) -> LostAnswer:
     """The error for an answer that did not arrive complete."""
-    return LostAnswer(mask_keys(f"{target}: the answer was lost ({why}); {_WAIT}"))
+    return LostAnswer(f"{target}: the answer was lost ({why}); {_WAIT}")
 
 
-def mask_keys(text: str) -> str:
-    """`text` with everything that looks like an API key masked, because providers quote the key that they refuse.
+def quoted(words: object, limit: int = 300) -> str:
+    r"""What a provider said, fit for a message: secrets masked, on one line, printable, at most `limit` characters.
 
-    >>> mask_keys("Incorrect API key provided: sk-0123456789abcdef.")
-    'Incorrect API key provided: sk-***.'
+    Masked before it is cut, so that no half of a secret is left.
+
+    >>> quoted("Incorrect API key provided:\nsk-0123456789abcdef")
+    'Incorrect API key provided: sk-***'
     """
-    return re.sub(r"(\bsk-|\bBearer\s+)[A-Za-z0-9_\-]{4,}", r"\1***", text)
+    text = mask(words if isinstance(words, str) else _REPR.repr(words))
+    text = "".join(character if character.isprintable() else " " for character in text[: 4 * limit])
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _limit(detail: str) -> ThrottledLimit:

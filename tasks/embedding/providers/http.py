@@ -4,25 +4,36 @@ The openai SDK provides connections, headers and exceptions. Its retries are off
 limiter; its parsing is not used, because it costs ten times as much as our validation.
 """
 
+import asyncio
+import logging
+import math
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
 import orjson
 
-from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, Unreachable
+from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, BilledInvalidResponse, Unreachable
 from millrace.tasks.embedding.providers.error_rules import (
     DASHSCOPE_RULES,
     Rule,
     error_for,
     lost_answer,
-    mask_keys,
+    quoted,
     read_refusal,
 )
 from millrace.tasks.errors import ConfigurationError, MillraceError
+from millrace.tasks.secrets import remember
 
 CONNECT_TIMEOUT_S = 10.0
 # Longer than the gateway keeps a connection costs a retry; shorter costs a handshake after every pause.
@@ -31,12 +42,19 @@ KEEPALIVE_S = 45.0
 _CONNECTIONS_PER_POOL = 8
 """httpcore checks every idle connection of its pool, with a system call each, at each request and each answer."""
 
-_LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
 # Failures before the request was sent: it cannot have been billed.
 _NOT_SENT = (
     *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
     *(httpx2.ProxyError, httpx2.UnsupportedProtocol),
 )
+
+_REFUSAL_BYTES = 64 << 10
+"""As much of an error's body is read; the rest says nothing more."""
+
+_max_bytes: ContextVar[int] = ContextVar("max_bytes")
+"""Bound on the answer of the request that this task sends."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,52 @@ class Answer:
     status: int
     body: bytes
     request_id: str
+
+
+class _TooLong(Exception):
+    """An answer is longer than the bound; the message says which."""
+
+
+class _BoundedClient(httpx2.AsyncClient):
+    """Reads and decompresses answers itself, up to a bound: httpx makes a gigabyte of a megabyte of gzip."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """The answer with its whole body, decompressed. Raises _TooLong, and what httpx raises."""
+        response = await super().send(request, **{**options, "stream": True})
+        try:
+            body = await _read(response, _max_bytes.get())
+        except zlib.error as error:
+            raise httpx2.DecodingError(str(error)) from None
+        finally:
+            await response.aclose()
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _BODY_HEADERS]
+        return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+
+
+_BODY_HEADERS = frozenset([b"content-encoding", b"content-length", b"transfer-encoding"])
+
+
+async def _read(response: httpx2.Response, max_bytes: int) -> bytes:
+    """The body, decompressed; of an error only its beginning."""
+    refused = response.status_code >= 400
+    bound = min(max_bytes, _REFUSAL_BYTES) if refused else max_bytes
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
+        message = f"it is encoded as {quoted(encoding, 40)}, which was not asked for"
+        raise httpx2.DecodingError(message)
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding not in {"", "identity"} else None
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk if inflate is None else inflate.decompress(chunk, bound + 1 - len(body))
+        if len(body) > bound:
+            if refused:
+                return bytes(body[:bound])
+            message = f"it is longer than {bound:,} bytes, and no answer to this request can be"
+            raise _TooLong(message)
+    if inflate is not None and not inflate.eof and not refused:
+        message = "its compressed body ends too early"
+        raise httpx2.DecodingError(message)
+    return bytes(body)
 
 
 @dataclass(slots=True)
@@ -79,6 +143,9 @@ class Endpoint:
         if not api_key.isascii():
             message = f"{target}: the key in the variable that {key_setting} names has characters that no key has"
             raise ConfigurationError(message)
+        remember(api_key)
+        if api_key.strip():
+            _warn_of_plain_http(url)
         self.target = target
         self._url = url
         self._url_setting = url_setting
@@ -89,7 +156,7 @@ class Endpoint:
         self._api_key = api_key.strip() or "none"  # the SDK requires one
         self._most_pools = -(-max_connections // _CONNECTIONS_PER_POOL)
         # A proxy from the environment cannot reach servers on this machine.
-        self._trust_env = urlsplit(url).hostname not in _LOOPBACK
+        self._trust_env = not is_this_machine(urlsplit(url).hostname or "")
         self._tls = httpx2.create_ssl_context(trust_env=self._trust_env)
         self._pools = [self._new_pool()]
 
@@ -98,8 +165,10 @@ class Endpoint:
             api_key=self._api_key,
             base_url=self._url,
             max_retries=0,
-            http_client=httpx2.AsyncClient(
-                timeout=httpx2.Timeout(self._timeout_s, connect=CONNECT_TIMEOUT_S),
+            http_client=_BoundedClient(
+                # Less than the deadline in `post`, so that a request that was not sent is known as such.
+                timeout=httpx2.Timeout(self._timeout_s, connect=min(CONNECT_TIMEOUT_S, 0.8 * self._timeout_s)),
+                headers={"accept-encoding": "gzip"},
                 limits=httpx2.Limits(
                     max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_S
                 ),
@@ -119,21 +188,31 @@ class Endpoint:
             return self._pools[-1]
         return min(self._pools, key=lambda pool: pool.in_flight)
 
-    async def post(self, body: Mapping[str, object]) -> Answer:
-        """The answer to one request, tried once. Raises as `EmbeddingClient.embed`, but for InvalidResponse."""
+    async def post(self, body: Mapping[str, object], *, max_bytes: int) -> Answer:
+        """The answer to one request, tried once, complete within `timeout_s` and of at most `max_bytes`.
+
+        Raises as `EmbeddingClient.embed`.
+        """
         pool = self._pool()
         pool.in_flight += 1
+        _max_bytes.set(max_bytes)
         try:
-            response = await pool.client.post(
-                self._url, body=dict(body), cast_to=httpx2.Response, options=self._options
-            )
+            async with asyncio.timeout(self._timeout_s):
+                response = await pool.client.post(
+                    self._url, body=dict(body), cast_to=httpx2.Response, options=self._options
+                )
+        except TimeoutError:
+            raise self._too_late() from None
+        except _TooLong as error:
+            message = f"{self.target}: the answer cannot be used: {error}"
+            raise BilledInvalidResponse(message, billed_tokens=None) from None
         except openai.APIStatusError as error:
             raise self._refused(error) from None
         except openai.APIConnectionError as error:
             raise self._disconnected(error) from None
         finally:
             pool.in_flight -= 1
-        return Answer(response.status_code, response.content, response.headers.get("x-request-id", ""))
+        return Answer(response.status_code, response.content, quoted(response.headers.get("x-request-id", ""), 100))
 
     def refusal(self, answer: Answer, body: Mapping[str, object]) -> MillraceError:
         """The error for an answer with a good status whose decoded `body` is an error."""
@@ -148,34 +227,65 @@ class Endpoint:
     def _refused(self, error: openai.APIStatusError) -> MillraceError:
         # Not `error.body`: there the SDK keeps only the inner object of the body, without the request id.
         response = error.response
-        body: object = response.text
+        body: object = response.content.decode("utf-8", "replace")
         with suppress(orjson.JSONDecodeError):
             body = orjson.loads(response.content)
-        refusal = read_refusal(response.status_code, body, response.headers.get("x-request-id", ""))
+        refusal = read_refusal(response.status_code, body, quoted(response.headers.get("x-request-id", ""), 100))
         wait_s = retry_after_s(response.headers)
         return error_for(refusal, target=self.target, retry_after_s=wait_s, rules=self._rules)
 
     def _disconnected(self, error: openai.APIConnectionError) -> MillraceError:
         cause = error.__cause__ or error
-        why = mask_keys(f"{type(cause).__name__}: {cause}".rstrip(": "))
+        why = quoted(f"{type(cause).__name__}: {cause}".rstrip(": "))
         if isinstance(cause, _NOT_SENT):
             message = f"{self.target} cannot be reached ({why}); check {self._url_setting} and the network"
             return Unreachable(message)
-        if isinstance(cause, httpx2.TimeoutException):
-            why = f"nothing came for {self._timeout_s:g} s"
-        return lost_answer(self.target, why)
+        return self._too_late() if isinstance(cause, httpx2.TimeoutException) else lost_answer(self.target, why)
+
+    def _too_late(self) -> MillraceError:
+        return lost_answer(self.target, f"it was not complete within {self._timeout_s:g} s")
+
+
+def max_answer_bytes(texts: int, dimensions: int, *, sparse: bool = False) -> int:
+    """A bound on the answer with the vectors of `texts` texts, generous: numbers have up to 25 characters."""
+    per_text = 64 * dimensions + (1 << 20 if sparse else 16 << 10)
+    return (1 << 20) + texts * per_text
 
 
 def retry_after_s(headers: httpx2.Headers) -> float | None:
-    """The wait that the provider asks for, in seconds; None where it asks for none, or for a date.
+    """The wait that the provider asks for, in seconds, from a number or an HTTP date; None if it asks for none.
 
     DashScope is not known to send one; gateways in front of it may.
     """
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
+        with suppress(ValueError):
             wait_s = float(headers.get(name, "")) * unit_s
-        except ValueError:
-            continue
-        if 0.0 <= wait_s < float("inf"):
-            return wait_s
-    return None
+            if 0.0 <= wait_s < math.inf:
+                return wait_s
+    until, now = _date(headers.get("retry-after", "")), _date(headers.get("date", ""))
+    # By the provider's own clock, which may be wrong like ours, but not against itself.
+    return max((until - (now or datetime.now(UTC))).total_seconds(), 0.0) if until else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether `host` names this machine: what is sent there does not leave it."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
+@cache
+def _warn_of_plain_http(url: str) -> None:
+    """Warn, once for each address, of a key that others on the way can read."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+        message = "the API key goes to %s over http, where others on the way can read it: use https, or set no key"
+        _log.warning(message, parts.hostname)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from millrace.tasks.embedding.models import ModelSpec
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingResponse
 from millrace.tasks.embedding.providers.error_rules import DASHSCOPE_RULES, SERVER_RULES, STATUS_RULES, Rule, is_refusal
-from millrace.tasks.embedding.providers.http import Endpoint
+from millrace.tasks.embedding.providers.http import Endpoint, max_answer_bytes
 from millrace.tasks.embedding.providers.validation import UnexpectedDimensions, decode, validate_response
 from millrace.tasks.errors import ConfigurationError
 
@@ -82,7 +82,9 @@ class CompatibleClient:
         Vectors of another length, before any of the right length, are a ConfigurationError: a retry would not help.
         """
         sent = [with_instruction(text, self._instruct) for text in texts] if self._instruct else list(texts)
-        answer = await self._endpoint.post({**self._constant, "input": sent})
+        answer = await self._endpoint.post(
+            {**self._constant, "input": sent}, max_bytes=max_answer_bytes(len(sent), self._dimensions)
+        )
         body = decode(answer.body)
         if is_refusal(body):
             raise self._endpoint.refusal(answer, body)

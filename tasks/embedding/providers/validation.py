@@ -14,9 +14,13 @@ import numpy.typing as npt
 import orjson
 
 from millrace.tasks.embedding.providers.client import BilledInvalidResponse, EmbeddingResponse, Unreachable
+from millrace.tasks.embedding.providers.error_rules import quoted
 from millrace.tasks.records import sparse_bytes
 
 _LARGEST_SQUARE = 1e76  # (1e38)**2: a larger number would overflow float32
+_LEAST_SQUARE = 1e-60  # below it all numbers may be zero as float32
+_MAX_SPARSE_INDEX = 2**32 - 2  # Milvus reserves the next one
+_MAX_USAGE_TOKENS = 10**9  # no request has more, and sums of such numbers stay exact
 
 Exact = npt.NDArray[np.float64]
 
@@ -35,15 +39,15 @@ def validate_response(
     """The vectors in a decoded `answer` of the compatible API to a request of `texts` texts, in the order of the texts.
 
     Checked: one item per text, `index` a permutation, each vector (numbers, or little-endian float32 in base64) has
-    `dimensions` finite numbers that are not all zero, and usage is present (0 if missing and not `usage_needed`).
-    Raises BilledInvalidResponse, or its subclass UnexpectedDimensions. Check for an error with
+    `dimensions` finite numbers that are not all zero. `billed_tokens` is None if usage is absurd or missing; missing,
+    it is 0 unless `usage_needed`. Raises BilledInvalidResponse, or its subclass UnexpectedDimensions. Call
     `error_rules.is_refusal` before.
     """
-    validator = _Validator(texts, request_id or str(answer.get("id") or ""), _billed(answer))
-    if validator.billed is None and not usage_needed:
+    validator = _Validator(texts, request_id or quoted(answer.get("id") or "", 100), usage_tokens(answer))
+    if validator.billed is None and not usage_needed and not isinstance(answer.get("usage"), dict):
         validator.billed = 0
     vectors = validator.vectors(validator.in_order(answer.get("data"), "data", "index"), dimensions)
-    return EmbeddingResponse(vectors, validator.billed_tokens(), validator.request_id)
+    return EmbeddingResponse(vectors, validator.billed, validator.request_id)
 
 
 def validate_native(
@@ -55,32 +59,46 @@ def validate_native(
     """
     output = answer.get("output")
     listed = output.get("embeddings") if isinstance(output, dict) else None
-    validator = _Validator(texts, request_id or str(answer.get("request_id") or ""), _billed(answer))
+    validator = _Validator(texts, request_id or quoted(answer.get("request_id") or "", 100), usage_tokens(answer))
     items = validator.in_order(listed, "output.embeddings", "text_index")
     vectors = validator.vectors(items, dimensions)
     sparse_vectors = tuple(validator.sparse(at, item) for at, item in enumerate(items)) if sparse else None
-    return EmbeddingResponse(vectors, validator.billed_tokens(), validator.request_id, sparse_vectors)
+    return EmbeddingResponse(vectors, validator.billed, validator.request_id, sparse_vectors)
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`.
-
-    Raises Unreachable for HTML (the page of a proxy or another server), BilledInvalidResponse for a body that is
-    incomplete or not an object.
-    """
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        start = body[:80].decode("utf-8", "replace")
-        if body.lstrip()[:1] == b"<":
-            message = f"the answer is a web page: {start!r}; check embedding.base_url and any proxy between"
-            raise Unreachable(message) from None
-        message = f"the answer is not complete JSON ({error}); it begins {start!r}"
-        raise BilledInvalidResponse(message, billed_tokens=None) from None
+    """The JSON object in `body`. Raises as `decode_json`, and BilledInvalidResponse if it is not an object."""
+    answer = decode_json(body, url_setting="embedding.base_url")
     if not isinstance(answer, dict):
         message = f"the answer is a JSON {type(answer).__name__}, not an object"
         raise BilledInvalidResponse(message, billed_tokens=None)
     return answer
+
+
+def decode_json(body: bytes, *, url_setting: str) -> object:
+    """The JSON in `body`; `url_setting` names the setting of the address in messages.
+
+    Raises Unreachable for HTML (the page of a proxy or another server), BilledInvalidResponse for invalid JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        start = quoted(body[:1000].decode("utf-8", "replace"), 80)
+        if body.lstrip()[:1] == b"<":
+            message = f"the answer is a web page: {start!r}; check {url_setting} and any proxy between"
+            raise Unreachable(message) from None
+        message = f"the answer is not complete JSON ({error}); it begins {start!r}"
+        raise BilledInvalidResponse(message, billed_tokens=None) from None
+
+
+def usage_tokens(answer: object) -> int | None:
+    """The tokens that `answer` says were billed; None if it does not say, or says something that cannot be."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if isinstance(usage, dict):
+        for key in ("total_tokens", "prompt_tokens"):
+            if type(tokens := usage.get(key)) is int and 0 <= tokens <= _MAX_USAGE_TOKENS:
+                return tokens
+    return None
 
 
 class _Validator:
@@ -99,7 +117,7 @@ class _Validator:
         order: list[Any] = [item.get(index_key) if isinstance(item, dict) else None for item in items]
         # An item without an index could be assigned by its position; that would be trust, not validation.
         if any(type(index) is not int for index in order) or sorted(order) != list(range(self._texts)):
-            raise self._invalid(f"the items are numbered {order}, not 0 to {self._texts - 1} once each")
+            raise self._invalid(f"the items are numbered {quoted(order)}, not 0 to {self._texts - 1} once each")
         placed: list[dict[str, Any]] = [{}] * self._texts
         for item, index in zip(items, order, strict=True):
             placed[index] = item
@@ -122,7 +140,7 @@ class _Validator:
             square = float(numbers @ numbers)
             if not square < _LARGEST_SQUARE:
                 raise self._invalid(f"vector {at} holds a number that is not finite")
-            if not square > 0.0:
+            if not square > _LEAST_SQUARE:
                 raise self._invalid(f"vector {at} is zero")
             vectors[at] = numbers
         return vectors
@@ -136,18 +154,16 @@ class _Validator:
             # array rejects "7149" as a number and 0.5 as an index.
             indices = array("q", [entry["index"] for entry in entries])
             values = array("d", [entry["value"] for entry in entries])
+            if bool in {type(entry[key]) for entry in entries for key in ("index", "value")}:
+                raise self._invalid(f"the sparse vector of text {at} has true or false for a number")
+            if max(indices) > _MAX_SPARSE_INDEX:
+                raise self._invalid(f"the sparse vector of text {at} has an index above {_MAX_SPARSE_INDEX:,}")
             packed = sparse_bytes(np.frombuffer(indices, np.int64), np.frombuffer(values))  # type: ignore[arg-type]
         except (TypeError, KeyError, OverflowError, ValueError) as error:
-            raise self._invalid(f"the sparse vector of text {at} cannot be read ({error})") from None
+            raise self._invalid(f"the sparse vector of text {at} cannot be read ({quoted(str(error))})") from None
         if not packed:
             raise self._invalid(f"the sparse vector of text {at} is zero")
         return packed
-
-    def billed_tokens(self) -> int:
-        """The usage of the answer."""
-        if self.billed is None:
-            raise self._invalid("it does not say what was billed (`usage`)")
-        return self.billed
 
     def _numbers(self, at: int, given: object) -> Exact:
         if isinstance(given, str):
@@ -159,23 +175,16 @@ class _Validator:
             raise self._invalid(f"vector {at} is missing")
         try:
             # numpy would read "1.0", true and null as numbers; array rejects all but true.
-            return np.frombuffer(array("d", given)) if given else np.empty(0)
-        except TypeError:
-            raise self._invalid(f"vector {at} holds something that is not a number") from None
+            if given and bool not in map(type, given):
+                return np.frombuffer(array("d", given))
+        except (TypeError, OverflowError):
+            pass
+        if not given:
+            return np.empty(0)
+        raise self._invalid(f"vector {at} holds something that is not a number")
 
     def _invalid(self, problem: str) -> BilledInvalidResponse:
         return BilledInvalidResponse(self._message(problem), billed_tokens=self.billed)
 
     def _message(self, problem: str) -> str:
         return f"the answer cannot be used: {problem}" + (f" (request {self.request_id})" if self.request_id else "")
-
-
-def _billed(answer: dict[str, Any]) -> int | None:
-    usage = answer.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    for key in ("total_tokens", "prompt_tokens"):
-        tokens = usage.get(key)
-        if type(tokens) is int and tokens >= 0:
-            return tokens
-    return None

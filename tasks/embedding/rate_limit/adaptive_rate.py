@@ -14,16 +14,21 @@ HOLD_S = 6.0  # from a refusal until the rate may exceed the plateau
 LONGEST_HOLD_S = 9.0  # HOLD_S grows by half each time about the same rate is refused
 SAME_LIMIT = 0.15  # refused rates that differ by no more than this share belong to the same limit
 HOLD_REQUESTS = 24  # that must succeed before the rate exceeds the plateau; for low rates, where they take longer
+MAX_HOLD_S = 60.0  # after which a single success is enough, so that no low rate stays for good
 FIRST_STEP = 0.01  # past the plateau, of the rate, or of half the limit if that is more
 DOUBLING_S = 1.0  # in which the step doubles
 _LAST_DOUBLING = 40.0  # any limit is reached by then; keeps the power finite
 
 
 class AdaptiveRate:
-    """The rate to use, in units per second: `limit` (infinite if unknown) unless the provider refuses it."""
+    """The rate to use, in units per second: `limit` (infinite if unknown) unless the provider refuses it.
 
-    def __init__(self, limit: float) -> None:
+    It never falls below `floor`, whatever is refused or was learned before: no published limit is lower.
+    """
+
+    def __init__(self, limit: float, *, floor: float = 0.0) -> None:
         self.limit = limit
+        self._floor = floor
         self._last_refused_rate = self._low = limit
         self._lowest = 0.0
         self._bounded_since = -math.inf if math.isfinite(limit) else math.inf
@@ -69,7 +74,7 @@ class AdaptiveRate:
         learned, because then it is not the rate that is refused.
         """
         if sent_at < self._cut_at:
-            self._low = max(min(self._low, throughput), self._lowest)
+            self._low = self._bounded_below(min(self._low, throughput))
         elif self._got_through:
             rate, before = self.rate(now), self.last_refused_rate
             if self.lowered and now > self._past_at:
@@ -77,11 +82,14 @@ class AdaptiveRate:
                 throughput = min(throughput, self._plateau)
             # If the limit is unknown, the rate so far says little: go down to one such request per second.
             self._lowest = CUT_MOST * rate if math.isfinite(self.limit) else min(CUT_MOST * rate, amount)
-            self._last_refused_rate = max(min(rate, throughput + amount), self._lowest)
-            self._low = max(min(throughput, CUT_LEAST * self._last_refused_rate), self._lowest)
+            self._last_refused_rate = self._bounded_below(min(rate, throughput + amount))
+            self._low = self._bounded_below(min(throughput, CUT_LEAST * self._last_refused_rate))
             stands = self.lowered and abs(self._last_refused_rate - before) <= SAME_LIMIT * before
             self._hold_s = min(self._hold_s * 1.5, LONGEST_HOLD_S) if stands else HOLD_S
             self._cut(now)
+
+    def _bounded_below(self, rate: float) -> float:
+        return max(rate, self._lowest, min(self._floor, self.limit))
 
     @property
     def _plateau(self) -> float:
@@ -92,13 +100,15 @@ class AdaptiveRate:
         """A request sent at `sent_at` was not refused."""
         if sent_at >= self._cut_at:
             self._got_through += 1
-            if self._got_through == HOLD_REQUESTS:
+            slow = math.isinf(self._past_at) and sent_at >= self._cut_at + MAX_HOLD_S
+            if self._got_through == HOLD_REQUESTS or slow:
                 self._past_at = max(self._cut_at + self._hold_s, sent_at)
 
     def remember(self, now: float, last_refused_rate: float) -> None:
         """Start near `last_refused_rate`, which an earlier run found."""
         if 0.0 < last_refused_rate < self.limit:
-            self._last_refused_rate, self._low = last_refused_rate, CUT_LEAST * last_refused_rate
+            self._last_refused_rate = self._bounded_below(last_refused_rate)
+            self._low = self._bounded_below(CUT_LEAST * last_refused_rate)
             self._cut(now)
             self._got_through = HOLD_REQUESTS - 4  # this run has had no refusal yet, so exceed it sooner
 

@@ -94,6 +94,8 @@ class LearnedLimits:
         )
 
 
+_MIN_REQUESTS_PER_SECOND = 1 / 60  # whatever is refused, or was learned
+_MIN_TOKENS_PER_SECOND = 100.0
 _LONGEST_SLEEP_S = 1.0
 _FIRST_TRUST_S = 20.0  # for which whole seconds are assumed before a test; doubles each time
 _LONGEST_TRUST_S = 3600.0
@@ -118,8 +120,8 @@ class RateLimiter:
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or LoopClock()
-        self._requests = TokenBucket(requests_per_second, requests_per_minute)
-        self._tokens = TokenBucket(tokens_per_second, tokens_per_minute)
+        self._requests = TokenBucket(requests_per_second, requests_per_minute, floor=_MIN_REQUESTS_PER_SECOND)
+        self._tokens = TokenBucket(tokens_per_second, tokens_per_minute, floor=_MIN_TOKENS_PER_SECOND)
         self._ramp_up = (
             RampUpLimiter(growth_per_s(requests_per_second)) if self._requests.known or self._tokens.known else None
         )

@@ -69,11 +69,14 @@ class Window:
 
 
 class TokenBucket:
-    """A quantity (requests or tokens) under its limits per second and per minute; 0 is no limit, or none known."""
+    """A quantity (requests or tokens) under its limits per second and per minute; 0 is no limit, or none known.
 
-    def __init__(self, per_second: float, per_minute: float) -> None:
+    `floor` is as `AdaptiveRate` takes it.
+    """
+
+    def __init__(self, per_second: float, per_minute: float, *, floor: float = 0.0) -> None:
         limits = [rate for rate in (per_second, per_minute / 60.0) if rate > 0.0]
-        self.adaptive = AdaptiveRate(min(limits, default=math.inf))
+        self.adaptive = AdaptiveRate(min(limits, default=math.inf), floor=floor)
         self._per_minute = per_minute
         self._level = 0.0  # empty: a bucket that starts full is a burst
         self._filled_at: float | None = None

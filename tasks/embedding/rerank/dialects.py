@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import orjson
-
-from millrace.tasks.embedding.providers.client import BilledInvalidResponse, Unreachable
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse
+from millrace.tasks.embedding.providers.error_rules import quoted
+from millrace.tasks.embedding.providers.validation import decode_json, usage_tokens
 from millrace.tasks.embedding.rerank.models import RerankSpec
 from millrace.tasks.embedding.rerank.reranker import Ranked
 
@@ -64,7 +64,7 @@ def validate_ranking(
     Checked: as many results as `returns` says, each index one of those sent and none twice, each score a finite number.
     The tokens are None if the answer has no usage. Raises BilledInvalidResponse.
     """
-    billed = _billed(body)
+    billed = usage_tokens(body)
     items = _items(body)
     expected = {"top_n": {top_n}, "all": {sent}, "either": {top_n, sent}}[returns]
     if items is None or len(items) not in expected:
@@ -77,10 +77,10 @@ def validate_ranking(
     for item in items:
         index, score = _index_and_score(item)
         if type(index) is not int or not 0 <= index < sent or index in ranked:
-            message = f"a result is numbered {index!r}; expected 0 to {sent - 1}, none twice"
+            message = f"a result is numbered {quoted(index, 80)}; expected 0 to {sent - 1}, none twice"
             raise BilledInvalidResponse(message, billed_tokens=billed)
         if type(score) not in {int, float} or not math.isfinite(score):
-            message = f"the score of result {index} is {score!r}, not a finite number"
+            message = f"the score of result {index} is {quoted(score, 80)}, not a finite number"
             raise BilledInvalidResponse(message, billed_tokens=billed)
         ranked[index] = Ranked(index, float(score))
     return in_order(ranked.values())[:top_n], billed
@@ -92,16 +92,8 @@ def in_order(ranked: Iterable[Ranked]) -> list[Ranked]:
 
 
 def decode(body: bytes) -> object:
-    """The JSON in `body`. Raises Unreachable for a web page, BilledInvalidResponse for incomplete JSON."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        start = body[:80].decode("utf-8", "replace")
-        if body.lstrip()[:1] == b"<":
-            message = f"the answer is a web page: {start!r}; check rerank.base_url and any proxy between"
-            raise Unreachable(message) from None
-        message = f"the answer is not complete JSON ({error}); it begins {start!r}"
-        raise BilledInvalidResponse(message, billed_tokens=None) from None
+    """The JSON in `body`. Raises as `decode_json`."""
+    return decode_json(body, url_setting="rerank.base_url")
 
 
 def _items(body: object) -> list[object] | None:
@@ -117,15 +109,6 @@ def _index_and_score(item: object) -> tuple[Any, Any]:
     if not isinstance(item, dict):
         return None, None
     return item.get("index"), item.get("relevance_score", item.get("score"))
-
-
-def _billed(body: object) -> int | None:
-    usage = body.get("usage") if isinstance(body, dict) else None
-    if isinstance(usage, dict):
-        for key in ("total_tokens", "prompt_tokens"):
-            if type(tokens := usage.get(key)) is int and tokens >= 0:
-                return tokens
-    return None
 
 
 def _plain(request: RerankRequest) -> dict[str, object]:

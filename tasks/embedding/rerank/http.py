@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from millrace.tasks.embedding.dispatch.usage import is_absurdly_more
 from millrace.tasks.embedding.providers.client import BilledInvalidResponse
 from millrace.tasks.embedding.providers.error_rules import UNEXPLAINED_REFUSAL, is_refusal
 from millrace.tasks.embedding.providers.http import Endpoint
@@ -23,6 +24,10 @@ from millrace.tasks.errors import ConfigurationError, TextsRefused, Throttled
 
 _Answered = tuple[list[Ranked], int | None]
 """The ranking that a request was answered, and its billed tokens, None if unknown."""
+
+
+_ANSWER_BYTES = 1 << 20
+"""Bound on an answer, beside what returning the documents takes."""
 
 
 @dataclass(slots=True)
@@ -128,17 +133,21 @@ class HttpReranker:
         if digest not in self._answered:
             self._answered[digest] = await self._send(body, request, tokens=sum(inputs.loads[i] for i in indices))
         ranked, billed = self._answered[digest]
+        counted = sum(inputs.loads[index] for index in indices)
+        if counted and billed is not None and is_absurdly_more(billed, counted):
+            billed = None
         if digest not in usage.answered:
             usage.answered.add(digest)
             usage.requests += 1
-            usage.tokens += billed or 0
+            usage.tokens += counted if billed is None else billed
             usage.answers_without_usage += billed is None and self._dialect.reports_usage
         return [Ranked(indices[one.index], one.score) for one in ranked]
 
     async def _send(self, body: dict[str, object], request: RerankRequest, *, tokens: int) -> _Answered:
         sent_at = await self._limiter.acquire(tokens)
         try:
-            answer = await self._endpoint.post(body)
+            # Some servers return the documents too.
+            answer = await self._endpoint.post(body, max_bytes=_ANSWER_BYTES + 8 * len(json.dumps(body)))
             found = decode(answer.body)
             if isinstance(found, dict) and is_refusal(found):
                 raise self._endpoint.refusal(answer, found)
@@ -186,7 +195,8 @@ class HttpReranker:
             notices.append(words)
         if usage.answers_without_usage:
             notices.append(
-                f"{name} did not report the cost of {usage.answers_without_usage:,} of {usage.requests:,} requests"
+                f"{name} did not report the cost of {usage.answers_without_usage:,} of {usage.requests:,} requests, or "
+                "not a plausible one; our own count stands for it"
             )
         return notices
 

@@ -177,6 +177,9 @@ class DeltaTable:
         return pa.concat_tables([kept, filter_rows(changed, keep)]).select(wanted)
 
     def _conforming(self, table: pa.Table, path: LakePath, names: list[str]) -> pa.Table:
+        for name in set(names) - set(table.schema.names):  # a column that an earlier version did not write
+            if (field := self._schema.field(name)).nullable:
+                table = table.append_column(field, pa.nulls(table.num_rows, field.type))
         if not set(names) <= set(table.schema.names) <= set(self._schema.names):
             raise LakeError(f"{path} has the columns {table.schema.names}, not {self._schema.names}. {self._remedy}")
         return table.select(names).cast(pa.schema([self._schema.field(name) for name in names]))

@@ -1,4 +1,4 @@
-"""One account for several: places and shares in virtual time, then two processes and a real Prefect server."""
+"""One account for several: slots and shares in virtual time, then two processes and a real Prefect server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from millrace.flows.wiring.shared_limits import LOOK_EVERY_S, SEEN_AFTER_S, KeeperUnreachable, SlotLost, sharing
+from millrace.flows.wiring.shared_limits import LOOK_EVERY_S, SEEN_AFTER_S, SlotLost, SlotServerUnreachable, sharing
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site
 from tests.simulator.settings import API_KEY
@@ -19,39 +19,39 @@ from tests.tasks.embedding.virtual_time import now, run
 
 
 @dataclass
-class Keeper:
-    """Places in memory; away from one time to another."""
+class SlotServer:
+    """Slots in memory; away from one time to another."""
 
-    places: int = 8
+    slots: int = 8
     holders: set[object] = field(default_factory=set)
     away: tuple[float, float] = (0.0, 0.0)
 
     def ask(self) -> None:
         if self.away[0] < now() < self.away[1]:
-            raise KeeperUnreachable("away")
+            raise SlotServerUnreachable("away")
 
 
 @dataclass(eq=False)
-class Seat:
-    keeper: Keeper
+class Slot:
+    server: SlotServer
     shares: list[tuple[float, float]] = field(default_factory=list)
 
-    async def take(self) -> bool:
-        self.keeper.ask()
-        if len(self.keeper.holders) >= self.keeper.places:
+    async def acquire(self) -> bool:
+        self.server.ask()
+        if len(self.server.holders) >= self.server.slots:
             return False
-        self.keeper.holders.add(self)
+        self.server.holders.add(self)
         return True
 
-    async def keep(self) -> int:
-        self.keeper.ask()
-        if self not in self.keeper.holders:
+    async def renew(self) -> int:
+        self.server.ask()
+        if self not in self.server.holders:
             raise SlotLost
-        return len(self.keeper.holders)
+        return len(self.server.holders)
 
-    async def leave(self) -> None:
-        self.keeper.ask()
-        self.keeper.holders.discard(self)
+    async def release(self) -> None:
+        self.server.ask()
+        self.server.holders.discard(self)
 
     def share_at(self, time: float) -> float:
         return next((share for at, share in reversed(self.shares) if at <= time), 0.0)
@@ -64,26 +64,26 @@ class Seat:
 
 
 def test_at_no_time_are_all_shares_together_more_than_the_account_and_soon_they_are_all_of_it() -> None:
-    keeper = Keeper()
-    seats = [Seat(keeper) for _ in range(3)]
+    server = SlotServer()
+    slots_held = [Slot(server) for _ in range(3)]
 
     async def story() -> None:
-        await asyncio.gather(seats[0].use(0, 100), seats[1].use(20.1, 30), seats[2].use(33.3, 40))
+        await asyncio.gather(slots_held[0].use(0, 100), slots_held[1].use(20.1, 30), slots_held[2].use(33.3, 40))
 
     run(story())
-    sums = {tenth: sum(seat.share_at(tenth / 10) for seat in seats) for tenth in range(1_000)}
+    sums = {tenth: sum(slot.share_at(tenth / 10) for slot in slots_held) for tenth in range(1_000)}
     assert max(sums.values()) <= 1.0 + 1e-9
     whole = [tenth / 10 for tenth, total in sums.items() if total > 0.99]
     assert len(whole) > 700
-    assert seats[0].share_at(19) == 1.0
-    assert seats[1].share_at(20.1 + SEEN_AFTER_S + 0.1) == 0.5
-    assert [seat.share_at(45) for seat in seats] == [pytest.approx(1 / 3)] * 3
-    assert seats[0].share_at(73.3 + SEEN_AFTER_S + LOOK_EVERY_S) == 1.0
+    assert slots_held[0].share_at(19) == 1.0
+    assert slots_held[1].share_at(20.1 + SEEN_AFTER_S + 0.1) == 0.5
+    assert [slot.share_at(45) for slot in slots_held] == [pytest.approx(1 / 3)] * 3
+    assert slots_held[0].share_at(73.3 + SEEN_AFTER_S + LOOK_EVERY_S) == 1.0
 
 
-def test_whoever_finds_no_place_waits_for_one() -> None:
-    keeper = Keeper(places=1)
-    first, second = Seat(keeper), Seat(keeper)
+def test_a_process_that_finds_no_free_slot_waits_for_one() -> None:
+    server = SlotServer(slots=1)
+    first, second = Slot(server), Slot(server)
 
     async def story() -> float:
         await asyncio.gather(first.use(0, 30), second.use(1, 5))
@@ -93,18 +93,18 @@ def test_whoever_finds_no_place_waits_for_one() -> None:
     assert second.shares[0][0] >= 30
 
 
-def test_a_keeper_that_is_away_changes_no_share_and_a_lost_place_is_taken_again() -> None:
-    keeper = Keeper(away=(10.0, 40.0))
-    seat = Seat(keeper)
+def test_a_server_that_is_away_changes_no_share_and_a_lost_slot_is_acquired_again() -> None:
+    server = SlotServer(away=(10.0, 40.0))
+    slot = Slot(server)
 
     async def story() -> None:
-        using = asyncio.create_task(seat.use(0, 60))
+        using = asyncio.create_task(slot.use(0, 60))
         await asyncio.sleep(30)
-        keeper.holders.clear()
+        server.holders.clear()
         await using
 
     run(story())
-    assert [share for _, share in seat.shares] == [1.0, 0.0]
+    assert [share for _, share in slot.shares] == [1.0, 0.0]
 
 
 def test_a_shared_account_without_prefect_is_a_wrong_setting(site: Site) -> None:

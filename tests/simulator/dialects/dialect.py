@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -11,12 +12,14 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import orjson
 
-from tests.simulator.faults import Damage
+from tests.simulator.faults import USAGE_DAMAGE, Damage
 from tests.simulator.provider import Job, Provider
 from tests.simulator.refusals import THROTTLES, Reason, Refused
 from tests.simulator.wire import Request, Response
 
 HTML_STATUS = {Reason.HTML_502: HTTPStatus.BAD_GATEWAY, Reason.HTML_503: HTTPStatus.SERVICE_UNAVAILABLE}
+
+_TOKENS = re.compile(rb'("[a-z]+_tokens":\s*)\d+')
 
 JobT = TypeVar("JobT", bound=Job)
 
@@ -78,6 +81,8 @@ class Dialect(ABC, Generic[JobT]):
             body = self._voice.error_in_200(request_id)
         else:
             body = self.body(job, damage, request_id)
+        if damage in USAGE_DAMAGE:
+            body = _TOKENS.sub(rb"\g<1>" + USAGE_DAMAGE[damage], body)
         if damage is Damage.TRUNCATED:
             body = body[: len(body) * 2 // 3]
         return Response(HTTPStatus.OK, body, headers=self._voice.headers(request_id, arrived_ms), damage=damage)

@@ -44,7 +44,13 @@ def answer_items(provider: Provider, order: Order, damage: Damage | None) -> lis
             items *= 2
         case Damage.NO_SPARSE:
             items[middle] = replace(items[middle], sparse=None)
-        case Damage.WRONG_DIMENSION | Damage.NAN_VECTOR | Damage.ZERO_VECTOR | Damage.NULL_EMBEDDING:
+        case (
+            Damage.WRONG_DIMENSION
+            | Damage.NAN_VECTOR
+            | Damage.ZERO_VECTOR
+            | Damage.NULL_EMBEDDING
+            | Damage.TRUE_IN_VECTOR
+        ):
             if order.form.wants_dense:
                 items[middle] = replace(items[middle], dense=_damaged_dense(order, order.texts[middle], damage))
             else:
@@ -81,6 +87,8 @@ def _damaged_dense(order: Order, text: str, damage: Damage) -> bytes:
             return b"[" + b",".join([b"NaN"] * order.dimensions) + b"]"
         case Damage.ZERO_VECTOR:
             return b"[" + b",".join([b"0.0"] * order.dimensions) + b"]"
+        case Damage.TRUE_IN_VECTOR:
+            return b"[" + b",".join([b"true"] + [b"0.5"] * (order.dimensions - 1)) + b"]"
         case _:
             return b"null"
 
@@ -93,5 +101,7 @@ def _damaged_sparse(order: Order, text: str, damage: Damage) -> bytes:
             return b'[{"index":1,"value":NaN,"token":"?"}]'
         case Damage.ZERO_VECTOR:
             return b'[{"index":1,"value":0.0,"token":"?"}]'
+        case Damage.TRUE_IN_VECTOR:
+            return b'[{"index":1,"value":true,"token":"?"}]'
         case _:
             return b"null"

@@ -18,7 +18,7 @@ import openai
 import pymilvus
 
 from millrace.configs.settings import load_settings
-from millrace.flows.commands.ingest.pipeline import Pipeline
+from millrace.flows.commands.ingest.pipeline import Execution
 from millrace.flows.commands.ingest.run import ingest
 from millrace.flows.commands.ingest.signals import interruptible
 from millrace.tasks.errors import MillraceError
@@ -60,24 +60,19 @@ class Steps:
                 os.kill(os.getpid(), self._order.number)
 
 
-def _make_small_parts(pipeline: Pipeline) -> None:
-    pipeline.part_chunks = PART_CHUNKS
-
-
 def run(order: Order) -> dict[str, object]:
     """The end of a run that was not killed."""
     steps = Steps(order)
     settings = load_settings(overrides=order.assignments, environment={})
     try:
-        with interruptible() as interrupt:
+        with interruptible() as handler:
             report = asyncio.run(
                 ingest(
                     settings,
                     [Path(source) for source in order.sources],
                     quiet=True,
-                    interrupt=interrupt,
-                    prepare=_make_small_parts,
-                    checkpoint=steps,
+                    handler=handler,
+                    execution=Execution(part_chunks=PART_CHUNKS, checkpoint=steps),
                 )
             )
     except MillraceError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from millrace.flows.commands.ingest.pipeline import Execution
 from millrace.flows.commands.ingest.run import ingest_here
 from millrace.flows.wiring.components import load_model, open_client
 from millrace.flows.wiring.milvus import open_collection
@@ -102,7 +103,7 @@ async def test_no_live_document_is_missed_while_documents_are_edited_and_removed
 async def run(site: Site, reader: Reader | None = None, *more: str) -> None:
     checkpoint = reader.look if reader else lambda _: None
     report = await asyncio.to_thread(
-        ingest_here, site.settings(*more), [site.corpus], quiet=True, checkpoint=checkpoint
+        ingest_here, site.settings(*more), [site.corpus], quiet=True, execution=Execution(checkpoint=checkpoint)
     )
     assert report.outcome == "finished", report.error
 

@@ -27,6 +27,16 @@ class PdfFile:
     broken_pages: frozenset[int] = frozenset()
     """Numbers of pages whose content does not decompress."""
     is_compressed: bool = False
+    catalog: bytes = b""
+    """More entries of the catalog."""
+    page_entries: bytes = b""
+    """More entries of each page."""
+    resources: bytes = b""
+    """More entries of the resources."""
+    extras: list[bytes] = field(default_factory=list)
+    """More objects, numbered from 4."""
+    count: int | None = None
+    """How many pages the page tree says that it has; None is the truth."""
 
     def add_page(self, *lines: str) -> "PdfFile":
         """One more page with a line of Helvetica for each of `lines`."""
@@ -36,10 +46,13 @@ class PdfFile:
 
     def to_bytes(self) -> bytes:
         """The file, with a table of objects that is right."""
-        objects = [b"<< /Type /Catalog /Pages 2 0 R /Outlines 3 0 R >>", b"", b""]
+        objects = [b"<< /Type /Catalog /Pages 2 0 R /Outlines 3 0 R %s >>" % self.catalog, b"", b"", *self.extras]
         resources = self._resources(objects)
         kids = [self._page(objects, number, content, resources) for number, content in enumerate(self.pages, start=1)]
-        objects[1] = b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), _references(kids))
+        objects[1] = b"<< /Type /Pages /Count %d /Kids [%s] >>" % (
+            len(kids) if self.count is None else self.count,
+            _references(kids),
+        )
         objects[2] = self._outlines(objects, kids)
         objects.append(b"<< %s >>" % self.info)
         return _file(objects)
@@ -54,7 +67,9 @@ class PdfFile:
             images.append(b"/%s %d 0 R" % (name.encode(), len(objects)))
         first = len(objects) + 2  # forms come after the resources, which they share
         forms = [b"/%s %d 0 R" % (name.encode(), first + i) for i, name in enumerate(self.forms)]
-        objects.append(b"<< /Font << %s >> /XObject << %s >> >>" % (fonts, b" ".join([*images, *forms])))
+        objects.append(
+            b"<< /Font << %s >> /XObject << %s >> %s >>" % (fonts, b" ".join([*images, *forms]), self.resources)
+        )
         resources = b"%d 0 R" % len(objects)
         head = b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources %s" % resources
         objects += [_stream(content, head) for content in self.forms.values()]
@@ -67,8 +82,8 @@ class PdfFile:
             objects.append(_stream(zlib.compress(content), b"/Filter /FlateDecode"))
         else:
             objects.append(_stream(content))
-        page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources %s /Contents %d 0 R >>"
-        objects.append(page % (resources, len(objects)))
+        page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources %s /Contents %d 0 R %s >>"
+        objects.append(page % (resources, len(objects), self.page_entries))
         return len(objects)
 
     def _outlines(self, objects: list[bytes], kids: list[int]) -> bytes:

@@ -60,7 +60,7 @@ async def test_parts_that_want_the_same_texts_at_staggered_moments_buy_each_once
             for _ in range(number * 25):
                 await asyncio.sleep(0)
             embedded = await stage.run(part)
-            return embedded.bought, embedded.reused
+            return embedded.embedded, embedded.reused
 
         counts = await asyncio.gather(*(start(number, part) for number, part in enumerate(parts)))
         await dispatcher.close()

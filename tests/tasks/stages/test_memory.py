@@ -9,10 +9,10 @@ _SCRIPT = """
 import sys
 from millrace.flows.cli.environment import set_variables
 set_variables()
-from millrace.tasks.stages.memory import prepare, trim
-prepare()
-prepare()
-trim()
+from millrace.tasks.stages.memory import configure_allocator, release_free_memory
+configure_allocator()
+configure_allocator()
+release_free_memory()
 import pyarrow as pa
 table = pa.table({"a": pa.array(["x"])})
 assert table.to_pylist() == [{"a": "x"}]

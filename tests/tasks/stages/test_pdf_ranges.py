@@ -64,7 +64,7 @@ async def test_a_page_that_hangs_costs_itself_however_many_read(tmp_path: Path, 
 async def test_a_file_of_many_pages_that_hang_is_given_up_however_many_read(tmp_path: Path, readers: int) -> None:
     processes = Processes(tmp_path, hanging=frozenset(range(1, PAGES, 30)))
     read = await processes.read_all(readers)
-    assert (read.ranges, read.lost) == ((), "timeout: took longer than 60 s")
+    assert (read.ranges, read.failure) == ((), "timeout: took longer than 60 s")
     assert is_empty(tmp_path)
 
 
@@ -72,7 +72,7 @@ async def test_a_file_whose_pages_all_take_long_is_given_up_before_the_last(tmp_
     processes = Processes(tmp_path)
     processes.cpu_s = 170.0  # the bound is 600 s, and 0.2 s for each of 400 pages
     read = await processes.read_all(1)
-    assert read == FileResult(lost="timeout: Reading its pages took more than 680 s of CPU.")
+    assert read == FileResult(failure="timeout: Reading its pages took more than 680 s of CPU.")
     assert len(processes.read) == 5
     assert is_empty(tmp_path)
 
@@ -81,7 +81,7 @@ async def test_a_range_that_takes_longer_than_a_whole_file_may_ends_the_file(tmp
     processes = Processes(tmp_path)
     processes.error = Rejected("Reading its pages took more than 608 s of CPU.", reason="timeout", remedy="split it")
     read = await processes.read_all(2)
-    assert read == FileResult(lost="timeout: Reading its pages took more than 608 s of CPU.")
+    assert read == FileResult(failure="timeout: Reading its pages took more than 608 s of CPU.")
     assert is_empty(tmp_path)
 
 

@@ -26,10 +26,10 @@ def test_rows_of_a_version_that_could_not_be_cut_to_its_end_go_and_the_earlier_o
     assert not versions.may_be_overwritten("a.md")
     versions.changed_positions(begun)
     assert versions.may_be_overwritten("a.md")
-    assert versions.settle(manifest_row(2, 2, "rejected")) == ({chunk("new").id}, set())
+    assert versions.stale_and_current_ids(manifest_row(2, 2, "rejected")) == ({chunk("new").id}, set())
 
 
 def test_rows_of_a_new_document_that_could_not_be_cut_to_its_end_all_go(tmp_path: Path) -> None:
     versions = RowDiff(ChunkParts(tmp_path), MANIFEST_SCHEMA.empty_table(), {}, space="space")
     versions.changed_positions(chunk_table([chunk("one"), chunk("two")]))
-    assert versions.settle(manifest_row(2, 0, "rejected")) == ({chunk("one").id, chunk("two").id}, set())
+    assert versions.stale_and_current_ids(manifest_row(2, 0, "rejected")) == ({chunk("one").id, chunk("two").id}, set())

@@ -1,11 +1,13 @@
 """The scan stage: how the files to read are grouped into jobs. What it finds to be changed is in tests/flows."""
 
+import hashlib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from millrace.tasks.lake import Lake
-from millrace.tasks.records import SourceFile
+from millrace.tasks.records import MANIFEST_SCHEMA, SourceFile
 from millrace.tasks.stages.scan import scan
 
 
@@ -33,3 +35,41 @@ def jobs_of(tmp_path: Path, sizes: list[int]) -> tuple[tuple[SourceFile, ...], .
 )
 def test_a_job_has_whole_files_of_about_a_part(tmp_path: Path, sizes: list[int], files_of_jobs: list[int]) -> None:
     assert [len(job) for job in jobs_of(tmp_path, sizes)] == files_of_jobs
+
+
+def manifest_of(path: Path, *, file_hash: str, recorded: bool = True) -> pa.Table:
+    """A manifest with the one file, as it looks now; without change time and inode if they are not `recorded`."""
+    stat = path.stat()
+    row = {field.name: "" if field.type == "string" else 0 for field in MANIFEST_SCHEMA} | {
+        "source": str(path),
+        "path": str(path),
+        "size_bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "file_hash": file_hash,
+        "fingerprint": "one",
+        "status": "live",
+        "ctime_ns": stat.st_ctime_ns if recorded else None,
+        "inode": stat.st_ino if recorded else None,
+    }
+    return pa.Table.from_pylist([row], schema=MANIFEST_SCHEMA)
+
+
+@pytest.mark.parametrize(("reread", "read"), [("", 0), ("*.pdf", 0), ("*.md", 1), ("*", 1)])
+def test_bytes_are_compared_of_files_that_match_though_they_look_the_same(
+    tmp_path: Path, reread: str, read: int
+) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("other content")
+    manifest = manifest_of(path, file_hash=hashlib.sha256(b"this content.").hexdigest())
+    found = scan([tmp_path], manifest, include=(), exclude=(), base=None, fingerprint="one", reread=reread)
+    assert sum(map(len, found.jobs)) == read
+    assert found.unchanged.num_rows == 1 - read
+
+
+def test_change_times_of_a_lake_that_has_none_are_recorded_without_reading(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("content")
+    manifest = manifest_of(path, file_hash="not the hash of the file", recorded=False)
+    found = scan([tmp_path], manifest, include=(), exclude=(), base=None, fingerprint="one")
+    assert (found.jobs, found.unchanged.num_rows) == ((), 1)
+    assert found.touched["ctime_ns"].to_pylist() == [path.stat().st_ctime_ns]

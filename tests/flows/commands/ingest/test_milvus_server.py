@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from millrace.flows.commands.ingest.pipeline import Execution
 from millrace.flows.commands.ingest.run import ingest_here
 from millrace.flows.commands.rebuild import rebuild
 from millrace.flows.commands.verify.verify import verify
 from millrace.flows.wiring import components, milvus
+from millrace.tasks.errors import ConfigurationError
 from tests.flows.commands.verify.test_verify import assert_same
 from tests.flows.prose import chinese, english
 from tests.flows.site import ROOT, Site
@@ -99,9 +101,29 @@ def test_a_server_killed_and_started_again_in_mid_run_costs_nothing_but_time(
             milvus_server.kill()
             milvus_server.start()  # answers at once, and is not ready for a long while
 
-    report = ingest_here(site.settings(small, *on_server), [site.corpus], quiet=True, checkpoint=kill_once)
+    report = ingest_here(
+        site.settings(small, *on_server), [site.corpus], quiet=True, execution=Execution(checkpoint=kill_once)
+    )
     assert (report.exit_code, report.error) == (0, "")
     assert upserts > 2
     milvus_server.wait_until_ready()
     assert_same(site.rows(*on_server), site.rows())
     assert verify(site.settings(small, *on_server), [site.corpus], as_json=True).exit_code == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_second_lake_is_refused_on_a_server_too_unless_it_shares_the_collection(
+    site: Site, on_server: tuple[str, ...]
+) -> None:
+    site.write("a.txt", english(20))
+    assert site.ingest(*on_server).exit_code == 0
+    before = site.rows(*on_server)
+    other = (*on_server, f"lake.path={site.lake}-3")
+    second = site.write("other/b.txt", chinese(20))
+    with pytest.raises(ConfigurationError, match="another lake"):
+        site.ingest(*other, sources=[second])
+    assert site.rows(*on_server).keys() == before.keys()
+    assert site.ingest(*other, "milvus.claim=share", sources=[second]).exit_code == 0
+    second.unlink()
+    assert site.ingest(*on_server, "milvus.claim=sole").exit_code == 0
+    assert len(site.rows(*on_server)) > len(before)

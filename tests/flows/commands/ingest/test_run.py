@@ -1,7 +1,10 @@
 """The main job, whole: a corpus through the real SDK and the simulated provider into Milvus Lite."""
 
 import json
+import multiprocessing
 import shutil
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -326,6 +329,35 @@ def test_a_reader_that_hangs_loses_its_file_and_nothing_else(site: Site) -> None
     assert report.documents.added == 2
     assert report.exit_code == 3
     assert {(r["source"].rpartition("/")[2], r["reason"]) for r in site.rejects()} == {("slow.pdf", "timeout")}
+
+
+def test_a_script_without_a_main_guard_is_told_so(site: Site) -> None:
+    site.write("a.md", "A document.")
+    script = site.folder / "script.py"
+    script.write_text(
+        "import millrace\n"
+        f"millrace.ingest([{str(site.corpus)!r}], overrides=['embedding.provider=local', "
+        f"'lake.path={site.lake}', 'milvus.uri={site.folder / 'milvus.db'}'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=site.process_environment(),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ConfigurationError: the script that started this run" in done.stderr
+    assert 'below `if __name__ == "__main__":`' in done.stderr
+    assert done.stderr.count("Traceback") == 1
+
+
+def test_a_daemonic_process_is_told_that_it_cannot_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write("a.md", "A document.")
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="is daemonic, and so may not start the processes that read documents"):
+        site.ingest()
 
 
 def _endless_pdf() -> bytes:

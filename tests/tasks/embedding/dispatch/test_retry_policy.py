@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from millrace.tasks.embedding.dispatch.retry_policy import ProviderHealth, RetryPolicy
-from millrace.tasks.embedding.providers.client import BilledInvalidResponse, Unreachable
+from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer, Unreachable
 from millrace.tasks.errors import ProviderUnavailable, TextsRefused
 
 DOWN = ProviderUnavailable("503")
@@ -93,3 +93,20 @@ def test_unexplained_refusals_stop_a_run_that_never_had_an_answer_and_no_other()
         )
     ]  # fmt: skip
     assert told == [[False, False, True], [False, False, False], [False, False, False]]
+
+
+def test_lost_answers_in_a_row_stop_the_run_because_each_may_be_billed() -> None:
+    health = ProviderHealth(RetryPolicy(max_lost_rounds=5))
+    lost = LostAnswer("the answer was lost")
+    health.answered(0.0)
+    assert all(health.failed(lost, now=n + 1.0, sent_at=float(n)) is None for n in range(4))
+    health.answered(5.0)
+    stops = [health.failed(lost, now=n + 1.0, sent_at=float(n)) for n in range(6, 11)]
+    assert stops[:-1] == [None] * 4
+    assert "5 times in a row no whole answer, and each may be billed" in str(stops[-1])
+
+
+def test_an_error_between_lost_answers_is_a_sign_of_an_outage_which_is_waited_for() -> None:
+    health = ProviderHealth(RetryPolicy(max_lost_rounds=3))
+    failures = [LostAnswer("lost"), LostAnswer("lost"), DOWN] * 20
+    assert all(health.failed(one, now=n + 1.0, sent_at=float(n)) is None for n, one in enumerate(failures))

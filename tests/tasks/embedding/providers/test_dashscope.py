@@ -151,7 +151,7 @@ async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simul
     simulator.change({"faults": scripted(fault)})
     error = await failure_of(client_of(simulator, timeout_s=0.2))
     assert type(error) is LostAnswer
-    assert "nothing came for 0.2 s" in str(error)
+    assert "not complete within 0.2 s" in str(error)
 
 
 async def test_a_wait_that_the_provider_asks_for_is_passed_on(simulator: Simulator, client: EmbeddingClient) -> None:

@@ -38,7 +38,7 @@ async def test_a_service_answers_under_the_name_of_its_model_with_its_own_bill(s
     client = client_of(simulator)
     answer = await client.embed(TEXTS)
     assert np.array_equal(answer.vectors, np.stack([expected_vector(BEHIND, 1024, text) for text in TEXTS]))
-    assert answer.billed_tokens > 0
+    assert answer.billed_tokens
     await client.close()
 
 

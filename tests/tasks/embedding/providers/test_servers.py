@@ -43,7 +43,7 @@ async def test_vectors_come_as_floats_or_base64_with_or_without_a_bill(
     client = client_of(simulator)
     answer = await client.embed(TEXTS)
     assert np.array_equal(answer.vectors, np.stack([expected_vector(QWEN, 1024, text) for text in TEXTS]))
-    assert (answer.billed_tokens > 0) is (usage == "counted")
+    assert bool(answer.billed_tokens) is (usage == "counted")
     await client.close()
 
 

@@ -54,8 +54,8 @@ def test_rows_are_float32_in_the_order_of_the_texts_whatever_the_order_of_the_an
         (answer([1.0, 2.0], [1.0, float("nan")]), "vector 1 holds a number that is not finite"),
         (answer([1.0, 2.0], [1.0, None]), "vector 1 holds something that is not a number"),
         (answer([1.0, 2.0], [1.0, "2.0"]), "vector 1 holds something that is not a number"),
-        (answer([1.0, 2.0], [1.0, 2.0], usage=None), "usage"),
-        (answer([1.0, 2.0], [1.0, 2.0], usage={"total_tokens": -1}), "usage"),
+        (answer([1.0, 2.0], [1.0, True]), "vector 1 holds something that is not a number"),
+        (answer([1.0, 2.0], [1e-40, 1e-300]), "vector 1 is zero"),
     ],
 )
 def test_an_answer_that_does_not_prove_itself_is_refused(body: dict[str, Any], fault: str) -> None:
@@ -92,11 +92,26 @@ def test_base64_is_read_as_little_endian_float32() -> None:
     assert validate_response(body, texts=2, dimensions=2).vectors.tolist() == [[1.0, 2.0], [1.0, 2.0]]
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"total_tokens": -1}, {"total_tokens": 0}])
-def test_a_bill_that_is_not_needed_is_nothing_where_there_is_none(usage: object) -> None:
-    assert (
-        validate_response(answer([1.0, 2.0], usage=usage), texts=1, dimensions=2, usage_needed=False).billed_tokens == 0
-    )
+@pytest.mark.parametrize(
+    ("usage", "needed", "billed"),
+    [
+        (None, False, 0),
+        (None, True, None),
+        ({}, True, None),
+        ({"total_tokens": 0}, True, 0),
+        ({"total_tokens": -1}, False, None),
+        ({"total_tokens": True}, False, None),
+        ({"total_tokens": 1.0}, False, None),
+        ({"total_tokens": "7"}, False, None),
+        ({"total_tokens": 10**9 + 1}, False, None),
+        ({"total_tokens": 2**64}, False, None),
+        ({"total_tokens": [7]}, False, None),
+        ({"total_tokens": -1, "prompt_tokens": 7}, True, 7),
+    ],
+)
+def test_usage_is_a_number_that_can_be_or_none(usage: object, needed: bool, billed: int | None) -> None:
+    response = validate_response(answer([1.0, 2.0], usage=usage), texts=1, dimensions=2, usage_needed=needed)
+    assert response.billed_tokens == billed
 
 
 def test_one_other_length_of_all_vectors_is_told_apart_from_a_mixture() -> None:
@@ -149,13 +164,15 @@ def test_sparse_vectors_that_were_not_asked_for_are_not_looked_at() -> None:
         (native(entries((7, None))), "the sparse vector of text 0 cannot be read"),
         (native(entries((7, -0.5))), "the sparse vector of text 0 cannot be read"),
         (native(entries((7, float("nan")))), "the sparse vector of text 0 cannot be read"),
-        (native(entries((2**32, 0.5))), "the sparse vector of text 0 cannot be read"),
+        (native(entries((2**32, 0.5))), "has an index above 4,294,967,294"),
         (native(entries((2**70, 0.5))), "the sparse vector of text 0 cannot be read"),
         (native(entries((7, 0.0))), "the sparse vector of text 0 is zero"),
         (native(entries((7, 0.5)) | {"embedding": None}), "vector 0 is missing"),
         (native(entries((7, 0.5)) | {"text_index": 1}), "not 0 to 0 once each"),
         (native(entries((7, 0.5)) | {"text_index": None, "index": 0}), "not 0 to 0 once each"),
-        (native(entries((7, 0.5)), usage=None), "usage"),
+        (native(entries((7, True))), "the sparse vector of text 0 has true or false for a number"),
+        (native(entries((True, 0.5))), "the sparse vector of text 0 has true or false for a number"),
+        (native(entries((2**32 - 1, 0.5))), "has an index above 4,294,967,294"),
         ({"output": None, "usage": {"total_tokens": 7}}, "no `output.embeddings`"),
         ({"output": {}, "usage": {"total_tokens": 7}}, "no `output.embeddings`"),
     ],

@@ -132,3 +132,36 @@ def test_a_memory_that_is_stale_does_not_slow_a_run_down_for_long() -> None:
 def test_what_is_no_memory_is_no_error() -> None:
     learned = LearnedLimits.from_values({"tokens_per_second": "many", "growth_per_s": float("nan"), "of": 3})
     assert learned == LearnedLimits()
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        {"tokens_per_second": 1e-9},
+        {"requests_per_second": 1e-300},
+        {"tokens_per_second": 1e-9, "requests_per_second": 1e-9, "growth_per_s": 1e-9, "whole_seconds_s": 1e9},
+    ],
+)
+def test_a_memory_of_nearly_nothing_is_not_obeyed_for_long(memory: dict[str, float]) -> None:
+    account = Account(beijing("bucket"))
+    took = bought(account, corpus(3_000), lambda: beijing_pacer(learned=LearnedLimits.from_values(memory)))
+    assert took < 3_000 * 401 / 20_000 + 150
+    assert account.rate(took - 10, took - 2) >= 0.9 * CEILING
+
+
+def test_refusals_of_nearly_everything_for_a_while_leave_no_rate_of_nearly_nothing() -> None:
+    async def story() -> tuple[float, float]:
+        limiter = RateLimiter(requests_per_second=30, tokens_per_second=20_000)
+        for _ in range(400):
+            # One gets through, so that the next refusal teaches something, and everything after it is refused.
+            limiter.answered(sent_at=await limiter.acquire(400))
+            limiter.refused("unknown", sent_at=await limiter.acquire(400), tokens=400)
+        lowest = limiter.rates[1]
+        for _ in range(40):
+            limiter.answered(sent_at=await limiter.acquire(400))
+        await asyncio.sleep(30.0)
+        return lowest, limiter.rates[1]
+
+    lowest, later = run(story())
+    assert lowest >= 100.0
+    assert later == 20_000

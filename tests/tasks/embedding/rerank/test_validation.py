@@ -67,7 +67,7 @@ def test_all_results_are_cut_to_those_asked_for() -> None:
         (answer(*GOOD[:2], {"relevance_score": 0.1}), "numbered None"),
         (answer(*GOOD[:2], "1"), "numbered None"),
         (answer(*GOOD[:2], {"index": 1}), "the score of result 1 is None"),
-        (answer(*GOOD[:2], {"index": 1, "relevance_score": "0.1"}), "is '0.1'"),
+        (answer(*GOOD[:2], {"index": 1, "relevance_score": "0.1"}), "is 0.1"),
         (answer(*GOOD[:2], {"index": 1, "relevance_score": True}), "is True"),
         (answer(*GOOD[:2], {"index": 1, "relevance_score": float("nan")}), "is nan"),
         (answer(*GOOD[:2], {"index": 1, "relevance_score": float("inf")}), "is inf"),

@@ -1,0 +1,307 @@
+"""One run as it goes: the stages change it, and whoever shows, records or exports the run reads it.
+
+An observer is an async context manager over a `RunState`: it reads the state while its block goes on, and once more at
+the end. The stages know no observer. Counters only grow; each is written by one thread at a time and read by any.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Self, TypeAlias, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.flows.monitoring.format_stats import FormatStats
+from millrace.flows.monitoring.run_summary import (
+    ChunkCounts,
+    DocumentCounts,
+    LeftCounts,
+    Outcome,
+    RequestCounts,
+    RowCounts,
+    RunSummary,
+    TokenCounts,
+)
+from millrace.tasks.embedding import Activity, Dispatcher, ModelSpec, Usage
+from millrace.tasks.lake import Lake
+from millrace.tasks.records import LeftOut
+from millrace.tasks.stages.embed import Embedded
+from millrace.tasks.stages.load import Loaded
+from millrace.tasks.stages.part_writer import Part
+from millrace.tasks.stages.scan import Scan
+
+Bottleneck = Literal[
+    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "closing"
+]
+"""What a run can wait for: four limits of the provider's, its answers (or room for more of them), the readers, Milvus,
+the comparison of the sources with the manifest, and the tidying up at the end."""
+
+BOTTLENECKS: tuple[Bottleneck, ...] = get_args(Bottleneck)
+
+Phase = Literal["comparing", "moving", "ended"]
+"""How far a run is: it compares the sources with the manifest; it moves documents into the collection; it is over."""
+
+_TOO_LITTLE_TO_EXTRAPOLATE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDiffSummary:
+    """How many files a run has to read, and how many documents are removed from the sources or unchanged."""
+
+    sources: Sequence[Path]
+    new: int
+    changed: int
+    removed: int
+    unchanged: int
+
+    @classmethod
+    def of(cls, sources: Sequence[Path], found: Scan) -> Self:
+        """The counts of a scan of `sources`."""
+        known = set(found.previous["path"].unique().to_pylist())
+        paths = [file.path for job in found.jobs for file in job]
+        changed = sum(path in known for path in paths)
+        return cls(
+            sources=sources,
+            new=len(paths) - changed,
+            changed=changed,
+            removed=found.removed.num_rows,
+            unchanged=found.unchanged.num_rows,
+        )
+
+    @property
+    def files(self) -> int:
+        """Files to read."""
+        return self.new + self.changed
+
+    def __str__(self) -> str:
+        """`docs: 312 new, 4 changed`, or `docs: nothing changed`."""
+        names = ", ".join(source.name or str(source) for source in self.sources[:3])
+        more = f" and {len(self.sources) - 3} more" if len(self.sources) > 3 else ""
+        counts = {"new": self.new, "changed": self.changed, "removed": self.removed}
+        message = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        return f"{names}{more}: {message or 'nothing changed'}"
+
+
+@dataclass(slots=True)
+class RunState:
+    """The counters, the phase and the bottleneck of one run; `summary` freezes it.
+
+    `documents` and `chunks` are counted when their part is in the collection. `files_cut` and `chunks_cut` count what
+    the readers have handed over, `chunks_reused` those among them whose vector was in the lake. `waiting_s` has the
+    seconds that the run waited, by bottleneck. `rejects` are the rejected items outstanding in the collection's lake.
+    """
+
+    run: str
+    collection: str
+    model: str
+    command: str = "ingest"
+    notes: list[str] = field(default_factory=list)
+    source_diff: SourceDiffSummary | None = None
+    documents: DocumentCounts = field(default_factory=DocumentCounts)
+    chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    files_cut: int = 0
+    documents_loaded: int = 0
+    chunks_cut: int = 0
+    chunks_reused: int = 0
+    chunks_loaded: int = 0
+    readers: int = 0
+    readers_waiting: int = 0  # for room for the part that they have cut
+    formats: FormatStats = field(default_factory=FormatStats)
+    waiting_s: dict[Bottleneck, float] = field(default_factory=lambda: dict.fromkeys(BOTTLENECKS, 0.0))
+    left_out: LeftOut = field(default_factory=LeftOut)
+    rows: RowCounts | None = None
+    rejects: int = 0
+    outcome: Outcome = "running"
+    error: str = ""
+    spec: ModelSpec | None = None
+    _dispatcher: Dispatcher | None = None
+    _files_loaded: dict[int, int] = field(default_factory=dict)  # by job
+    _began: float = field(default_factory=time.monotonic)
+    _ended: float | None = None
+    _ticked: float = field(default_factory=time.monotonic)
+
+    # What the stages say.
+
+    def sources_compared(self, sources: Sequence[Path], found: Scan) -> None:
+        """The sources were compared with the manifest."""
+        self.source_diff, self.left_out = SourceDiffSummary.of(sources, found), found.left_out
+        count_unchanged(found.unchanged, self.documents, self.chunks)
+
+    def stages_opened(self, dispatcher: Dispatcher, spec: ModelSpec, *, readers: int) -> None:
+        """Work begins with so many readers; `dispatcher` is asked how the embedding goes."""
+        self.spec, self.readers, self._dispatcher = spec, readers, dispatcher
+
+    def part_cut(self, part: Part, seconds: float, *, files: int) -> None:
+        """A reader took `seconds` to make the part, and has read `files` more of its files to the end."""
+        self.formats.part_cut(part, seconds)
+        self.chunks_cut += part.chunks
+        self.files_cut += files
+
+    def part_embedded(self, embedded: Embedded) -> None:
+        """Every text of a part has a vector on disk, or was refused."""
+        self.chunks_reused += embedded.reused
+
+    def part_loaded(self, part: Part, embedded: Embedded, loaded: Loaded, seconds: float) -> None:
+        """A part is in the collection, which took `seconds`."""
+        documents, chunks = self.documents, self.chunks
+        documents.added += loaded.added
+        documents.changed += loaded.changed
+        documents.unchanged += loaded.unchanged
+        documents.rejected += loaded.rejected
+        documents.seen += part.documents.num_rows
+        accepted = part.chunks - loaded.rejected_chunks
+        chunks.total += part.chunks
+        chunks.rejected += loaded.rejected_chunks
+        chunks.embedded += min(embedded.embedded, accepted)
+        chunks.reused += accepted - min(embedded.embedded, accepted)
+        chunks.upserted += loaded.upserted
+        chunks.deleted += loaded.deleted
+        self.chunks_loaded += part.chunks
+        self.documents_loaded += part.documents.num_rows
+        self._files_loaded[part.job] = part.files_done
+        self.formats.part_loaded(part, seconds)
+
+    def documents_removed(self, documents: int, *, rows: int) -> None:
+        """Documents that are no longer in the sources are out of the collection, with so many rows."""
+        self.documents.removed = documents
+        self.chunks.deleted += rows
+
+    def end(self, outcome: Outcome, error: str = "") -> None:
+        """The run is over."""
+        self.outcome, self.error, self._ended = outcome, error, time.monotonic()
+
+    def tick(self) -> None:
+        """Count the time since the last tick to what the run waits for now; asked regularly, by one observer."""
+        now = time.monotonic()
+        self.waiting_s[self.bottleneck] += now - self._ticked
+        self._ticked = now
+
+    # What observers read.
+
+    @property
+    def phase(self) -> Phase:
+        """How far the run is."""
+        if self.outcome != "running":
+            return "ended"
+        return "comparing" if self.source_diff is None else "moving"
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken by now, or took."""
+        return (self._ended or time.monotonic()) - self._began
+
+    @property
+    def files(self) -> int:
+        """Files that the run has to read."""
+        return self.source_diff.files if self.source_diff else 0
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of the provider."""
+        return self._dispatcher.usage if self._dispatcher else Usage()
+
+    @property
+    def activity(self) -> Activity:
+        """What the embedding does at the moment."""
+        return self._dispatcher.activity if self._dispatcher else Activity(0, 0, 0, "")
+
+    @property
+    def ceilings(self) -> tuple[float, float]:
+        """Requests and tokens a second that may go out; 0 where there is no limit."""
+        requests, tokens = self._dispatcher.current_rates if self._dispatcher else (0.0, 0.0)
+        return requests if math.isfinite(requests) else 0.0, tokens if math.isfinite(tokens) else 0.0
+
+    @property
+    def chunks_embedded(self) -> int:
+        """Chunks whose vector is on disk, made in this run or reused."""
+        return self.usage.texts_embedded + self.chunks_reused
+
+    @property
+    def bottleneck(self) -> Bottleneck:
+        """What the run waits for now, so that doing it faster would make the run faster."""
+        if self._dispatcher is None:
+            return "comparing"
+        now = self.activity
+        for limit in BOTTLENECKS:
+            if now.waiting_for == limit:
+                return limit
+        if self.files_cut < self.files and not self.readers_waiting and not now.texts_waiting:
+            return "reading"
+        if now.requests_in_flight or now.requests_backing_off or now.texts_waiting:
+            return "answers"
+        return "milvus" if self.chunks_loaded < self.chunks_cut else "closing"
+
+    @property
+    def remaining(self) -> LeftCounts | None:
+        """What is not in the collection yet; None before it is known what there is to do."""
+        if self.source_diff is None:
+            return None
+        files = self.files - sum(self._files_loaded.values())
+        return LeftCounts(files=files, chunks=self.chunks_cut - self.chunks_loaded)
+
+    def share_done(self) -> float | None:
+        """The share of the work that is done, by files cut and their chunks; None while it would be a guess."""
+        if not self.files or not self.chunks_cut:
+            return None
+        done = 0.5 * (self.chunks_embedded + self.chunks_loaded) / self.chunks_cut
+        share = self.files_cut / self.files * min(done, 1.0)
+        return share if share > _TOO_LITTLE_TO_EXTRAPOLATE else None
+
+    def figures(self) -> dict[str, float]:
+        """Counts since the beginning, by the names that log lines and the timeline have for them."""
+        usage = self.usage
+        return {
+            "files": self.files,
+            "files_read": self.files_cut,
+            "documents": self.documents_loaded,
+            "chunks_cut": self.chunks_cut,
+            "chunks_embedded": self.chunks_embedded,
+            "chunks_loaded": self.chunks_loaded,
+            "requests": usage.requests_sent,
+            "requests_throttled": usage.requests_throttled,
+            "requests_retried": usage.requests_retried,
+            "tokens_counted": usage.tokens_counted,
+            "tokens_billed": usage.tokens_billed,
+            "cost_cny": usage.cost_cny,
+        }
+
+    def summary(self) -> RunSummary:
+        """What the run has done by now."""
+        usage = self.usage
+        return RunSummary(
+            run=self.run,
+            collection=self.collection,
+            model=self.model,
+            documents=replace(self.documents),
+            chunks=replace(self.chunks),
+            requests=RequestCounts(usage.requests_sent, usage.requests_throttled, usage.requests_retried),
+            tokens=TokenCounts(usage.tokens_counted, usage.tokens_billed, round(usage.drift, 6)),
+            left=self.remaining,
+            left_out=self.left_out,
+            rows=self.rows,
+            rejects=self.rejects,
+            cost_cny=usage.cost_cny,
+            seconds=round(self.seconds, 3),
+            outcome=self.outcome,
+            error=self.error,
+            notes=list(self.notes),
+        )
+
+
+RunObserver: TypeAlias = Callable[[RunState, Lake], AbstractAsyncContextManager[None]]
+"""Shows, records or exports the run while the block goes on. Nothing that it does may stop the run."""
+
+
+def count_unchanged(unchanged: pa.Table, documents: DocumentCounts, chunks: ChunkCounts) -> None:
+    """Count the documents that stay as they are, and their chunks."""
+    rejected = pc.sum(pc.equal(unchanged["status"], "rejected")).as_py() or 0
+    documents.seen += unchanged.num_rows
+    documents.rejected += rejected
+    documents.unchanged += unchanged.num_rows - rejected
+    rows = pc.sum(unchanged["chunks"]).as_py() or 0
+    chunks.unchanged += rows
+    chunks.total += rows
