@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import fsync_folder, translate_os_errors
+from millrace.tasks.lake.storage.atomic import create_file, fsync_folder, translate_os_errors
 from millrace.tasks.lake.vectors.schema import Layout, Vectors, crc32, vectors_in
 
 _CRC = "crc32"
@@ -42,7 +42,7 @@ class JournalFile:
         self._writer = pa.ipc.new_stream(self._gathered, schema)
         self._schema_bytes = schema.serialize().size  # goes before the first batch
         with translate_os_errors(path, "Starting the journal"):
-            self._file = path.open("xb", buffering=0)
+            self._file = create_file(path)
         self._synced = 0
 
     def append(self, batch: pa.RecordBatch) -> ByteRange:

@@ -138,15 +138,15 @@ def test_nothing_acknowledged_is_lost_when_its_writer_is_killed(
     run_child: RunChild, texts: Texts, tmp_path: Path
 ) -> None:
     steps = ["append: journalled", "seal: renamed", "compact: indexed"]
-    run_concurrently: list[int] = []
+    acknowledged: list[int] = []
     for attempt, step in enumerate(steps):
         ended = run_child("append-sparse", tmp_path, attempt * 10_000, 2_000, step)
         assert ended.killed, ended.error
-        run_concurrently += ended.run_concurrently
+        acknowledged += ended.acknowledged
     ended = run_child("append-sparse", tmp_path, 90_000, 90_000, "", kill_after=25)
     assert ended.killed, ended.error
     with VectorStore.open(tmp_path, texts.space) as store:
-        texts.assert_holds(store, run_concurrently + ended.run_concurrently)
+        texts.assert_holds(store, acknowledged + ended.acknowledged)
         assert store.damaged == []
 
 
