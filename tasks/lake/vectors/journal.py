@@ -83,7 +83,7 @@ class JournalReader:
         self._path = path
         self._start = schema.serialize().to_pybytes()
         self._file = _opened(path)
-        weakref.finalize(self, self._file.close)  # whoever still reads from it holds it
+        weakref.finalize(self, self._file.close)  # a reader that is still in use holds it
 
     def read(self, byte_range: ByteRange) -> pa.RecordBatch:
         """The batch there. Raises LakeError when it is not what was written, or the disk fails."""
@@ -98,7 +98,7 @@ class JournalReader:
         if not sound:
             raise LakeError(
                 f"The journal {self._path} does not hold at byte {byte_range.offset} what was written there. Check the"
-                " disk, then run the same command again: it keeps what is sound, and buys the rest again."
+                " disk, then run the same command again: it keeps what is sound, and embeds the rest again."
             )
         return batch
 

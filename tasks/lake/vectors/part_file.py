@@ -201,10 +201,10 @@ class VectorPart:
     def _read_checksums(self, layout: Layout) -> dict[str, list[int]] | None:
         """By column, of each row group; None when it was written without."""
         with _translate_part_errors(self._path):
-            kept = (self._file.metadata.metadata or {}).get(_CRC.encode())
-            if kept is None:
+            spelled = (self._file.metadata.metadata or {}).get(_CRC.encode())
+            if spelled is None:
                 return None
-            found = json.loads(kept)
+            found = json.loads(spelled)
             if not all(len(found[name]) == self.groups for name in layout.schema.names):
                 raise ValueError("its footer does not have all checksums")
             return {name: list(found[name]) for name in layout.schema.names}
@@ -268,7 +268,7 @@ def check_part(path: LakePath, layout: Layout) -> Damage | None:
     except PartDamaged as error:
         return error.damage
     except FileNotFoundError:
-        return Damage(path, f"{path} is gone. {REMEDY}")
+        return Damage(path, f"{path} is missing. {REMEDY}")
     return None
 
 
