@@ -206,7 +206,7 @@ class ObjectPath:
                     raise
 
     def quarantine(self) -> None:
-        """Rename it to `*.damaged` (copied, then deleted); one that is not there is passed over. Raises LakeUnreachable."""
+        """Rename it to `*.damaged` (a copy, then a deletion), if it is there. Raises LakeUnreachable."""
         self.store.guard()
         if self.exists():
             with reaching(self, "Setting aside"):

@@ -151,7 +151,7 @@ class PartIndex:
             for name in self._usable:
                 if listing[name] != known[name]:
                     why = f"it has {listing[name]} bytes and had {known[name]} when it was written"
-                    # Its keys stay known: reading one is an error with a message, instead of embedding it again in silence.
+                    # Its keys stay known: reading one is an error, and none is embedded again in silence.
                     self.report(PartDamaged(self._folder / name, why).damage)
             self._take_in({name: footer for name, footer in new.items() if name not in superseded}, first=not known)
             if not self._read_only:
