@@ -2,10 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check
+# What the demo needs, what the tests need, and what the tests on a Milvus server need.
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
 SERVER_READY := $(VENV)/.ready-server
+DOCS_READY := $(VENV)/.ready-docs
+export PIP_CONSTRAINT := constraints.txt
+export UV_CONSTRAINT := constraints.txt
+export UV_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench clean help
+.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench docs clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -17,17 +24,33 @@ help:
 	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
 	@echo "make lint   ruff, mypy and the import contract alone"
 	@echo "make bench  measure every target beside the bare way; prints one table, takes about 15 minutes"
+	@echo "make docs   write the generated pages and build the documentation as a site into build/site; strict about links"
 	@echo "make clean  remove what these commands made"
 
-$(READY): pyproject.toml constraints.txt
+# uv does in seconds what takes pip minutes: the one on the path, else the pinned one that pip puts into the environment.
+# Where neither can be had, pip.
+define install
+	@if command -v uv >/dev/null; then uv=uv; \
+	elif [ -x $(BIN)/uv ] || $(PIP) --quiet uv; then uv=$(BIN)/uv; fi; \
+	if [ -n "$$uv" ]; then $$uv pip install --python $(BIN)/python --editable $(1); else $(PIP) --editable $(1); fi
+	@touch $@
+endef
+
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "millrace needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
 
-$(SERVER_READY): $(READY)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,server-tests]'
-	@touch $@
+$(READY): $(BIN)/python pyproject.toml constraints.txt
+	$(call install,.)
+
+$(DEV_READY): $(BIN)/python pyproject.toml constraints.txt
+	$(call install,'.[dev]')
+
+$(SERVER_READY): $(DEV_READY)
+	$(call install,'.[dev,server-tests]')
+
+$(DOCS_READY): $(DEV_READY)
+	$(call install,'.[dev,docs]')
 
 DEMO := --set lake.path=demo/lake --set milvus.uri=demo/milvus.db
 
@@ -41,7 +64,7 @@ demo: $(READY)
 	@echo
 	$(BIN)/millrace search "where is the spare winding handle kept" $(DEMO) --set search.top_n=2
 
-lint: $(READY)
+lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -56,18 +79,23 @@ test-server: $(SERVER_READY)
 	MILLRACE_TEST_SERVER=required $(BIN)/pytest -q -m server
 
 # Alone on the machine: some of these measure how well a limit is used.
-test-slow: $(READY)
+test-slow: $(DEV_READY)
 	$(BIN)/pytest -q -m slow
 
-test-prefect: $(READY)
+test-prefect: $(DEV_READY)
 	$(BIN)/pytest -q -m operated
 
-test-crashes: $(READY)
+test-crashes: $(DEV_READY)
 	$(BIN)/pytest tests/system/crashes -m thorough
 
 # With a Milvus server where one can be installed; elsewhere its rows say that they were not measured.
-bench: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(SERVER_READY),$(READY))
+bench: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(SERVER_READY),$(DEV_READY))
 	$(BIN)/python -m tests.benchmarks
+
+# `python docs/generate.py --examples` also writes the outputs of the examples anew, by running them; it takes minutes.
+docs: $(DOCS_READY)
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -61,7 +61,7 @@ def search(
     "--questions",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Ask these instead: JSON Lines, see the README.",
+    help="Ask these instead: JSON Lines with question and sources.",
 )
 @click.option("--k", "ks", default="1,5,10,20", show_default=True, metavar="K,...", help="Depths to measure recall at.")
 @click.option("--no-rerank", is_flag=True, help="Measure retrieval alone.")

@@ -8,6 +8,7 @@ collection. So every reader opens its file here, and the checks look at the open
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from millrace.tasks.errors import Rejected
 from millrace.tasks.records import SourceFile
 
 _HASH_BLOCK_BYTES = 1 << 20
+_BLOCKS_PER_BEAT = 64
 
 
 def open_source(file: SourceFile) -> BinaryIO:
@@ -48,8 +50,10 @@ def read_source(file: SourceFile) -> bytes:
         return opened.read()
 
 
-def file_hash(file: SourceFile) -> str:
+def file_hash(file: SourceFile, beat: Callable[[], None] = lambda: None) -> str:
     """The SHA-256 of the file's bytes as 64 hex digits, read in blocks of 1 MiB.
+
+    `beat` is called after every 64 of them, so that a caller with a deadline knows that it goes on.
 
     Raises:
         OSError: it cannot be read, or is not the file that was listed.
@@ -57,8 +61,12 @@ def file_hash(file: SourceFile) -> str:
     digest = hashlib.sha256()
     try:
         with open_source(file) as opened:
+            blocks = 0
             while block := opened.read(_HASH_BLOCK_BYTES):
                 digest.update(block)
+                blocks += 1
+                if blocks % _BLOCKS_PER_BEAT == 0:
+                    beat()
     except Rejected as refused:
         raise OSError(str(refused)) from refused
     return digest.hexdigest()

@@ -203,6 +203,7 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
         first=job.first_part,
         send=channel.send,
         bytes_to_come=sum(file.size_bytes for file in job.files),
+        at=channel.at,
     )
     tokenizer = Tokenizer.load(settings.tokenizer)
     for done, file in enumerate(job.files):

@@ -87,10 +87,21 @@ class PartWriter:
     """Rows and documents on their way into the next part."""
 
     def __init__(
-        self, origin: PartContext, *, job: int, first: int, send: Callable[[Part], None], bytes_to_come: int
+        self,
+        origin: PartContext,
+        *,
+        job: int,
+        first: int,
+        send: Callable[[Part], None],
+        bytes_to_come: int,
+        at: Callable[[str], None] = lambda _unit: None,
     ) -> None:
-        """Write the parts of `job` from number `first` on, handing each to `send`; its files have `bytes_to_come`."""
+        """Write the parts of `job` from number `first` on, handing each to `send`; its files have `bytes_to_come`.
+
+        `at` is called while a large file is hashed, so that the deadline is one for some MiB and not for the file.
+        """
         self._origin = origin
+        self._at = at
         self._send = send
         self._job = job
         self._number = first
@@ -245,7 +256,7 @@ class PartWriter:
         """The file's own hash, read once for all the records in it; "" where it cannot be read."""
         if self._record_file_hash[0] != file.path:
             try:
-                self._record_file_hash = (file.path, file_hash(file))
+                self._record_file_hash = (file.path, file_hash(file, lambda: self._at(f"{file.path}\0")))
             except OSError:  # the reader has reported it; without a hash the next run tries again
                 self._record_file_hash = (file.path, "")
         return self._record_file_hash[1]

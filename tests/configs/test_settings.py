@@ -47,11 +47,6 @@ def test_the_default_file_has_every_key_with_a_comment() -> None:
     assert documented | {"budget.max_cny"} == set(known_keys())
 
 
-def test_the_readme_names_every_key() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [key for key in known_keys() if f"`{key}`" not in readme] == []
-
-
 @pytest.mark.parametrize(
     ("override", "words"),
     [

@@ -78,8 +78,9 @@ def open_with_pdfium(data: bytes) -> OpenPdf:
 
 
 def _has_page(document: pypdfium2.PdfDocument, index: int) -> bool:
+    """Whether a page can be found; its content is not parsed, which might take longer than opening may."""
     try:
-        document[index].close()
+        document.get_page_size(index)
     except pypdfium2.PdfiumError:
         return False
     return True

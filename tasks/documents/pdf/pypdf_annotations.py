@@ -16,24 +16,28 @@ from millrace.tasks.documents.pdf.pypdf_layers import HiddenLayers
 _HIDDEN, _NO_VIEW, _PASSWORD = 1 << 1, 1 << 5, 1 << 13
 _MAX_FIELD_DEPTH = 32
 _MAX_NODES = 10_000
+_MAX_LABEL_CHARACTERS = 300
 
 
 def annotation_texts(page: pypdf.PageObject, layers: HiddenLayers) -> list[str]:
-    """The text of each annotation that shows some: "label: value" of a field that has a label, else the value."""
+    """The text of each annotation that shows some: "label: value" of a field that has a label, else the value.
+
+    A value that several annotations share comes once, so that a small file cannot have a page of any length.
+    """
     annotations = page.get("/Annots")
     listed = annotations.get_object() if annotations is not None else None
-    texts = []
+    texts: dict[int, str] = {}
     for annotation in map(dictionary, listed if isinstance(listed, ArrayObject) else ()):
         flags = annotation.get("/F", 0)
         is_hidden = isinstance(flags, int) and flags & (_HIDDEN | _NO_VIEW)
         if is_hidden or ("/OC" in annotation and layers.is_hidden(dict.get(annotation, "/OC"))):
             continue
-        kind = annotation.get("/Subtype")
-        text = _string(annotation.get("/Contents")) if kind == "/FreeText" else ""
-        text = _field_text(annotation) if kind == "/Widget" else text
-        if text.strip():
-            texts.append(text.strip())
-    return texts
+        value, label = annotation.get("/Contents") if annotation.get("/Subtype") == "/FreeText" else None, ""
+        if annotation.get("/Subtype") == "/Widget":
+            value, label = _field(annotation)
+        if value is not None and id(value) not in texts:
+            texts[id(value)] = _labelled(value, label)
+    return [text for text in texts.values() if text]
 
 
 def attachment_names(reader: pypdf.PdfReader) -> list[str]:
@@ -55,8 +59,8 @@ def xfa_kind(reader: pypdf.PdfReader) -> str:
     return "dynamic" if getattr(needs_rendering, "value", needs_rendering) else "static"
 
 
-def _field_text(widget: DictionaryObject) -> str:
-    """The value of the text or choice field that a widget shows, after its label."""
+def _field(widget: DictionaryObject) -> tuple[Any, str]:
+    """The value of the text or choice field that a widget shows, and its label; None for a field of another kind."""
     entries: dict[str, Any] = {}
     node = widget
     for _ in range(_MAX_FIELD_DEPTH):
@@ -68,13 +72,15 @@ def _field_text(widget: DictionaryObject) -> str:
         node = dictionary(node["/Parent"])
     flags = entries.get("/Ff", 0)
     is_secret = isinstance(flags, int) and flags & _PASSWORD
-    if entries.get("/FT") not in {"/Tx", "/Ch"} or is_secret:
-        return ""
-    value = entries.get("/V")
+    is_text = entries.get("/FT") in {"/Tx", "/Ch"} and not is_secret
+    return (entries.get("/V") if is_text else None), _string(entries.get("/TU"))[:_MAX_LABEL_CHARACTERS]
+
+
+def _labelled(value: Any, label: str) -> str:
     chosen = value if isinstance(value, ArrayObject) else [value]
     text = ", ".join(filter(None, (_string(each).strip() for each in chosen)))
-    label = " ".join(_string(entries.get("/TU")).split())
-    return f"{label}: {text}" if label and text else text
+    name = " ".join(label.split())
+    return f"{name}: {text}" if name and text else text
 
 
 def _names_in(tree: DictionaryObject) -> Iterator[str]:

@@ -76,6 +76,8 @@ class _Places:
 
     def has(self, text: object, x: float, y: float, tolerance: float) -> bool:
         """Whether the text was seen within the tolerance of this place; it is remembered there."""
+        if not (math.isfinite(x / tolerance) and math.isfinite(y / tolerance)):
+            return False
         column, row = math.floor(x / tolerance), math.floor(y / tolerance)
         around = [(text, column + i, row + j) for i in (0, -1, 1) for j in (0, -1, 1)]
         was_seen = any(cell in self._cells for cell in around)
@@ -90,7 +92,8 @@ class _Frame:
         self.resources = resources
         self.matrix = matrix
         self.states: list[tuple[float, int]] = []
-        self.hidden: list[bool] = []
+        self.marks: list[tuple[bool, bool]] = []
+        """By marked content that is open: whether it is hidden, and whether it is spelled out by `/ActualText`."""
 
 
 class _PageVisitor:
@@ -109,13 +112,14 @@ class _PageVisitor:
         self._links = 0  # strings shown since the position was last set, which pypdf does not move on
         self._is_second_drawing = False
         self._strings, self._texts = _Places(), _Places()
-        self._actual: list[str | None] = []  # by marked content: the text it stands for, "" once that is written
+        self._hidden = 0  # how much of the marked content that is open is on a layer that is off
+        self._spelled: str | None = None  # the text that the open content stands for, "" once it is written
         self._is_showing = False
         self._shown_rise, self._shown_mode = 0.0, 0
         self._output = _Output()
         self._handlers: dict[bytes, Callable[[list[Any], Matrix, Matrix], object]] = {
             b"BDC": self._begin_marked,
-            b"BMC": lambda _operands, _cm, _tm: self._push_marked(is_hidden=False, actual=None),
+            b"BMC": lambda _operands, _cm, _tm: self._push_marked(),
             b"EMC": lambda _operands, _cm, _tm: self._end_marked(),
             b"q": lambda _operands, _cm, _tm: self._frames[-1].states.append((self._rise, self._mode)),
             b"Q": lambda _operands, _cm, _tm: self._restore(),
@@ -145,8 +149,7 @@ class _PageVisitor:
 
     def _after(self, operator: bytes, _operands: list[Any], _cm: Matrix, _tm: Matrix) -> None:
         if operator == b"Do" and len(self._frames) > 1:
-            self._frames.pop()
-            self._move()
+            self._leave()
 
     # Graphics state
 
@@ -170,53 +173,59 @@ class _PageVisitor:
 
     # Marked content and forms
 
-    def _push_marked(self, *, is_hidden: bool, actual: str | None) -> None:
-        self._frames[-1].hidden.append(is_hidden)
-        self._actual.append(actual)
-
     def _begin_marked(self, operands: list[Any], _cm: Matrix, _tm: Matrix) -> None:
+        frame = self._frames[-1]
         tag, properties = (operands[0], operands[1]) if len(operands) > 1 else (None, None)
-        is_hidden, actual = False, None
+        is_hidden = is_spelled = False
         if tag == "/OC" and isinstance(properties, NameObject):
-            layer = dict.get(dictionary(self._frames[-1].resources.get("/Properties")), properties)
+            layer = dict.get(dictionary(frame.resources.get("/Properties")), properties)
             is_hidden = layer is not None and self._layers.is_hidden(layer)
-        elif isinstance(properties, DictionaryObject) and "/ActualText" in properties:
-            is_nested = any(text is not None for text in self._actual)
-            actual = None if is_nested else _decoded(properties["/ActualText"])
-        self._push_marked(is_hidden=is_hidden, actual=actual)
+        elif self._spelled is None and isinstance(properties, DictionaryObject) and "/ActualText" in properties:
+            self._spelled = _decoded(properties["/ActualText"])
+            is_spelled = self._spelled is not None
+        self._push_marked(is_hidden=is_hidden, is_spelled=is_spelled)
+
+    def _push_marked(self, *, is_hidden: bool = False, is_spelled: bool = False) -> None:
+        self._frames[-1].marks.append((is_hidden, is_spelled))
+        self._hidden += is_hidden
 
     def _end_marked(self) -> None:
-        if self._frames[-1].hidden:
-            self._frames[-1].hidden.pop()
-        if self._actual:
-            self._actual.pop()
+        marks = self._frames[-1].marks
+        if marks:
+            is_hidden, is_spelled = marks.pop()
+            self._hidden -= is_hidden
+            self._spelled = None if is_spelled else self._spelled
 
     def _enter(self, operands: list[Any], cm: Matrix, _tm: Matrix) -> None:
         """Go into a form, or keep pypdf from one that is on a layer that is off."""
         outer = self._frames[-1]
         form = dictionary(dictionary(outer.resources.get("/XObject")).get(operands[0]) if operands else None)
-        if self._is_hidden() or ("/OC" in form and self._layers.is_hidden(dict.get(form, "/OC"))):
+        if self._hidden or ("/OC" in form and self._layers.is_hidden(dict.get(form, "/OC"))):
             operands.clear()
         own = form.get("/Matrix")
-        numbers = [float(n) for n in own] if isinstance(own, ArrayObject) and len(own) == len(_IDENTITY) else _IDENTITY
+        matrix = [_number(own, index) for index in range(6)] if isinstance(own, ArrayObject) else _IDENTITY
         resources = dictionary(form.get("/Resources")) or outer.resources
-        self._frames.append(_Frame(resources, product(numbers, product(cm, outer.matrix))))
+        self._frames.append(_Frame(resources, product(matrix, product(cm, outer.matrix))))
         self._move()
 
-    def _is_hidden(self) -> bool:
-        return any(any(frame.hidden) for frame in self._frames)
+    def _leave(self) -> None:
+        """Come back from a form; what it left open ends with it."""
+        while self._frames[-1].marks:
+            self._end_marked()
+        self._frames.pop()
+        self._move()
 
     # Text
 
     def _show(self, operator: bytes, operands: list[Any], cm: Matrix, tm: Matrix) -> None:
         self._is_showing = True
         self._shown_rise, self._shown_mode = self._rise, self._mode
-        if self._is_hidden():
+        if self._hidden:
             _blank(operator, operands)
             return
-        if self._actual and (actual := next((text for text in self._actual if text is not None), None)) is not None:
-            _blank(operator, operands, actual)
-            self._actual = ["" if text is not None else None for text in self._actual]
+        if self._spelled is not None:
+            _blank(operator, operands, self._spelled)
+            self._spelled = ""
             return
         shown = b"".join(shown_strings(operands, operator))
         moves_first = operator in {b"'", b'"'}  # to a line that only pypdf knows

@@ -1,7 +1,6 @@
 """A search as its users meet it: the passages, where they are from, in which order, and what is said about the fit."""
 
 import asyncio
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.errors import BudgetReached, CollectionMissing, ConfigurationError, MillraceError
 from tests.flows.prose import english
-from tests.flows.site import ROOT, Site, json_of
+from tests.flows.site import Site, json_of
 from tests.simulator.faults import scripted
 from tests.simulator.refusals import Reason
 
@@ -264,16 +263,6 @@ def test_what_is_not_there_raises_what_millrace_reports(site: Site) -> None:
     with pytest.raises(CollectionMissing) as missing:
         search("anything", settings=site.settings(*LOCAL))
     assert isinstance(missing.value, MillraceError)
-
-
-def test_the_readmes_example_runs_and_finds_what_it_says(mill: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("### From Python")[1].split("\n### ")[0]
-    sync, within_a_loop = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    monkeypatch.chdir(mill.folder)
-    Path("millrace.toml").write_text('[milvus]\nuri = "milvus.db"\n', encoding="utf-8")
-    exec(compile(sync, "README.md", "exec"), {})
-    exec(compile(f"{within_a_loop}\nasyncio.run(answer('spare handle'))", "README.md", "exec"), {})
 
 
 # What is shown of a passage

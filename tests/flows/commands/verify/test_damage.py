@@ -1,5 +1,6 @@
 """Damaged, deleted and locked files: one clear message, nothing made worse, the rest usable, `--repair` heals."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -257,4 +258,25 @@ def test_every_row_stays_when_everything_but_the_vectors_is_lost(site: Site) -> 
     sent = site.simulator.books.requests
     assert site.ingest().exit_code == 0
     assert_same(site.rows(), before)
+    assert site.simulator.books.requests == sent
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+@pytest.mark.parametrize("folder", ["vectors", "documents/chunks", "documents/manifest.parquet"])
+def test_a_file_that_may_not_be_read_is_told_and_never_taken_for_damaged(site: Site, folder: str) -> None:
+    fill(site, documents=2, sentences=5)
+    files = [site.lake / folder] if folder.endswith(".parquet") else sorted((site.lake / folder).rglob("*.parquet"))
+    before = sorted(path.relative_to(site.lake) for path in site.lake.rglob("*") if path.suffix != ".json")
+    sent = site.simulator.books.requests
+    for path in files:
+        path.chmod(0)
+    without_override = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*without_override, *site.command("verify", "--repair", str(site.corpus))],
+        capture_output=True, text=True, timeout=100, env=site.process_environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    assert "Permission denied" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.relative_to(site.lake) for path in site.lake.rglob("*") if path.suffix != ".json") == before
     assert site.simulator.books.requests == sent
