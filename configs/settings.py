@@ -121,6 +121,7 @@ class EmbeddingSettings(Section):
     tokenizer: str
     api_key_env: Literal[""] | Variable
     timeout_s: Annotated[float, Field(gt=0, le=600)]
+    allow_change: bool
 
 
 class RerankSettings(Section):

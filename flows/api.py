@@ -35,6 +35,7 @@ def ingest(
     config: Path | str | None = None,
     overrides: Iterable[str] = (),
     max_cny: float | None = None,
+    change_embedding: bool = False,
 ) -> RunSummary:
     """Bring whatever changed in `sources` since the last run into the collection; what the run did and cost.
 
@@ -46,6 +47,8 @@ def ingest(
         config: In their place, a file of settings, as of `--config`.
         overrides: Settings like "milvus.collection=handbook", as of `--set`.
         max_cny: Stop before the run costs more than this; `budget.max_cny`.
+        change_embedding: Embed all documents of the collection anew where the settings ask for another embedding or
+            chunking than it was made with, which is refused otherwise; `embedding.allow_change`.
 
     Raises:
         ConfigurationError: The settings cannot be right; nothing was started.
@@ -56,6 +59,7 @@ def ingest(
     from millrace.flows.commands.ingest.run import ingest_here
 
     given = [*overrides, *([f"budget.max_cny={max_cny}"] if max_cny is not None else [])]
+    given += ["embedding.allow_change=true"] if change_embedding else []
     chosen = choose_settings(settings, config, given)
     paths = _paths(sources)
     if not paths:

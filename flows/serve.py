@@ -23,6 +23,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.ingest import ingest
 from millrace.flows.prefect_support.parameters import CorpusParameters, IngestParameters, VerifyParameters
 from millrace.flows.verify import verify
+from millrace.flows.wiring.collection_settings import require_same_embedding
 from millrace.flows.wiring.lake_location import lake_path
 from millrace.tasks.errors import ConfigurationError, RunStopped
 from millrace.tasks.milvus import is_lite, one_spelling
@@ -91,6 +92,7 @@ def serve_corpus(
     for source in sources:
         if not source.exists():
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
+    settings = require_same_embedding(settings)
     # The heartbeat that `configs/automations.json` listens for; the runs inherit it from this process.
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     made = deployments(settings, sources, config=config, cron=cron, verify_cron=verify_cron)

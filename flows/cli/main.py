@@ -48,6 +48,9 @@ def millrace() -> None:
 @millrace.command(short_help="Bring whatever changed in the sources into the collection.")
 @sources
 @click.option("--max-cny", type=float, metavar="YUAN", help="Stop before the run costs more than this.")
+@click.option(
+    "--change-embedding", is_flag=True, help="Embed all documents anew where [embedding] or [chunking] are others."
+)
 @reread
 @claiming
 @common
@@ -58,10 +61,14 @@ def ingest(
     config: Path | None,
     overrides: tuple[str, ...],
     *,
+    change_embedding: bool,
     reread: str,
     as_json: bool,
 ) -> None:
     """Bring whatever changed in SOURCE... since the last run into the collection.
+
+    Embedding and chunking that are not set are those that the collection was made with. Others are refused, because
+    they embed every document again, unless with --change-embedding.
 
     \b
       millrace ingest docs/
@@ -70,6 +77,8 @@ def ingest(
     """
     if max_cny is not None:
         overrides = (*overrides, f"budget.max_cny={max_cny}")
+    if change_embedding:
+        overrides = (*overrides, "embedding.allow_change=true")
     settings = settings_of(config, with_claim(overrides, claim))
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest

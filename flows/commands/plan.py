@@ -20,6 +20,7 @@ from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_state import count_unchanged
 from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
 from millrace.flows.wiring import components
+from millrace.flows.wiring.collection_settings import why_refused, with_remembered
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
@@ -74,7 +75,9 @@ class Plan(Result):
 
 def make_plan(settings: Settings, sources: Sequence[Path]) -> Plan:
     """Count what `ingest` would do with these settings and sources; no network, no write."""
-    return asyncio.run(_Planner(settings, sources).run())
+    refusal = why_refused(settings)
+    made = asyncio.run(_Planner(with_remembered(settings), sources).run())
+    return replace(made, notes=(*made.notes, refusal)) if refusal else made
 
 
 class _Planner:

@@ -22,6 +22,7 @@ from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.analyzer import analyzer_for_lake
+from millrace.flows.wiring.collection_settings import remember_shape, with_remembered
 from millrace.flows.wiring.ownership import claim_collection, refuse_to_drop
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
@@ -130,6 +131,7 @@ def rebuild(
         LakeError: The manifest is damaged; or the collection was to be dropped, and the lake lacks some of its rows.
         CollectionError: Milvus cannot be reached, or `into` holds rows that are not of this lake.
     """
+    settings = with_remembered(settings)
     name = into or settings.milvus.collection
     is_own = name == settings.milvus.collection
     if drop and not is_own:
@@ -157,8 +159,11 @@ def rebuild(
             report = rebuilding.run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
+        if is_own and not report.exit_code and not copy_collection:
+            remember_shape(lake, target)
         if copy_collection and not report.exit_code:
             lake.copy_as(name)
+            remember_shape(Lake.open(lake.path, name, read_only=True), target)
             with lake.switches.acquire_lease():
                 lake.switches.finish(mark)
     return report

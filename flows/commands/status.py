@@ -7,9 +7,10 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.monitoring.result import Result
-from millrace.flows.wiring.components import existing_lake
+from millrace.flows.wiring.collection_settings import with_remembered
+from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
-from millrace.tasks.errors import LakeError
+from millrace.tasks.errors import LakeError, MillraceError
 from millrace.tasks.lake import RunRecord, RunUsage, usage_by_model
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
 
@@ -21,6 +22,7 @@ class Status(Result):
     """Totals of one collection's lake, and its last runs, newest first.
 
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
+    `provider`, `model` and `dimensions` are those of the embedding that the next run goes on with.
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
     `notes` say what to do when the collection has outgrown Milvus Lite.
     """
@@ -35,6 +37,9 @@ class Status(Result):
     billed: tuple[RunUsage, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    provider: str = ""
+    model: str = ""
+    dimensions: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -47,6 +52,7 @@ class Status(Result):
             *self.problems,
             f"collection {self.collection}: {self.documents:,} documents, {self.chunks:,} chunks, "
             f"{self.tokens:,} tokens; ¥{self.cost_cny:.4f} in the runs below",
+            *([f"embedding: {self.model} of {self.provider}, {self.dimensions:,} dimensions"] if self.model else []),
             "rejects: " + (", ".join(f"{n:,} {reason}" for reason, n in self.rejects.items()) or "none"),
         ]
         lines += [
@@ -87,6 +93,12 @@ def lake_status(settings: Settings) -> Status:
     """The totals and runs of the collection that the settings name."""
     lake = existing_lake(settings)
     problems: list[str] = []
+    space = None
+    try:
+        settings = with_remembered(settings)
+        space = load_model(settings).space
+    except MillraceError as error:
+        problems.append(str(error))
     manifest, rejects = MANIFEST_SCHEMA.empty_table(), REJECT_SCHEMA.empty_table()
     try:
         manifest = lake.manifest.read()
@@ -111,6 +123,9 @@ def lake_status(settings: Settings) -> Status:
         billed=tuple(usage_by_model(lake.usage.oldest_first())),
         problems=tuple(problems),
         notes=tuple(outgrown(settings, chunks)),
+        provider=settings.embedding.provider,
+        model=space.model if space is not None else "",
+        dimensions=space.dimensions if space is not None else 0,
     )
 
 

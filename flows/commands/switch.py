@@ -23,6 +23,7 @@ from millrace.flows.commands.search.retrieve import open_indexed
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.milvus import redacted_uri
 from millrace.flows.wiring.ownership import refuse_to_drop
 from millrace.tasks.errors import CollectionMissing, ConfigurationError, RunStopped
@@ -114,10 +115,11 @@ def switch(
         LeaseHeld: Another process writes to the lake, to the collection, or moves aliases.
     """
     alias, name = required_alias(settings), settings.milvus.collection
-    model = components.load_model(settings)
     began = time.monotonic()
     with milvus.open_aliases(settings) as aliases:
         before = aliases.target(alias)
+        settings = with_remembered(settings, of=name if _has_rows(settings) else source or before)
+        model = components.load_model(settings)
         report = SwitchResult(alias, redacted_uri(settings), name, before=before, now=before)
         if not _has_rows(settings):
             built = _build(settings, model, source or before, quiet=quiet, checkpoint=checkpoint)

@@ -36,7 +36,7 @@ from millrace.tasks.stages.chunk import ChunkSettings, ChunkStage
 from millrace.tasks.stages.part_writer import PART_CHUNKS, PartContext
 from millrace.tasks.stages.scan import fingerprint_of
 
-READING_VERSION = 2
+READING_VERSION = 3
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
 
 _KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}

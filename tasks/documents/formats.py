@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Heading, Page, Reject, SourceFile
 
@@ -32,11 +33,6 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
     """
     reason = "reader_died" if cause.startswith("died") else "timeout"
     return Reject("read", name, item, reason, f"{item or 'The file'} was abandoned ({cause}).", remedy)
-
-
-def read_text(text: str) -> Extraction:
-    """Plain text: unchanged, without headings and title."""
-    return Extraction(text)
 
 
 Format = Literal["text", "markdown", "restructured", "html", "pdf", "json_lines", "csv", "tsv", "parquet"]
@@ -90,7 +86,7 @@ def document_of(file: SourceFile, extraction: Extraction, digest: str) -> Docume
     Raises:
         Rejected: the file holds no text.
     """
-    if not extraction.text or extraction.text.isspace():
+    if not has_visible_text(extraction.text):
         raise Rejected(
             "The file holds no text besides its markup.",
             reason="no_text",

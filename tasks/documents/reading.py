@@ -11,7 +11,6 @@ from millrace.tasks.documents.formats import (
     document_of,
     file_errors_as_rejects,
     format_of,
-    read_text,
 )
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.source_bytes import read_source
@@ -99,18 +98,17 @@ def _pdf_contents(
 
 
 def _extracted(form: Format, text: str) -> Extraction:
+    if form == "html":
+        from millrace.tasks.documents.html import read_html
+
+        return read_html(text)
+    from millrace.tasks.documents.markup import read_markdown, read_restructured, read_text, readable
+
+    text = readable(text)
     match form:
         case "markdown":
-            from millrace.tasks.documents.markup import read_markdown
-
             return read_markdown(text)
         case "restructured":
-            from millrace.tasks.documents.markup import read_restructured
-
             return read_restructured(text)
-        case "html":
-            from millrace.tasks.documents.html import read_html
-
-            return read_html(text)
         case _:
             return read_text(text)

@@ -25,7 +25,7 @@ from millrace.tasks.lake.history import (
     RunUsage,
     Timeline,
 )
-from millrace.tasks.lake.state import LearnedLimitsFile, Switches
+from millrace.tasks.lake.state import CollectionSettings, LearnedLimitsFile, Switches
 from millrace.tasks.lake.storage.atomic import (
     Checkpoint,
     Damage,
@@ -46,7 +46,7 @@ from millrace.tasks.lake.vectors.space import SpaceFolder, SpaceSummary, describ
 from millrace.tasks.lake.vectors.store import VectorStore
 from millrace.tasks.records import EmbeddingSpace
 
-_COLLECTION_FILES = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json")
+_COLLECTION_FILES = ("manifest.parquet", "manifest.d", "rejects", "chunks", "jobs.json", "settings.json")
 """What the folder of a collection holds, the records of its runs aside."""
 
 
@@ -130,6 +130,7 @@ class Lake:
         self.usage = RunFiles(path / "bills", RunUsage, consequence="What that run cost is missing from the sums.")
         self.reports = RunPages(self.collection_dir / "reports")
         self.sidecars = sidecars.Sidecars(self.sidecars_dir)
+        self.settings = CollectionSettings(self.collection_dir / "settings.json")
         self.limits = LearnedLimitsFile(path / "limits.json")
         self.switches = Switches(path / "switches.json")
 
@@ -313,11 +314,11 @@ class Lake:
         return len(light)
 
     def damaged_records(self) -> list[Damage]:
-        """The small files of runs, jobs, limits and aliases that are damaged, and what follows from each.
+        """The small files of runs, jobs, settings, limits and aliases that are damaged, and what follows from each.
 
         No document and no vector depends on them.
         """
-        records = self.runs, self.usage, self.evaluations, self._jobs, self.limits, self.switches
+        records = self.runs, self.usage, self.evaluations, self._jobs, self.settings, self.limits, self.switches
         return [damage for one in records for damage in one.damaged()]
 
     def require_lease(self) -> None:

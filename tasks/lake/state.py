@@ -1,8 +1,8 @@
-"""What the lake remembers beside its data: learned limits, and aliases; each one small JSON file.
+"""What the lake remembers beside its data: learned limits, aliases, settings of a collection; each a small JSON file.
 
-Neither is depended upon. Without the limits, the next run finds them out again. Without the aliases there is no way
+None is depended upon. Without the limits, the next run finds them out again. Without the aliases there is no way
 back but by name, and a collection that was being built counts as somebody else's: Milvus alone knows what an alias
-stands for now.
+stands for now. Without its settings a collection goes by those of its last run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,6 +69,22 @@ class LearnedLimitsFile(StateFile):
         if entries.get(account, {}) == values:
             return
         self._write({name: entry for name, entry in (entries | {account: dict(values)}).items() if entry})
+
+
+class CollectionSettings(StateFile):
+    """The settings that the rows of a collection were made by, by section and key, of which nothing is known here."""
+
+    def __init__(self, path: LakePath) -> None:
+        super().__init__(path, consequence="The settings of the last run count in its place; it can be deleted.")
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """By section; empty where they were not written yet. Raises LakeUnreachable."""
+        return self._read()
+
+    def save(self, values: Mapping[str, Mapping[str, object]]) -> None:
+        """Write them, durably, where they differ. Raises LakeError."""
+        if self._read() != values:
+            self._write(values)
 
 
 class Switches(StateFile):

@@ -29,6 +29,9 @@ from tests.simulator.settings import API_KEY
 
 ROOT = Path(__file__).parents[2]
 
+CHANGE = "embedding.allow_change=true"
+"""For a run that is to embed the documents of the collection anew."""
+
 
 @dataclass(frozen=True)
 class Row:

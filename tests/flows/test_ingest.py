@@ -18,7 +18,7 @@ from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.prefect_support.parameters import IngestParameters, VerifyParameters
 from millrace.tasks.errors import ConfigurationError
 from tests.flows.prose import english
-from tests.flows.site import Site
+from tests.flows.site import CHANGE, Site
 from tests.simulator.settings import API_KEY
 from tests.system.crashes.processes import until
 
@@ -133,7 +133,7 @@ def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_cha
     assert all(level >= 20 for level, _, _ in told)
     assert API_KEY not in str(told) + str(shown)
     site.check()
-    refused = run(site, "embedding.dimensions=512")
+    refused = run(site, "embedding.dimensions=512", CHANGE)
     flow_run = ask(newest_run)
     assert (refused.exit_code, flow_run.state_name) == (1, "Failed")
     assert "has another shape" in flow_run.state.message

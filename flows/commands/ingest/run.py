@@ -17,6 +17,7 @@ from millrace.flows.monitoring.run_state import RunObserver, RunState
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.monitoring.timeline import recorded_over_time
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.collection_settings import remember, require_same_embedding
 from millrace.tasks.errors import BudgetReached, ConfigurationError, ExitCode, RunStopped
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.stages import memory
@@ -72,10 +73,12 @@ async def ingest(
     Documents in `again` are read whatever their files look like; the bytes of files that match the glob `reread` are
     compared, whatever their size and times say. The run is recorded as one of `command`.
 
-    Raises LeaseHeld when another living process writes to this lake, or to this collection from another lake.
+    Raises ConfigurationError when the documents of the collection would be embedded anew, and that was not asked for;
+    LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
     require_processes()
     memory.configure_allocator()
+    settings = require_same_embedding(settings)
     model = components.load_model(settings)
     components.require_api_key(settings, model)
     components.check_prefect(settings)
@@ -91,6 +94,7 @@ async def ingest(
         ) as lake,
         milvus.lease_collection(settings),
     ):
+        remember(lake, settings, has_shape=False)
         state = RunState(
             run=new_run_id(),
             collection=settings.milvus.collection,
@@ -109,6 +113,7 @@ async def ingest(
                 if handler is not None:
                     handler.attach()
                 await pipeline.run()
+                remember(lake, settings, has_shape=True)
                 state.end("finished", _row_difference(state))
             except BudgetReached as reached:
                 state.end("budget", str(reached))

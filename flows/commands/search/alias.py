@@ -4,32 +4,16 @@ A search need not know when the alias is moved, nor to what: a collection of ano
 `[embedding]` and the shape of the last run that filled it, which its lake records.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable
 from typing import TypeVar
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring import milvus
-from millrace.flows.wiring.lake_location import lake_path
+from millrace.flows.wiring.collection_settings import remembered_values, with_remembered
 from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
-from millrace.tasks.lake import Lake, RunRecord
 
 T = TypeVar("T")
-
-_BUILT_WITH: Mapping[str, tuple[str, ...]] = {
-    "embedding": (
-        "provider", "api", "model", "region", "base_url", "dimensions", "ask_dimensions", "text_type", "instruct",
-        "tokenizer", "api_key_env",
-    ),
-    "milvus": (
-        "content_max_bytes", "metric", "index", "hnsw_m", "hnsw_ef_construction", "ivf_nlist", "scalar_fields",
-        "partition_key", "hybrid", "analyzer",
-    ),
-}  # fmt: skip
-"""What the rows of a collection, and its shape, are made by, and with which it can be searched."""
-
-_FILLING = frozenset({"ingest", "retry", "repair", "rebuild", "switch"})
-_WHOLE = frozenset({0, 3})  # exit codes
-_LOOKED_BACK = 100  # runs
 
 
 def required_alias(settings: Settings) -> str:
@@ -55,6 +39,8 @@ def with_alias_resolved(settings: Settings, ask: Callable[[Settings, list[str]],
     the alias has been moved meanwhile, the new one is asked. The connection that knows the alias stays open all the
     while, which for Milvus Lite saves opening it again.
     """
+    with contextlib.suppress(LakeError):  # a search can do without a lake
+        settings = with_remembered(settings)
     if not settings.milvus.alias or milvus.milvus_is_missing(settings):
         return ask(settings, [])
     alias = required_alias(settings)
@@ -77,29 +63,6 @@ def _behind(settings: Settings, target: str) -> tuple[Settings, list[str]]:
     if target == milvus.collection:
         return settings, []
     named = settings.with_overrides([f"milvus.collection={target}"])
-    built_with = _settings_of(named)
-    return (named, []) if built_with is None else (named.with_values(built_with), [])
-
-
-def _settings_of(settings: Settings) -> Mapping[str, Mapping[str, object]] | None:
-    """The settings in `_BUILT_WITH` of the last run that filled the collection; None where the lake has none."""
-    milvus = settings.milvus
-    try:
-        runs = Lake.open(lake_path(settings), milvus.collection, read_only=True).runs.newest(_LOOKED_BACK)
-    except LakeError:  # a search can do without a lake
-        return None
-    filling = (run for run in runs if run.command in _FILLING and run.exit in _WHOLE)
-    return next(
-        (built_with for run in filling if (built_with := _settings_it_was_built_with(run, milvus.collection))), None
-    )
-
-
-def _settings_it_was_built_with(run: RunRecord, collection: str) -> Mapping[str, Mapping[str, object]] | None:
-    sections = {name: section for name, section in run.settings.items() if isinstance(section, dict)}
-    if sections.get("milvus", {}).get("collection") != collection:
-        return None
-    return {
-        name: {key: sections[name][key] for key in keys if key in sections[name]}
-        for name, keys in _BUILT_WITH.items()
-        if name in sections
-    }
+    with contextlib.suppress(LakeError):
+        named = named.with_values(remembered_values(named))
+    return named, []

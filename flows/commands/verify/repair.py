@@ -23,6 +23,7 @@ from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.analyzer import analyzer_for_lake
+from millrace.flows.wiring.collection_settings import require_same_embedding
 from millrace.flows.wiring.embedder import open_embedder
 from millrace.flows.wiring.ownership import Ownership, claim_collection
 from millrace.tasks.errors import LakeError
@@ -49,6 +50,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         LakeError: The manifest is damaged, and no sources are named that it could be made again from.
         BudgetReached, RunStopped: What was finished until then stays finished.
     """
+    settings = require_same_embedding(settings)
     model = components.load_model(settings)
     began = time.monotonic()
     components.existing_lake(settings)

@@ -13,6 +13,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.commands.verify.report import SHOWN_PER_KIND, Finding, Kind, VerifyResult
 from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.tasks.errors import CollectionMissing, ConfigurationError
 from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection
@@ -47,6 +48,7 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         ConfigurationError: There is no such lake, or the settings are not those of its documents.
         CollectionError: Milvus cannot be reached.
     """
+    settings = with_remembered(settings)
     model = components.load_model(settings)
     report = new_report(settings, as_json=as_json)
     began = time.monotonic()

@@ -7,10 +7,13 @@ reads as Chinese, Japanese or Korean; an alphabet, if one reading is clearly mor
 (`language`); and finally a statistical detector (charset-normalizer), if it is sure.
 """
 
+import re
+
 from millrace.tasks.documents.encoding.detect import (
     DOUBLE_BYTE_CODECS,
     ONE_BYTE_CODECS,
     SAMPLE_BYTES,
+    SET_ENCODING,
     UTF8_SEQUENCE,
     binary_reject,
     detect,
@@ -18,9 +21,20 @@ from millrace.tasks.documents.encoding.detect import (
     sample_text,
     telling_sample,
 )
-from millrace.tasks.documents.encoding.language import is_readable, reads_as_any_chinese, reads_as_japanese
+from millrace.tasks.documents.encoding.language import (
+    alphabetic_likeness,
+    is_everyday,
+    is_readable,
+    reads_as_any_chinese,
+    reads_as_language,
+)
 from millrace.tasks.documents.encoding.names import BYTE_ORDER_MARKS, known_codec, marked_codec, required_codec
+from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import Rejected
+
+_ESCAPE_SEQUENCE = re.compile(rb"\x1b\$(?:[@AB]|[()*+][@A-Z])|\x1b\([IJ]")
+_HZ_SEGMENT = re.compile(rb"~\{(?:[!-}][!-~])+~\}")
+_SURROGATE_PAIR = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
 
 
 def decode(data: bytes, *, forced: str | None = None, declared: str | None = None) -> str:
@@ -37,12 +51,14 @@ def decode(data: bytes, *, forced: str | None = None, declared: str | None = Non
         raise Rejected("The file holds 0 bytes.", reason="empty", remedy="Remove it, or write it again.")
     text = _decode_forced(data, forced) if forced else _decode_detected(data, declared)
     text = text.removeprefix("\ufeff")
-    if not text or text.isspace():
-        raise Rejected(
-            "The file holds nothing but white space.", reason="empty", remedy="Remove it, or write it again."
-        )
     if "\0" in text:
         raise binary_reject(f"a zero byte at offset {data.find(0)}")
+    if not has_visible_text(text):
+        raise Rejected(
+            "The file holds nothing but white space and invisible characters.",
+            reason="empty",
+            remedy="Remove it, or write it again.",
+        )
     return text
 
 
@@ -71,6 +87,8 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
         return _ascii_or_utf8(data, utf8, known_codec(declared or ""))
     if (unmarked := unmarked_utf16(data)) is not None:
         return data.decode(unmarked)
+    if (damaged := _nearly_utf8(data)) is not None:
+        raise damaged
     if b"\0" in data:
         raise binary_reject(f"a zero byte at offset {data.find(0)}")
     sample = telling_sample(data)
@@ -84,11 +102,45 @@ def _decode_detected(data: bytes, declared: str | None) -> str:
 
 def _ascii_or_utf8(data: bytes, utf8: str, declared: str | None) -> str:
     """The text of bytes that are valid UTF-8, although they may be meant as another encoding."""
-    if (escaped := _escaped_codec(data)) is not None:
-        return data.decode(escaped)
-    # A page may say GBK and be UTF-8; but a short one that is GBK may be valid UTF-8 by chance.
-    doubtful = declared in DOUBLE_BYTE_CODECS and not utf8.isascii() and not _evidently_utf8(data)
-    return (_decoded(data, declared) if doubtful else None) or utf8
+    if data.isascii():
+        return _unescaped(data) or utf8
+    # A page may declare GBK and be UTF-8; but a short one that is GBK may be valid UTF-8 by chance.
+    if declared in DOUBLE_BYTE_CODECS and not _evidently_utf8(data):
+        other = _decoded(data, declared)
+        if other is not None and reads_as_language(other) and not _is_everyday(utf8):
+            return other
+    return utf8
+
+
+def _is_everyday(text: str) -> bool:
+    """Whether all characters beyond ASCII are in everyday use in Chinese, Japanese or Korean."""
+    return all(is_everyday(character) for character in text if character > "\x7f")
+
+
+def _nearly_utf8(data: bytes) -> Rejected | None:
+    """The reject of UTF-8 that was cut off within a character, or of CESU-8; None for anything else."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        if error.reason == "unexpected end of data" and len(_sequences(before, 3)) == 3:
+            return Rejected(
+                f"The file is UTF-8 that is cut off in the middle of its last character, at offset {error.start}.",
+                reason="unknown_encoding",
+                remedy="Copy the whole file again, or delete the last bytes if it was cut off on purpose.",
+            )
+    if _SURROGATE_PAIR.search(data) is not None and _decoded(_SURROGATE_PAIR.sub(b"", data), "utf-8") is not None:
+        return Rejected(
+            "The file is in CESU-8, in which the parts of a surrogate pair are encoded one by one, not in UTF-8.",
+            reason="unknown_encoding",
+            remedy="Export it again as UTF-8 (in MySQL utf8mb4), or convert it.",
+        )
+    return None
+
+
+def _sequences(data: bytes, most: int) -> list[bytes]:
+    """The first multi-byte sequences of UTF-8, at most `most`."""
+    return [found[0] for found, _ in zip(UTF8_SEQUENCE.finditer(data), range(most), strict=False)]
 
 
 def _decode_whole(data: bytes, codec: str) -> str:
@@ -104,14 +156,25 @@ def _decode_whole(data: bytes, codec: str) -> str:
         ) from error
 
 
-def _escaped_codec(data: bytes) -> str | None:
-    """The encoding of text whose bytes are all ASCII and that switches to Chinese or Japanese by escape sequences."""
-    for codec, opening, reads_right in (
-        ("iso2022_jp", b"\x1b$", reads_as_japanese),
-        ("hz", b"~{", reads_as_any_chinese),
-    ):
-        if opening in data and data.isascii() and (text := _decoded(data, codec)) is not None and reads_right(text):
-            return codec
+def _unescaped(data: bytes) -> str | None:
+    """The text of ASCII bytes that switch to another character set by escape sequences; None if they do not.
+
+    Raises:
+        Rejected: they do, but the sequences are not those of an encoding that Python knows.
+    """
+    if _ESCAPE_SEQUENCE.search(data) is not None:
+        for codec in ("iso2022_jp_ext", "iso2022_jp_2", "iso2022_kr"):
+            if (text := _decoded(data, codec)) is not None and "\x1b" not in text and "\x0e" not in text:
+                return text
+        raise Rejected(
+            "The file switches its character set by escape sequences, in an encoding that is not known (ISO-2022-CN?).",
+            reason="unknown_encoding",
+            remedy=SET_ENCODING,
+        )
+    segments = len(_HZ_SEGMENT.findall(data))
+    text = _decoded(data, "hz") if segments else None
+    if text is not None and (reads_as_any_chinese(text) or (segments > 1 and alphabetic_likeness(text) is not None)):
+        return text
     return None
 
 
@@ -126,7 +189,7 @@ def _decoded(data: bytes, codec: str | None) -> str | None:
 
 def _evidently_utf8(data: bytes) -> bool:
     """Whether there are enough multi-byte sequences that a text in another encoding would not be valid by chance."""
-    return sum(1 for _ in zip(range(8), UTF8_SEQUENCE.finditer(data), strict=False)) == 8
+    return len(_sequences(data, 8)) == 8
 
 
 def unmarked_utf16(data: bytes) -> str | None:

@@ -36,7 +36,12 @@ def detect(sample: bytes) -> str:
         raise binary_reject(f"{controls} control bytes among {len(sample)}")
     if _is_damaged_utf8(sample):
         return "utf-8"
-    return double_byte_codec(sample) or _alphabetic_codec(sample) or _statistically_detected(sample)
+    if b" " not in sample and sample.count(b"@") * 20 > len(sample):
+        raise _unknown_reject()  # EBCDIC, whose space is the at sign of ASCII
+    asian, alphabetic = double_byte_codec(sample), _alphabetic_codec(sample)
+    if asian is not None and alphabetic in _DOUBLE_BYTE_PRIORS and alphabetic != asian:
+        raise _unknown_reject()
+    return asian or alphabetic or _statistically_detected(sample)
 
 
 def double_byte_codec(sample: bytes) -> str | None:
@@ -44,10 +49,10 @@ def double_byte_codec(sample: bytes) -> str | None:
     simplified = partial(reads_as_chinese, common=common_characters("gb2312"))
     traditional = partial(reads_as_chinese, common=common_characters("big5"))
     for codec, reads_right in (
+        ("cp949", reads_as_korean),  # before GB18030, in which the bytes of Korean are common characters too
         ("gb18030", simplified),
         ("cp932", reads_as_japanese),
         ("euc_jp", reads_as_japanese),
-        ("cp949", reads_as_korean),
         ("gb18030", traditional),
         ("cp950", traditional),
         ("big5hkscs", traditional),
@@ -60,12 +65,25 @@ def double_byte_codec(sample: bytes) -> str | None:
 _RARE_CONTROLS = bytes(b for b in range(32) if b not in b"\t\n\r\f\x08\x1b\x1a")
 ONE_BYTE_CODECS = {
     "cp1252": 0.0,
-    **dict.fromkeys(["cp1251", "koi8-r", "cp1253", "cp1255", "cp1256"], -2.0),
-    **dict.fromkeys(["cp1250", "iso8859-2", "cp1254"], -5.0),
-    **dict.fromkeys(["cp850", "cp866", "mac-roman", "iso8859-5"], -5.0),
+    **dict.fromkeys(["cp1251", "koi8-r", "cp1253", "cp1255", "cp1256", "cp874"], -2.0),
+    **dict.fromkeys(["cp1250", "iso8859-2", "cp1254", "cp1257", "koi8-u"], -4.0),
+    **dict.fromkeys(["cp850", "cp866", "mac-roman", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8"], -5.0),
+    **dict.fromkeys(["cp437", "cp852", "iso8859-13", "iso8859-4", "iso8859-15", "iso8859-16", "mac-cyrillic"], -6.0),
+    **dict.fromkeys(["iso8859-3", "iso8859-10", "iso8859-14", "cp1258", "cp737", "cp775", "cp855", "cp857"], -7.0),
+    **dict.fromkeys(["cp860", "cp861", "cp862", "cp863", "cp865", "cp869", "cp720", "cp864"], -7.0),
+    **dict.fromkeys(["mac-latin2", "mac-greek", "mac-turkish", "mac-iceland", "mac-croatian", "mac-romanian"], -7.0),
+    **dict.fromkeys(["cp1125", "kz1048", "ptcp154", "koi8-t"], -8.0),
 }
 """Codecs whose 128 upper bytes are an alphabet, with the logarithm of how frequent each is relative to the first."""
+_DOUBLE_BYTE_PRIORS = dict.fromkeys(["gb18030", "euc_jp", "cp932", "cp949"], -7.0)
+"""They hold Latin, Greek and Cyrillic letters too."""
 DOUBLE_BYTE_CODECS = frozenset(["gb18030", "big5hkscs", "cp950", "cp932", "euc_jp", "cp949"])
+_SAME_LETTERS = str.maketrans("șțȘȚ", "şţŞŢ")
+"""Romanian's comma below was a cedilla in the older encodings: readings that differ in it alone are one."""
+_ASCII = frozenset(map(chr, range(0x80)))
+_LETTERS_FOUND_ALONE = frozenset("éüöäñåøçíóáßÉÜÖÄ©´§°’–—“”•…\xa0")
+"""A text may well hold one of these and nothing else beyond ASCII; any other takes twice the evidence."""
+_JUDGED_CHARACTERS = 1 << 13
 _SURE = 3.0
 """The least difference between the log-likelihoods of the best reading and the next one: twenty times as likely."""
 _ABOVE_ASCII = bytes(range(0x80, 0x100))
@@ -117,17 +135,22 @@ def _is_damaged_utf8(sample: bytes) -> bool:
 
 
 def _alphabetic_codec(sample: bytes) -> str | None:
-    """The one-byte codec whose reading is most like language; None if another reading comes near it."""
+    """The codec whose reading is most like language in an alphabet; None if another reading comes near it."""
     readings: dict[str, tuple[float, str]] = {}
-    for codec, prior in ONE_BYTE_CODECS.items():
+    for codec, prior in (ONE_BYTE_CODECS | _DOUBLE_BYTE_PRIORS).items():
         text = sample_text(sample, codec)
-        likeness = alphabetic_likeness(text) if text is not None and text not in readings else None
-        if text is not None and likeness is not None:
-            readings[text] = (likeness + prior, codec)
-    ranked = sorted(readings.values(), reverse=True)
-    if not ranked or (len(ranked) > 1 and ranked[0][0] - ranked[1][0] < _SURE):
+        if text is None:
+            continue
+        text = text[:_JUDGED_CHARACTERS]
+        if (same := text.translate(_SAME_LETTERS)) in readings:
+            continue
+        if (likeness := alphabetic_likeness(text)) is not None:
+            readings[same] = (likeness + prior, codec)
+    ranked = sorted(((likeness, codec, text) for text, (likeness, codec) in readings.items()), reverse=True)
+    if not ranked:
         return None
-    return ranked[0][1]
+    needed = _SURE if len({*ranked[0][2]} - _ASCII) > 1 or {*ranked[0][2]} & _LETTERS_FOUND_ALONE else 2 * _SURE
+    return ranked[0][1] if len(ranked) == 1 or ranked[0][0] - ranked[1][0] >= needed else None
 
 
 def _statistically_detected(sample: bytes) -> str:
@@ -137,12 +160,16 @@ def _statistically_detected(sample: bytes) -> str:
     beyond_ascii = len(sample) - len(sample.translate(None, _ABOVE_ASCII))
     known_better = best is not None and known_codec(best.encoding) in ONE_BYTE_CODECS
     if best is None or known_better or best.coherence < 0.6 or beyond_ascii < 500:
-        raise Rejected(
-            "The bytes are not UTF-8, UTF-16 or GB18030, and no other encoding is certain.",
-            reason="unknown_encoding",
-            remedy=SET_ENCODING,
-        )
+        raise _unknown_reject()
     return best.encoding
+
+
+def _unknown_reject() -> Rejected:
+    return Rejected(
+        "The bytes are not UTF-8, UTF-16 or GB18030, and no other encoding is certain.",
+        reason="unknown_encoding",
+        remedy=SET_ENCODING,
+    )
 
 
 def sample_text(sample: bytes, codec: str) -> str | None:

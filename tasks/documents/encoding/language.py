@@ -3,9 +3,6 @@
 Bytes above 127 decode in many encodings. The right one gives the letters of some language, in about their usual shares
 and in their usual positions; the others give rare letters, capitals within words, or two alphabets in one word. A
 detector that looks only at probable bytes reads `für` as `fĂĽr` and `två` as `tvĺ`, and nothing shows the mistake.
-
-Letters are listed from the most frequent to the rarest, from general knowledge of each orthography; only the order of
-magnitude matters.
 """
 
 import math
@@ -14,6 +11,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
+
+from millrace.tasks.documents.encoding.alphabets import (
+    DENSE_LANGUAGES,
+    LATIN_LANGUAGES,
+    OTHER_LANGUAGES,
+    UNUSUAL_SIGNS,
+    USUAL_SIGNS,
+)
 
 _FREQUENT_HANZI = frozenset(
     "的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可里后小么心多天而能好都然没日于起"
@@ -24,50 +29,28 @@ _FREQUENT_HANZI = frozenset(
 )
 _FREQUENT_HANGUL = frozenset("이다는을의에고하가지로어사기도한시자리인대나정아라그서일수과있들은를해제게전부스")
 
-_LATIN = {
-    "English": "éöüáíóçñèäïêåøãàôâëæõúûî",
-    "French": "éàèêçôîûùâëïœüÿæ",
-    "German": "üäößé",
-    "Spanish": "óíáéñúü",
-    "Portuguese": "ãçáéóíêõúâàôü",
-    "Italian": "àèùòéì",
-    "Catalan": "àéòíèçóúïü",
-    "Dutch": "ëéïöèüê",
-    "Swedish and Finnish": "äöåé",
-    "Danish and Norwegian": "øåæéòôü",
-    "Icelandic": "áíðöúóþéæý",
-    "Polish": "łąężśóćńź",
-    "Czech": "íáéěýčřžšůúťňďó",
-    "Slovak": "áíéčýžúšľťňôäďóŕĺ",
-    "Hungarian": "áéöóőüíűú",
-    "Croatian and Slovene": "čšžćđ",
-    "Romanian": "ăîâţşțș",
-    "Turkish": "ıüşğöçİâîû",
-}
-_DENSE = frozenset(
-    ["Icelandic", "Polish", "Czech", "Slovak", "Hungarian", "Croatian and Slovene", "Romanian", "Turkish"]
-)
-"""Languages in which more than one letter in a hundred is beyond ASCII, however short the text."""
-_OTHER_ALPHABETS = {
-    "Arabic": "ايلمونرتبةعدسفهكقأحجشطصىخإذزثئءغضآظؤ",
-    "Hebrew": "יוהלארתבשמנםדחקפעכטגצסןזךץף",
-    "Russian": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
-    "Ukrainian": "оаинвтеірсклмдупязьбгйчхжшїюцщєфґ",
-    "Bulgarian": "аоиетнрсвлкдпмзъугбчяжщхцюшйфь",
-    "Greek": "αοιετσνηυρπκμλωςγδήίάόχύέθφβξώζψϊϋΐ",
-}
-_USUAL_SIGNS, _UNUSUAL_SIGNS = "“”‘’–—…•«»°§©®\xa0¿¡", "„‚‹›·™±×÷µ½¼¾²³¹€£¥¢ºª†‡¶¬´¨¸\xadƒ‰№"
-_SIGN_LIKELIHOODS = dict.fromkeys(_USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(_UNUSUAL_SIGNS, math.log(0.01))
 _STRANGE_WORD = re.compile(
-    r"[a-z][^\W\d_a-zA-Z\u0370-\uffff]*[\u0370-\u06ff]|[\u0370-\u06ff][a-z]"  # two alphabets in a word
-    r"|\d[à-öø-ÿĀ-\u06ff]"  # a letter that ends a number
+    r"\d[à-öø-ÿĀ-\u06ff]"  # a letter that ends a number
     r"|[^\W\d_][“”„‚–—…•«»‹›°§©®™±×÷µ½¼¾²³¹€£¥¢†‡¶¬¨¸ƒ‰\xa0](?=[a-zà-ÿа-я])|[^\W\d_][¡¿](?=\w)"  # a sign within a word
-    r"|[§©®™±×÷½¼¾²³¹¢¥†‡¶¬](?=[a-z])"  # or before one
+    r"|[§©®™±×÷½¼¾²³¹¢¥†‡¶¬ºª](?=[a-zа-я])"  # or before one
+    r"|[^\W\d_][¼½¾±×÷€]|(?<!\S)[’”»\xa0](?=\w)"  # or at the wrong end of one
+    r"|[à-öø-ÿĀ-\u06ff]\d+[^\W\d_]"  # digits within a word
+    r"|[âî](?!\w)"  # letters that end none
 )
+_SCRIPTS = (
+    "A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ", "\u0370-\u03ff", "\u0400-\u052f", "\u0590-\u05ff", "\u0600-\u06ff\u0750-\u077f",
+    "\u0e00-\u0e7f",
+)  # fmt: skip
+"""Latin, Greek, Cyrillic, Hebrew, Arabic and Thai letters: no word has letters of two of them."""
+_MIXED_WORD = re.compile(
+    "|".join(rf"[{one}](?=[{''.join(other for other in _SCRIPTS if other != one)}])" for one in _SCRIPTS)
+)
+_SIGN_LIKELIHOODS = dict.fromkeys(USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(UNUSUAL_SIGNS, math.log(0.01))
 _LETTER_WITHIN_WORD = re.compile(r"(?<=[^\W\d_])[^\W\d_a-zA-Z]")
 _HANZI_WITHIN_WORD = re.compile("(?<=[A-Za-z])[\u3400-\u9fff](?=[A-Za-z])")
 _LEAST = math.log(1e-4)
-_WRONG_DENSITY = math.log(100)
+_WRONG_DENSITY = math.log(1000)
+_DAMPING = 0.6
 _LEAST_MEAN = math.log(4e-3)
 
 
@@ -99,6 +82,21 @@ def reads_as_any_chinese(text: str) -> bool:
     return any(reads_as_chinese(text, common=common_characters(standard)) for standard in ("gb2312", "big5"))
 
 
+def reads_as_language(text: str) -> bool:
+    """Whether the text reads as Chinese, Japanese or Korean."""
+    return reads_as_any_chinese(text) or reads_as_japanese(text) or reads_as_korean(text)
+
+
+def is_everyday(character: str) -> bool:
+    """Whether the character is in everyday use in Chinese, Japanese or Korean."""
+    return (
+        "\u3000" <= character <= "\u30fe"
+        or "\uac00" <= character <= "\ud7a3"
+        or "\uff01" <= character <= "\uff5e"
+        or any(character in common_characters(standard) for standard in ("gb2312", "big5", "euc_jp"))
+    )
+
+
 def reads_as_japanese(text: str) -> bool:
     """Whether kana and kanji have their usual shares, with hardly any half-width kana."""
     beyond_ascii = _beyond_ascii(text)
@@ -123,27 +121,39 @@ def reads_as_korean(text: str) -> bool:
 def alphabetic_likeness(text: str) -> float | None:
     """The log-likelihood of the characters beyond ASCII in the language that fits best; None if none fits."""
     beyond_ascii = Counter(_beyond_ascii(text))
-    letters = Counter({c: n for c, n in beyond_ascii.items() if c.isalpha() and c not in _SIGN_LIKELIHOODS})
+    letters = Counter({c: n for c, n in beyond_ascii.items() if _is_letter(c) and c not in _SIGN_LIKELIHOODS})
     signs = {c: n for c, n in beyond_ascii.items() if c not in letters}
     unknown_signs = sum(n for c, n in signs.items() if c not in _SIGN_LIKELIHOODS)
-    strange = len(_STRANGE_WORD.findall(text)) + _capitals_within_words(text)
+    strange = sum(len(pattern.findall(text)) for pattern in (_STRANGE_WORD, _MIXED_WORD)) + _capitals_within_words(text)
     if unknown_signs > 0.03 * sum(signs.values()) or strange > 0.02 * beyond_ascii.total():
         return None
+    if any(opening in signs and closing not in text for opening, closing in ("¿?", "¡!")):
+        return None
     all_letters = sum(c.isalpha() for c in text)
+    other_letters = sum(n for c, n in letters.items() if c >= "\u0370")
+    if 0 < other_letters < 3 and all_letters > 10 * other_letters:
+        return None  # a letter or two of another alphabet in a Latin text
+    if other_letters >= 20 and max(letters.values()) > 0.35 * other_letters:
+        return None  # one half of each character of a double-byte encoding
     unlikely = _unlikely_languages(letters.total() / max(all_letters, 1), all_letters)
     best = max(
         _log_likelihood(letters, shares) - (_WRONG_DENSITY if language in unlikely else 0.0)
         for language, shares in _letter_shares().items()
     )
-    if letters and best < _LEAST_MEAN * sum(map(math.log1p, letters.values())):
+    if letters and best < _LEAST_MEAN * sum(map(_weight, letters.values())):
         return None
-    return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * math.log1p(n) for c, n in signs.items())
+    return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * _weight(n) for c, n in signs.items())
+
+
+def _is_letter(character: str) -> bool:
+    """Whether the character is a letter, or a mark that is written with one, as Thai vowels are."""
+    return character.isalpha() or unicodedata.category(character) in {"Mn", "Mc"}
 
 
 def _unlikely_languages(density: float, letters: int) -> frozenset[str]:
     """Languages whose texts do not have such a low, or such a high, share of letters beyond ASCII."""
     if density < 0.01:
-        return _DENSE
+        return DENSE_LANGUAGES
     return frozenset(["English"]) if density > 0.04 and letters > 60 else frozenset()
 
 
@@ -175,15 +185,20 @@ def _capitals_within_words(text: str) -> int:
     return sum(before.islower() and letter.isupper() for before, letter in pairs)
 
 
+def _weight(count: int) -> float:
+    """The evidence of a letter that occurs `count` times; a word that is repeated is not as many times the evidence."""
+    return float(count**_DAMPING)
+
+
 def _log_likelihood(letters: Counter[str], shares: dict[str, float]) -> float:
     """The sum over the letters, with log counts: a word that occurs twenty times is not twenty times the evidence."""
-    return sum(math.log1p(count) * shares.get(letter, _LEAST) for letter, count in letters.items())
+    return sum(_weight(count) * shares.get(letter, _LEAST) for letter, count in letters.items())
 
 
 @cache
 def _letter_shares() -> dict[str, dict[str, float]]:
     """For each language, the logarithm of each letter's share; a capital is a tenth as frequent."""
-    return {language: _shares(letters) for language, letters in (_LATIN | _OTHER_ALPHABETS).items()}
+    return {language: _shares(letters) for language, letters in (LATIN_LANGUAGES | OTHER_LANGUAGES).items()}
 
 
 def _shares(letters: Iterable[str]) -> dict[str, float]:

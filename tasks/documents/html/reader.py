@@ -13,10 +13,15 @@ passages is there for the layout, so its cells become paragraphs.
 """
 
 import re
+from typing import TYPE_CHECKING
 
 from millrace.tasks.documents.formats import MAX_TITLE_CHARACTERS, Extraction
 from millrace.tasks.documents.html.renderer import Renderer
 from millrace.tasks.documents.html.source import repaired_source
+from millrace.tasks.errors import Rejected
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborNode
 
 _CHARSET = re.compile(
     rb"""<meta[^>]{0,500}?charset\s*=\s*["']?\s*([\w.:-]+)"""
@@ -37,16 +42,32 @@ def declared_charset(data: bytes) -> str | None:
 
 
 def read_html(markup: str) -> Extraction:
-    """The page's content as text; the title is `<title>`, else the first `h1`, else the first heading."""
+    """The page's content as text; the title is `<title>`, else the first `h1`, else the first heading.
+
+    Raises:
+        Rejected: the page is a frameset, which has no text of its own.
+    """
     from selectolax.lexbor import LexborHTMLParser
 
     parser = LexborHTMLParser(repaired_source(markup))
+    if (frameset := parser.css_first("frameset")) is not None:
+        raise _frameset_reject(frameset)
     renderer = Renderer()
     if parser.body is not None:
         renderer.render(parser.body)
-    text, headings = renderer.builder.text(), tuple(renderer.builder.headings)
+    text, headings = renderer.builder.finish()
     head_title = parser.head.css_first("title") if parser.head is not None else None
     title = " ".join(head_title.text().split())[:MAX_TITLE_CHARACTERS] if head_title is not None else ""
     if not title and headings:
         title = next((h for h in headings if h.level == 1), headings[0]).title
     return Extraction(text, title=title, headings=headings)
+
+
+def _frameset_reject(frameset: "LexborNode") -> Rejected:
+    addresses = [frame.attributes.get("src") for frame in frameset.css("frame")[:5]]
+    named = ", ".join(address for address in addresses if address)
+    return Rejected(
+        "The page is a frameset: it only arranges other pages in frames.",
+        reason="no_text",
+        remedy=f"Add the pages that its frames show{f' ({named})' if named else ''}, and leave this one out.",
+    )

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from millrace.tasks.documents.formats import MAX_TITLE_CHARACTERS, Extraction
+from millrace.tasks.documents.markup.inline import one_line, without_emphasis
 from millrace.tasks.records import Heading
 
 _TITLE = re.compile(
@@ -20,6 +21,14 @@ _TITLE = re.compile(
            (?P<under>(?P<char>[!-/:-@\[-`{-~])(?P=char)*)[ \t]*(?=\r?\n|\Z))""",
     re.VERBOSE,
 )
+
+
+_MAX_MARKED_CHARACTERS = 4 * MAX_TITLE_CHARACTERS
+# A role begins where no other could: else each of a row of colons would be tried as its beginning.
+_ROLE = re.compile(r"(?<![\w:+.-]):[\w:+.-]+:(?=`)")
+_LITERAL = re.compile(r"``([^`]+)``")
+_LINK = re.compile(r"`([^`]+)`_{0,2}")
+_REFERENCE = re.compile(r"(?<=[^\W_])_{1,2}(?=\W|$)")
 
 
 def read_restructured(text: str) -> Extraction:
@@ -63,10 +72,9 @@ def _is_rule(title: str) -> bool:
 
 def _plain(title: str) -> str:
     """The title without the marks of roles, literals, links and emphasis."""
-    title = re.sub(r":[\w:+.-]+:`([^`<]+?)(?:\s*<[^>]*>)?`", r"\1", title)
-    title = re.sub(r"``([^`]+)``", r"\1", title)
-    title = re.sub(r"`([^`<]+?)(?:\s*<[^>]*>)?`_{0,2}", r"\1", title)
-    title = re.sub(r"(\*{1,2})(?=\S)(.+?)(?<=\S)\1", r"\2", title)
-    title = re.sub(r"(?<=\w)_{1,2}(?=\W|$)", "", title)
-    title = re.sub(r"\\(.)", r"\1", title)
-    return " ".join(title.split())[:MAX_TITLE_CHARACTERS]
+    title = _ROLE.sub("", title[:_MAX_MARKED_CHARACTERS])
+    title = _LITERAL.sub(r"\1", title)
+    title = _LINK.sub(lambda link: link[1].partition("<")[0].rstrip() or link[1], title)
+    title = without_emphasis(title)
+    title = _REFERENCE.sub("", title)
+    return one_line(re.sub(r"\\(.)", r"\1", title))

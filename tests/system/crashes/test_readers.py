@@ -15,7 +15,7 @@ from millrace.flows.commands.ingest.run import ingest_here
 from millrace.flows.wiring.components import load_model, open_client
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.milvus import Collection
-from tests.flows.site import Site
+from tests.flows.site import CHANGE, Site
 from tests.system.crashes import library
 
 
@@ -94,7 +94,7 @@ async def test_no_live_document_is_missed_while_documents_are_edited_and_removed
         with reader.looking():
             await run(site, reader)
         with reader.looking():  # other cuts: nearly every row is another
-            await run(site, reader, f"chunking.max_tokens={library.MAX_TOKENS}")
+            await run(site, reader, f"chunking.max_tokens={library.MAX_TOKENS}", CHANGE)
         reader.look("after the run")
     assert reader.missed == []
     assert reader.searches > 10 * len(sentences)

@@ -13,7 +13,7 @@ from millrace.flows.commands.plan import make_plan
 from millrace.flows.wiring import components, milvus
 from millrace.tasks.errors import ConfigurationError
 from tests.flows.prose import chinese, english
-from tests.flows.site import ROOT, Site
+from tests.flows.site import CHANGE, ROOT, Site
 
 
 def test_every_row_of_the_sample_corpus_keeps_the_laws(site: Site) -> None:
@@ -267,7 +267,7 @@ def test_other_chunk_settings_reuse_what_they_can_and_leave_no_old_row(site: Sit
     site.write("long.md", "# Long\n\n" + english(200))
     site.write("short.txt", english(3, seed=9))
     site.ingest()
-    report = site.ingest("chunking.max_tokens=128")
+    report = site.ingest("chunking.max_tokens=128", CHANGE)
     assert report.documents.changed == 2
     assert report.chunks.reused >= 1  # the short one is the same chunk under both
     site.check(max_tokens=128)
@@ -276,10 +276,10 @@ def test_other_chunk_settings_reuse_what_they_can_and_leave_no_old_row(site: Sit
 def test_another_model_uses_another_space_and_leaves_the_old_vectors(site: Site) -> None:
     site.write("a.txt", english(40))
     first = site.ingest()
-    second = site.ingest("embedding.model=text-embedding-v3")
+    second = site.ingest("embedding.model=text-embedding-v3", CHANGE)
     assert second.chunks.embedded == second.chunks.upserted == first.chunks.embedded
     site.check(model="text-embedding-v3")
-    back = site.ingest()
+    back = site.ingest("embedding.model=text-embedding-v4", CHANGE)
     assert (back.requests.sent, back.chunks.upserted) == (0, first.chunks.total)
     site.check()
 
@@ -303,7 +303,7 @@ def test_a_collection_of_another_shape_is_refused_before_anything_is_bought(site
     site.write("a.txt", english(10))
     site.ingest()
     sent = site.simulator.books.requests
-    report = site.ingest("embedding.dimensions=512")
+    report = site.ingest("embedding.dimensions=512", CHANGE)
     assert report.exit_code == 1
     assert "512" in report.error
     assert "1024" in report.error

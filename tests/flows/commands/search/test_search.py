@@ -14,7 +14,7 @@ from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.errors import BudgetReached, CollectionMissing, ConfigurationError, MillraceError
 from tests.flows.prose import english
-from tests.flows.site import Site, json_of
+from tests.flows.site import CHANGE, Site, json_of
 from tests.simulator.faults import scripted
 from tests.simulator.refusals import Reason
 
@@ -220,7 +220,7 @@ def test_documents_left_in_another_space_are_counted(site: Site) -> None:
         site.write(name, english(3, seed=ord(name[0])))
     site.ingest()
     other = "embedding.model=text-embedding-v3"
-    assert site.ingest(other, sources=[site.corpus / "a.md"]).exit_code == 0
+    assert site.ingest(other, CHANGE, sources=[site.corpus / "a.md"]).exit_code == 0
     found = search("gate", settings=site.settings(other))
     assert "2 of 3 documents do not fit the query" in found.notes[0]
 

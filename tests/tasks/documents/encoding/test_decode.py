@@ -1,7 +1,9 @@
 """Bytes become the text that was meant, or a reject; never something else."""
 
 import codecs
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from millrace.tasks.documents import DocumentOptions, read_documents
 from millrace.tasks.documents.encoding import decode, known_codec
+from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import ConfigurationError, Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
 
@@ -155,7 +158,7 @@ def test_only_encodings_of_text_are_known(name: str) -> None:
 
 @given(st.text(min_size=1))
 def test_what_is_utf8_is_never_taken_for_anything_else(text: str) -> None:
-    if "\0" in text or text.removeprefix("\ufeff").strip() == "" or text.isascii():
+    if "\0" in text or not has_visible_text(text) or text.isascii():
         return
     assert decode(text.encode()) == text.removeprefix("\ufeff")
 
@@ -197,3 +200,81 @@ def test_a_file_that_is_gone_or_no_file_is_a_reject(tmp_path: object) -> None:
         [found] = read_documents(file, DocumentOptions())
         assert isinstance(found, Reject)
         assert (found.stage, found.source, found.item, found.reason) == ("read", file.name, "", "unreadable")
+
+
+ARABIC = "الطاحونة تقف على ضفة النهر ويفتح الطحان البوابة كل صباح. تدور العجلة ببطء عندما يكون الماء منخفضا.\n"
+LATVIAN = "Dzirnavas stāv upes krastā, un dzirnavnieks katru rītu atver slūžas. Rats griežas lēni, kad ūdens ir zems.\n"
+LITHUANIAN = "Malūnas stovi prie upės, o malūnininkas kiekvieną rytą atidaro užtvanką; šįryt ąžuolas lūžo.\n"
+PORTUGUESE = "O moinho não está aberto amanhã; a reparação será feita até março. As crianças estão à espera.\n"
+HEBREW = "הטחנה עומדת על גדת הנהר והטוחן פותח את הסכר בכל בוקר. הגלגל מסתובב לאט כאשר המים נמוכים.\n"
+THAI = "โรงสีตั้งอยู่ริมแม่น้ำ และคนสีข้าวเปิดประตูน้ำทุกเช้า ล้อหมุนช้าเมื่อน้ำน้อย\n"
+UKRAINIAN = "Млин стоїть на березі річки, і мельник щоранку відчиняє шлюз. Колесо обертається повільно.\n"
+ROMANIAN = "Moara stă pe malul râului, iar morarul deschide stăvilarul în fiecare dimineaţă şi roata se învârte.\n"
+HUNGARIAN = "A malom a folyó partján áll, és a molnár minden reggel kinyitja a zsilipet; őszintén szólva ez jó idő.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        (ARABIC, "iso8859-6"), (ARABIC, "cp1256"), (LATVIAN, "cp1257"), (LITHUANIAN, "cp1257"),
+        (LITHUANIAN, "iso8859-13"), (PORTUGUESE, "cp860"), (PORTUGUESE, "cp1252"), (HEBREW, "cp1255"), (HEBREW, "iso8859-8"),
+        (THAI, "cp874"), (UKRAINIAN, "koi8-u"), (UKRAINIAN, "cp1251"), (ROMANIAN, "cp1250"), (GREEK, "iso8859-7"),
+        (RUSSIAN, "mac-cyrillic"), (KOREAN, "iso2022_kr"), (JAPANESE, "iso2022_jp"), (FRENCH, "mac-roman"),
+        ("Всеки човек има право на образование и на вода от реката.", "cp1251"), ("ñandú, ésta, índice, cargó", "cp1252"),
+        ("물이 적을 때에는 바퀴가 천천히 돕니다.", "euc_kr"),
+    ],
+)  # fmt: skip
+def test_text_in_a_less_usual_encoding_is_understood(text: str, codec: str) -> None:
+    assert decode(text.encode(codec)) == text
+
+
+LANGUAGES = [
+    FRENCH, GERMAN, POLISH, CZECH, RUSSIAN, GREEK, TURKISH, ARABIC, LATVIAN, LITHUANIAN, PORTUGUESE, HEBREW, THAI,
+    UKRAINIAN, ROMANIAN, HUNGARIAN, KOREAN, JAPANESE, CHINESE,
+]  # fmt: skip
+ENCODINGS = [
+    "cp437", "cp737", "cp775", "cp850", "cp852", "cp855", "cp857", "cp860", "cp862", "cp863", "cp865", "cp866", "cp869",
+    "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1257", "iso8859-3", "iso8859-4", "iso8859-5", "iso8859-9",
+    "iso8859-13", "iso8859-14", "iso8859-15", "koi8-u", "mac-roman", "mac-cyrillic", "mac-greek",
+    "mac-latin2", "mac-turkish", "cp037", "cp500", "iso2022_kr", "iso2022_jp", "euc_jp", "cp949", "gb18030",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", ENCODINGS)
+def test_no_text_is_taken_for_another(codec: str) -> None:
+    for language in LANGUAGES:
+        for text in (language, language[: language.index(" ", 30) if " " in language[30:] else 30]):
+            try:
+                data = text.encode(codec)
+            except UnicodeEncodeError:
+                continue
+            with suppress(Rejected):
+                assert decode(data) == text, (codec, text)
+
+
+def test_a_short_page_in_utf8_that_declares_gb2312_is_utf8() -> None:
+    assert decode("<p>水车 手册</p>".encode(), declared="gb2312") == "<p>水车 手册</p>"
+    assert decode("<p>für</p>".encode(), declared="gb2312") == "<p>für</p>"
+
+
+def test_utf8_that_is_cut_off_is_named_so() -> None:
+    with pytest.raises(Rejected, match="cut off in the middle of its last character, at offset 156"):
+        decode(CHINESE.encode()[:157])
+
+
+def test_cesu8_is_named_so() -> None:
+    with pytest.raises(Rejected, match="CESU-8"):
+        decode(b"emoji \xed\xa0\xbd\xed\xb8\x80 in CESU-8 and plain text\n")
+
+
+def test_escape_sequences_of_an_unknown_encoding_are_no_text() -> None:
+    with pytest.raises(Rejected, match="escape sequences") as refused:
+        decode(b"\x1b$)G\x1bOABCD\x0f and text")
+    assert refused.value.reason == "unknown_encoding"
+
+
+def test_one_byte_above_ascii_in_long_lines_takes_next_to_no_time() -> None:
+    data = ("x " * 50_000 + "\n").encode() * 10 + "a café\n".encode("latin-1")
+    began = time.process_time()
+    assert decode(data).endswith("a café\n")
+    assert time.process_time() - began < 2

@@ -52,7 +52,7 @@ def test_a_page_becomes_paragraphs_headings_lists_tables_and_code() -> None:
         ("<dl><dt>term<dd>meaning<dt>next<dd>more</dl>", "term\nmeaning\nnext\nmore"),
         ("x<sub>2</sub>", "x2"),
         ("<p>a<br><br>b", "a\n\nb"),
-        ("<ol><li><p>loose</p></li><li>tight</li></ol>", "- loose\n\n- tight"),
+        ("<ol><li><p>loose</p></li><li>tight</li></ol>", "1. loose\n\n2. tight"),
     ],
 )
 def test_white_space_falls_as_in_a_browser(body: str, text: str) -> None:
@@ -175,3 +175,121 @@ def test_any_markup_gives_text_whose_headings_are_where_they_say(pieces: list[st
     assert starts == sorted(starts)
     for heading in page.headings:
         assert page.text.startswith(heading.title, heading.start)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("100<sup>2</sup>=10000, 10<sup>6</sup>, 10<sup>-6</sup>, m<sup>2</sup>", "100^2=10000, 10^6, 10^-6, m^2"),
+        ("2<sup>n+1</sup>, e<sup>x</sup>, (a+b)<sup>2</sup>", "2^(n+1), e^x, (a+b)^2"),
+        ("the 1<sup>st</sup> and 3<sup>rd</sup>, Acme<sup>TM</sup>", "the 1st and 3rd, AcmeTM"),
+        ("word<sup><a href='#1'>[4]</a></sup>, 500<sup><a href='#2'>2</a></sup>", "word[4], 500[2]"),
+        ("3<sup>1</sup>/<sub>2</sub> or <sup>1</sup>&frasl;<sub>2</sub>", "3 1/2 or 1/2"),
+        ("H<sub>2</sub>O, 101<sub>2</sub>", "H2O, 101_2"),
+        ("x<span style='vertical-align: super'>2</span>", "x^2"),
+        ("<pre>10<sup>6</sup></pre>", "10^6"),
+        ("A visit costs <del>500</del> <ins>300</ins> since <s>May</s> June", "A visit costs 300 since June"),
+        ("A visit costs <span style='text-decoration: line-through'>5</span> 3", "A visit costs 3"),
+        (r"is <script type='math/tex'>\frac{Q}{A}</script> here", r"is $\frac{Q}{A}$ here"),
+        ("<math><mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mn>2</mn></mfrac></math>", "(a+b)/2"),
+        ("<math><msup><mi>c</mi><mn>2</mn></msup><mo>=</mo><msqrt><mi>x</mi></msqrt></math>", "c^2 = √(x)"),
+        (
+            "<math><semantics><mi>E</mi><annotation encoding='application/x-tex'>{\\displaystyle E=mc^2}</annotation>",
+            "E=mc^2",
+        ),
+    ],
+)
+def test_markup_that_carries_the_meaning_of_a_number_becomes_text(body: str, text: str) -> None:
+    assert text_of(body) == text
+
+
+def test_deleted_text_that_is_never_closed_is_kept() -> None:
+    assert text_of("<p>before <s>" + "<p>word " * 300).count("word") == 300
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ("<tr><th>G<th>M<th>T<tr><td colspan=2>closed<td>9", "G | M | T\nclosed |  | 9"),
+        ("<tr><td rowspan=2>North<td>1<tr><td>2<tr><td>South<td>3", "North | 1\nNorth | 2\nSouth | 3"),
+        ("<tr><td>a<td rowspan=0>b<tr><td>c<tr><td>d", "a | b\nc | b\nd | b"),
+        ("<tr><td>a<td>b<td>c<tr><td>x<td colspan=100>y", "a | b | c\nx | y"),
+        ("<tr><td rowspan=2 colspan=2>N<td>1<tr><td>2", "N |  | 1\nN |  | 2"),
+        ("<tr><td>a<td>b<tr><td colspan=2>All shut", "a | b\n\nAll shut"),
+        (f"<tr><td rowspan=2>{'long ' * 20}<td>1<tr><td>2<td>3", f"{'long ' * 20}| 1\n | 2 | 3"),
+    ],
+)
+def test_a_value_stays_under_its_column(rows: str, text: str) -> None:
+    assert text_of(f"<table>{rows}</table>") == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<ruby>表<rt>ひょう</rt>示<rp>(</rp><rt>じ</rt><rp>)</rp></ruby>された", "表示された"),
+        ("<ol><li>Close<li value=7>Open</ol><ol reversed><li>a<li>b</ol>", "1. Close\n7. Open\n\n2. a\n1. b"),
+        ("<ol type=a start=3><li>x</ol><ol type=I><li>y<li>z<li>v<li>w</ol>", "c. x\n\nI. y\nII. z\nIII. v\nIV. w"),
+        ("<button class=x>What does it cost?</button><p>Six.</p>", "What does it cost?\n\nSix."),
+        ("<button aria-expanded=false>Hours</button><p>From ten.</p>", "Hours\n\nFrom ten."),
+        ("<p>See<img src=g.png alt='three turns of the handle'>.</p>", "See three turns of the handle ."),
+        ("<p>x</p><img alt='logo'><img alt='a b.png'><img alt='two words' role=presentation>", "x"),
+        ("Do&shy;nau&#8203;dampf", "Donaudampf"),
+        ("<ul><li><h3>Mill</h3><p>Built in 1774.</ul>", "Mill\n\nBuilt in 1774."),
+    ],
+)
+def test_what_a_reader_sees_is_taken(body: str, text: str) -> None:
+    assert text_of(body) == text
+
+
+def test_a_heading_in_a_list_is_without_its_bullet() -> None:
+    page = read_html("<ul><li><h3>Coldbrook Mill</h3><p>Built in 1774.</ul>")
+    assert [(h.title, h.start) for h in page.headings] == [("Coldbrook Mill", 0)]
+
+
+@pytest.mark.parametrize(
+    "navigation",
+    [
+        "<a href=a>Prev</a> | <a href=b>Next</a>", "<p><a href=a>« Previous page</a></p>", "<a href=f>Download</a>",
+        "<div class=breadcrumb><a>Home</a> &gt; <a>Mills</a></div>", "<ul class=pager><li><a>1</a><li><a>2</a></ul>",
+        "<a rel=next href=c>Chapter 4</a>", "<p><a href='#top'>返回顶部</a></p>",
+    ],
+)  # fmt: skip
+def test_navigation_is_left_out(navigation: str) -> None:
+    assert text_of(f"<p>before</p>{navigation}<p>after</p>") == "before\n\nafter"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("<p>Turn to the <a>next</a> page.</p>", "Turn to the next page."),
+        ("<ul><li><a>Upload</a><li><a>Download</a></ul>", "- Upload\n- Download"),
+        (
+            "<div class=nav-guide><p>How to lead a boat through the lock.</p></div>",
+            "How to lead a boat through the lock.",
+        ),
+    ],
+)
+def test_words_of_navigation_within_the_content_are_kept(content: str, text: str) -> None:
+    assert text_of(content) == text
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        '<?xml version="1.0"?><html>',
+        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" "x.dtd">\n<html>',
+        '<html lang="en" xmlns="http://www.w3.org/1999/xhtml">',
+    ],
+)
+def test_xhtml_is_told_by_its_declaration_or_its_name_space(start: str) -> None:
+    page = f'{start}<head><script src="a.js"/></head><body><p>All <b/>of<![CDATA[ a < b & <c> ]]>it</p></body></html>'
+    assert read_html(page).text == "All of a < b & <c> it"
+
+
+def test_a_frameset_is_named_as_one(reject: Callable[..., Reject]) -> None:
+    found = reject("a.html", '<frameset cols="50%,50%"><frame src="a.html"><frame src="b.html"></frameset>')
+    assert (found.reason, found.message) == (
+        "no_text",
+        "The page is a frameset: it only arranges other pages in frames.",
+    )
+    assert "a.html, b.html" in found.remedy

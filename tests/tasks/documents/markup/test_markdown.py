@@ -83,10 +83,41 @@ def test_without_a_heading_the_title_is_the_file_name(document: Callable[..., Do
     st.lists(st.sampled_from(["# A", "B", "===", "---", "```", "~~~", "<!--", "-->", "", "    x", "> q", "- l", "中"]))
 )
 def test_headings_come_in_order_and_inside_the_text(lines: list[str]) -> None:
-    text = "\n".join(lines)
-    found = read_markdown(text)
+    found = read_markdown("\n".join(lines))
+    text = found.text
     starts = [h.start for h in found.headings]
     assert starts == sorted(set(starts))
     for heading in found.headings:
         assert heading.start == 0 or text[heading.start - 1] == "\n"
         assert heading.title.split()[0] in text[heading.start :]
+
+
+@pytest.mark.parametrize(
+    ("front", "title"),
+    [
+        ("---\ntitle: Dotted end\n# not a heading\nkeywords: mill\n...\n", "Dotted end"),
+        ("---\ntitle: >\n  A folded\n  title\ndate: 2026\n---\n", "A folded title"),
+        ("---\ntitle: A plain title\n  that goes on  # and a comment\n---\n", "A plain title that goes on"),
+        ('---\ntitle: "With \\"quotes\\": and a colon" # comment\n---\n', 'With "quotes": and a colon'),
+        ("---\r\n# a comment\r\ntitle: 'It''s'\r\n---\r\n", "It's"),
+    ],
+)
+def test_front_matter_gives_the_title_and_is_no_text(front: str, title: str) -> None:
+    found = read_markdown(front + "# Real\n\nBody.\n")
+    assert (found.title, found.text) == (title, "# Real\n\nBody.\n")
+    assert [(h.title, h.start) for h in found.headings] == [("Real", 0)]
+
+
+def test_a_thematic_break_at_the_beginning_is_no_front_matter() -> None:
+    text = "---\n\nA paragraph that is no entry.\n\n---\n\n# Real\n"
+    assert read_markdown(text).text == text
+    assert headings(text) == [(1, "Real")]
+
+
+def test_a_page_of_front_matter_alone_is_kept() -> None:
+    text = "---\ntitle: Alone\ndescription: All there is.\n---\n"
+    assert (read_markdown(text).text, read_markdown(text).title) == (text, "Alone")
+
+
+def test_a_comment_inside_code_hides_no_heading() -> None:
+    assert headings("```html\n<!-- begins\n```\n# One\n\ntext -->\n\n# Two\n") == [(1, "One"), (1, "Two")]
