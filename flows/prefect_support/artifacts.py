@@ -155,7 +155,7 @@ def counts_table(summary: RunSummary) -> str:
         f"| chunks | {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
         f"{c.rejected:,} rejected |",
         f"| rows | {c.upserted:,} upserted, {c.deleted:,} deleted |",
-        *([f"| left out | {summary.left_out.summary()} |"] if summary.left_out.total else []),
+        *([f"| left out | {escaped(summary.left_out.summary())} |"] if summary.left_out.total else []),
         f"| requests | {r.sent:,}: {r.throttled:,} answered 429, {r.retried:,} sent again |",
         f"| tokens | {t.counted:,} counted, {t.billed:,} billed (drift {t.drift:+.2%}) |",
         f"| cost | ¥{summary.cost_cny:.4f} |",

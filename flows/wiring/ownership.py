@@ -7,6 +7,8 @@ is this lake's alone.
 import logging
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
+
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.milvus import milvus_is_missing, open_aliases, redacted_uri
 from millrace.tasks.errors import ConfigurationError
@@ -16,6 +18,9 @@ from millrace.tasks.reconcile.compare import IdInventory
 from millrace.tasks.reconcile.expected_rows import expected_rows
 
 _log = logging.getLogger(__name__)
+
+_UNKNOWN = "unknown"
+"""In a mark: the lake, if there is one, of rows that were there before the collection had a mark."""
 
 _BOTH_WAYS = (
     "If both lakes are to fill it, and no document is in both, say so once with --share (milvus.claim = share): rows "
@@ -38,7 +43,8 @@ SOLE = Ownership(is_sole=True)
 def claim_collection(settings: Settings, lake: Lake, collection: Collection) -> Ownership:
     """Mark the collection as this lake's, as `milvus.claim` says; whose it is then.
 
-    A collection that an earlier version made has no mark: it gets one when this lake knows all of its rows.
+    A collection that an earlier version made has no mark. When this lake knows all of its rows it becomes the lake's
+    alone, else it is marked as filled by an unknown lake too, until this lake knows all rows or takes it over.
 
     Raises:
         ConfigurationError: Another lake fills the collection, or it holds rows and this lake knows none at all.
@@ -49,15 +55,28 @@ def claim_collection(settings: Settings, lake: Lake, collection: Collection) -> 
     if wanted == "take_over":
         claimed = frozenset({lake.identity})
     elif wanted == "share":
-        claimed = owners | {lake.identity}
+        claimed = (owners or frozenset({_UNKNOWN})) | {lake.identity}
     elif owners and lake.identity not in owners:
         raise ConfigurationError(_of_another_lake(settings, lake, owners))
     elif not owners:
         rows = collection.count()
         if rows and not lake.chunks.all():  # not even parts of an interrupted run
             raise ConfigurationError(_unknown_rows(settings, lake, rows))
-        if not rows or _knows_all_rows(lake, collection):
-            claimed = frozenset({lake.identity})
+        knows_all = not rows or _knows_all_rows(lake, collection)
+        claimed = frozenset({lake.identity} if knows_all else {lake.identity, _UNKNOWN})
+        if not knows_all:
+            _log.warning(
+                "the collection %s, made by an earlier version, holds rows that this lake does not know. They may be "
+                "those of another lake, so they are never deleted; if this lake is to have it alone, say so once with "
+                "--take-over (milvus.claim = take_over)",
+                settings.milvus.collection,
+            )
+    elif (
+        owners == {lake.identity, _UNKNOWN}
+        and collection.count() <= _known_rows(lake)  # to count is cheap
+        and _knows_all_rows(lake, collection)
+    ):
+        claimed = frozenset({lake.identity})
     if claimed != owners and (refusal := collection.mark_owners(claimed)):
         _log.warning(
             "the collection %s could not be marked as filled by this lake, so rows that it does not know are not "
@@ -73,7 +92,7 @@ def ownership_of(lake: Lake, owners: frozenset[str]) -> Ownership:
     """Whose a collection with this mark is."""
     if owners == {lake.identity}:
         return SOLE
-    if not owners:
+    if not owners or _UNKNOWN in owners:
         return Ownership(
             is_sole=False,
             why_kept="the collection was made by an earlier version, so they may be those of another lake; if this "
@@ -113,6 +132,10 @@ def refuse_to_drop(settings: Settings, lake: Lake) -> None:
             f"{', '.join(sorted(others))}, so it is not dropped. If that lake is gone for good, run `millrace verify "
             "--repair --take-over` first"
         )
+
+
+def _known_rows(lake: Lake) -> int:
+    return pc.sum(lake.manifest.read(["chunks"])["chunks"]).as_py() or 0
 
 
 def _knows_all_rows(lake: Lake, collection: Collection) -> bool:

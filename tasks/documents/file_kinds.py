@@ -1,7 +1,10 @@
 """What kind of file the first bytes show, in words for a message. Source of the signatures: file(1), read 2026-11.
 
 It names files that no reader takes, so that the message can say what to do; it never decides how a file is read.
+Letters alone are no signature: a text may begin with "ID3" or "BZh", so a control byte has to be among the first bytes.
 """
+
+import re
 
 HEAD_BYTES = 8192
 """How many bytes from the start of a file `kind_of` looks at."""
@@ -29,6 +32,10 @@ _SIGNATURES = (
     (b"\x7fELF", "a program"),
     (b"MZ\x90", "a Windows program"),
 )
+_SPELLED = frozenset([b"%PDF-", b"{\\rtf"])
+"""Signatures that no text begins with by chance, though all their bytes are printable."""
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _ZIP = b"PK\x03\x04"
 _ZIP_MEMBERS = (
     (b"mimetypeapplication/vnd.oasis.opendocument", "an OpenDocument file"),
@@ -57,8 +64,11 @@ def kind_of(head: bytes, suffix: str = "") -> str:
     if head.startswith(_ZIP):
         by_member = (kind for member, kind in _ZIP_MEMBERS if member in head)
         return next(by_member, _ZIP_SUFFIXES.get(suffix.lower(), "a ZIP archive"))
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and _CONTROL.search(head):
         return "a video or picture of the MPEG-4 family"
-    if head.startswith(b"RIFF") and head[8:12] in {b"WAVE", b"AVI ", b"WEBP"}:
+    if head.startswith(b"RIFF") and _CONTROL.search(head) and head[8:12] in {b"WAVE", b"AVI ", b"WEBP"}:
         return {b"WAVE": "a WAVE recording", b"AVI ": "an AVI video", b"WEBP": "a WebP image"}[head[8:12]]
-    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature) and (signature in _SPELLED or _CONTROL.search(head)):
+            return kind
+    return ""

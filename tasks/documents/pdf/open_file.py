@@ -1,4 +1,4 @@
-"""The PDF file that is open: one at a time, kept for whoever asks for the same one next.
+"""The PDF file that is open: one at a time, and kept open, because the next call often asks for the same one.
 
 Opening a file of thousands of pages takes seconds, and a process reads many ranges of it one after the other.
 """
@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from millrace.tasks.documents.file_kinds import HEAD_BYTES, kind_of
 from millrace.tasks.documents.options import PdfEngine
 from millrace.tasks.documents.pdf.engine import OpenPdf
 from millrace.tasks.documents.source_bytes import read_source
@@ -30,15 +31,16 @@ def open_file(file: SourceFile, engine: PdfEngine) -> OpenFile:
     """The file, open until it is closed or another one is opened.
 
     Raises:
-        Rejected: "not_a_pdf", "encrypted" or "damaged".
+        Rejected: "not_a_pdf", "link_leaves_source", "encrypted", "damaged", "portfolio" or "xfa_form".
         OSError: it cannot be read.
     """
     data = read_source(file)
     if b"%PDF-" not in data[:_HEADER_SEARCH_BYTES]:
+        kind = kind_of(data[:HEAD_BYTES])
         raise Rejected(
-            f"The file is no PDF: it begins with {data[:16]!r}.",
+            f"The file is {kind}, not a PDF." if kind else f"The file is not a PDF: it begins with {data[:16]!r}.",
             reason="not_a_pdf",
-            remedy="Give it the suffix of what it is, or fetch it again: servers send error pages under any name.",
+            remedy="Give it the suffix of its format, or fetch it again: servers send error pages under any name.",
         )
     return OpenFile(open_pdf(data, engine), hashlib.sha256(data).hexdigest())
 
@@ -52,7 +54,7 @@ def open_pdf(data: bytes, engine: PdfEngine) -> OpenPdf:
     """The file whose content is `data`.
 
     Raises:
-        Rejected: "encrypted" or "damaged".
+        Rejected: "encrypted", "damaged", "portfolio" or "xfa_form".
     """
     return _OPENERS[engine](data)
 

@@ -1,6 +1,6 @@
 """A long PDF file in ranges of pages, so that several processes can read it.
 
-The number of its pages alone makes a file long, and the ranges depend on nothing else: what comes of a file is the same
+The number of pages alone decides whether a file is long, and what its ranges are, so the result of a file is the same
 however many processes read it.
 """
 
@@ -26,24 +26,24 @@ _LONG_PDF_BYTES = 500_000  # few files of so many pages are smaller
 
 @dataclass(frozen=True, slots=True)
 class PageRange:
-    """What one range of a file's pages holds; `digest` is the SHA-256 (hex) of the file as it was then."""
+    """One range of a file's pages, as read; `digest` is the SHA-256 (hex) of the file from which it was read."""
 
     digest: str
     pages: PagesRead
 
     def to_json(self) -> bytes:
         """The range as JSON, for a file between two processes; a file that is read must not be able to run code."""
-        return json.dumps(asdict(self), ensure_ascii=False).encode()
+        return json.dumps(asdict(self), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
     @classmethod
     def from_json(cls, data: bytes) -> "PageRange":
         """The range that `to_json` wrote.
 
         Raises:
-            ValueError: it is damaged, or something else.
+            ValueError: `data` is damaged, or something else.
         """
         try:
-            fields = json.loads(data)
+            fields = json.loads(data.decode("utf-8", "surrogatepass"))
             pages = fields["pages"]
             outline = pages["outline"]
             return cls(

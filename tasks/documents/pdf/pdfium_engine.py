@@ -16,7 +16,7 @@ of font from the other.
 import ctypes
 import logging
 import re
-from itertools import compress, pairwise, repeat
+from itertools import compress, islice, pairwise, repeat
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -47,6 +47,8 @@ _AFTER_WORD = re.compile(r"(?<=[^\W_])\d|(?<=[)\]])\d")
 _MIN_RISE, _MAX_RISE, _MAX_RAISED_SIZE = 0.15, 0.75, 0.86  # of the size of the character before
 _IDEOGRAPHS = re.compile("[\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff]{2}")
 _SAMPLED_PAIRS = 24
+_SAMPLED_TEXTS = 16
+_NOTHING = 0.01  # points; pdfium leaves out a string that is less wide
 
 logging.getLogger("pypdfium2").setLevel(logging.CRITICAL + 1)
 
@@ -184,6 +186,8 @@ def _raw_page(page: pypdfium2.PdfPage, min_characters: int) -> RawPage | None:
         text = _text(textpage)
         if _has_text_outside(page, textpage, text) or _is_set_in_columns(textpage, text):
             return None
+        if _lacks_characters(page, textpage):
+            return None
     finally:
         textpage.close()
     characters = sum(map(len, text.split()))
@@ -246,6 +250,36 @@ def _has_text_outside(page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage, 
         return False
     inside = textpage.get_text_bounded(*crop)
     return sum(map(len, inside.split())) < sum(map(len, text.split()))
+
+
+def _lacks_characters(page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage) -> bool:
+    """Whether pdfium may have left out strings of one character, beside longer ones in a font without outlines.
+
+    Such a font shows in the first strings of a page, which have a width and no height; a space never has a height.
+    """
+    texts = page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_TEXT], max_depth=_MAX_FORM_DEPTH)
+    if not any(_has_no_outlines(text, textpage) for text in islice(texts, _SAMPLED_TEXTS)):
+        return False
+    every_text = page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_TEXT], max_depth=_MAX_FORM_DEPTH)
+    return any(_extent(text) == (False, False) for text in every_text)
+
+
+def _has_no_outlines(text: pypdfium2.PdfObject, textpage: pypdfium2.PdfTextPage) -> bool:
+    """Whether a string shows characters in a font without outlines."""
+    if _extent(text) != (True, False):
+        return False
+    size = pdfium.FPDFTextObj_GetText(text, textpage, None, 0)
+    buffer = (ctypes.c_ushort * max(size // 2, 1))()
+    pdfium.FPDFTextObj_GetText(text, textpage, buffer, size)
+    return not bytes(buffer).decode("utf-16-le", "replace").strip("\0").isspace()
+
+
+def _extent(drawn: pypdfium2.PdfObject) -> tuple[bool, bool]:
+    """Whether an object has a width and a height."""
+    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
+    if not pdfium.FPDFPageObj_GetBounds(drawn, left, bottom, right, top):
+        return True, True
+    return abs(right.value - left.value) > _NOTHING, abs(top.value - bottom.value) > _NOTHING
 
 
 def _is_set_in_columns(textpage: pypdfium2.PdfTextPage, text: str) -> bool:

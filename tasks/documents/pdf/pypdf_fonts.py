@@ -1,4 +1,4 @@
-"""What pypdf 7.1 needs to be told about a page's fonts and gaps before it can read the text right.
+"""Corrections to a page's fonts and word gaps, without which pypdf 7.1 reads some text wrong.
 
 **Chinese, Japanese and Korean fonts without a ToUnicode table** name their characters by number in a collection of
 Adobe's (CID). pypdf takes the number for the character, so `操作` becomes `Ҡቔ`, which looks like text to any check.
@@ -42,7 +42,7 @@ _SAME_AS = {
     "/GBKp-EUC": "/GBK-EUC", "/B5pc": "/ETen-B5", "/HKscs-B5": "/ETen-B5",
     "/UniKS-UTF16": "/UniGB-UTF16", "/UniJIS2004-UTF16": "/UniGB-UTF16",
 }  # fmt: skip
-"""Predefined CMaps unknown to pypdf, and one that it knows with the same characters for the same bytes."""
+"""Predefined CMaps that pypdf does not know, each with one that it knows and that maps bytes to the same characters."""
 _UNKNOWN = frozenset(
     f"/{name}-{direction}"
     for name in ("EUC", "Add-RKSJ", "CNS-EUC", "KSC-EUC", "KSCms-UHC", "KSCms-UHC-HW", "KSCpc-EUC")
@@ -79,9 +79,9 @@ class _Table(DecodedStreamObject):
 
 
 def mend_fonts(page: pypdf.PageObject) -> None:
-    """Give the page's fonts, and those of the forms it may draw, what they lack.
+    """Complete the page's fonts, and those of the forms it may draw.
 
-    Forms often share the page's resources, in which all of them stand; each is looked at once.
+    Forms often share the page's resources, which list all of them; each form is looked at once.
     """
     owners = _page_and_forms(page)
     bare: dict[int, tuple[DictionaryObject, str]] = {}

@@ -111,7 +111,9 @@ def test_a_lake_that_was_lost_is_refused_by_its_own_collection_until_that_is_mea
     with pytest.raises(ConfigurationError, match="another lake"):
         site.ingest()
     (site.corpus / "c.txt").unlink()
-    assert site.ingest("milvus.claim=take_over").exit_code == 0
+    taken_over = site.ingest("milvus.claim=take_over")
+    assert taken_over.documents.added == 2
+    assert "millrace verify --repair" in taken_over.error  # which deletes the rows of the lost lake
     assert verify(site.settings(), [site.corpus], as_json=True).counts["unowned_row"] > 0
     assert repair(site.settings("sources.max_removed_share=1"), [site.corpus], as_json=True).agree
     assert {Path(row.metadata["source"]).name for row in site.rows().values()} == {"a.txt", "b.txt"}
@@ -138,6 +140,36 @@ def test_rows_that_may_be_another_lakes_are_kept_in_a_collection_of_an_earlier_v
     assert site.rows().keys() == both.keys()
     repair(site.settings("sources.max_removed_share=1", "milvus.claim=take_over"), [site.corpus], as_json=True)
     assert {Path(row.metadata["source"]).name for row in site.rows().values()} == {"a.txt", "b.txt", "c.txt"}
+
+
+def test_sharing_a_collection_of_an_earlier_version_deletes_nothing_of_the_lake_that_filled_it(site: Site) -> None:
+    fill(site)
+    with collection_of(site) as collection:
+        collection.mark_owners(())
+    shared = (other_lake(site), "milvus.claim=share", "sources.max_removed_share=1")
+    assert site.ingest(*shared, sources=[other_corpus(site)]).exit_code == 0
+    before = site.rows()
+    for claim in ("share", "sole"):
+        settings = site.settings(*shared, f"milvus.claim={claim}")
+        repaired = repair(settings, [other_corpus(site)], as_json=True).repaired
+        assert repaired is not None
+        assert repaired.rows_deleted == 0
+    assert site.rows().keys() == before.keys()
+
+
+def test_a_collection_of_an_earlier_version_becomes_the_lakes_alone_once_it_knows_all_rows(site: Site) -> None:
+    fill(site)
+    site.ingest(other_lake(site), "milvus.claim=share", sources=[other_corpus(site)])
+    with collection_of(site) as collection:
+        collection.mark_owners(())
+    fill(site, "d")
+    with collection_of(site) as collection:
+        assert collection.owners() == {identity(site.lake), "unknown"}
+        known = {row.id for row in site.rows().values() if "other" not in row.metadata["source"]}
+        collection.delete([row_id for ids in collection.ids() for row_id in ids if row_id not in known])
+    fill(site, "e")
+    with collection_of(site) as collection:
+        assert collection.owners() == {identity(site.lake)}
 
 
 def test_rows_that_a_restored_older_lake_does_not_know_are_told_and_repaired(site: Site) -> None:

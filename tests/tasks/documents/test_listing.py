@@ -42,7 +42,16 @@ def test_a_file_carries_its_absolute_path_size_and_time(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.md", ns=(1, 1_700_000_000_123_456_789))
     [found] = list_files([tmp_path])
     path = str(tmp_path / "a.md")
-    assert found == SourceFile(path, path, 4, mtime_ns=1_700_000_000_123_456_789, within=str(tmp_path))
+    status = Path(path).stat()
+    assert found == SourceFile(
+        path,
+        path,
+        4,
+        mtime_ns=1_700_000_000_123_456_789,
+        within=str(tmp_path),
+        ctime_ns=status.st_ctime_ns,
+        inode=status.st_ino,
+    )
 
 
 def test_names_are_relative_to_the_base_folder(tmp_path: Path) -> None:
@@ -265,6 +274,13 @@ def test_a_file_named_as_a_source_that_no_reader_takes_is_a_reject_that_names_it
     assert isinstance(refused, Reject)
     assert (refused.stage, refused.reason) == ("scan", "unsupported_format")
     assert kind in refused.message
+
+
+@pytest.mark.parametrize("text", ["ID3 tags hold a title", "BZh is a signature", "GIF89a, a format", "PAR1 of two"])
+def test_a_text_that_begins_like_another_kind_of_file_is_taken(tmp_path: Path, text: str) -> None:
+    (tmp_path / "notes").write_text(text)
+    [found] = list_files([tmp_path / "notes"])
+    assert isinstance(found, SourceFile)
 
 
 def test_a_folder_that_may_be_listed_but_not_entered_is_one_reject(

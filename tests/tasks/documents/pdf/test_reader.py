@@ -130,6 +130,14 @@ def test_a_page_of_single_characters_without_outlines_is_read_and_not_blank(docu
     assert (found.text.replace(" ", ""), found.blank_pages) == ("水轮机的检修", 0)
 
 
+def test_single_characters_without_outlines_between_longer_words_are_read(document: Callable[..., Document]) -> None:
+    font = composite_font(b"GlyphLess", b"UniGB-UCS2-H", b"GB1")
+    words = [b"BT 3 Tr /F1 12 Tf %d 700 Td <%s> Tj ET" % (72 + 40 * n, word.encode("utf-16-be").hex().encode())
+             for n, word in enumerate(("水轮机", "的", "检修", "与", "保养"))]  # fmt: skip
+    found = document("a.pdf", PdfFile(fonts={"F1": font}, pages=[b"\n".join(words)]).to_bytes())
+    assert "".join(found.text.split()) == "水轮机的检修与保养"
+
+
 def line(text: str, x: float = 72, y: float = 700, size: float = 12, before: str = "") -> bytes:
     return f"BT /F1 {size} Tf {before} {x} {y} Td ({text}) Tj ET\n".encode()
 
