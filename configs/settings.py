@@ -176,6 +176,7 @@ class LakeSettings(Section):
     region: str
     virtual_hosting: bool
     local_dir: str
+    readable_by: Literal["owner", "group", "everyone"]
 
 
 class MilvusSettings(Section):

@@ -83,6 +83,8 @@ def read_header(lines: Lines, *, is_tsv: bool, text_columns: tuple[str, ...], id
         lines.put_back(gathered[1:])
         gathered = gathered[:1]
     names = next(csv.reader(gathered, delimiter=delimiter), [])
+    if not set(text_columns).issubset(names):
+        names = [name.strip() for name in names]  # "id, text"
     return Header(names, delimiter, names.index(id_column) if id_column in names else None)
 
 
@@ -144,7 +146,7 @@ def _delimiter_of(header: str, text_columns: tuple[str, ...]) -> str:
     """The character between the columns: a comma, unless the text columns only show with what other programs write."""
     for delimiter in ",;\t|":
         names = next(csv.reader([header], delimiter=delimiter), [])
-        if any(column in names for column in text_columns):
+        if any(name.strip() in text_columns for name in names):
             return delimiter
     return ","
 

@@ -102,17 +102,13 @@ def _extracted(form: Format, text: str) -> Extraction:
         from millrace.tasks.documents.html import read_html
 
         return read_html(text)
-    from millrace.tasks.documents.plain_text import read_text, readable
+    from millrace.tasks.documents.markup import read_markdown, read_restructured, read_text, readable
 
     text = readable(text)
     match form:
         case "markdown":
-            from millrace.tasks.documents.markup import read_markdown
-
             return read_markdown(text)
         case "restructured":
-            from millrace.tasks.documents.markup import read_restructured
-
             return read_restructured(text)
         case _:
             return read_text(text)

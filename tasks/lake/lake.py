@@ -7,7 +7,7 @@ import shutil
 import uuid
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.collection import sidecars
@@ -32,6 +32,7 @@ from millrace.tasks.lake.storage.atomic import (
     fsync_folder,
     make_folder,
     no_checkpoint,
+    permissions_of,
     sweep_unfinished,
     translate_os_errors,
     write_bytes_atomically,
@@ -64,7 +65,7 @@ def copy_collection(source: LakePath, target: LakePath) -> None:
     making = target.with_name(f".{target.name}.tmp")
     with translate_os_errors(making, "Writing"):
         shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
+        making.mkdir(mode=permissions_of(source))
         for name in _COLLECTION_FILES:
             if (source / name).is_dir():
                 shutil.copytree(source / name, making / name, copy_function=_link)
@@ -88,6 +89,9 @@ def _link(source: str | Path, target: str | Path) -> None:
         finally:
             os.close(descriptor)
 
+
+Audience = Literal["owner", "group", "everyone"]
+_FOLDER_MODES: dict[Audience, int] = {"owner": 0o700, "group": 0o750, "everyone": 0o755}
 
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -132,12 +136,19 @@ class Lake:
 
     @classmethod
     def open(
-        cls, path: LakePath, collection: str, *, read_only: bool = False, checkpoint: Checkpoint = no_checkpoint
+        cls,
+        path: LakePath,
+        collection: str,
+        *,
+        read_only: bool = False,
+        readable_by: Audience = "owner",
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> Self:
         """The lake at `path`, opened for `collection`; made when it is not there, unless `read_only`.
 
-        `checkpoint` is called with each step that became durable ("manifest: renamed"); see
-        `tasks.lake.storage.atomic`.
+        `readable_by`: who may read the folders of a new lake and a new collection, and so what is written in them;
+        those that are there keep their permissions. `checkpoint` is called with each step that became durable
+        ("manifest: renamed"); see `tasks.lake.storage.atomic`.
 
         Raises:
             LeaseHeld: Another living process writes to this lake.
@@ -155,13 +166,13 @@ class Lake:
         _check_format(path / "format.json")
         if read_only:
             return cls(path, collection, None, checkpoint)
-        make_folder(path)
+        make_folder(path, mode=_FOLDER_MODES[readable_by])
         lease = lease_at(path / "lease", f"The lake {path}")
         if isinstance(path, ObjectPath) and isinstance(lease, ObjectLease):
             path.store.guard = lease.require
         try:
             lake = cls(path, collection, lease, checkpoint)
-            lake._prepare()
+            lake._prepare(_FOLDER_MODES[readable_by])
         except LakeError:
             lease.release()
             raise
@@ -348,11 +359,12 @@ class Lake:
         parts = self.chunks.all()
         return parts[-1].job + 1 if parts else 1
 
-    def _prepare(self) -> None:
+    def _prepare(self, folder_mode: int) -> None:
         if not (self.path / "format.json").exists():
             write_bytes_atomically(json.dumps({"format": FORMAT}).encode(), self.path / "format.json")
         if not (self.path / "lake.json").exists():
             write_json(self.path / "lake.json", {"identity": str(uuid.uuid4())})
+        make_folder(self.collection_dir, mode=folder_mode)
         make_folder(self.chunks_dir)
         make_folder(self.vectors_dir)
         sweep_unfinished(local_folder(self.chunks_dir))

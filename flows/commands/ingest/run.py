@@ -86,7 +86,12 @@ async def ingest(
         if not source.exists():
             raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
     with (
-        Lake.open(components.lake_path(settings), settings.milvus.collection, checkpoint=execution.checkpoint) as lake,
+        Lake.open(
+            components.lake_path(settings),
+            settings.milvus.collection,
+            readable_by=settings.lake.readable_by,
+            checkpoint=execution.checkpoint,
+        ) as lake,
         milvus.lease_collection(settings),
     ):
         remember(lake, settings, has_shape=False)

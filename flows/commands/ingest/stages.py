@@ -15,7 +15,7 @@ from millrace.flows.wiring.analyzer import analyzer_for_files, analyzer_notes
 from millrace.flows.wiring.components import Model
 from millrace.flows.wiring.embedder import open_embedder
 from millrace.flows.wiring.ownership import claim_collection, refuse_unknown_collection
-from millrace.tasks.embedding import Dispatcher
+from millrace.tasks.embedding import Dispatcher, Event
 from millrace.tasks.errors import CollectionMissing
 from millrace.tasks.lake import Checkpoint, Lake, VectorStore
 from millrace.tasks.milvus import Collection
@@ -67,7 +67,7 @@ async def open_stages(
             lake,
             store,
             run=state.run,
-            on_event=lambda event: _log.info("%s: %s", event.kind, event.message),
+            on_event=partial(_report, state),
         )
         dispatcher = await stack.enter_async_context(embedder)
         stack.push_async_callback(dispatcher.close)
@@ -125,6 +125,12 @@ def open_collection(
         state.notes += analyzer_notes(settings, lake, collection, choose_analyzer)
         closing.pop_all()
     return collection
+
+
+def _report(state: RunState, event: Event) -> None:
+    _log.info("%s: %s", event.kind, event.message)
+    if event.kind == "usage":  # what is billed is not known: the user must hear of it
+        state.notes.append(event.message)
 
 
 def _warn_of_damage(store: VectorStore) -> None:

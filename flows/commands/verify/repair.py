@@ -56,7 +56,9 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
     components.existing_lake(settings)
     run = new_run_id()
     with (
-        Lake.open(components.lake_path(settings), settings.milvus.collection) as lake,
+        Lake.open(
+            components.lake_path(settings), settings.milvus.collection, readable_by=settings.lake.readable_by
+        ) as lake,
         milvus.lease_collection(settings),
         recorded(lake, settings, "repair", run) as outcome,
     ):

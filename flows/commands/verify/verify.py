@@ -115,6 +115,7 @@ class Inspection:
         self._report.documents = pc.sum(with_rows).as_py() or 0
         self._progress.rows = pc.sum(manifest["chunks"]).as_py() or 0
         self._check_dangling_parts(manifest)
+        self._report.notes += [damage.message for damage in self._lake.damaged_records()]
         with VectorStores(self._lake, manifest, self._model.space) as stores:
             self._check_vectors(stores)
             require_fitting_spaces(stores, self._model)

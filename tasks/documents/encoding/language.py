@@ -32,7 +32,7 @@ _FREQUENT_HANGUL = frozenset("이다는을의에고하가지로어사기도한�
 _STRANGE_WORD = re.compile(
     r"\d[à-öø-ÿĀ-\u06ff]"  # a letter that ends a number
     r"|[^\W\d_][“”„‚–—…•«»‹›°§©®™±×÷µ½¼¾²³¹€£¥¢†‡¶¬¨¸ƒ‰\xa0](?=[a-zà-ÿа-я])|[^\W\d_][¡¿](?=\w)"  # a sign within a word
-    r"|[§©®™±×÷½¼¾²³¹¢¥†‡¶¬ºª](?=[a-z])"  # or before one
+    r"|[§©®™±×÷½¼¾²³¹¢¥†‡¶¬ºª](?=[a-zа-я])"  # or before one
     r"|[^\W\d_][¼½¾±×÷€]|(?<!\S)[’”»\xa0](?=\w)"  # or at the wrong end of one
     r"|[à-öø-ÿĀ-\u06ff]\d+[^\W\d_]"  # digits within a word
     r"|[âî](?!\w)"  # letters that end none
@@ -49,7 +49,7 @@ _SIGN_LIKELIHOODS = dict.fromkeys(USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(UN
 _LETTER_WITHIN_WORD = re.compile(r"(?<=[^\W\d_])[^\W\d_a-zA-Z]")
 _HANZI_WITHIN_WORD = re.compile("(?<=[A-Za-z])[\u3400-\u9fff](?=[A-Za-z])")
 _LEAST = math.log(1e-4)
-_WRONG_DENSITY = math.log(1000)
+_WRONG_DENSITY = math.log(1e5)
 _DAMPING = 0.6
 _LEAST_MEAN = math.log(4e-3)
 

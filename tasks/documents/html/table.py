@@ -1,6 +1,5 @@
 """Tables: rows of cells, placed in a grid so that each value stays under its own column."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -69,15 +68,16 @@ def _number(value: str | None, default: int) -> int:
 
 
 def _grid(rows: list[list[Cell]]) -> list[list[str]]:
-    """The text in each place of each row; places that a cell spans repeat it if it is short, and are empty if not."""
+    """The text in each place of each row.
+
+    A cell that spans columns leaves the places after the first empty; one that spans rows is repeated if it is short.
+    """
     if any(cell.columns > 1 or cell.rows > 1 for row in rows for cell in row):
         budget = _MAX_COPIES_A_CELL * sum(map(len, rows)) + 100
-        # The last cell of a row often spans more columns than there are.
-        width = max((sum(cell.columns for cell in row[:-1]) + 1 for row in rows if row), default=0)
         spanned: dict[int, tuple[int, str]] = {}
         placed: list[list[str]] = []
         for number, row in enumerate(rows):
-            placed.append(list(_placed(row, number, spanned, width)))
+            placed.append(_placed(row, number, spanned))
             budget -= len(placed[-1])
             if budget < 0:
                 break
@@ -86,24 +86,28 @@ def _grid(rows: list[list[Cell]]) -> list[list[str]]:
     return [[_line(cell) for cell in row] for row in rows]
 
 
-def _placed(row: list[Cell], number: int, spanned: dict[int, tuple[int, str]], width: int) -> Iterator[str]:
+def _placed(row: list[Cell], number: int, spanned: dict[int, tuple[int, str]]) -> list[str]:
     """The row's places; `spanned` holds for a column the last row that a cell above reaches, and its copy."""
-    column = 0
+    places: list[str] = []
+
+    def add_spanned() -> None:
+        while spanned.get(len(places), (-1, ""))[0] >= number:
+            places.append(spanned[len(places)][1])
+
+    empty_at_end = 0
     for cell in row:
-        while spanned.get(column, (-1, ""))[0] >= number:
-            yield spanned[column][1]
-            column += 1
+        add_spanned()
         line = _line(cell)
         copy = line if len(line) <= _MAX_REPEATED_CHARACTERS else ""
-        for repeated in range(cell.columns):
-            if cell.rows > 1:
-                spanned[column] = (number + cell.rows - 1, copy)
-            if not repeated or column < width:
-                yield copy if repeated else line
-            column += 1
-    while spanned.get(column, (-1, ""))[0] >= number:
-        yield spanned[column][1]
-        column += 1
+        if cell.rows > 1:
+            for column in range(cell.columns):
+                spanned[len(places) + column] = (number + cell.rows - 1, "" if column else copy)
+        places += [line, *[""] * (cell.columns - 1)]
+        empty_at_end = cell.columns - 1
+    filled = len(places)
+    add_spanned()
+    # The last cell of a row often spans more columns than there are.
+    return places if len(places) > filled else places[: filled - empty_at_end]
 
 
 def _line(cell: Cell) -> str:

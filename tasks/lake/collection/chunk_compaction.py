@@ -2,10 +2,10 @@
 
 When a document changes, its rows move to a new part, and in the old one they are dead until all its documents have
 moved. A run with few changes makes a part of few rows. Both leave parts that hold little of what is in the collection;
-they are told by the manifest alone, which counts the rows of each document, so nothing is opened to find them.
+they are found by the manifest alone, which counts the rows of each document, so nothing is opened to find them.
 
-The documents' rows are written to parts of a job of their own, then the manifest names those, and then nobody names the
-old ones. Rows and ids stay as they are, so the collection is not concerned.
+The documents' rows are written to parts of a job of their own, then the manifest names those, and no longer the old
+ones. Rows and ids stay as they are, so the collection is not concerned.
 """
 
 from collections.abc import Iterator

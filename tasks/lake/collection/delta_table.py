@@ -1,6 +1,6 @@
 """A table that is read whole and changed a little: a base file, and deltas that replace rows by their source.
 
-Each delta speaks for the sources it names, with all its rows; of several, the last. A row marked as gone takes its
+Each delta speaks for the sources it names, with all its rows; of several, the last. A tombstone takes its
 source off the table. Deltas are numbered; `fold` writes a new base that says up to which number it has taken them in,
 so that a crash before they are deleted, in whatever order, changes nothing.
 """
@@ -55,7 +55,7 @@ class DeltaTable:
         )
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows as of the last delta, tombstones gone, in the order in which they were first folded.
+        """The rows as of the last delta, without tombstones, in the order in which they were first folded.
 
         `columns`: which, in this order; all when None. Of a large table a few take a fraction of the memory.
 
@@ -173,8 +173,8 @@ class DeltaTable:
         last = np.zeros(len(sources.dictionary), dtype=np.int64)
         np.maximum.at(last, codes, numbers)
         keep = pc.and_(pa.array(numbers == last[codes]), pc.not_equal(changed[column].combine_chunks(), value))
-        kept = filter_rows(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
-        return pa.concat_tables([kept, filter_rows(changed, keep)]).select(wanted)
+        unchanged = filter_rows(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
+        return pa.concat_tables([unchanged, filter_rows(changed, keep)]).select(wanted)
 
     def _conforming(self, table: pa.Table, path: LakePath, names: list[str]) -> pa.Table:
         for name in set(names) - set(table.schema.names):  # a column that an earlier version did not write

@@ -3,15 +3,19 @@
 A file is written under a temporary name, flushed, renamed, and the rename flushed: a reader that finds the final name
 finds the whole file, whatever was killed or unplugged. Temporary names begin with a dot and end in `.tmp`; the holder
 of the lease deletes those that a killed run left. Objects need none of this: see `tasks.lake.storage.object_path`.
+
+Who may read a file is decided by its folder: a new file or folder has the permissions of the one that it is made in.
 """
 
 import errno
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -91,8 +95,10 @@ def _explained(error: OSError, path: LakePath, action: str) -> str:
     return f"{action} {path} failed: {reason}. {remedy}"
 
 
-def make_folder(path: LakePath) -> None:
+def make_folder(path: LakePath, *, mode: int | None = None) -> None:
     """Make the folder at `path` and its parents, durably; among objects there are no folders, and nothing is done.
+
+    `mode`: the permissions of a new folder; None: those of the folder that it is made in.
 
     Raises:
         LakeError: It cannot be made, or a file is in its way.
@@ -103,9 +109,22 @@ def make_folder(path: LakePath) -> None:
         if path.is_dir():
             return
         missing = [path, *(parent for parent in path.parents if not parent.exists())]
-        path.mkdir(parents=True, exist_ok=True)
+        if mode is None:
+            mode = permissions_of(missing[-1].parent)
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
     for folder in missing:
         fsync_folder(folder.parent)
+
+
+def permissions_of(folder: Path) -> int:
+    """Who may read and write in the folder, as the bits of a mode. Raises OSError."""
+    return stat.S_IMODE(folder.stat().st_mode) & 0o777
+
+
+def create_file(path: Path) -> FileIO:
+    """A new file, open for unbuffered writing, with the permissions of its folder. Raises OSError."""
+    mode = permissions_of(path.parent) & 0o666
+    return FileIO(path, "x", opener=lambda name, flags: os.open(name, flags, mode))
 
 
 def fsync_folder(path: LakePath) -> None:
@@ -140,7 +159,7 @@ def write_atomically(
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with translate_os_errors(path, "Writing"):
         try:
-            with temporary.open("xb") as sink:
+            with BufferedWriter(create_file(temporary)) as sink:
                 write(sink)
                 sink.flush()
                 os.fsync(sink.fileno())

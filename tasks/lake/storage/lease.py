@@ -3,6 +3,10 @@
 The lock (`flock`) decides: it ends with the process, however that ends, so a dead holder's lease is free at once. The
 text in the file only tells others who holds it. The file is never deleted: a process that waits to lock a deleted file
 would lock nothing.
+
+Some network file systems have no `flock`. There a second file, `*.lock`, decides: only one process can create it. It
+names its creator, so that one of this machine that has died is found out; after one of another machine it has to be
+deleted by hand.
 """
 
 import errno
@@ -36,12 +40,28 @@ class Holder:
         return f"process {self.pid} on {self.host} since {self.since}"
 
 
-class Lease:
-    """A lease that this process holds until `release`, or until it ends. Use `acquire_lease` to get one."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A holder as a file names it that decides who holds. `processes` names the process ids that `holder.pid` is of."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    holder: Holder
+    processes: str
+
+    def is_gone(self) -> bool:
+        """Whether its process is certainly dead: of another container with this machine's name nothing is known."""
+        return self.processes == process_namespace() and is_gone(self.holder)
+
+
+class Lease:
+    """A lease that this process holds until `release`, or until it ends. Use `acquire_lease` to get one.
+
+    `lock`: the file that decides, where the file system has no `flock`.
+    """
+
+    def __init__(self, path: Path, descriptor: int, lock: Path | None) -> None:
         self.path = path
         self._descriptor: int | None = descriptor
+        self._lock = lock
         _held.add(self)
 
     def release(self) -> None:
@@ -52,6 +72,8 @@ class Lease:
         with translate_os_errors(self.path, "Releasing the lease"):
             os.ftruncate(descriptor, 0)
             os.close(descriptor)
+            if self._lock is not None:
+                self._lock.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Close a forked child's copy: a pool worker that outlives its parent must not keep the lease alive."""
@@ -86,16 +108,19 @@ def acquire_lease(path: Path, what: str) -> Lease:
     """
     with translate_os_errors(path, "Opening the lease"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = None
     try:
-        _lock(descriptor, path, what)
-        me = myself()
+        if not _flock(descriptor, path, what):
+            lock = _create_lock(path, what)
         with translate_os_errors(path, "Writing the lease"):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
+            os.pwrite(descriptor, json.dumps(asdict(myself())).encode(), 0)
     except LakeError:
         os.close(descriptor)
+        if lock is not None:
+            lock.unlink(missing_ok=True)
         raise
-    return Lease(path, descriptor)
+    return Lease(path, descriptor, lock)
 
 
 def myself() -> Holder:
@@ -113,7 +138,8 @@ def holder_of(path: Path) -> Holder | None:
         return None  # just taken or just released
 
 
-def _lock(descriptor: int, path: Path, what: str) -> None:
+def _flock(descriptor: int, path: Path, what: str) -> bool:
+    """Lock the file; False where the file system has no locks. Raises LeaseHeld, LakeError."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -121,11 +147,59 @@ def _lock(descriptor: int, path: Path, what: str) -> None:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise LakeError(f"The lease {path} cannot be locked: {error.strerror}.") from error
-        # A file system without locks: what the file says has to do.
-        holder = holder_of(path)
-        if holder is not None and not is_gone(holder):
-            message = _held_message(what, path, holder)
-            raise LeaseHeld(f"{message} This file system has no locks: if it is gone, delete {path}.") from error
+        return False
+    return True
+
+
+def _create_lock(path: Path, what: str) -> Path:
+    """The file beside `path` that only this process could create. Raises LeaseHeld, LakeError."""
+    lock = path.with_name(f"{path.name}.lock")
+    takeover = path.with_name(f"{path.name}.takeover")
+    for _ in range(2):
+        if _create_claim(lock):
+            return lock
+        other = _claim_in(lock)
+        if other is None or not other.is_gone():
+            message = _held_message(what, lock, None if other is None else other.holder)
+            raise LeaseHeld(f"{message} This file system has no locks: if that process is gone, delete {lock}.")
+        # Only one at a time may delete a dead process's file: a second would delete that of the first.
+        if not _create_claim(takeover):
+            raise LeaseHeld(f"{what} is being taken over by another process. If there is none, delete {takeover}.")
+        with translate_os_errors(lock, "Deleting"):
+            if _claim_in(lock) == other:
+                lock.unlink()
+            takeover.unlink()
+    raise LeaseHeld(_held_message(what, lock, None))
+
+
+def _create_claim(path: Path) -> bool:
+    """Whether this process has created the file, which names it; False when it was there."""
+    claim = json.dumps(asdict(Claim(myself(), process_namespace()))).encode()
+    with translate_os_errors(path, "Writing"):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            return False
+        try:
+            os.write(descriptor, claim)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _claim_in(path: Path) -> Claim | None:
+    """The claim in the file; None when it is not there, or only being written."""
+    with translate_os_errors(path, "Reading"):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        content = json.loads(data)
+        return Claim(Holder(**content["holder"]), str(content["processes"]))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _held_message(what: str, path: Path, holder: Holder | None) -> str:
@@ -138,6 +212,14 @@ def is_gone(holder: Holder) -> bool:
     if holder.host != socket.gethostname():
         return False
     return holder.boot != _boot_id() or holder.process_start != _process_start(holder.pid)
+
+
+def process_namespace() -> str:
+    """A name for the set of process ids that this process sees; "" where the system does not say."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path, a name
+    except OSError:
+        return ""
 
 
 def _now() -> str:

@@ -18,16 +18,16 @@ LakePath = Path | ObjectPath
 _SMALL_BYTES = 4 << 20
 
 
-def parquet_file(path: LakePath, *, replaced: bool = False) -> pq.ParquetFile:
-    """The Parquet file at `path`, checksums to be verified. Raises FileNotFoundError, and what pyarrow does.
+def parquet_file(path: LakePath, *, replaced: bool = False, verify: bool = True) -> pq.ParquetFile:
+    """The Parquet file at `path`; with `verify` its checksums are. Raises FileNotFoundError, and what pyarrow does.
 
     An object that may be `replaced` meanwhile is fetched at once, and so is a small one; others are read in places.
     """
     if not isinstance(path, ObjectPath):
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        return pq.ParquetFile(path, page_checksum_verification=verify)
     if replaced or path.size_bytes() <= _SMALL_BYTES:
-        return pq.ParquetFile(pa.BufferReader(path.read_bytes()), page_checksum_verification=True)
-    return pq.ParquetFile(path.open(), page_checksum_verification=True, pre_buffer=True)
+        return pq.ParquetFile(pa.BufferReader(path.read_bytes()), page_checksum_verification=verify)
+    return pq.ParquetFile(path.open(), page_checksum_verification=verify, pre_buffer=True)
 
 
 def files_in(folder: LakePath) -> Iterator[tuple[str, int]]:

@@ -12,7 +12,6 @@ the rest of the time to arrive. A claim of this machine whose process is gone is
 """
 
 import json
-import os
 import random
 import secrets
 import threading
@@ -23,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from millrace.tasks.errors import LakeError, LeaseHeld
-from millrace.tasks.lake.storage.lease import Holder, Lease, acquire_lease, is_gone, myself
+from millrace.tasks.lake.storage.lease import Claim, Holder, Lease, acquire_lease, myself, process_namespace
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
@@ -35,20 +34,14 @@ _PAUSE_S = (0.2, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """Who claims. `processes` names the set of process ids that `holder.pid` is of; `settled` once the lease is its."""
+class _Claim(Claim):
+    """A claim among objects; `settled` once its holder has the lease."""
 
-    holder: Holder
-    processes: str
     settled: bool
 
     def spelled(self) -> bytes:
         # Settled or not, it has the same length, so that who reads it meanwhile gets the one or the other.
         return json.dumps(asdict(self) | {"settled": int(self.settled)}).encode()
-
-    def is_gone(self) -> bool:
-        """Whether its process is certainly dead: in another container with this machine's name nothing is known."""
-        return self.processes == _processes() and is_gone(self.holder)
 
 
 class ObjectLease:
@@ -120,7 +113,7 @@ def claim(folder: ObjectPath, what: str) -> ObjectLease:
     """
     for tries_left in reversed(range(_TRIES)):
         path = folder / f"{secrets.token_hex(8)}.json"
-        mine = _Claim(myself(), _processes(), settled=False)
+        mine = _Claim(myself(), process_namespace(), settled=False)
         begun = _now_s()
         path.write(lambda sink, mine=mine: _write(sink, mine), _nothing)  # type: ignore[misc]
         rival = _rival(path)
@@ -186,10 +179,3 @@ def _now_s() -> float:
     """Seconds that go on while the machine sleeps, where the system has such a clock."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
-def _processes() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path, a name
-    except OSError:
-        return ""

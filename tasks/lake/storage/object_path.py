@@ -85,9 +85,9 @@ class ObjectPath:
     key: str
     store: ObjectStore = field(compare=False, repr=False)
     size: int | None = field(default=None, compare=False, repr=False)
-    """In bytes, where a listing has told it."""
+    """In bytes, as far as a listing has said."""
     changed: datetime | None = field(default=None, compare=False, repr=False)
-    """By the clock of the store, where a listing has told it."""
+    """By the clock of the store, as far as a listing has said."""
 
     def __str__(self) -> str:
         return f"s3://{self.key}"
@@ -206,7 +206,7 @@ class ObjectPath:
                     raise
 
     def quarantine(self) -> None:
-        """Call it `*.damaged`: copied, then deleted; one that is not there is none. Raises LakeUnreachable."""
+        """Rename it to `*.damaged` (a copy, then a deletion), if it is there. Raises LakeUnreachable."""
         self.store.guard()
         if self.exists():
             with reaching(self, "Setting aside"):

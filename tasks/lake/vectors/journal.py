@@ -16,10 +16,12 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import fsync_folder, translate_os_errors
+from millrace.tasks.lake.storage.atomic import create_file, fsync_folder, translate_os_errors
 from millrace.tasks.lake.vectors.schema import Layout, Vectors, crc32, vectors_in
 
 _CRC = "crc32"
+_MESSAGE = b"\xff\xff\xff\xff"
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 class ByteRange(NamedTuple):
@@ -40,7 +42,7 @@ class JournalFile:
         self._writer = pa.ipc.new_stream(self._gathered, schema)
         self._schema_bytes = schema.serialize().size  # goes before the first batch
         with translate_os_errors(path, "Starting the journal"):
-            self._file = path.open("xb", buffering=0)
+            self._file = create_file(path)
         self._synced = 0
 
     def append(self, batch: pa.RecordBatch) -> ByteRange:
@@ -81,7 +83,7 @@ class JournalReader:
         self._path = path
         self._start = schema.serialize().to_pybytes()
         self._file = _opened(path)
-        weakref.finalize(self, self._file.close)  # whoever still reads from it holds it
+        weakref.finalize(self, self._file.close)  # a reader that is still in use holds it
 
     def read(self, byte_range: ByteRange) -> pa.RecordBatch:
         """The batch there. Raises LakeError when it is not what was written, or the disk fails."""
@@ -96,7 +98,7 @@ class JournalReader:
         if not sound:
             raise LakeError(
                 f"The journal {self._path} does not hold at byte {byte_range.offset} what was written there. Check the"
-                " disk, then run the same command again: it keeps what is sound, and buys the rest again."
+                " disk, then run the same command again: it keeps what is sound, and embeds the rest again."
             )
         return batch
 
@@ -117,7 +119,10 @@ class Recovered:
 
 
 def read_journal(path: Path, schema: pa.Schema) -> Recovered:
-    """The sound batches of the journal at `path`, whatever became of its tail.
+    """The sound batches of the journal at `path`, whatever became of the rest.
+
+    Each batch is read by itself, after the schema that it must have: neither a damaged schema nor a damaged batch takes
+    the others with it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -125,33 +130,72 @@ def read_journal(path: Path, schema: pa.Schema) -> Recovered:
     """
     with _opened(path) as file, translate_os_errors(path, "Reading the journal"):
         data = file.readall()
-    source = pa.BufferReader(data)
-    try:
-        reader = pa.ipc.open_stream(source)
-    except (pa.ArrowException, OSError):
-        return Recovered([], [], len(data), 0)  # not even its first message was durable, so nothing in it was promised
-    if not reader.schema.equals(schema):
-        raise LakeError(
-            f"The journal {path} holds {reader.schema.to_string()!r}, not vectors of this space. Move it away."
-        )
+    start = schema.serialize().to_pybytes()
+    begin = len(start) if data.startswith(start) else _first_batch(data, schema, path)
     batches: list[pa.RecordBatch] = []
     ranges: list[ByteRange] = []
-    unsound = 0
-    end = source.tell()
-    while True:
-        begin = end
-        try:
-            batch, metadata = reader.read_next_batch_with_custom_metadata()
-            sound = _is_sound(batch, metadata)
-        except (StopIteration, pa.ArrowException, OSError):
-            break
-        end = source.tell()
-        if sound:
+    dropped_bytes = unsound = 0
+    while begin < len(data) and data[begin:] != _END_OF_STREAM:
+        batch, length = _batch_at(data, begin, start)
+        # What a damaged batch says of its length may reach into the next one.
+        end = min(_next_message(data, begin + 1), begin + length if length else len(data))
+        if batch is not None:
             batches.append(batch)
-            ranges.append(ByteRange(begin, end - begin))
-        else:
+            ranges.append(ByteRange(begin, length))
+        elif end == begin + length:
             unsound += 1
-    return Recovered(batches, ranges, _torn_bytes(data, end), unsound)
+        else:
+            dropped_bytes += end - begin
+        begin = end
+    return Recovered(batches, ranges, dropped_bytes, unsound)
+
+
+def _first_batch(data: bytes, schema: pa.Schema, path: Path) -> int:
+    """Where the first batch begins in a journal that does not begin as expected.
+
+    Raises:
+        LakeError: It is sound, and belongs to other vectors.
+    """
+    start = schema.serialize().to_pybytes()
+    begin = _next_message(data, 1)
+    while begin < len(data):
+        if _batch_at(data, begin, start)[0] is not None:
+            return begin
+        begin = _next_message(data, begin + 1)
+    source = pa.BufferReader(data)
+    try:
+        found = pa.ipc.open_stream(source).schema
+    except (pa.ArrowException, OSError, ValueError):
+        return 0  # not even its first message was durable, so nothing in it was acknowledged
+    if not found.equals(schema):
+        raise LakeError(f"The journal {path} holds {found.to_string()!r}, not vectors of this space. Move it away.")
+    return int(source.tell())
+
+
+def _batch_at(data: bytes, begin: int, start: bytes) -> tuple[pa.RecordBatch | None, int]:
+    """The batch at byte `begin`, None when it is not sound, and its length, 0 when that cannot be told."""
+    length = 0
+    source = pa.BufferReader(data)
+    source.seek(begin)
+    try:
+        pa.ipc.read_message(source)
+        length = source.tell() - begin
+        reader = pa.ipc.open_stream(start + data[begin : begin + length])
+        batch, metadata = reader.read_next_batch_with_custom_metadata()
+        return (batch if _is_sound(batch, metadata) else None), length
+    except (StopIteration, EOFError, pa.ArrowException, OSError, ValueError):
+        return None, length
+
+
+def _next_message(data: bytes, begin: int) -> int:
+    """Where from `begin` on the next message may begin; the end of the data when there is none.
+
+    Messages begin with four bytes 0xFF, which no float that is a number has, at a multiple of 8.
+    """
+    at: int = data.find(_MESSAGE, begin)
+    while at % 8 and at >= 0:
+        at = data.find(_MESSAGE, at + 1)
+    return at if at >= 0 else len(data)
 
 
 def checksum(batch: pa.RecordBatch) -> int:
@@ -179,12 +223,6 @@ def _is_sound(batch: pa.RecordBatch, metadata: pa.KeyValueMetadata | None) -> bo
         return bool(metadata.get(_CRC) == str(checksum(batch)).encode())
     except (ValueError, TypeError):  # buffers shorter than the rows they claim
         return False
-
-
-def _torn_bytes(data: bytes, end: int) -> int:
-    """How many bytes lie behind `end`, an end-of-stream mark aside."""
-    rest = data[end:]
-    return 0 if rest in {b"", b"\xff\xff\xff\xff\0\0\0\0"} else len(rest)
 
 
 _PREFIX = "journal-"

@@ -1,7 +1,11 @@
 """Which row of which part holds a key: a SQLite table, derived from the parts' key columns and never the truth.
 
 It exists so that lookups stay cheap without holding 100 million keys in memory: about 30 bytes a key on disk, some
-microseconds a lookup. Whatever is wrong with it, it is deleted and made again.
+microseconds a lookup. Whatever is wrong with it, it is deleted and made again (4 seconds of CPU for a million keys).
+
+SQLite does not notice every altered byte: one in an inner page makes keys unfindable, and their texts would be embedded
+again. So a checksum of the whole file lies beside it (16 ms for a million keys) while nobody changes it. A writer uses
+only an index that agrees with its checksum; one without, as a killed writer leaves it, is made again.
 
 A key points to a span and a row in it. A span is what one journal became; a compaction puts several one after the other
 into one file, and only the table of spans changes.
@@ -13,6 +17,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +25,9 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import translate_os_errors
+from millrace.tasks.errors import LakeError, LakeUnreachable
+from millrace.tasks.lake.storage.atomic import translate_os_errors, translate_read_errors
+from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.vectors.schema import KeyBytes, as_keys
 
 PREFIX_BYTES = 16
@@ -89,6 +95,10 @@ def _unnamed(folder: Path) -> int:
     return descriptor
 
 
+_SEALED_AT_ONCE_BYTES = 256 << 20
+"""Up to this size an index gets its checksum after each part (0.15 s), so that a kill seldom costs a rebuild; a larger
+one when it is closed."""
+
 _VERSION = 1
 _QUESTION_MARKS = 1_000
 _SCHEMA = f"""
@@ -105,14 +115,22 @@ class IndexDamaged(LakeError):
 
 
 class KeyIndex:
-    """The index in the file at `path`; with None, a private one that SQLite keeps in a temporary file."""
+    """The index in the file at `path`; with None, a private one that SQLite keeps in a temporary file.
 
-    def __init__(self, path: Path | None, connection: sqlite3.Connection) -> None:
+    `verified`: the file was seen to agree with its checksum, and does so until the next change. One that is `unproven`
+    counts as damaged whatever SQLite says of it.
+    """
+
+    def __init__(
+        self, path: Path | None, connection: sqlite3.Connection, *, verified: bool = False, unproven: bool = False
+    ) -> None:
         self._path = path
         self._writer = connection
         self._reader = connection
         self._writing = threading.Lock()
         self._reading = self._writing
+        self._verified = verified
+        self._unproven = unproven
 
     @classmethod
     def temporary(cls) -> Self:
@@ -124,9 +142,11 @@ class KeyIndex:
     @classmethod
     def open(cls, path: Path) -> Self:
         """The index at `path` for its one writer; a new one when it is missing, damaged or of another version."""
+        if not _agrees(path):
+            return cls.renew(path)
         try:
             with index_errors(path):
-                return cls._open(path)
+                return cls._open(path, verified=True)
         except IndexDamaged:
             return cls.renew(path)
 
@@ -134,13 +154,14 @@ class KeyIndex:
     def renew(cls, path: Path) -> Self:
         """An empty index at `path`, whatever was there."""
         with translate_os_errors(path, "Deleting"):
+            _checksum_path(path).unlink(missing_ok=True)
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
         with index_errors(path):
-            return cls._open(path)
+            return cls._open(path, verified=False)
 
     @classmethod
-    def _open(cls, path: Path) -> Self:
+    def _open(cls, path: Path, *, verified: bool) -> Self:
         connection = connect(str(path))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -150,7 +171,7 @@ class KeyIndex:
         elif version != _VERSION:
             connection.close()
             raise sqlite3.DatabaseError(f"version {version}")
-        index = cls(path, connection)
+        index = cls(path, connection, verified=verified)
         # Lookups on a connection of their own do not wait for a part that is being added.
         index._reader = connect(str(path))
         index._reading = threading.Lock()
@@ -158,15 +179,31 @@ class KeyIndex:
 
     @classmethod
     def open_read_only(cls, path: Path) -> Self | None:
-        """The index at `path` as it is, None when it cannot be used."""
+        """The index at `path` as it is, None when it cannot be used.
+
+        One without a checksum is used too: its writer is at work, or was killed, and a reader embeds nothing.
+        """
+        if _checksum_path(path).exists() and not _agrees(path) and _checksum_path(path).exists():
+            return None
         for options in ("mode=ro", "mode=ro&immutable=1"):  # a folder that cannot be written has no room for locks
             try:
                 connection = connect(f"{path.absolute().as_uri()}?{options}", uri=True)
                 if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
-                    return cls(path, connection)
-            except sqlite3.DatabaseError:
+                    return cls(path, connection, unproven=True)
+            except (sqlite3.Error, ValueError):
                 continue
         return None
+
+    def seal(self) -> None:
+        """Write the checksum of the file, so that the next writer can use it; while readers are in the way, nothing."""
+        if self._path is None or self._verified:
+            return
+        with self._writing, index_errors(self._path):
+            busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:
+                size, checksum = _measured(self._path)
+                write_json(_checksum_path(self._path), {"size_bytes": size, "index_crc32": checksum})
+                self._verified = True
 
     def sizes(self) -> dict[str, int]:
         """The parts that it knows: file name to size in bytes."""
@@ -186,8 +223,10 @@ class KeyIndex:
         for key in keys:
             by_prefix.setdefault(key[:PREFIX_BYTES], []).append(key)
         found: dict[bytes, tuple[str, int]] = {}
-        with self._reading, index_errors(self._path):
+        with self._reading, index_errors(self._path, unproven=self._unproven):
             for prefix, name, row in _select(self._reader, sorted(by_prefix)):
+                if prefix not in by_prefix or not (isinstance(name, str) and isinstance(row, int) and row >= 0):
+                    raise sqlite3.DatabaseError("a row of it is malformed")
                 for key in by_prefix[prefix]:
                     found[key] = name, row
         return found
@@ -200,11 +239,13 @@ class KeyIndex:
             size: Its size in bytes.
             keys: uint8, shape (rows, 32), in row order.
         """
-        with self._writing, index_errors(self._path), _transaction(self._writer):
+        with self._change():
             span = self._new_span(name, size, len(keys))
             # In key order: neighbours in the tree are written together.
             rows = sorted((key[:PREFIX_BYTES], span, row) for row, key in enumerate(as_keys(keys)))
             self._writer.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", rows)
+        if self._path is not None and self._path.stat().st_size <= _SEALED_AT_ONCE_BYTES:
+            self.seal()
 
     def load(self, parts: Iterable[tuple[str, int, KeyBytes]], rows: int) -> None:
         """Fill an empty index from the name, size and keys of each part, in bounded memory, all at once.
@@ -213,7 +254,7 @@ class KeyIndex:
         again: so they are sorted on disk first. `rows` is about how many there are.
         """
         folder = None if self._path is None else self._path.parent
-        with KeySort(folder, rows) as order, self._writing, index_errors(self._path), _transaction(self._writer):
+        with KeySort(folder, rows) as order, self._change():
             for name, size, keys in parts:
                 order.add(keys, self._new_span(name, size, len(keys)))
             for some in order.ascending():
@@ -227,7 +268,7 @@ class KeyIndex:
             size: Its size in bytes.
             replaced: Name to rows of each part it was made from, in order.
         """
-        with self._writing, index_errors(self._path), _transaction(self._writer):
+        with self._change():
             known = dict(self._writer.execute("SELECT name, rows FROM part").fetchall())
             if any(known.get(old) != rows for old, rows in replaced.items()):
                 return False
@@ -241,8 +282,10 @@ class KeyIndex:
 
     def supersede(self, names: Iterable[str]) -> None:
         """Forget parts whose rows other parts hold, and remember that their files are to be deleted."""
-        with self._writing, index_errors(self._path), _transaction(self._writer):
-            self._supersede(names)
+        superseded = list(names)
+        if superseded:
+            with self._change():
+                self._supersede(superseded)
 
     def drop(self, names: Iterable[str]) -> None:
         """Forget parts whose files are deleted: their keys are no longer found.
@@ -251,16 +294,27 @@ class KeyIndex:
         reading the whole table.
         """
         deleted = [(name,) for name in names]
-        with self._writing, index_errors(self._path), _transaction(self._writer):
+        with self._change():
             self._writer.executemany("DELETE FROM part WHERE name = ?", deleted)
             self._writer.executemany("DELETE FROM span WHERE part = ?", deleted)
             self._writer.executemany("DELETE FROM superseded WHERE name = ?", deleted)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. See `seal` for what a writer does first."""
         if self._reader is not self._writer:
             self._reader.close()
         self._writer.close()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """A transaction. The checksum is deleted before it: whoever dies in it leaves an index without one."""
+        with self._writing, index_errors(self._path):
+            if self._verified and self._path is not None:
+                with translate_os_errors(_checksum_path(self._path), "Deleting"):
+                    _checksum_path(self._path).unlink(missing_ok=True)
+                self._verified = False
+            with _transaction(self._writer):
+                yield
 
     def _supersede(self, names: Iterable[str]) -> None:
         old = [(name,) for name in names]
@@ -276,8 +330,39 @@ class KeyIndex:
         return span
 
     def _rows(self, query: str) -> list[tuple[str, int]]:
-        with self._writing, index_errors(self._path):
-            return self._writer.execute(query).fetchall()
+        with self._writing, index_errors(self._path, unproven=self._unproven):
+            rows = self._writer.execute(query).fetchall()
+            if not all(isinstance(name, str) and isinstance(number, int) for name, number in rows):
+                raise sqlite3.DatabaseError("a row of it is malformed")
+            return rows
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.checksum.json")
+
+
+def _agrees(path: Path) -> bool:
+    """Whether all of the index is in the file at `path`, and as its checksum says. Raises LakeUnreachable."""
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        with translate_os_errors(path, "Reading"):
+            if log.exists() and log.stat().st_size:
+                return False
+        expected = read_json(_checksum_path(path))
+        return _measured(path) == (expected.get("size_bytes"), expected.get("index_crc32"))
+    except LakeUnreachable:
+        raise
+    except (FileNotFoundError, LakeError):
+        return False
+
+
+def _measured(path: Path) -> tuple[int, int]:
+    """Size in bytes and CRC-32 of the file. Raises FileNotFoundError, LakeError."""
+    size = checksum = 0
+    with translate_read_errors(path, IndexDamaged), path.open("rb") as file:
+        while block := file.read(1 << 20):
+            size, checksum = size + len(block), zlib.crc32(block, checksum)
+    return size, checksum
 
 
 def connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -309,16 +394,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def index_errors(path: Path | None) -> Iterator[None]:
-    """Turn SQLite's errors about the file at `path` (None: a temporary one) into LakeErrors."""
+def index_errors(path: Path | None, *, unproven: bool = False) -> Iterator[None]:
+    """Turn SQLite's errors about the file at `path` (None: a temporary one) into LakeErrors.
+
+    Of an altered file SQLite may say anything, also that the disk fails; so all of it counts as damage with `unproven`.
+    """
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise LakeError(
-            f"The index {path or '(temporary)'} cannot be used: {error}. Check the disk's space and rights, then run"
-            " the same command again; no vector is lost."
-        ) from error
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
+        if isinstance(error, sqlite3.OperationalError) and not unproven:
+            raise LakeError(
+                f"The index {path or '(temporary)'} cannot be used: {error}. Check the disk's space and rights, then"
+                " run the same command again; no vector is lost."
+            ) from error
         raise IndexDamaged(
             f"The index {path or '(temporary)'} is damaged: {error}. Delete it and run the same command again; it is"
             " made anew from the parts."

@@ -57,14 +57,17 @@ class Lookup:
         return vectors.out
 
     def _gather(self, wanted: list[bytes], into: Gathering) -> None:
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             left = self._read_segments(wanted, into)
             try:
                 if self._read_parts(wanted, left, into):
                     return
                 self._part_index.rebuild()  # the index has named rows that hold other keys
             except FileNotFoundError:
-                self._part_index.refresh()
+                if attempt:
+                    self._part_index.rebuild()  # it may be the index that names a part which never was
+                else:
+                    self._part_index.refresh()
         raise LakeError(
             f"The parts in {self._space_folder.folder} change while they are read. Try again when that is over."
         )

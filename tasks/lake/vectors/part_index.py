@@ -7,7 +7,7 @@ compaction has replaced are deleted here if the run that replaced them was kille
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from millrace.tasks.errors import LakeError
@@ -51,16 +51,16 @@ class PartIndex:
         self._usable: frozenset[str] = frozenset()
         self._damaged: dict[LakePath, Damage] = {}
         self._found: KeyIndex | None = None
+        self._read_only = read_only
         if read_only:
             self._found = KeyIndex.open_read_only(index_path)
             self._own = KeyIndex.temporary()
         else:
             self._own = KeyIndex.open(index_path)
-        self._read_only = read_only
         try:
-            self._refresh_or_rebuild()
+            self.refresh()
         except LakeError:
-            self.close()
+            self._close_indexes()
             raise
 
     @property
@@ -74,7 +74,11 @@ class PartIndex:
 
     def rows(self) -> dict[str, int]:
         """The usable parts in the order in which they were embedded: file name to rows."""
-        known = {name: rows for index in self._indexes() for name, rows in index.rows().items()}
+        try:
+            known = self._known_rows()
+        except IndexDamaged:
+            self.rebuild()
+            known = self._known_rows()
         return {name: known[name] for name in sorted(self._usable & known.keys(), key=_order)}
 
     def locate(self, keys: Iterable[bytes]) -> dict[bytes, tuple[str, int]]:
@@ -125,7 +129,14 @@ class PartIndex:
 
     def refresh(self) -> None:
         """Bring the index in step with the folder, and finish a compaction that was interrupted."""
-        with self._refreshing, self._changing():
+        with self._refreshing:
+            try:
+                self._refresh()
+            except IndexDamaged:
+                self.rebuild()
+
+    def _refresh(self) -> None:
+        with self._changing():
             self._seen_ns = _changed_ns(self._folder)
             listing = _listing(self._folder)
             known = {name: size for index in self._indexes() for name, size in index.sizes().items()}
@@ -140,7 +151,7 @@ class PartIndex:
             for name in self._usable:
                 if listing[name] != known[name]:
                     why = f"it has {listing[name]} bytes and had {known[name]} when it was written"
-                    # Its keys stay known: what was paid for is missed with a message, not bought again in silence.
+                    # Its keys stay known: reading one is an error, and none is embedded again in silence.
                     self.report(PartDamaged(self._folder / name, why).damage)
             self._take_in({name: footer for name, footer in new.items() if name not in superseded}, first=not known)
             if not self._read_only:
@@ -157,10 +168,13 @@ class PartIndex:
                 self._own.close()
                 self._own = KeyIndex.renew(self._index_path)
             self._usable = frozenset()
-            self.refresh()
+            self._refresh()
 
     def close(self) -> None:
-        """Close the indexes."""
+        """Close the indexes; a writer's gets its checksum first."""
+        if not self._read_only:
+            with suppress(LakeError):  # without one it is merely made again
+                self._own.seal()
         self._close_indexes()
 
     @contextmanager
@@ -175,18 +189,15 @@ class PartIndex:
             if outermost:
                 self._changes += 1
 
-    def _refresh_or_rebuild(self) -> None:
-        try:
-            self.refresh()
-        except IndexDamaged:
-            self.rebuild()
-
     def _close_indexes(self) -> None:
         for index in self._indexes():
             index.close()
 
     def _indexes(self) -> list[KeyIndex]:
         return [self._own] if self._found is None else [self._found, self._own]
+
+    def _known_rows(self) -> dict[str, int]:
+        return {name: rows for index in self._indexes() for name, rows in index.rows().items()}
 
     def _lookup(self, wanted: list[bytes]) -> dict[bytes, tuple[str, int]]:
         found: dict[bytes, tuple[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Single rows out of parts: row groups decoded once and the last ones kept, some files kept open."""
+"""Single rows out of parts: the last decoded row groups are cached, and some files stay open."""
 
 import threading
 from collections import OrderedDict
@@ -89,7 +89,7 @@ class PartReader:
 
         Raises:
             PartDamaged: A row group cannot be read.
-            FileNotFoundError: The part is gone, compacted by another process perhaps.
+            FileNotFoundError: The part was deleted: another process may have compacted it.
         """
         groups = rows // ROWS_A_GROUP
         for group in np.unique(groups).tolist():
@@ -103,7 +103,7 @@ class PartReader:
         return True
 
     def forget(self, names: Iterable[str]) -> None:
-        """Close the files of these parts and drop what is kept of them."""
+        """Close the files of these parts and drop their cached row groups."""
         with self._lock:
             for name in names:
                 file = self._files.pop(name, None)

@@ -25,7 +25,7 @@ from millrace.tasks.records import EmbeddingSpace
 class SpaceSummary:
     """What the vector store of `space` holds.
 
-    `vectors` and `size_bytes` are of parts and journals; a text bought twice counts twice. `damaged` counts the parts
+    `vectors` and `size_bytes` are of parts and journals; a text embedded twice counts twice. `damaged` counts the parts
     that do not open.
     """
 

@@ -114,6 +114,9 @@ def results(provider: Provider, job: RankingJob, damage: Damage | None, *, in_or
     return found
 
 
+_NO_SCORES = {Damage.NAN_VECTOR: float("nan"), Damage.NULL_EMBEDDING: None, Damage.TRUE_IN_VECTOR: True}
+
+
 def _damage(found: list[Result], documents: int, damage: Damage | None) -> None:
     middle = len(found) // 2
     match damage:
@@ -129,9 +132,7 @@ def _damage(found: list[Result], documents: int, damage: Damage | None) -> None:
             found *= 2
         case Damage.WRONG_DIMENSION:
             found[middle]["index"] = documents
-        case Damage.NAN_VECTOR:
-            found[middle]["relevance_score"] = float("nan")
-        case Damage.NULL_EMBEDDING:
-            found[middle]["relevance_score"] = None
+        case Damage.NAN_VECTOR | Damage.NULL_EMBEDDING | Damage.TRUE_IN_VECTOR:
+            found[middle]["relevance_score"] = _NO_SCORES[damage]
         case Damage.ZERO_VECTOR:
             del found[middle]["relevance_score"]

@@ -1,16 +1,21 @@
 """Record files: one document a row, and one bad row costs itself alone."""
 
+import csv
 import datetime as dt
 import gzip
+import io
 import json
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from millrace.tasks.documents import DocumentOptions, read_documents
 from millrace.tasks.documents.delimited import Lines, read_header, read_rows
@@ -172,6 +177,22 @@ def test_csv_fields_over_several_lines_stay_fields_of_one_row(read: Read) -> Non
     }
 
 
+@given(
+    rows=st.lists(st.tuples(st.text('a", ;\t\n\r', min_size=1), st.text('b",\n', max_size=9)), max_size=8),
+    delimiter=st.sampled_from(",;"),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_what_a_program_writes_as_csv_is_read_as_it_was(
+    rows: list[tuple[str, str]], delimiter: str, quoting: Literal[0, 1]
+) -> None:
+    table = io.StringIO(newline="")
+    csv.writer(table, delimiter=delimiter, quoting=quoting).writerows([("text", "note"), *rows])
+    lines = Lines(iter(io.StringIO(table.getvalue(), newline="")))
+    header = read_header(lines, is_tsv=False, text_columns=("text",), id_column="id")
+    assert header is not None
+    assert list(read_rows(lines, header, is_tsv=False)) == [list(row) for row in rows]
+
+
 def test_tsv_cells_in_quotes_lose_them_and_may_hold_tabs_and_lines(read: Read) -> None:
     table = 'id\ttext\tx\n1\t"a ""b"" c"\t\n2\t"tab\there"\t\n3\t"line one\nline two"\t\n4\t5" pipe, 6"\t"\n'
     assert texts(read("a.tsv", table)) == {
@@ -211,7 +232,14 @@ def test_time_grows_with_the_lines_of_a_hostile_table() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    ["sep=;\r\nid;text\r\n", '"sep=;"\n\nid;text\n', "\ufeffsep=;\nid;text\n", "\n\n \nid;text\n", '"id";"text"\n'],
+    [
+        "sep=;\r\nid;text\r\n",
+        '"sep=;"\n\nid;text\n',
+        "\ufeffsep=;\nid;text\n",
+        "\n\n \nid;text\n",
+        '"id";"text"\n',
+        "id ; text\n",
+    ],
 )
 def test_lines_before_the_names_of_columns_are_passed_over(read: Read, head: str) -> None:
     assert texts(read("a.csv", head + "1;one\r\n2;two\r\n")) == {"1": "one", "2": "two"}
@@ -243,7 +271,9 @@ def test_utf16_without_a_mark_is_read(read: Read, codec: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv"])
-@pytest.mark.parametrize(("content", "word"), [(gzip.compress(b"x" * 99), "gzip"), (b"\0" * 999 + b"ab", "NUL")])
+@pytest.mark.parametrize(
+    ("content", "word"), [(gzip.compress(b"x" * 99, mtime=0), "gzip"), (b"\0" * 999 + b"ab", "NUL")]
+)
 def test_what_is_no_text_is_named(reject: Callable[..., Reject], name: str, content: bytes, word: str) -> None:
     found = reject(name, content)
     assert (found.item, found.reason, word in found.message) == ("", "binary", True)

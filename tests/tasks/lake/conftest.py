@@ -52,7 +52,7 @@ def run_child() -> RunChild:
                 if len(lines) == kill_after:
                     child.send_signal(signal.SIGKILL)
             error = child.stderr.read()
-        run_concurrently = [int(n) for line in lines if line.endswith("\n") for n in line.split()]
-        return Ended(child.returncode == -signal.SIGKILL, run_concurrently, error)
+        acknowledged = [int(n) for line in lines if line.endswith("\n") for n in line.split()]
+        return Ended(child.returncode == -signal.SIGKILL, acknowledged, error)
 
     return run

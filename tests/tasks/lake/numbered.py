@@ -59,5 +59,5 @@ class Ended:
     """How a child process ended, and the numbers that it said were on disk."""
 
     killed: bool
-    run_concurrently: list[int]
+    acknowledged: list[int]
     error: str

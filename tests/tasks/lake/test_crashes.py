@@ -24,7 +24,7 @@ STEPS = [
 
 def assert_tidy(root: Path, name: str) -> None:
     others = {path.name for path in (root / name).iterdir() if path.suffix != ".parquet"}
-    assert others == {"index.sqlite", "lease", "space.json"}
+    assert others == {"index.sqlite", "index.sqlite.checksum.json", "lease", "space.json"}
 
 
 def test_nothing_acknowledged_is_lost_however_often_the_writer_is_killed(
@@ -32,15 +32,15 @@ def test_nothing_acknowledged_is_lost_however_often_the_writer_is_killed(
 ) -> None:
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
-    run_concurrently: list[int] = []
+    acknowledged: list[int] = []
     for attempt in range(8):
         first = attempt * 100_000
         ended = run_child("append", tmp_path, first, 90_000, "", kill_after=chance.randrange(1, 150))
         assert ended.killed, (seed, ended.error)
-        run_concurrently += ended.run_concurrently
+        acknowledged += ended.acknowledged
     with VectorStore.open(tmp_path, texts.space) as store:
-        assert run_concurrently, seed
-        texts.assert_holds(store, run_concurrently)
+        assert acknowledged, seed
+        texts.assert_holds(store, acknowledged)
         assert store.damaged == []
     assert_tidy(tmp_path, texts.space.name)
 
@@ -52,9 +52,9 @@ def test_a_writer_killed_after_any_step_leaves_a_store_that_converges(
     ended = run_child("append", tmp_path, 0, 2_000, step)
     assert ended.killed, ended.error
     with VectorStore.open(tmp_path, texts.space) as store:
-        texts.assert_holds(store, ended.run_concurrently)
+        texts.assert_holds(store, ended.acknowledged)
     again = run_child("append", tmp_path, 0, 2_000, "")
-    assert (again.killed, again.error, len(again.run_concurrently)) == (False, "", 2_000)
+    assert (again.killed, again.error, len(again.acknowledged)) == (False, "", 2_000)
     with VectorStore.open(tmp_path, texts.space) as store:
         texts.assert_holds(store, range(2_000))
         keys = np.concatenate(list(store.keys()))
@@ -71,7 +71,7 @@ def test_a_killed_writer_and_a_lost_index_together_lose_nothing(
     for path in (tmp_path / texts.space.name).glob("index.sqlite*"):
         path.unlink()
     with VectorStore.open(tmp_path, texts.space) as store:
-        texts.assert_holds(store, ended.run_concurrently)
+        texts.assert_holds(store, ended.acknowledged)
         assert store.damaged == []
     assert_tidy(tmp_path, texts.space.name)
 
@@ -84,7 +84,7 @@ def test_a_reader_of_an_interrupted_compaction_sees_every_vector_and_touches_not
     folder = tmp_path / texts.space.name
     before = {path.name for path in folder.iterdir()}
     with VectorStore.open(tmp_path, texts.space, read_only=True) as store:
-        texts.assert_holds(store, ended.run_concurrently)
+        texts.assert_holds(store, ended.acknowledged)
     assert {path.name for path in folder.iterdir()} == before
 
 
@@ -94,7 +94,7 @@ def test_a_manifest_whose_fold_was_killed_reads_as_if_it_had_not_been(
 ) -> None:
     """A fold that was cut short while it deleted its deltas must not bring a removed document back."""
     ended = run_child("ledger", tmp_path, step)
-    assert (ended.killed, ended.run_concurrently) == (True, [3]), ended.error
+    assert (ended.killed, ended.acknowledged) == (True, [3]), ended.error
     rows = {row["source"]: (row["status"], row["job"]) for row in Manifest(tmp_path).read().to_pylist()}
     outstanding = Rejects(tmp_path).outstanding()
     assert rows == {"kept": ("live", 1), "changed": ("live", 3)}

@@ -70,12 +70,34 @@ def test_check_finds_the_damaged_part_and_repair_keeps_what_can_be_read(
     alter(two_parts[0], start_of_vectors(two_parts[0], 1))
     store = open_store()
     assert [damage.path for damage in store.check()] == [two_parts[0]]
-    assert store.repair() == 1_000 - 256
+    assert store.repair() == 1_000 - 256  # the list structure is hit, without which no vector of the group is found
     assert list(store.check()) == store.damaged == []
     assert two_parts[0].with_name(two_parts[0].name + ".damaged").exists()
     assert store.missing(texts.keys(range(1_100))) == list(range(256, 512))
     texts.fill(store, range(256, 512))
     texts.assert_holds(store, range(1_100))
+
+
+def test_one_altered_byte_of_a_small_part_costs_the_rows_around_it_and_no_others(
+    open_store: OpenStore, texts: Texts, tmp_path: Path
+) -> None:
+    store = open_store()
+    texts.fill(store, range(130))
+    store.close()
+    folder = tmp_path / "vectors" / texts.space.name
+    (part,) = folder.glob("part-*")
+    whole = part.read_bytes()
+    vectors = whole.index(texts.vectors(range(130)).tobytes())
+    for number in (0, 7, 64, 129):
+        for path in folder.glob("part-*"):
+            path.unlink()
+        part.write_bytes(whole)
+        alter(part, vectors + number * 16 * 4 + 5, 1)
+        with open_store() as store:
+            lost = {number // 8 * 8 + row for row in range(8)} & set(range(130))
+            assert store.repair() == 130 - len(lost)
+            assert store.missing(texts.keys(range(130))) == sorted(lost)
+            texts.assert_holds(store, sorted(set(range(130)) - lost))
 
 
 def test_a_part_without_a_footer_is_set_aside_whole(open_store: OpenStore, texts: Texts, two_parts: list[Path]) -> None:

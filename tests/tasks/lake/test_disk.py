@@ -39,9 +39,9 @@ def test_a_full_disk_stops_with_its_name_and_keeps_what_was_acknowledged(
     )
     assert str(disk) in ended.error
     assert "Traceback" not in ended.error
-    assert ended.run_concurrently
+    assert ended.acknowledged
     with VectorStore.open(copy, texts.space) as store:
-        texts.assert_holds(store, ended.run_concurrently)
+        texts.assert_holds(store, ended.acknowledged)
         assert store.damaged == []
 
 
@@ -51,7 +51,7 @@ def test_a_limit_on_file_sizes_does_the_same(run_child: RunChild, texts: Texts, 
     assert re.search("File too large|disk I/O error", ended.error)
     assert "Traceback" not in ended.error
     with VectorStore.open(tmp_path, texts.space) as store:
-        texts.assert_holds(store, ended.run_concurrently)
+        texts.assert_holds(store, ended.acknowledged)
 
 
 @needs_mount
@@ -64,7 +64,7 @@ def test_a_read_only_folder_is_refused_by_name_and_readable_all_the_same(run_chi
     assert "set lake.path" in refused.error
     assert "Traceback" not in refused.error
     read = run_child("read", tmp_path, 0, 100, preface=preface)
-    assert (read.run_concurrently, read.error) == ([100], "")
+    assert (read.acknowledged, read.error) == ([100], "")
 
 
 def test_a_file_where_the_folder_should_be_is_named(run_child: RunChild, tmp_path: Path) -> None:

@@ -220,6 +220,7 @@ HUNGARIAN = "A malom a folyó partján áll, és a molnár minden reggel kinyitj
         (LITHUANIAN, "iso8859-13"), (PORTUGUESE, "cp860"), (PORTUGUESE, "cp1252"), (HEBREW, "cp1255"), (HEBREW, "iso8859-8"),
         (THAI, "cp874"), (UKRAINIAN, "koi8-u"), (UKRAINIAN, "cp1251"), (ROMANIAN, "cp1250"), (GREEK, "iso8859-7"),
         (RUSSIAN, "mac-cyrillic"), (KOREAN, "iso2022_kr"), (JAPANESE, "iso2022_jp"), (FRENCH, "mac-roman"),
+        ("Всеки човек има право на образование и на вода от реката.", "cp1251"), ("ñandú, ésta, índice, cargó", "cp1252"),
         ("물이 적을 때에는 바퀴가 천천히 돕니다.", "euc_kr"),
     ],
 )  # fmt: skip

@@ -210,10 +210,11 @@ def test_deleted_text_that_is_never_closed_is_kept() -> None:
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
-        ("<tr><th>G<th>M<th>T<tr><td colspan=2>closed<td>9", "G | M | T\nclosed | closed | 9"),
+        ("<tr><th>G<th>M<th>T<tr><td colspan=2>closed<td>9", "G | M | T\nclosed |  | 9"),
         ("<tr><td rowspan=2>North<td>1<tr><td>2<tr><td>South<td>3", "North | 1\nNorth | 2\nSouth | 3"),
         ("<tr><td>a<td rowspan=0>b<tr><td>c<tr><td>d", "a | b\nc | b\nd | b"),
-        ("<tr><td>a<td>b<td>c<tr><td>x<td colspan=100>y", "a | b | c\nx | y | y"),
+        ("<tr><td>a<td>b<td>c<tr><td>x<td colspan=100>y", "a | b | c\nx | y"),
+        ("<tr><td rowspan=2 colspan=2>N<td>1<tr><td>2", "N |  | 1\nN |  | 2"),
         ("<tr><td>a<td>b<tr><td colspan=2>All shut", "a | b\n\nAll shut"),
         (f"<tr><td rowspan=2>{'long ' * 20}<td>1<tr><td>2<td>3", f"{'long ' * 20}| 1\n | 2 | 3"),
     ],

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from millrace.tasks.documents.markup import read_markdown, read_restructured
-from millrace.tasks.documents.plain_text import readable
+from millrace.tasks.documents.markup.plain_text import readable
 from tests.tasks.documents.growth import growth, hostile_blocks, repeated
 
 KNOWN = ["# a" + " " * 30, "[", "](", "<a", "``a", "*a", "<!--`", "\n<h2 ", "<h1>\n", "\n----- x"]

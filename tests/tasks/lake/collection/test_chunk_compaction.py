@@ -109,7 +109,7 @@ def test_a_compaction_killed_after_any_step_loses_no_row_and_leaves_none_in_doub
 ) -> None:
     ended = run_child("chunks", tmp_path, step)
     assert ended.killed, ended.error
-    wanted = expected(dict.fromkeys(ended.run_concurrently, 1), lambda _: 5)
+    wanted = expected(dict.fromkeys(ended.acknowledged, 1), lambda _: 5)
     assert len(wanted) == 12
     with Lake.open(tmp_path, "docs", read_only=True) as reader:
         assert contents(reader, reader.manifest.read()) == wanted

@@ -11,7 +11,7 @@ from millrace.tasks.errors import LakeError, LeaseHeld
 from millrace.tasks.lake import Lake, ObjectPath, PartName
 from millrace.tasks.lake.storage import object_lease
 from millrace.tasks.lake.storage.atomic import write_bytes_atomically
-from millrace.tasks.lake.storage.lease import Holder, myself
+from millrace.tasks.lake.storage.lease import Holder, myself, process_namespace
 from millrace.tasks.lake.storage.object_lease import ObjectLease, claim
 from millrace.tasks.records import MANIFEST_SCHEMA
 from tests.system.servers.object_fixtures import Bucket
@@ -20,7 +20,7 @@ from tests.system.servers.object_fixtures import Bucket
 def claimed_by(holder: Holder, lease: ObjectPath, *, processes: str = "") -> ObjectPath:
     """The claim of another process, as it would have written it."""
     path = lease / "1234567890abcdef.json"
-    found = {"holder": asdict(holder), "processes": processes or object_lease._processes(), "settled": True}
+    found = {"holder": asdict(holder), "processes": processes or process_namespace(), "settled": True}
     write_bytes_atomically(json.dumps(found).encode(), path)
     return path
 

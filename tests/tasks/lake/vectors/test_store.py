@@ -220,13 +220,13 @@ def test_readers_find_everything_acknowledged_while_parts_are_made_and_merged(
     monkeypatch.setattr(compaction, "_SMALL", 200)
     store = open_store()
     reader = open_store(read_only=True)
-    run_concurrently = 0
+    acknowledged = 0
     done = threading.Event()
 
     def read() -> int:
         rounds = 0
         while not done.is_set():
-            known = run_concurrently
+            known = acknowledged
             texts.assert_holds(store, range(known))
             rounds += 1
         return rounds
@@ -236,7 +236,7 @@ def test_readers_find_everything_acknowledged_while_parts_are_made_and_merged(
         try:
             for first in range(0, 3_000, 60):
                 texts.fill(store, range(first, first + 60))
-                run_concurrently = first + 60
+                acknowledged = first + 60
         finally:
             done.set()
         assert all(one.result() > 0 for one in rounds)

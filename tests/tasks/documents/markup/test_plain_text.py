@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from millrace.tasks.documents.plain_text import readable
+from millrace.tasks.documents.markup.plain_text import readable
 from millrace.tasks.records import Document, Reject
 
 BLOB = base64.b64encode(random.Random(5).randbytes(3_000)).decode()
