@@ -12,13 +12,14 @@ export PIP_CONSTRAINT := constraints.txt
 export UV_CONSTRAINT := constraints.txt
 export UV_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-server test-slow test-prefect test-crashes lint bench docs clean help
+.PHONY: demo test test-server coverage test-slow test-prefect test-crashes lint bench docs clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, ingest the sample corpus into demo/, run again, and search it"
 	@echo "make test   set up, then lint, types, import contract and all tests"
 	@echo "make test-server  run the tests that need a Milvus server against a real one; Linux on x86-64"
+	@echo "make coverage  the share of lines and branches that the tests reach; takes twice as long"
 	@echo "make test-slow  what takes its time: limits in real time, an account shared by processes, a Dask cluster; three minutes"
 	@echo "make test-prefect  run millrace serve and a Prefect server as processes, and kill them; takes minutes"
 	@echo "make test-crashes  kill runs at every step and at many random moments; takes minutes"
@@ -77,6 +78,10 @@ test: lint
 # Required: without a server this fails, where a plain `pytest -m server` skips.
 test-server: $(SERVER_READY)
 	MILLRACE_TEST_SERVER=required $(BIN)/pytest -q -m server
+
+# What the tests of `make test` reach, lines and branches, also in the processes that they start; takes twice as long.
+coverage: $(DEV_READY)
+	$(BIN)/pytest -q -n 3 --dist worksteal --cov --cov-report=term:skip-covered --ignore=tests/system/wheel
 
 # Alone on the machine: some of these measure how well a limit is used.
 test-slow: $(DEV_READY)

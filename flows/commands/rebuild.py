@@ -24,7 +24,7 @@ from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.analyzer import analyzer_for_lake
 from millrace.flows.wiring.collection_settings import remember_shape, with_remembered
 from millrace.flows.wiring.ownership import claim_collection, refuse_to_drop
-from millrace.tasks.errors import CollectionError, ConfigurationError, LakeError
+from millrace.tasks.errors import CollectionError, ConfigurationError, ExitCode, LakeError
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import CollectionShape, is_lite
 from millrace.tasks.reconcile.bulk_import import ImportFolder, ImportWriter, doubled_ids
@@ -91,7 +91,9 @@ class RebuildResult(Result):
     @property
     def exit_code(self) -> int:
         """0 when every row is in and no other, 3 when some could not be brought back, 1 when others stay."""
-        return 1 if self.error else 3 if self.lacking else 0
+        if self.error:
+            return ExitCode.STOPPED
+        return ExitCode.REJECTS if self.lacking else ExitCode.DONE
 
     def lines(self) -> list[str]:
         """The result for people; of missing rows, the first."""

@@ -13,6 +13,7 @@ from millrace.flows.commands.ingest.run import ingest_here
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.wiring import components
+from millrace.tasks.errors import ExitCode
 from millrace.tasks.lake import Lake
 
 
@@ -37,7 +38,7 @@ class RetryResult(Result):
         """That of the run if it did not finish; else 3 while one of the documents tried has a reject, 0 otherwise."""
         if self.run is not None and self.run.outcome != "finished":
             return self.run.exit_code
-        return 3 if self.remaining or self.gone else 0
+        return ExitCode.REJECTS if self.remaining or self.gone else ExitCode.DONE
 
     @property
     def error(self) -> str:

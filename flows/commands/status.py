@@ -10,7 +10,7 @@ from millrace.flows.monitoring.result import Result
 from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
-from millrace.tasks.errors import LakeError, MillraceError
+from millrace.tasks.errors import ExitCode, LakeError, MillraceError
 from millrace.tasks.lake import RunRecord, RunUsage, usage_by_model
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
 
@@ -44,7 +44,7 @@ class Status(Result):
     @property
     def exit_code(self) -> int:
         """1 when a file of the lake cannot be read."""
-        return 1 if self.problems else 0
+        return ExitCode.STOPPED if self.problems else ExitCode.DONE
 
     def lines(self) -> list[str]:
         """The status for people."""

@@ -26,7 +26,7 @@ from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.milvus import redacted_uri
 from millrace.flows.wiring.ownership import refuse_to_drop
-from millrace.tasks.errors import CollectionMissing, ConfigurationError, RunStopped
+from millrace.tasks.errors import CollectionMissing, ConfigurationError, ExitCode, RunStopped
 from millrace.tasks.lake import Checkpoint, Lake, new_run_id, no_checkpoint
 from millrace.tasks.milvus import Aliases
 from millrace.tasks.quality.sampling import draw_sample
@@ -66,7 +66,7 @@ class SwitchResult(Result):
     @property
     def exit_code(self) -> int:
         """1 when something stood against it, else 0."""
-        return 1 if self.problems else 0
+        return ExitCode.STOPPED if self.problems else ExitCode.DONE
 
     def lines(self) -> list[str]:
         """The report for people."""

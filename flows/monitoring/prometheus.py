@@ -21,13 +21,14 @@ from prometheus_client.registry import Collector
 from millrace.configs.settings import MetricsSettings
 from millrace.flows.monitoring.run_state import RunState
 from millrace.tasks.embedding import LATENCY_BUCKETS_S, Usage
+from millrace.tasks.errors import ExitCode
 from millrace.tasks.lake import Lake, RunRecord
 
 _log = logging.getLogger(__name__)
 
 _WRITE_EVERY_S = 15.0
 _RUNS_LOOKED_AT = 100  # for the last that finished
-_FINISHED = frozenset({0, 3})  # exit codes of runs that finished
+_FINISHED = frozenset({ExitCode.DONE, ExitCode.REJECTS})
 
 
 class RunMetrics(Collector):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
+from millrace.tasks.errors import ExitCode
+
 
 class Result:
     """The base of every command's result, a dataclass whose fields are the keys of its JSON object.
@@ -20,7 +22,7 @@ class Result:
     @property
     def exit_code(self) -> int:
         """What the command exits with."""
-        return 0
+        return ExitCode.DONE
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `--json` prints them."""

@@ -1,11 +1,20 @@
 """What a run did and cost: its counts as one frozen object, as JSON and as lines for people."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from millrace.tasks.errors import ExitCode
 from millrace.tasks.records import LeftOut
 
 Outcome = Literal["running", "finished", "stopped", "budget", "interrupted"]
+
+_EXIT_CODES: Mapping[Outcome, ExitCode] = {
+    "running": ExitCode.STOPPED,
+    "stopped": ExitCode.STOPPED,
+    "budget": ExitCode.BUDGET,
+    "interrupted": ExitCode.INTERRUPTED,
+}
 
 
 @dataclass(slots=True)
@@ -108,8 +117,10 @@ class RunSummary:
         files that no reader takes; 4 stopped at the budget; 130 interrupted.
         """
         if self.outcome == "finished":
-            return 1 if self.error else 3 if self.rejects or self.has_no_readable_file else 0
-        return {"running": 1, "stopped": 1, "budget": 4, "interrupted": 130}[self.outcome]
+            if self.error:
+                return ExitCode.STOPPED
+            return ExitCode.REJECTS if self.rejects or self.has_no_readable_file else ExitCode.DONE
+        return _EXIT_CODES[self.outcome]
 
     @property
     def has_no_readable_file(self) -> bool:

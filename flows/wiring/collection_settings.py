@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import load_model
 from millrace.flows.wiring.lake_location import lake_path
-from millrace.tasks.errors import ConfigurationError, LakeError, LakeUnreachable
+from millrace.tasks.errors import ConfigurationError, ExitCode, LakeError, LakeUnreachable
 from millrace.tasks.lake import Lake
 
 Values = Mapping[str, Mapping[str, Any]]
@@ -39,7 +39,7 @@ REMEMBERED: Mapping[str, tuple[str, ...]] = {
 """What the rows of a collection, and its shape, are made by, and with which it can be searched."""
 
 _FILLING = frozenset({"ingest", "retry", "repair", "rebuild", "switch"})
-_WHOLE = frozenset({0, 3})  # exit codes
+_WHOLE = frozenset({ExitCode.DONE, ExitCode.REJECTS})
 _RUNS_CONSIDERED = 100
 
 

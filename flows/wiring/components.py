@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from millrace.configs.settings import Settings
+from millrace.flows.wiring.embedding_model import API_KEY_VARIABLES
 from millrace.flows.wiring.embedding_model import Model as Model  # noqa: PLC0414 - others open it from here, as all the rest
 from millrace.flows.wiring.embedding_model import load_model as load_model  # noqa: PLC0414
 from millrace.flows.wiring.embedding_model import query_space as query_space  # noqa: PLC0414
@@ -39,8 +40,6 @@ from millrace.tasks.stages.scan import fingerprint_of
 READING_VERSION = 3
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
 
-_KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}
-
 
 def require_api_key(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> str:
     """The API key, "" where none is needed. Raises `ConfigurationError` when it is needed and not there."""
@@ -56,7 +55,7 @@ def api_key_of(
     """
     if provider == "local":
         return ""
-    named = variable or _KEY_VARIABLES[provider]
+    named = variable or API_KEY_VARIABLES[provider]
     api_key = read_secret(os.environ if environment is None else environment, named)
     if not api_key and (variable or provider != "openai"):
         raise ConfigurationError(

@@ -1,6 +1,9 @@
 """Settings to an embedding model: its figures, the space of its vectors, and what a user should hear of it."""
 
+import os
+import socket
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from millrace.configs.settings import Settings
 from millrace.tasks.chunking import Tokenizer
@@ -12,6 +15,9 @@ _IN_FLIGHT = 128  # never needed at the published limits and an answer within fo
 # Where nothing says how much may be asked for at once. A server of one's own computes one request after the other, and
 # what waits there for longer than embedding.timeout_s is lost; four keep a GPU busy.
 _IN_FLIGHT_OF = {"openai": 4, "iflytek": 16}
+
+API_KEY_VARIABLES = {"dashscope": "DASHSCOPE_API_KEY", "iflytek": "IFLYTEK_API_KEY", "openai": "OPENAI_API_KEY"}
+"""Where each provider's key is looked for, unless a setting names another environment variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +133,28 @@ def _notes(settings: Settings, spec: ModelSpec) -> list[str]:
         )
     if spec.remark:
         notes.append(spec.remark)
-    return notes
+    return notes + _unencrypted(settings)
+
+
+def _unencrypted(settings: Settings) -> list[str]:
+    """A note for each address of another machine to which a secret of this process is sent unencrypted."""
+    embedding, rerank = settings.embedding, settings.rerank
+    key = embedding.api_key_env or API_KEY_VARIABLES.get(embedding.provider, "")
+    addresses = [
+        ("embedding.base_url", embedding.base_url, key),
+        ("rerank.base_url", rerank.base_url, rerank.api_key_env or API_KEY_VARIABLES.get(rerank.provider, key)),
+        ("milvus.uri", settings.milvus.uri, settings.milvus.token_env),
+        ("lake.endpoint", settings.lake.endpoint, "AWS_SECRET_ACCESS_KEY"),
+    ]
+    return [
+        f"warning: {setting} is http://{host}, so the secret in {variable} goes there unencrypted, for everybody on "
+        "the way to read: use https, or a private network that is meant for that"
+        for setting, address, variable in addresses
+        if address.startswith("http://") and os.environ.get(variable) and not _is_here(host := urlsplit(address).netloc)
+    ]
+
+
+def _is_here(host: str) -> bool:
+    """Whether `host` (and port) is this machine."""
+    name = (urlsplit(f"//{host}").hostname or "").lower()
+    return name in {"localhost", "::1", "0.0.0.0", socket.gethostname().lower()} or name.startswith("127.")  # noqa: S104

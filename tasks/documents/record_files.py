@@ -1,8 +1,8 @@
 """Record files to documents: JSON Lines, CSV, TSV and Parquet, one document a row.
 
-Memory does not grow with the file, but for 8 bytes of each id, kept to find ids that come twice. A row that cannot be
-taken is a Reject of item "row N" (from 1, a header not counted), under the name of its document where its id is known,
-else under that of the file; a file none of whose rows has the text column is one Reject.
+Memory does not grow with the file, but for 8 bytes of each id, which serve to find ids that come twice. A row that
+cannot be taken is a Reject of item "row N" (from 1, a header not counted), under the name of its document where its id
+is known, else under that of the file; a file none of whose rows has the text column is one Reject.
 """
 
 import datetime as dt
@@ -16,6 +16,7 @@ from typing import Any
 
 from millrace.tasks.documents.delimited import WRITE_ROW_AGAIN
 from millrace.tasks.documents.formats import Format, abandoned_unit
+from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.record_rows import BadValue, Row, first_names, rows_of
 from millrace.tasks.errors import Rejected
@@ -24,7 +25,7 @@ from millrace.tasks.records import METADATA_MAX_BYTES, Chunk, Document, JsonValu
 ROWS_PER_UNIT = 5000
 """Rows between two calls of `at`: a unit that a deadline is for."""
 
-_HELD_REJECTS = 100
+_MAX_ROWS_WITHOUT_TEXT = 100
 _EXACT_FLOATS = 2**53  # above it not every whole number is a float
 
 
@@ -38,20 +39,20 @@ def read_records(
         OSError: it cannot be read.
     """
     options = replace(options, text_column=options.text_columns(file.name))  # the globs are looked at once a file
-    held: list[Reject] | None = []  # rows without text, until one row shows that the columns are right
+    without_text: list[Reject] | None = []  # until one row shows that the columns are right
     for result in _results(file, form, options, skip, at):
-        if held is None:
+        if without_text is None:
             yield result
         elif isinstance(result, Reject) and result.reason == "missing_text":
-            held.append(result)
-            if len(held) == _HELD_REJECTS:
-                raise _no_text_column(held, file, options)
+            without_text.append(result)
+            if len(without_text) == _MAX_ROWS_WITHOUT_TEXT:
+                raise _no_text_column(without_text, file, options)
         else:
-            yield from held
+            yield from without_text
             yield result
-            held = None
-    if held:
-        raise _no_text_column(held, file, options)
+            without_text = None
+    if without_text:
+        raise _no_text_column(without_text, file, options)
 
 
 def _results(
@@ -81,10 +82,10 @@ def _results(
             return
 
 
-def _no_text_column(held: list[Reject], file: SourceFile, options: DocumentOptions) -> Rejected:
+def _no_text_column(without_text: list[Reject], file: SourceFile, options: DocumentOptions) -> Rejected:
     columns = " or ".join(map(repr, options.text_columns(file.name)))
     return Rejected(
-        f"No row has text in the column {columns}; the first: {held[0].message}",
+        f"No row has text in the column {columns}; the first: {without_text[0].message}",
         reason="missing_column",
         remedy="Name the column that holds the text with `documents.text_column`.",
     )
@@ -192,7 +193,7 @@ def _short(key: str) -> int:
 
 def _text_of(row: Row, columns: tuple[str, ...]) -> str:
     """The text of a row: that of its column, or those of several, each after its column's name."""
-    texts = {name: text for name in columns if (text := _as_text(row.get(name))) and not text.isspace()}
+    texts = {name: text for name in columns if (text := _as_text(row.get(name))) and has_visible_text(text)}
     if not texts:
         have = {type(row.get(name)).__name__ for name in columns if not isinstance(row.get(name), str)}
         raise Rejected(

@@ -1,8 +1,8 @@
 """The rows of record files (JSON Lines, CSV, TSV, Parquet), one after the other, whatever the format.
 
-Rows are streamed. A row that cannot be had comes as a refusal in its place; a value that Python cannot hold comes as
-its text, or as a `BadValue` that costs its row alone. `beat` is called while a large file is looked through before its
-first row, so that a caller with a deadline knows that it goes on.
+Rows are streamed. A row that cannot be read comes as a refusal; a value that Python cannot hold comes as its text, or
+as a `BadValue` that costs its row alone. `beat` is called while a large file is looked through before its first row, so
+that a caller with a deadline knows that it goes on.
 """
 
 import codecs
@@ -36,7 +36,7 @@ _MAX_OBJECT_LINES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BadValue:
-    """In a row, the place of a value that cannot be had, and why."""
+    """Stands in a row for a value that cannot be read, and says why."""
 
     message: str
 

@@ -128,14 +128,14 @@ class _Reading:
         self._ranges = page_ranges(pages)
         self._waiting: Iterator[range] = iter(self._ranges)
         self._found: dict[range, RangeResult] = {}
-        self._lost: dict[str, str] = {}  # by unit; "" is the file
+        self._failures: dict[str, str] = {}  # by unit; "" is the file
         self._readable = True
         self._cpu_s = 0.0
 
     async def read(self) -> None:
         """Read ranges until none is left; several tasks do so at once."""
         for numbers in self._waiting:
-            while self._readable and "" not in self._lost and numbers not in self._found:
+            while self._readable and "" not in self._failures and numbers not in self._found:
                 await self._read_range(numbers)
 
     async def _read_range(self, numbers: range) -> None:
@@ -147,20 +147,20 @@ class _Reading:
                 self._cpu_s += read.cpu_s
 
         try:
-            await self._run(RangeJob(self._file, numbers, dict(self._lost)), receive)
+            await self._run(RangeJob(self._file, numbers, dict(self._failures)), receive)
             check_cpu_time(self._cpu_s, self._pages)
         except Rejected as refused:
-            self._lost[""] = f"{refused.reason}: {refused}"
+            self._failures[""] = f"{refused.reason}: {refused}"
         except WorkerLost as lost:
             path, _, item = lost.unit.partition("\0")
             if not path:
                 raise
-            given_up = not item or len(self._lost) + 1 >= _MAX_PAGES_LOST
-            self._lost["" if given_up else item] = f"{lost.cause}: {lost.detail}"
+            given_up = not item or len(self._failures) + 1 >= _MAX_PAGES_LOST
+            self._failures["" if given_up else item] = f"{lost.cause}: {lost.detail}"
 
     def result(self) -> FileResult:
-        if "" in self._lost:
-            return FileResult(failure=self._lost[""])
+        if "" in self._failures:
+            return FileResult(failure=self._failures[""])
         if not self._readable or len({read.digest for read in self._found.values()}) > 1:
             return FileResult()  # the file changed meanwhile; read in one go it is one version or the other
         return FileResult(tuple(self._found[numbers].path for numbers in self._ranges))

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -111,7 +112,9 @@ class Site:
         )
 
     def process_environment(self, **more: str) -> dict[str, str]:
-        return {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(self.folder), **self.environment, **more}
+        measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+        own = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(self.folder)}
+        return {**measured, **own, **self.environment, **more}
 
     def rows(self, *more: str) -> dict[str, Row]:
         """Every row of the collection, by id, read through the room's own reader."""

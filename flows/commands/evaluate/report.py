@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from millrace.flows.commands.evaluate.metrics import Kind, Measures
 from millrace.flows.commands.search.excerpt import short_source
 from millrace.flows.monitoring.result import Result, plain
+from millrace.tasks.errors import ExitCode
 from millrace.tasks.records import JsonValue
 
 SOUND = 0.95
@@ -118,7 +119,8 @@ class EvaluationResult(Result):
     @property
     def exit_code(self) -> int:
         """1 when fewer come first than was demanded."""
-        return 1 if self.least is not None and self.final.hit_at_1 < self.least else 0
+        is_below = self.least is not None and self.final.hit_at_1 < self.least
+        return ExitCode.STOPPED if is_below else ExitCode.DONE
 
     def summary(self) -> dict[str, JsonValue]:
         """What the history keeps."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
-EXIT_INTERRUPTED = 130
+from millrace.tasks.errors import ExitCode
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class SignalHandler:
     def request_stop(self, number: int, frame: FrameType | None) -> None:
         """Called by `signal` for each signal."""
         if self._requested:
-            os._exit(EXIT_INTERRUPTED)  # as safe as kill -9, and that is safe
+            os._exit(ExitCode.INTERRUPTED)  # as safe as kill -9, and that is safe
         self._requested = True
         if self._cancel is not None:
             self._cancel()

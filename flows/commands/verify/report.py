@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from millrace.flows.monitoring.result import Result
+from millrace.tasks.errors import ExitCode
 from millrace.tasks.records import LeftOut
 
 Kind = Literal[
@@ -125,7 +126,7 @@ class VerifyResult(Result):
     @property
     def exit_code(self) -> int:
         """0 only if all agree."""
-        return 0 if self.agree else 1
+        return ExitCode.DONE if self.agree else ExitCode.STOPPED
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `verify --json` prints."""

@@ -72,7 +72,7 @@ ONE_BYTE_CODECS = {
     **dict.fromkeys(["iso8859-3", "iso8859-10", "iso8859-14", "cp1258", "cp737", "cp775", "cp855", "cp857"], -7.0),
     **dict.fromkeys(["cp860", "cp861", "cp862", "cp863", "cp865", "cp869", "cp720", "cp864"], -7.0),
     **dict.fromkeys(["mac-latin2", "mac-greek", "mac-turkish", "mac-iceland", "mac-croatian", "mac-romanian"], -7.0),
-    **dict.fromkeys(["cp1125", "kz1048", "ptcp154", "koi8-t"], -8.0),
+    **dict.fromkeys(["cp1125", "kz1048", "ptcp154", "koi8-t", "hp-roman8"], -8.0),
 }
 """Codecs whose 128 upper bytes are an alphabet, with the logarithm of how frequent each is relative to the first."""
 _DOUBLE_BYTE_PRIORS = dict.fromkeys(["gb18030", "euc_jp", "cp932", "cp949"], -7.0)

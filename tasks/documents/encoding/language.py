@@ -49,7 +49,7 @@ _SIGN_LIKELIHOODS = dict.fromkeys(USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(UN
 _LETTER_WITHIN_WORD = re.compile(r"(?<=[^\W\d_])[^\W\d_a-zA-Z]")
 _HANZI_WITHIN_WORD = re.compile("(?<=[A-Za-z])[\u3400-\u9fff](?=[A-Za-z])")
 _LEAST = math.log(1e-4)
-_WRONG_DENSITY = math.log(1000)
+_WRONG_DENSITY = math.log(1e5)
 _DAMPING = 0.6
 _LEAST_MEAN = math.log(4e-3)
 

@@ -19,11 +19,10 @@ _MAX_ATTRIBUTE_CHARACTERS = 1_000
 _FEW_TAGS, _SHORT_SOURCE = 200, 20_000
 """Up to both, a page takes no time worth a look, whatever is in it."""
 
-_TAG = re.compile(r"<(?P<close>/?)(?P<name>[a-zA-Z][^\s/>]*)")
+_MARKUP = re.compile(r"<(?:(?P<close>/?)(?P<name>[a-zA-Z][^\s/>]*+)|[/!?])")
 # Quotes count only after an equals sign. The last two alternatives let an unclosed quote be an ordinary character.
 _REST_OF_TAG = re.compile(r"""(?:[^=>]++|=\s*+(?:"[^"]*+"|'[^']*+')|=)*+>""")
 _QUOTED = re.compile(r"""=\s*+(?:"[^"]*+"|'[^']*+')""")
-_NEXT = re.compile(r"<(?=[a-zA-Z/!?])")
 _COMMENT_END = re.compile(r"--!?>")
 _RAW_TEXT_END = {
     name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE)
@@ -45,7 +44,8 @@ _SPECIAL = frozenset(
      "template", "tfoot", "th", "thead", "tr", "ul"]
 )  # fmt: skip
 _SCOPES = frozenset(["applet", "caption", "html", "table", "td", "th", "marquee", "object", "template"])
-_CLOSES_PARAGRAPH = _SPECIAL - {"p", "li", "dd", "dt", "td", "th", "tr", "button", "body", "html", "head"}
+_PARAGRAPH = frozenset(["p"])
+_CLOSES_PARAGRAPH = _SPECIAL - {"p", "td", "th", "tr", "button", "body", "html", "head"}
 _ROWS = frozenset(["td", "th", "tr"])
 _SECTIONS = frozenset(["tbody", "thead", "tfoot", "caption", "colgroup"])
 _IN_TABLES = _ROWS | _SECTIONS
@@ -104,10 +104,10 @@ class _Repair:
     def source(self) -> str:
         """The source with its changes."""
         markup, pieces, copied, position = self.markup, [], 0, 0
-        while (found := _NEXT.search(markup, position)) is not None:
-            start = found.start()
-            tag = _TAG.match(markup, start)
-            if tag is None:
+        while (tag := _MARKUP.search(markup, position)) is not None:
+            start, end = tag.span()
+            close, spelled = tag.groups()
+            if spelled is None:
                 position, text = self._other_markup(start)
                 if text is not None:
                     pieces += [markup[copied:start], text]
@@ -115,17 +115,19 @@ class _Repair:
                 if position < 0:
                     break
                 continue
-            rest = _REST_OF_TAG.match(markup, tag.end())
-            if rest is None:
-                break  # a tag that never ends: no more tags
-            position = rest.end()
-            name = tag["name"].lower()
-            attributes = markup[tag.end() : position - 1]
-            changed = self._end_tag(name) if tag["close"] else self._start_tag(name, tag["name"], attributes)
+            position = end + 1
+            if markup[end:position] != ">":
+                rest = _REST_OF_TAG.match(markup, end)
+                if rest is None:
+                    break  # a tag that never ends: no more tags
+                position = rest.end()
+            name = spelled.lower()
+            attributes = markup[end : position - 1]
+            changed = self._end_tag(name) if close else self._start_tag(name, spelled, attributes)
             if changed is not None:
                 pieces += [markup[copied:start], changed]
                 copied = position
-            if not tag["close"] and name in _RAW_TEXT_END and not (self.xhtml and attributes.endswith("/")):
+            if not close and name in _RAW_TEXT_END and not (self.xhtml and attributes.endswith("/")):
                 raw_end = _RAW_TEXT_END[name].search(markup, position)
                 if raw_end is None:
                     break
@@ -162,13 +164,13 @@ class _Repair:
         if name in _IN_TABLES and not self._counts["table"]:
             return None  # the parser ignores it
         self._close_implied(name)
-        too_many = name in _FORMATTING and self._formatting.total() >= _MAX_FORMATTING
-        if too_many or len(self._open) >= MAX_DEPTH:
+        formatting = name in _FORMATTING
+        if len(self._open) >= MAX_DEPTH or (formatting and self._formatting.total() >= _MAX_FORMATTING):
             self._dropped[name] += 1
             return " "
         self._open.append(name)
         self._counts[name] += 1
-        if name in _FORMATTING:
+        if formatting:
             self._formatting[name] += 1
         return f"<{spelled}{short}>" if changed else None
 
@@ -181,6 +183,10 @@ class _Repair:
             self._formatting[name] = max(self._formatting[name] - 1, 0)
         if not self._counts[name] or name in {"body", "html"}:
             return None
+        if self._open[-1] == name:
+            self._open.pop()
+            self._counts[name] -= 1
+            return None
         for back in range(1, len(self._open) + 1):
             other = self._open[-back]
             if other == name:
@@ -192,8 +198,8 @@ class _Repair:
 
     def _close_implied(self, name: str) -> None:
         """Close the open elements that end where an element of this name begins."""
-        if name in _CLOSES_PARAGRAPH or name in {"li", "dd", "dt"}:
-            self._close_nearest(frozenset(["p"]), past=_FORMATTING)
+        if self._counts["p"] and name in _CLOSES_PARAGRAPH:
+            self._close_nearest(_PARAGRAPH, past=_FORMATTING)
         ends = _ENDS_IMPLIED.get(name)
         if ends is not None and name in _IN_TABLES:
             while self._close_nearest(ends, past=_ALL_BUT_TABLE):

@@ -114,7 +114,7 @@ def one_line(title: str) -> str:
 
 
 def attached_documents(names: Sequence[str]) -> list[str]:
-    """Those of the attached files that are documents for people, by their suffix; data beside an invoice is none."""
+    """The attached files that are documents for people, by their suffix; the data of an invoice (XML) is not one."""
     return [name for name in map(one_line, names) if PurePosixPath(name).suffix.lower() in _DOCUMENT_SUFFIXES]
 
 

@@ -214,7 +214,7 @@ def _text(textpage: pypdfium2.PdfTextPage) -> str:
         buffer = (ctypes.c_ushort * (count + 1))()
         written = pdfium.FPDFText_GetText(handle, 0, count, buffer)
         text = bytes(memoryview(buffer)[: max(written - 1, 0)]).decode("utf-16-le", "surrogatepass")
-    if len(text) == count:  # else an index in the text is none of pdfium's
+    if len(text) == count:  # else indices in the text are not those of pdfium
         text = _with_raised_figures(textpage, text)
     return join_surrogates(text.replace(_LINE_HYPHEN, "-\n").replace("\r\n", "\n"))
 

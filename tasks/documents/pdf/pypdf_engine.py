@@ -142,7 +142,7 @@ class _Shown:
 
 
 def _surely_paints(content: bytes) -> bool:
-    """Whether a content paints, told without parsing it, which takes seconds for a map; False if only that would tell.
+    """Whether content surely paints, found without parsing it, which takes seconds for a map; False if unsure.
 
     >>> _surely_paints(b"0 0 9 9 re f"), _surely_paints(b"0 0 9 9 re n"), _surely_paints(b"( f )")
     (True, False, False)
@@ -162,9 +162,9 @@ def _drawn_pixels(page: DictionaryObject) -> int:
     seen: dict[int, DictionaryObject] = {}
     level, pixels = [page], 0
     for _ in range(_MAX_FORM_DEPTH + 1):
-        held = [dictionary(dictionary(owner.get("/Resources")).get("/XObject")) for owner in level]
+        resources = [dictionary(dictionary(owner.get("/Resources")).get("/XObject")) for owner in level]
         level = []
-        for drawn in (dictionary(reference) for objects in held for reference in objects.values()):
+        for drawn in (dictionary(reference) for objects in resources for reference in objects.values()):
             if id(drawn) in seen:
                 continue
             seen[id(drawn)] = drawn

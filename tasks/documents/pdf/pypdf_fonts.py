@@ -55,7 +55,7 @@ _SHOWS = re.compile(rb"T[jJ]|['\"]")
 
 
 class _Table(DecodedStreamObject):
-    """A ToUnicode table made here; `for_page` when it has to be made anew for the next page that shares the font."""
+    """A ToUnicode table made here; `for_page` when it has to be made again for the next page that shares the font."""
 
     for_page: bool
 
@@ -107,7 +107,7 @@ def mend_fonts(page: pypdf.PageObject) -> None:
 def may_show_text(page: pypdf.PageObject) -> bool:
     """Whether it is worth while to parse the page's content: it shows a string, or may draw a form that does.
 
-    pypdf passes over a content without text, curves say, unless somebody visits it.
+    pypdf skips content without text (a drawing) unless it has a visitor to call.
     """
     drawn = dictionary(dictionary(page.get("/Resources")).get("/XObject"))
     if any(dictionary(reference).get("/Subtype") == "/Form" for reference in drawn.values()):
@@ -140,9 +140,9 @@ def _page_and_forms(page: pypdf.PageObject) -> list[tuple[DictionaryObject, Any]
     seen = {id(page)}
     level: list[DictionaryObject] = [page]
     for _ in range(_MAX_FORM_DEPTH):
-        held = [dictionary(dictionary(owner.get("/Resources")).get("/XObject")) for owner in level]
+        resources = [dictionary(dictionary(owner.get("/Resources")).get("/XObject")) for owner in level]
         level = []
-        for form in (dictionary(reference) for drawn in held for reference in drawn.values()):
+        for form in (dictionary(reference) for drawn in resources for reference in drawn.values()):
             if form.get("/Subtype") == "/Form" and id(form) not in seen:
                 seen.add(id(form))
                 found.append((form, form))

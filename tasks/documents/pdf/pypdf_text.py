@@ -1,4 +1,4 @@
-"""The text of a page through pypdf, as somebody sees it who looks at the page.
+"""The text of a page through pypdf, as a person sees it who looks at the page.
 
 pypdf returns every string that the content shows, in the order of the content. Its visitors let this module
 
@@ -68,14 +68,14 @@ def product(first: Matrix, second: Matrix) -> Matrix:
     return (a * g + b * i, a * h + b * j, c * g + d * i, c * h + d * j, e * g + f * i + k, e * h + f * j + m)
 
 
-class _Places:
+class _Positions:
     """Where each text was seen, found again within a tolerance."""
 
     def __init__(self) -> None:
         self._cells: set[tuple[object, int, int]] = set()
 
     def has(self, text: object, x: float, y: float, tolerance: float) -> bool:
-        """Whether the text was seen within the tolerance of this place; it is remembered there."""
+        """Whether the text was seen within the tolerance of this position; it is remembered there."""
         if not (math.isfinite(x / tolerance) and math.isfinite(y / tolerance)):
             return False
         column, row = math.floor(x / tolerance), math.floor(y / tolerance)
@@ -111,7 +111,7 @@ class _PageVisitor:
         self._font, self._size = "", 12.0
         self._links = 0  # strings shown since the position was last set, which pypdf does not move on
         self._is_second_drawing = False
-        self._strings, self._texts = _Places(), _Places()
+        self._strings, self._texts = _Positions(), _Positions()
         self._hidden = 0  # how much of the marked content that is open is on a layer that is off
         self._spelled: str | None = None  # the text that the open content stands for, "" once it is written
         self._is_showing = False
@@ -231,12 +231,12 @@ class _PageVisitor:
         moves_first = operator in {b"'", b'"'}  # to a line that only pypdf knows
         if moves_first:
             self._move()
-        place = product(tm, product(cm, self._frames[-1].matrix))
-        size = abs(self._size) * math.hypot(place[2], place[3]) or 12.0
-        if self._is_outside(place, size, len(shown)):
+        position = product(tm, product(cm, self._frames[-1].matrix))
+        size = abs(self._size) * math.hypot(position[2], position[3]) or 12.0
+        if self._is_outside(position, size, len(shown)):
             self.has_text_outside = True
             _blank(operator, operands)
-        elif not moves_first and shown.strip(b" \0") and self._is_drawn_again(shown, place, size):
+        elif not moves_first and shown.strip(b" \0") and self._is_drawn_again(shown, position, size):
             _blank(operator, operands)
         elif operator == b"TJ":
             widen_word_gaps(operands)
@@ -244,38 +244,40 @@ class _PageVisitor:
             operands[0] = TextStringObject("^" + shown.decode("ascii"))
         self._links += 1
 
-    def _is_outside(self, place: Matrix, size: float, length: int) -> bool:
-        """Whether a string that begins at a place lies outside of what is shown of the page, as far as is known."""
+    def _is_outside(self, position: Matrix, size: float, length: int) -> bool:
+        """Whether a string that begins at a position lies outside of what is shown of the page, as far as is known."""
         if self._box is None or self._links:
             return False
         left, bottom, right, top = self._box
-        x, y, reach = place[4], place[5], size * max(length, 1)
-        is_upright = abs(place[1]) < abs(place[0])
+        x, y, reach = position[4], position[5], size * max(length, 1)
+        is_upright = abs(position[1]) < abs(position[0])
         across, along = (0.0, reach) if is_upright else (reach, 0.0)
         return y < bottom - size - across or y > top + across or x > right + size or x < left - along - size
 
-    def _is_drawn_again(self, shown: bytes, place: Matrix, size: float) -> bool:
+    def _is_drawn_again(self, shown: bytes, position: Matrix, size: float) -> bool:
         """Whether the same string of the same font was shown at nearly the same place."""
         key = (self._font, self._links, shown)
-        was_seen = self._strings.has(key, place[4], place[5], _SAME_PLACE * size)
+        was_seen = self._strings.has(key, position[4], position[5], _SAME_PLACE * size)
         if not self._links:
             self._is_second_drawing = was_seen
         return was_seen and self._is_second_drawing
 
     def _take(self, text: str, cm: Matrix, tm: Matrix, _font: object, size: float) -> None:
-        """One more piece of text, which begins at a place; a piece is also what ends where the direction changes."""
+        """One more piece of text, which begins at a position; a piece is also what ends where the direction changes."""
         if not text:
             return
         if self._is_showing and not text.endswith("\n"):
             self._output.add_run(text)
             return
-        place = product(tm, product(cm, self._frames[-1].matrix))
-        real_size = abs(size) * math.hypot(place[2], place[3]) or 12.0
+        position = product(tm, product(cm, self._frames[-1].matrix))
+        real_size = abs(size) * math.hypot(position[2], position[3]) or 12.0
         letters = "".join(text.split())
-        is_repeated = len(letters) >= _MIN_LETTERS and self._texts.has(letters, place[4], place[5], _SAME_PLACE_OF_TEXT)
+        is_repeated = len(letters) >= _MIN_LETTERS and self._texts.has(
+            letters, position[4], position[5], _SAME_PLACE_OF_TEXT
+        )
         self._output.add(
             "\n" * text.endswith("\n") if is_repeated else text,
-            place,
+            position,
             real_size,
             rise=self._shown_rise,
             is_invisible=self._shown_mode == _INVISIBLE,
@@ -295,12 +297,12 @@ class _Output:
         """Text of one direction, followed by text of the other in the same string."""
         self._runs.append(text)
 
-    def add(self, text: str, place: Matrix, size: float, *, rise: float, is_invisible: bool) -> None:
-        """A piece of text that begins at a place; `rise` is that of its figures, if it has some."""
+    def add(self, text: str, position: Matrix, size: float, *, rise: float, is_invisible: bool) -> None:
+        """A piece of text that begins at a position; `rise` is that of its figures, if it has some."""
         if self._runs:
             text = _in_reading_order([*self._runs, text])
             self._runs = []
-        x, y = place[4], place[5]
+        x, y = position[4], position[5]
         content = text.strip()
         if not content:
             self._pieces.append((text, False))
@@ -366,7 +368,7 @@ def _in_reading_order(runs: list[str]) -> str:
 
 
 def _blank(operator: bytes, operands: list[Any], text: str = "") -> None:
-    """Let an operation show `text` in place of its string."""
+    """Let an operation show `text` instead of its string."""
     shown: Any = TextStringObject(text)
     if operator == b'"':
         operands[2:] = [shown]
@@ -375,7 +377,7 @@ def _blank(operator: bytes, operands: list[Any], text: str = "") -> None:
 
 
 def _decoded(value: object) -> str | None:
-    """A text string of the content, which pypdf leaves as bytes; None when it is none."""
+    """A text string of the content, which pypdf leaves as bytes; None for a value of another type."""
     if isinstance(value, bytes):
         if value.startswith(b"\xfe\xff"):
             return value[2:].decode("utf-16-be", "replace")

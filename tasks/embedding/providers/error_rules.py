@@ -260,7 +260,7 @@ def quoted(words: object, limit: int = 300) -> str:
 
     Masked before it is cut, so that no half of a secret is left.
 
-    >>> quoted("Incorrect API key provided:\nsk-0123456789abcdef")
+    >>> quoted("Incorrect API key provided:\nsk-3f0c8a1e5b7d")
     'Incorrect API key provided: sk-***'
     """
     text = mask(words if isinstance(words, str) else _REPR.repr(words))

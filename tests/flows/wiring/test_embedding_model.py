@@ -98,7 +98,7 @@ def test_an_instruction_that_nobody_would_heed_stops_a_search_and_no_ingest(over
         (["embedding.provider=dashscope", "embedding.text_type=query"], 'embedding.api = "native"'),
         ([*SERVER, "embedding.model=bge-m3", "embedding.instruct=Find"], "search.instruct"),
         ([*NATIVE, "embedding.instruct=Find"], 'needs embedding.text_type = "query"'),
-        (["embedding.api=native"], "provider local has only"),
+        (["embedding.api=native"], "local needs embedding.api"),
         (["embedding.provider=dashscope", "milvus.hybrid=sparse"], 'milvus.hybrid is "sparse"'),
         ([*SERVER, "embedding.model=bge-m3", "milvus.hybrid=sparse"], 'milvus.hybrid is "sparse"'),
         (["embedding.provider=dashscope", "embedding.region=mars"], "known: cn-beijing"),
@@ -174,3 +174,35 @@ def test_chunks_are_made_anew_by_another_tokenizer_and_not_because_its_file_move
 
     assert made_by(tmp_path / "one.json") == made_by(tmp_path / "two.json")
     assert len({made_by(name) for name in ("qwen", "bytes", tmp_path / "one.json")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "setting"),
+    [
+        (("embedding.provider=openai", "embedding.base_url=http://gpu.example:8000/v1"), "embedding.base_url"),
+        (("milvus.uri=http://milvus.example:19530",), "milvus.uri"),
+        (("lake.endpoint=http://minio.example:9000",), "lake.endpoint"),
+        (("rerank.provider=openai", "rerank.base_url=http://gpu.example:8001/v1"), "rerank.base_url"),
+        (("embedding.provider=openai", "embedding.base_url=https://gpu.example:8000/v1"), ""),
+        (("embedding.provider=openai", "embedding.base_url=http://127.0.0.1:8000/v1"), ""),
+        (("milvus.uri=http://localhost:19530",), ""),
+    ],
+)
+def test_a_secret_over_plain_http_to_another_host_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], setting: str
+) -> None:
+    for variable in ("OPENAI_API_KEY", "MILVUS_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "Wq83jd0aKx")
+    model = ("embedding.model=m", "embedding.dimensions=8", "embedding.tokenizer=bytes")
+    overrides = (*overrides, *(model if "embedding.provider=openai" in overrides else ()))
+    warnings = [
+        note for note in load_model(load_settings(overrides=overrides, environment={})).notes if "unencrypted" in note
+    ]
+    assert len(warnings) == bool(setting)
+    assert all(f"warning: {setting} is http://" in note and "Wq83jd0aKx" not in note for note in warnings)
+
+
+def test_without_a_secret_plain_http_is_nobodys_concern(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MILVUS_TOKEN", raising=False)
+    settings = load_settings(overrides=["milvus.uri=http://milvus.example:19530"], environment={})
+    assert [note for note in load_model(settings).notes if "unencrypted" in note] == []

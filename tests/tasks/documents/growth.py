@@ -8,7 +8,7 @@ from collections.abc import Callable
 _MIN_SECONDS = 0.05
 """Shorter times say nothing: a clock tick or a cache decides them."""
 _MIN_SIZE, _MAX_SIZE = 1 << 14, 1 << 17
-_TRIES = 9
+_TRIES = 25
 
 
 def growth(read: Callable[[str], object], text_of_size: Callable[[int], str]) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.flows.prose import chinese, english
 
+PROSE = "The sluice is opened at dawn and closed when the wheel has turned for nine hours."
 HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
 
 

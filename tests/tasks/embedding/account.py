@@ -91,7 +91,7 @@ def corpus(count: int = 2_000, tokens: Callable[[random.Random], float] = lambda
     return [item(f"text {number}", int(tokens(draws))) for number in range(count)]
 
 
-def beijing_pacer(**more: object) -> RateLimiter:
+def beijing_limiter(**more: object) -> RateLimiter:
     return RateLimiter(
         requests_per_second=30,
         tokens_per_second=20_000,
@@ -120,7 +120,7 @@ async def buy(account: Account, texts: Sequence[Text], limiter: RateLimiter) -> 
     return now() - began
 
 
-def bought(account: Account, texts: Sequence[Text], limiter: Callable[[], RateLimiter] = beijing_pacer) -> float:
+def bought(account: Account, texts: Sequence[Text], limiter: Callable[[], RateLimiter] = beijing_limiter) -> float:
     async def story() -> float:
         return await buy(account, texts, limiter())
 

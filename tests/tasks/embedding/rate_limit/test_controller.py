@@ -10,7 +10,7 @@ import pytest
 
 from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
 from tests.simulator.limits import Limits, WindowKind
-from tests.tasks.embedding.account import Account, beijing, beijing_pacer, bought, buy, corpus
+from tests.tasks.embedding.account import Account, beijing, beijing_limiter, bought, buy, corpus
 from tests.tasks.embedding.virtual_time import run
 
 QUICK, SLOW = (0.15, 0.05), (0.6, 0.2)
@@ -98,7 +98,7 @@ def test_two_who_do_not_know_of_each_other_share_the_account() -> None:
     async def story() -> tuple[float, float]:
         texts = corpus(3_000)
         return await asyncio.gather(
-            buy(account, texts[:1_500], beijing_pacer()), buy(account, texts[1_500:], beijing_pacer())
+            buy(account, texts[:1_500], beijing_limiter()), buy(account, texts[1_500:], beijing_limiter())
         )
 
     first, second = sorted(run(story()))
@@ -114,8 +114,8 @@ def test_what_was_learned_spares_the_next_run_the_refusals() -> None:
 
     half = beijing("sliding", 0.5)
     first, second = Account(half), Account(half)
-    learned = run(story(beijing_pacer(), first))
-    run(story(beijing_pacer(learned=LearnedLimits.from_values(learned.as_values())), second))
+    learned = run(story(beijing_limiter(), first))
+    run(story(beijing_limiter(learned=LearnedLimits.from_values(learned.as_values())), second))
     assert 9_000 < learned.tokens_per_second < 13_000
     assert learned.whole_seconds_s > 0
     assert len(second.refused) <= 3 < len(first.refused)
@@ -124,7 +124,7 @@ def test_what_was_learned_spares_the_next_run_the_refusals() -> None:
 def test_a_memory_that_is_stale_does_not_slow_a_run_down_for_long() -> None:
     stale = LearnedLimits(tokens_per_second=500.0, requests_per_second=1.0, whole_seconds_s=3_600.0)
     account = Account(beijing("bucket"))
-    bought(account, corpus(1_000), lambda: beijing_pacer(learned=stale))
+    bought(account, corpus(1_000), lambda: beijing_limiter(learned=stale))
     assert account.rate(30, 35) >= 0.9 * CEILING
     assert account.refused_share() < 0.02
 
@@ -144,7 +144,7 @@ def test_what_is_no_memory_is_no_error() -> None:
 )
 def test_a_memory_of_nearly_nothing_is_not_obeyed_for_long(memory: dict[str, float]) -> None:
     account = Account(beijing("bucket"))
-    took = bought(account, corpus(3_000), lambda: beijing_pacer(learned=LearnedLimits.from_values(memory)))
+    took = bought(account, corpus(3_000), lambda: beijing_limiter(learned=LearnedLimits.from_values(memory)))
     assert took < 3_000 * 401 / 20_000 + 150
     assert account.rate(took - 10, took - 2) >= 0.9 * CEILING
 
