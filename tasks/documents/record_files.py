@@ -16,6 +16,7 @@ from typing import Any
 
 from millrace.tasks.documents.delimited import WRITE_ROW_AGAIN
 from millrace.tasks.documents.formats import Format, abandoned_unit
+from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.record_rows import BadValue, Row, first_names, rows_of
 from millrace.tasks.errors import Rejected
@@ -192,7 +193,7 @@ def _short(key: str) -> int:
 
 def _text_of(row: Row, columns: tuple[str, ...]) -> str:
     """The text of a row: that of its column, or those of several, each after its column's name."""
-    texts = {name: text for name in columns if (text := _as_text(row.get(name))) and not text.isspace()}
+    texts = {name: text for name in columns if (text := _as_text(row.get(name))) and has_visible_text(text)}
     if not texts:
         have = {type(row.get(name)).__name__ for name in columns if not isinstance(row.get(name), str)}
         raise Rejected(

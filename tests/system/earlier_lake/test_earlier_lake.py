@@ -67,12 +67,13 @@ def restored(name: str, folder: Path) -> Earlier:
 def test_an_earlier_lake_is_gone_on_with_and_nothing_is_embedded_again(collection: str, tmp_path: Path) -> None:
     earlier = restored("lake", tmp_path)
     plan = earlier.run("plan", collection)
-    assert (plan["estimate"]["requests"], plan["chunks"]["embedded"], plan["documents"]["changed"]) == (0, 0, 0)
+    assert (plan["estimate"]["requests"], plan["chunks"]["embedded"], plan["chunks"]["deleted"]) == (0, 0, 0)
     assert earlier.run("rebuild", collection, sources=False)["exit"] == 0  # the collection was left out of the copy
     run = earlier.run("ingest", collection)
     assert run["requests"]["sent"] == 0
-    chunks = [run["chunks"][name] for name in ("unchanged", "embedded", "upserted", "deleted")]
-    assert chunks == [COLLECTIONS[collection], 0, 0, 0]
+    # Files are read anew, since reading has improved; a row of the same text may have other metadata than then.
+    chunks = [run["chunks"][name] for name in ("total", "embedded", "deleted")]
+    assert chunks == [COLLECTIONS[collection], 0, 0]
     verified = earlier.run("verify", collection)
     assert (verified["exit"], verified["rows"]) == (0, COLLECTIONS[collection]), verified
 

@@ -55,3 +55,12 @@ def test_invisible_characters_are_left_out_where_they_part_a_word(written: str, 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html"])
 def test_a_text_of_invisible_characters_is_empty(reject: Callable[..., Reject], name: str) -> None:
     assert reject(name, "\u200b\u200b\u2060\ufeff\n").reason in {"empty", "no_text"}
+
+
+def test_a_row_of_invisible_characters_is_empty(read: Callable[..., list[Document | Reject]]) -> None:
+    empty, row = sorted(
+        read("a.jsonl", '{"id":1,"text":"\\u200b\\u2060"}\n{"id":2,"text":"x"}\n'), key=lambda r: r.source
+    )
+    found = {item.source: item for item in (empty, row)}
+    assert isinstance(found["a.jsonl#2"], Document)
+    assert sum(isinstance(item, Reject) for item in (empty, row)) == 1
