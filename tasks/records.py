@@ -268,11 +268,11 @@ def sparse_bytes(indices: Sequence[int], values: Sequence[float]) -> bytes:
         raise ValueError("a value of a sparse vector is negative or not finite")
     order = np.lexsort((-weights, exact))
     exact, weights = exact[order], weights[order]
-    kept = np.ones(exact.size, dtype=bool)
-    kept[1:] = exact[1:] != exact[:-1]
-    kept &= weights > 0
-    pairs = np.empty(int(kept.sum()), SPARSE_PAIR)
-    pairs["index"], pairs["value"] = exact[kept], weights[kept]
+    retained = np.ones(exact.size, dtype=bool)
+    retained[1:] = exact[1:] != exact[:-1]
+    retained &= weights > 0
+    pairs = np.empty(int(retained.sum()), SPARSE_PAIR)
+    pairs["index"], pairs["value"] = exact[retained], weights[retained]
     return pairs.tobytes()
 
 

@@ -78,7 +78,7 @@ class RebuildResult(Result):
     upserted: int = 0
     imported: int = 0
     deleted: int = 0
-    lacking: list[dict[str, str]] = field(default_factory=list)
+    missing: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     error: str = ""
     seconds: float = 0.0
@@ -93,7 +93,7 @@ class RebuildResult(Result):
         """0 when every row is in and no other, 3 when some could not be brought back, 1 when others stay."""
         if self.error:
             return ExitCode.STOPPED
-        return ExitCode.REJECTS if self.lacking else ExitCode.DONE
+        return ExitCode.REJECTS if self.missing else ExitCode.DONE
 
     def lines(self) -> list[str]:
         """The result for people; of missing rows, the first."""
@@ -104,11 +104,11 @@ class RebuildResult(Result):
             f"{self.deleted:,} deleted; "
             f"{self.seconds:.1f} s, {rate:,.0f} rows/s; nothing was bought"
         ]
-        if self.lacking:
-            lines.append(f"lacking    {len(self.lacking):,}; `millrace verify --repair` brings them back")
-            lines += [f"    {one['source']}  {one['item']}: {one['why']}" for one in self.lacking[:_NAMED]]
-        if len(self.lacking) > _NAMED:
-            lines.append(f"    and {len(self.lacking) - _NAMED:,} more; --json lists all")
+        if self.missing:
+            lines.append(f"lacking    {len(self.missing):,}; `millrace verify --repair` brings them back")
+            lines += [f"    {one['source']}  {one['item']}: {one['why']}" for one in self.missing[:_NAMED]]
+        if len(self.missing) > _NAMED:
+            lines.append(f"    and {len(self.missing) - _NAMED:,} more; --json lists all")
         return lines + [f"note       {note}" for note in self.notes]
 
 
@@ -266,7 +266,7 @@ class _Rebuilding:
                 report.imported = self._import(stores, progress)
             except (CollectionError, LakeError) as error:
                 why_not = str(error)
-                report.lacking.clear()
+                report.missing.clear()
                 progress.done = 0
         if why_not == "":
             with milvus.open_collection(self._target, self._model, create=False) as collection:
@@ -322,7 +322,7 @@ class _Rebuilding:
         for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
             if expected.damage:
                 unknown |= expected.sources
-                self._report.lacking += [
+                self._report.missing += [
                     _lacking(source, "rows", expected.damage) for source in sorted(expected.sources)
                 ]
             else:
@@ -336,16 +336,16 @@ class _Rebuilding:
         send: Callable[[pa.Table, Vectors], object],
     ) -> int:
         """Have `send` take the rows of a part that the lake has whole, and report the others; how many were sent."""
-        lacking = self._report.lacking
+        missing = self._report.missing
         without = rows_with_vectors.rows.filter(pa.array(~rows_with_vectors.has_vector))
         for row in without.select(["source", "id"]).to_pylist():
             why = f"its vector is not in the lake, in the space {expected.space}"
-            lacking.append(_lacking(row["source"], f"row {row['id']}", why))
+            missing.append(_lacking(row["source"], f"row {row['id']}", why))
         rows, vectors = rows_with_vectors.taken(np.flatnonzero(rows_with_vectors.has_vector))
         invalid = send_valid(send, shape, rows, vectors)
         for row_id, reason in invalid:
             source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
-            lacking.append(_lacking(source, f"row {row_id}", str(reason)))
+            missing.append(_lacking(source, f"row {row_id}", str(reason)))
         return int(rows.num_rows) - len(invalid)
 
 

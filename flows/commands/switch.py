@@ -249,10 +249,10 @@ def _build(
     report = rebuild(origin, into=name, drop=False, quiet=quiet, copy_collection=True, checkpoint=checkpoint)
     if report.error:
         raise RunStopped(f"{report.error}. Nothing was moved")
-    if report.lacking:
+    if report.missing:
         raise RunStopped(
-            f"{len(report.lacking):,} of {report.rows:,} rows of {source} could not be brought into {name}. The first "
-            f"is of {report.lacking[0]['source']}: {report.lacking[0]['why']}. What the lake lacks is brought back by "
+            f"{len(report.missing):,} of {report.rows:,} rows of {source} could not be brought into {name}. The first "
+            f"is of {report.missing[0]['source']}: {report.missing[0]['why']}. What the lake lacks is brought back by "
             f"`millrace verify --repair` for {source}. Nothing was moved"
         )
     return report

@@ -176,14 +176,14 @@ def open_dispatcher(
     client: EmbeddingClient,
     store: VectorSink,
     *,
-    pacer: RateLimiter,
+    limiter: RateLimiter,
     on_event: Callable[[Event], None] | None = None,
 ) -> Dispatcher:
     """The dispatcher that fills `store` at the rate of `pacer` and within the budget."""
     spec = model.spec
     return Dispatcher(
         client,
-        pacer,
+        limiter,
         store=store,
         texts_per_request=spec.texts_per_request,
         tokens_per_request=spec.tokens_per_request,

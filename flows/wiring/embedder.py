@@ -33,7 +33,7 @@ async def open_embedder(
     Raises `ConfigurationError` when the key or the account's shared limit is missing.
     """
     account = account_of(settings, model)
-    pacer = components.open_pacer(model, LearnedLimits.from_values(lake.limits.read(account)))
+    limiter = components.open_pacer(model, LearnedLimits.from_values(lake.limits.read(account)))
     async with contextlib.AsyncExitStack() as stack:
         client = components.open_client(settings, model, query=query)
         stack.push_async_callback(client.close)
@@ -41,10 +41,10 @@ async def open_embedder(
             components.check_prefect(settings)
             from millrace.flows.wiring.prefect_slots import shared_account
 
-            await stack.enter_async_context(shared_account(settings.limits.shared_as, pacer.set_share))
-        dispatcher = components.open_dispatcher(settings, model, client, store, pacer=pacer, on_event=on_event)
+            await stack.enter_async_context(shared_account(settings.limits.shared_as, limiter.set_share))
+        dispatcher = components.open_dispatcher(settings, model, client, store, limiter=limiter, on_event=on_event)
         writer = UsageWriter(
-            lake, RunUsage(run, settings.milvus.collection, model.spec.name), account, dispatcher, pacer
+            lake, RunUsage(run, settings.milvus.collection, model.spec.name), account, dispatcher, limiter
         )
         await stack.enter_async_context(writer.written())
         stack.push_async_callback(dispatcher.close)
@@ -59,12 +59,12 @@ def account_of(settings: Settings, model: Model) -> str:
 class UsageWriter:
     """Writes the usage of a dispatcher, and the limits that were learned, to the lake."""
 
-    def __init__(self, lake: Lake, usage: RunUsage, account: str, dispatcher: Dispatcher, pacer: RateLimiter) -> None:
+    def __init__(self, lake: Lake, usage: RunUsage, account: str, dispatcher: Dispatcher, limiter: RateLimiter) -> None:
         self._lake = lake
         self._usage = usage
         self._account = account
         self._dispatcher = dispatcher
-        self._pacer = pacer
+        self._pacer = limiter
 
     @contextlib.asynccontextmanager
     async def written(self) -> AsyncIterator[None]:

@@ -103,9 +103,9 @@ def collection_is_gone(settings: Settings) -> bool:
 def collection_missing(settings: Settings, documents: int, *, emptied: bool = False) -> CollectionMissing:
     """What to tell when the lake knows rows of `documents` documents, and Milvus has no such collection, or no row."""
     milvus = settings.milvus
-    lacking = "there is no row in" if emptied else "there is no"
+    missing = "there is no row in" if emptied else "there is no"
     return CollectionMissing(
-        f"{lacking} collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
+        f"{missing} collection {milvus.collection} at {without_credentials(milvus.uri)}, though the lake knows "
         f"{documents:,} documents that have rows in it. `millrace rebuild` makes it again from the lake, without "
         "buying anything; if it was moved, correct milvus.uri"
     )

@@ -36,7 +36,7 @@ class SwitchChecks:
     rows: int = 0
     missing: int = 0
     doubled: int = 0
-    strangers: int = 0
+    orphans: int = 0
     damaged: int = 0
     sampled: int = 0
     found: int = 0
@@ -55,8 +55,8 @@ class SwitchChecks:
             problems.append(f"{self.missing:,} of {self.rows:,} rows are missing")
         if self.doubled:
             problems.append(f"{self.doubled:,} rows are there more than once")
-        if self.strangers:
-            problems.append(f"{self.strangers:,} rows are owned by no document of the lake")
+        if self.orphans:
+            problems.append(f"{self.orphans:,} rows are owned by no document of the lake")
         if self.found < _FOUND_SHARE * self.sampled:
             problems.append(
                 f"{self.sampled - self.found:,} of {self.sampled:,} sampled rows are not found by their own vector"
@@ -76,7 +76,7 @@ def count_rows(checks: SwitchChecks, collection: Collection, lake: Lake, manifes
         checks.rows += expected.rows.num_rows
         inventory.own(expected.rows["id"].to_pylist())
     if not collection.owners() - {lake.identity}:  # else they may be rows of another lake that fills it too
-        checks.strangers = inventory.count_orphans()
+        checks.orphans = inventory.count_orphans()
     checks.missing = checks.rows - inventory.count_owned()
     checks.doubled = len(inventory.doubled())
 

@@ -153,7 +153,7 @@ class ChunkStage:
 
             await self._pool.run((self._settings, ranges), note)
 
-        read = await read_in_ranges(file, pages, run=run, readers=self._pool.size, spool=self._spool)
+        read = await read_in_ranges(file, pages, run=run, readers=self._pool.size, scratch=self._spool)
         if read.failure:
             return replace(job, skip={**job.skip, file.path: {"": read.failure}}, ranges={})
         return replace(job, ranges={file.path: read.ranges})

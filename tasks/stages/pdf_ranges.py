@@ -56,7 +56,7 @@ RunRange = Callable[[RangeJob, Callable[[RangeResult | None], Awaitable[None]]],
 
 
 def range_job(
-    job: RangeJob, options: DocumentOptions, spool: ScratchFiles, channel: Channel[RangeResult | None]
+    job: RangeJob, options: DocumentOptions, scratch: ScratchFiles, channel: Channel[RangeResult | None]
 ) -> None:
     """Read a range into the spool and say where it is; None when the file cannot be read in ranges.
 
@@ -73,10 +73,10 @@ def range_job(
     if found is None:
         channel.send(None)
     else:
-        channel.send(RangeResult(found.digest, spool.put(found.to_json()), found.pages.cpu_s))
+        channel.send(RangeResult(found.digest, scratch.put(found.to_json()), found.pages.cpu_s))
 
 
-def spooled_ranges(paths: Sequence[Path], spool: ScratchFiles) -> list[PageRange]:
+def spooled_ranges(paths: Sequence[Path], scratch: ScratchFiles) -> list[PageRange]:
     """The ranges that processes of this run have put there.
 
     Raises:
@@ -85,7 +85,7 @@ def spooled_ranges(paths: Sequence[Path], spool: ScratchFiles) -> list[PageRange
     ranges = []
     for path in paths:
         try:
-            ranges.append(PageRange.from_json(spool.take(path)))
+            ranges.append(PageRange.from_json(scratch.take(path)))
         except ValueError as error:
             raise LakeError(
                 f"{path}, which another process of this run wrote, is damaged: {error}. Run the same command again."
@@ -94,14 +94,14 @@ def spooled_ranges(paths: Sequence[Path], spool: ScratchFiles) -> list[PageRange
 
 
 async def read_in_ranges(
-    file: SourceFile, pages: int, *, run: RunRange, readers: int, spool: ScratchFiles
+    file: SourceFile, pages: int, *, run: RunRange, readers: int, scratch: ScratchFiles
 ) -> FileResult:
     """Read all pages of a file, `readers` ranges at once.
 
     Each page that takes too long or crashes is left out, up to some; then the file is given up. How many processes
     there are makes no difference to what comes of it.
     """
-    reading = _Reading(file, pages, run, spool)
+    reading = _Reading(file, pages, run, scratch)
     tasks = [asyncio.create_task(reading.read()) for _ in range(readers)]
     try:
         await asyncio.gather(*tasks)
@@ -120,10 +120,10 @@ async def read_in_ranges(
 class _Reading:
     """The ranges of one file as they are read."""
 
-    def __init__(self, file: SourceFile, pages: int, run: RunRange, spool: ScratchFiles) -> None:
+    def __init__(self, file: SourceFile, pages: int, run: RunRange, scratch: ScratchFiles) -> None:
         self._file = file
         self._run = run
-        self._spool = spool
+        self._spool = scratch
         self._pages = pages
         self._ranges = page_ranges(pages)
         self._waiting: Iterator[range] = iter(self._ranges)

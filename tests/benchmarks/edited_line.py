@@ -17,7 +17,7 @@ MOST = 3
 def measure() -> list[Row]:
     """One row: a line inserted at each place in turn, each into the text that the one before left."""
     pages = [english(SENTENCES_A_PAGE, seed=number) for number in range(PAGES)]
-    bought, bare = [], []
+    embedded, bare = [], []
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, running_simulator() as simulator:
         site = Site(Path(folder), simulator)
         text = "\n".join(pages)
@@ -29,15 +29,15 @@ def measure() -> list[Row]:
             edited = "\n".join(lines)
             bare.append(len(_cut(edited) - _cut(text)))
             site.write("book.txt", edited)
-            bought.append(_bought(site))
+            embedded.append(_bought(site))
             text = edited
     return [
         Row(
             f"one line inserted into {PAGES} pages ({whole:,} chunks), at {len(ROW_LOCATION_COLUMNS)} places",
             f"<= {MOST} texts bought",
-            f"{max(bought)} at most ({', '.join(map(str, bought))})",
+            f"{max(embedded)} at most ({', '.join(map(str, embedded))})",
             f"{max(bare)} at most (cuts at every 512 tokens)",
-            f"{max(bought) / max(bare):.3f}",
+            f"{max(embedded) / max(bare):.3f}",
         )
     ]
 

@@ -61,8 +61,8 @@ def _row(engine: str, path: Path, pages: int, bare: dict[str, Done]) -> Row:
     )
     if engine != "pypdf":
         figure += f", {bare['pypdf'].seconds / ours.seconds:.1f} of the bare loop of pypdf"
-    told = f"{pages / beside.seconds:,.0f} pages/s ({beside.seconds:.1f} s, {beside.cpu_s:.1f} s of CPU, one process)"
-    return Row(f"`plan` of one PDF of {pages:,} pages, {engine}, {os.cpu_count()} cores", "", figure, told)
+    output = f"{pages / beside.seconds:,.0f} pages/s ({beside.seconds:.1f} s, {beside.cpu_s:.1f} s of CPU, one process)"
+    return Row(f"`plan` of one PDF of {pages:,} pages, {engine}, {os.cpu_count()} cores", "", figure, output)
 
 
 def _memory(engine: str, path: Path, pages: int, folder: Path) -> Row:

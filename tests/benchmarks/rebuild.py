@@ -94,10 +94,10 @@ def _rebuild(lake: Path, *settings: str) -> Rebuilt:
     assert process.stdout is not None
     watch = Watch(process.pid)
     watch.start()
-    told = process.stdout.read()
+    output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     watch.join()
-    report = json.loads(told)
+    report = json.loads(output)
     assert status == 0, report
     rows = report["imported" if any("bulk_path" in one for one in settings) else "upserted"]
     assert rows == report["rows"], report["notes"]

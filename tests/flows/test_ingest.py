@@ -127,11 +127,11 @@ def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_cha
     assert f"`{page}`" in shown["summary"].data
     assert "旧档案.txt" in page.read_text("utf-8")
     until(lambda: any("finished: " in log.message for log in logs_of(flow_run.id)), "the log does not reach Prefect")
-    told = [(log.level, log.name, log.message) for log in logs_of(flow_run.id)]
-    assert any(name.startswith("millrace.flows.") and "tries again" in message for _, name, message in told)
-    assert {name.split(".")[0] for _, name, _ in told} <= {"prefect", "millrace"}
-    assert all(level >= 20 for level, _, _ in told)
-    assert API_KEY not in str(told) + str(shown)
+    output = [(log.level, log.name, log.message) for log in logs_of(flow_run.id)]
+    assert any(name.startswith("millrace.flows.") and "tries again" in message for _, name, message in output)
+    assert {name.split(".")[0] for _, name, _ in output} <= {"prefect", "millrace"}
+    assert all(level >= 20 for level, _, _ in output)
+    assert API_KEY not in str(output) + str(shown)
     site.check()
     refused = run(site, "embedding.dimensions=512", CHANGE)
     flow_run = ask(newest_run)
@@ -162,8 +162,8 @@ def test_a_failed_part_is_a_failed_task_and_the_next_run_does_it_alone(site: Sit
     of_tasks = [log.level for log in logs_of(flow_run.id) if log.name == "prefect.task_runs"]
     assert of_tasks
     assert min(of_tasks) >= logging.ERROR  # nothing of those that went well
-    bought = site.simulator.books.texts_bought
-    assert bought > 0
+    embedded = site.simulator.books.texts_bought
+    assert embedded > 0
     site.simulator.change({"faults": []})
     assert run(site).exit_code == 0
     assert site.simulator.books.texts_bought_again == 0
@@ -209,8 +209,8 @@ def test_a_deployment_s_run_that_is_cancelled_keeps_what_it_paid_for(site: Site)
 
     asyncio.run(cancelled())
     assert [logging.getLogger(name).handlers for name in ("millrace",)] == [[]]
-    bought = site.simulator.books.texts_bought
-    assert bought > 0
+    embedded = site.simulator.books.texts_bought
+    assert embedded > 0
     site.simulator.change({"latency": {"fixed_s": 0}})
     assert site.ingest().exit_code == 0
     assert site.simulator.books.texts_bought_again == 0
@@ -282,8 +282,8 @@ def test_what_a_thread_of_a_run_says_reaches_its_log_and_what_its_bar_shows_does
     asyncio.run(_awaited(talkative()))
     flow_run = ask(newest_run).id
     until(lambda: any("renewed" in log.message for log in logs_of(flow_run)), "the log does not reach Prefect")
-    told = [log.message for log in logs_of(flow_run) if log.name.startswith("millrace")]
-    assert told == ["the lease is late", "the lease is renewed"]
+    output = [log.message for log in logs_of(flow_run) if log.name.startswith("millrace")]
+    assert output == ["the lease is late", "the lease is renewed"]
 
 
 def test_the_nightly_comparison_fails_when_rows_are_missing_and_heals_them_when_asked(site: Site) -> None:

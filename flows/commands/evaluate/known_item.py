@@ -131,10 +131,10 @@ class KnownItemEvaluation(QuerySet):
         words = f"sound: {share}" if final >= SOUND else f"{missed:,} of {result.final.questions:,} missed: {share}"
         if suspicious:
             which = "one vector does" if suspicious == 1 else f"{suspicious:,} vectors do"
-            doubt = "" if self._differing() else ", or of a text that the model does not understand"
+            uncommitted = "" if self._differing() else ", or of a text that the model does not understand"
             return (
                 f"{words}. But {which} not look like the text of the row, as if made from another text or by another "
-                f"model{doubt}. {self._remedy()}"
+                f"model{uncommitted}. {self._remedy()}"
             )
         if final < SOUND:
             words += ". Their rows look like their texts: vectors sit where they belong, and " + _other_reason(result)

@@ -245,5 +245,5 @@ def test_a_key_that_the_provider_echoes_is_shown_and_kept_nowhere(site: Site) ->
         done = site.run("ingest", str(site.corpus), *arguments, DASHSCOPE_API_KEY=key)
         assert done.returncode == 1
         assert key not in done.stdout + done.stderr
-    kept = [path for path in site.folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
-    assert kept == []
+    retained = [path for path in site.folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    assert retained == []

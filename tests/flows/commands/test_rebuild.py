@@ -62,15 +62,15 @@ def test_every_document_is_found_while_its_collection_is_made_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = fill(site, documents=6, sentences=20)
-    stranger = changed(next(iter(before.values())), id="0" * 64)
+    orphan = changed(next(iter(before.values())), id="0" * 64)
     with opened(site) as collection:
-        put(collection, [stranger, *(changed(row, content="altered") for row in list(before.values())[:5])])
+        put(collection, [orphan, *(changed(row, content="altered") for row in list(before.values())[:5])])
     counts: list[int] = []
     upsert, delete = Collection.upsert, Collection.delete
 
     def watched(collection: Collection, *arguments: object) -> object:
         counts.append(len(collection.present(list(before))))
-        assert collection.present([stranger.id])  # it goes last
+        assert collection.present([orphan.id])  # it goes last
         result = (upsert if len(arguments) == 2 else delete)(collection, *arguments)  # type: ignore[arg-type]
         counts.append(len(collection.present(list(before))))
         return result
@@ -110,7 +110,7 @@ def test_what_the_lake_lacks_is_named_and_the_rest_goes_in(site: Site) -> None:
     sent = site.simulator.books.requests
     report = rebuild(site.settings(), into="", drop=False, quiet=True)
     assert report.exit_code == 3
-    assert [one["source"].rpartition("/")[2] for one in report.lacking] == ["lost.txt"]
+    assert [one["source"].rpartition("/")[2] for one in report.missing] == ["lost.txt"]
     assert_same(site.rows(), {row.id: row for row in rows.values() if "kept" in str(row.metadata["source"])})
     assert site.simulator.books.requests == sent
     assert verify(site.settings(), [], as_json=True).counts == {"missing_row": 1, "lacking_vector": 1}

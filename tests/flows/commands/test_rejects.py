@@ -31,7 +31,7 @@ def spoiled(site: Site) -> RunSummary:
 
 def test_a_refused_text_is_tried_again_and_leaves_the_list_when_it_works(site: Site) -> None:
     spoiled(site)
-    bought = site.simulator.books.texts_bought
+    embedded = site.simulator.books.texts_bought
     (site.corpus / "0.txt").unlink()  # not this command's business
     again = retry(site)
     assert (again.tried, again.settled, again.exit_code, len(again.remaining)) == (3, 0, 3, 3)
@@ -40,7 +40,7 @@ def test_a_refused_text_is_tried_again_and_leaves_the_list_when_it_works(site: S
     assert (again.tried, again.settled, again.exit_code, len(again.remaining)) == (3, 1, 3, 2)
     assert again.run is not None
     assert (again.run.documents.seen, again.run.documents.added, again.run.documents.removed) == (3, 1, 0)
-    assert site.simulator.books.texts_bought == bought + 1
+    assert site.simulator.books.texts_bought == embedded + 1
     assert {r["source"].rpartition("/")[2] for r in site.rejects()} == {"binary.txt", "empty.txt"}
     assert len(site.rows()) == 10
 

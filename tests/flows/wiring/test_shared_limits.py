@@ -161,15 +161,15 @@ def test_two_processes_on_one_account_stay_under_its_limit(prefect_api: str, sit
         )
 
     missing = start("0", "nobody-made-this")
-    _, told = missing.communicate(timeout=100)
-    assert missing.returncode == 2, told
-    assert "prefect gcl create nobody-made-this" in told
+    _, output = missing.communicate(timeout=100)
+    assert missing.returncode == 2, output
+    assert "prefect gcl create nobody-made-this" in output
     asyncio.run(make("beijing"))
     site.simulator.reset()
     reports = []
     for process in [start("0", "beijing"), start("1", "beijing")]:
-        out, told = process.communicate(timeout=200)
-        assert process.returncode == 0, told
+        out, output = process.communicate(timeout=200)
+        assert process.returncode == 0, output
         reports.append(json.loads(out))
     sent = sum(report["requests"]["sent"] for report in reports)
     throttled = sum(report["requests"]["throttled"] for report in reports)

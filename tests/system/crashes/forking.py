@@ -93,10 +93,10 @@ def main() -> None:
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading) as answer:
-            told = answer.read()
+            output = answer.read()
         _, status = os.waitpid(child, 0)
         ended = {"killed": os.WIFSIGNALED(status), "exit_code": 0, "report": {}, "steps": [], "child": child}
-        print(json.dumps(ended | (json.loads(told) if told else {})), flush=True)
+        print(json.dumps(ended | (json.loads(output) if output else {})), flush=True)
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ def processes_of(folder: Path) -> list[int]:
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             try:
-                told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+                output = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
             except OSError:
                 continue
-            if str(folder).encode() in told:
+            if str(folder).encode() in output:
                 found.append(int(process.name))
     return found

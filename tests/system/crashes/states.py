@@ -77,9 +77,9 @@ class States:
         """
         unreadable = {str(path) for path in self.site.corpus.rglob("*.md") if not library.is_readable(path)}
         for source in unreadable:
-            kept = _of(rows, {source})
+            retained = _of(rows, {source})
             versions = [_of(known, {source}) for known in self.rows.values()]
-            assert any(is_same(kept, version) for version in versions), source
+            assert any(is_same(retained, version) for version in versions), source
         return {row_id: row for row_id, row in rows.items() if row.metadata["source"] not in unreadable} | _of(
             wanted, unreadable
         )

@@ -21,13 +21,13 @@ def run_on_small_disk(site: Site, disk: Path, size: str) -> tuple[int, str, int,
     What is on the disk then is copied to the folder `disk` itself, for the namespace ends with the runs.
     """
     disk.mkdir()
-    kept = disk.with_name(disk.name + "-kept")
+    retained = disk.with_name(disk.name + "-kept")
     script = (
         f"mount -t tmpfs -o size={size} none {disk} || exit 99\n"
         '"$@" 2>first.err >first.out; echo $? >first.code\n'
         f"mount -o remount,size=1g {disk}\n"
         '"$@" 2>second.err >second.out; echo $? >second.code\n'
-        f"cp -a {disk} {kept}\n"
+        f"cp -a {disk} {retained}\n"
     )
     command = site.command("ingest", str(site.corpus), "--json")
     subprocess.run(
@@ -35,7 +35,7 @@ def run_on_small_disk(site: Site, disk: Path, size: str) -> tuple[int, str, int,
         cwd=site.folder, env=site.process_environment(PATH="/usr/sbin:/usr/bin:/sbin:/bin"), timeout=100, check=True,
     )  # fmt: skip
     disk.rmdir()
-    kept.rename(disk)
+    retained.rename(disk)
     codes = [int((site.folder / f"{name}.code").read_text()) for name in ("first", "second")]
     errors = [(site.folder / f"{name}.err").read_text() for name in ("first", "second")]
     return codes[0], errors[0], codes[1], errors[1]

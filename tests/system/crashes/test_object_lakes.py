@@ -84,7 +84,7 @@ def test_another_machine_goes_on_where_one_was_killed_and_buys_at_most_what_was_
     library.write_first(object_site.corpus, 40)
     assert object_runs.ingest(object_site, "manifest: renamed", 2).killed
     (claim,) = [key for key in bucket.objects() if key.startswith("lease/")]
-    bought = object_site.simulator.books.texts_bought
+    embedded = object_site.simulator.books.texts_bought
     there = Site(object_site.folder, object_site.simulator, (*object_site.overrides, *bucket.settings("two")))
     monkeypatch.setattr(object_lease, "_processes", lambda: "pid:[another machine]")
     with pytest.raises(LeaseHeld):
@@ -92,5 +92,5 @@ def test_another_machine_goes_on_where_one_was_killed_and_buys_at_most_what_was_
     assert (bucket.lake / claim).exists()
     monkeypatch.setattr(object_lease, "LAPSES_S", -1.0)
     assert there.ingest().exit_code == 0
-    assert there.simulator.books.texts_bought_again <= bought
+    assert there.simulator.books.texts_bought_again <= embedded
     assert_rows_as_undisturbed(there)

@@ -53,8 +53,10 @@ def run(command: list[str], **options: object) -> subprocess.CompletedProcess[st
 
 
 def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MILLRACE_", "COV_"))}
-    return kept | more
+    retained = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MILLRACE_", "COV_"))
+    }
+    return retained | more
 
 
 def test_one_importable_name_and_all_that_belongs_to_it(wheel: Path) -> None:

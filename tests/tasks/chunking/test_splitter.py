@@ -44,8 +44,10 @@ def test_chinese_is_cut_at_sentences(tokenizer: Tokenizer) -> None:
 
 def test_table_rows_stay_whole_while_they_fit(tokenizer: Tokenizer) -> None:
     rows = ["| " + " | ".join(f"cell {r} {c}" for c in range(r % 6 + 1)) + " |" for r in range(200)]
-    kept = {row for content in _contents("\n".join(rows), tokenizer, ChunkOptions(64)) for row in content.split("\n")}
-    assert kept == set(rows)
+    retained = {
+        row for content in _contents("\n".join(rows), tokenizer, ChunkOptions(64)) for row in content.split("\n")
+    }
+    assert retained == set(rows)
 
 
 def test_a_line_that_the_window_would_cut_stays_whole(tokenizer: Tokenizer) -> None:

@@ -120,7 +120,7 @@ async def buy(account: Account, texts: Sequence[Text], limiter: RateLimiter) -> 
     return now() - began
 
 
-def bought(account: Account, texts: Sequence[Text], limiter: Callable[[], RateLimiter] = beijing_limiter) -> float:
+def embedded(account: Account, texts: Sequence[Text], limiter: Callable[[], RateLimiter] = beijing_limiter) -> float:
     async def story() -> float:
         return await buy(account, texts, limiter())
 

@@ -99,11 +99,11 @@ FILTERS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 def test_filters_that_both_understand_keep_exactly_the_rows_they_say(collection: Collection) -> None:
     collection.upsert(*make_rows(range(40)))
-    kept = {
+    retained = {
         condition: {hit.metadata["chunk_number"] for hit in collection.search(vector_of(0), top_k=40, filter=condition)}
         for condition in FILTERS
     }
-    assert kept == {text: {n for n in range(40) if holds(metadata_of(n))} for text, holds in FILTERS.items()}
+    assert retained == {text: {n for n in range(40) if holds(metadata_of(n))} for text, holds in FILTERS.items()}
 
 
 def test_a_filter_that_does_not_parse_is_the_users_to_correct(collection: Collection) -> None:

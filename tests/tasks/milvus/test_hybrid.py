@@ -244,9 +244,9 @@ def test_a_collection_with_other_words_is_refused_field_by_field(
     opened(open_collection, shape).close()
     with pytest.raises(CollectionError) as refusal:
         open_collection(shape=other)
-    told = [line.strip() for line in str(refusal.value).splitlines()]
-    assert set(lines) <= set(told)
-    assert "rebuild --drop" in told[-1]
+    output = [line.strip() for line in str(refusal.value).splitlines()]
+    assert set(lines) <= set(output)
+    assert "rebuild --drop" in output[-1]
 
 
 def test_a_collection_with_bm25_can_also_be_used_without(open_collection: OpenCollection) -> None:
@@ -276,7 +276,7 @@ def test_the_dictionary_tells_nothing_on_standard_error(
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "output"),
     [
         (SPARSE, r"milvus\.hybrid = sparse: .* came with 2\.4"),
         (BM25, r"milvus\.hybrid = bm25: .* came with 2\.5"),
@@ -288,13 +288,13 @@ def test_the_dictionary_tells_nothing_on_standard_error(
     ids=["sparse", "bm25", "partition key"],
 )
 def test_a_server_that_is_too_old_for_it_is_told_before_anything_is_made(
-    server_uri: str, shape: CollectionShape, told: str
+    server_uri: str, shape: CollectionShape, output: str
 ) -> None:
     from pymilvus import MilvusClient
 
     client = MilvusClient(server_uri)
     if not str(client.get_server_version()).startswith("v2.3"):
         pytest.skip("this server is not too old")
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=output):
         Collection.open(MilvusAddress(server_uri), "never_made", shape=shape)
     assert not client.has_collection("never_made")

@@ -64,9 +64,9 @@ def test_an_index_that_differs_is_told_with_the_way_to_another(
     open_collection(shape=shape_of("HNSW")).close()
     with pytest.raises(CollectionError) as refusal:
         open_collection(shape=shape)
-    told = [told.strip() for told in str(refusal.value).splitlines()]
-    assert told[1:-1] == [line]
-    assert "millrace rebuild --drop" in told[-1]
+    output = [output.strip() for output in str(refusal.value).splitlines()]
+    assert output[1:-1] == [line]
+    assert "millrace rebuild --drop" in output[-1]
 
 
 @pytest.mark.parametrize(

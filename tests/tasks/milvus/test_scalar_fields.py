@@ -147,9 +147,9 @@ def test_a_collection_with_promoted_fields_opens_again(open_collection: OpenColl
         collection.upsert(*rows_with(METADATA))
     with pytest.raises(CollectionError) as refusal:
         open_collection(shape=replace(SHAPE, scalar_fields=scalar_fields(["page_start:varchar(9)", "year:int64"])))
-    told = [line.strip() for line in str(refusal.value).splitlines()]
-    assert "page_start: expected VARCHAR(9), found INT64" in told
-    assert "year: expected INT64, there is no such field" in told
+    output = [line.strip() for line in str(refusal.value).splitlines()]
+    assert "page_start: expected VARCHAR(9), found INT64" in output
+    assert "year: expected INT64, there is no such field" in output
 
 
 PARTITIONED = replace(SHAPE, scalar_fields=scalar_fields(["lang:varchar(8)"]), partition_key="lang")

@@ -33,10 +33,10 @@ def test_questions_have_sources_and_perhaps_relevance() -> None:
     ],
 )
 def test_a_bad_line_is_told_by_its_number_and_what_is_wrong(line: str, wrong: str) -> None:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as output:
         parse_questions(['{"question": "x", "sources": ["a"]}', line], origin="q.jsonl")
-    assert "q.jsonl: line 2: " in str(told.value)
-    assert wrong in str(told.value)
+    assert "q.jsonl: line 2: " in str(output.value)
+    assert wrong in str(output.value)
 
 
 def test_many_bad_lines_are_counted() -> None:

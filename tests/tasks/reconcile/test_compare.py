@@ -30,14 +30,14 @@ class ServerRows:
         return [StoredRow(row_id, "", {"source": f"of {row_id}"}) for row_id in ids if row_id in self.rows]
 
 
-def census(rows: Counter[str]) -> IdInventory:
+def inventory(rows: Counter[str]) -> IdInventory:
     return IdInventory(ServerRows(rows))  # type: ignore[arg-type] # the part of a Collection that a census needs
 
 
 @settings(max_examples=50)
 @given(st.dictionaries(st.integers(0, 400), st.integers(1, 3)), st.sets(st.integers(0, 400)))
 def test_a_census_tells_doubled_rows_and_strangers(rows: dict[int, int], owned: set[int]) -> None:
-    taken = census(Counter({f"{number:064x}": count for number, count in rows.items()}))
+    taken = inventory(Counter({f"{number:064x}": count for number, count in rows.items()}))
     assert taken.doubled() == {f"{number:064x}" for number, count in rows.items() if count > 1}
     taken.own([f"{number:064x}" for number in sorted(owned)])
     orphans = [orphan for batch in taken.orphans() for orphan in batch]

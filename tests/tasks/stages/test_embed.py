@@ -67,5 +67,5 @@ async def test_parts_that_want_the_same_texts_at_staggered_moments_buy_each_once
         store.close()
     assert len(parts) >= 5
     assert set(client.sent.values()) == {1}
-    assert sum(bought for bought, _ in counts) == len(client.sent)
+    assert sum(newly_embedded for newly_embedded, _ in counts) == len(client.sent)
     assert sum(reused for _, reused in counts) == sum(part.chunks for part in parts) - len(client.sent)

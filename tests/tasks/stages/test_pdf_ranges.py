@@ -20,7 +20,7 @@ class Processes:
     """Stands for a pool: reads at once, but `hanging` pages, and at `broken` ones whatever they do."""
 
     def __init__(self, folder: Path, hanging: frozenset[int] = frozenset()) -> None:
-        self.spool = ScratchFiles(folder)
+        self.scratch = ScratchFiles(folder)
         self.hanging = hanging
         self.changes_at = 0  # from this page on, the file is another one
         self.gone_at = 0
@@ -40,13 +40,13 @@ class Processes:
         if self.gone_at and job.numbers[0] >= self.gone_at:
             await receive(None)
         digest = "new" if self.changes_at and job.numbers[0] >= self.changes_at else "old"
-        await receive(RangeResult(digest, self.spool.put(repr(pages).encode()), self.cpu_s))
+        await receive(RangeResult(digest, self.scratch.put(repr(pages).encode()), self.cpu_s))
 
     async def read_all(self, readers: int) -> FileResult:
-        return await read_in_ranges(FILE, PAGES, run=self.run, readers=readers, spool=self.spool)
+        return await read_in_ranges(FILE, PAGES, run=self.run, readers=readers, scratch=self.scratch)
 
     def pages_of(self, read: FileResult) -> list[int]:
-        return [int(n) for path in read.ranges for n in self.spool.take(path).decode().strip("(),").split(",")]
+        return [int(n) for path in read.ranges for n in self.scratch.take(path).decode().strip("(),").split(",")]
 
 
 def is_empty(folder: Path) -> bool:

@@ -355,8 +355,8 @@ def test_without_a_lake_or_a_chunk_or_a_collection_the_remedy_is_told(site: Site
 def test_rows_that_only_the_collection_has_are_noted(sample: Site) -> None:
     settings = sample.settings()
     with open_collection(settings, load_model(settings), create=False) as collection:
-        stranger = pa.table({"id": ["0" * 64], "content": ["nobody's"], "metadata": ["{}"]})
-        collection.upsert(stranger, np.ones((1, 1024), np.float32))
+        orphan = pa.table({"id": ["0" * 64], "content": ["nobody's"], "metadata": ["{}"]})
+        collection.upsert(orphan, np.ones((1, 1024), np.float32))
     report = asked(sample)
     assert report.retrieved.hit_at_1 >= 0.95
     assert any("130 rows and the lake knows 129" in note for note in report.notes)

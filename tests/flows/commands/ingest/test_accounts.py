@@ -81,10 +81,10 @@ def test_files_without_a_reader_are_counted_and_nothing_else_is_no_success(local
         local.write(name, b"PK\x03\x04")
     report = local.ingest()
     assert (report.exit_code, report.documents.seen, report.left_out.unsupported) == (3, 0, {".docx": 2, ".vsd": 1})
-    told = "\n".join(report.lines())
-    assert "3 files that no reader takes (2 .docx, 1 .vsd)" in told
-    assert "1 of tools (node_modules/)" in told
-    assert "no reader takes any of the files" in told
+    output = "\n".join(report.lines())
+    assert "3 files that no reader takes (2 .docx, 1 .vsd)" in output
+    assert "1 of tools (node_modules/)" in output
+    assert "no reader takes any of the files" in output
     local.write("a.md", "A document.")
     report = local.ingest()
     assert (report.exit_code, report.documents.added, report.left_out.total) == (0, 1, 4)

@@ -50,13 +50,13 @@ def test_every_command_works_from_the_shell(object_site: Site) -> None:
 
 
 def test_another_machine_makes_the_collection_again_without_buying(object_site: Site, bucket: Bucket) -> None:
-    bought = object_site.simulator.books.texts_bought
+    embedded = object_site.simulator.books.texts_bought
     there = Site(object_site.folder, object_site.simulator, (*object_site.overrides, *bucket.settings("two")))
     there.overrides = (*there.overrides, f"milvus.uri={object_site.folder / 'other.db'}")
     there.environment = object_site.environment
     rebuilt = there.run("rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr
-    assert object_site.simulator.books.texts_bought == bought
+    assert object_site.simulator.books.texts_bought == embedded
     assert_same_rows(there.rows(), object_site.rows())
 
 
@@ -66,10 +66,10 @@ def test_damage_is_found_and_healed_from_sources_and_lake(object_site: Site, buc
     write_bytes_atomically((bucket.lake / part).read_bytes()[:-20], bucket.lake / part)
     corpus = str(object_site.corpus)
     assert object_site.run("verify", corpus).returncode == 1
-    bought = object_site.simulator.books.texts_bought
+    embedded = object_site.simulator.books.texts_bought
     healed = object_site.run("verify", corpus, "--repair")
     assert healed.returncode == 0, healed.stdout + healed.stderr
-    assert object_site.simulator.books.texts_bought == bought
+    assert object_site.simulator.books.texts_bought == embedded
     assert_same_rows(object_site.rows(), before)
 
 

@@ -139,8 +139,8 @@ def test_the_command_prints_where_the_page_is(site: Site) -> None:
     done = site.run(*arguments)
     written = Path(done.stdout.strip())
     assert (done.returncode, written.name, written.parent.name) == (0, f"{report.run}.html", "reports")
-    told = json_of(site.run(*arguments, "--json", "--out", str(site.folder / "here.html")))
-    assert told == {"run": report.run, "state": "finished", "path": str(site.folder / "here.html")}
+    output = json_of(site.run(*arguments, "--json", "--out", str(site.folder / "here.html")))
+    assert output == {"run": report.run, "state": "finished", "path": str(site.folder / "here.html")}
     assert (site.folder / "here.html").read_text("utf-8") == written.read_text("utf-8")
 
 
@@ -175,8 +175,8 @@ def test_quantiles_lie_within_their_bucket(counts: tuple[int, ...], share: float
 
 
 def test_times_are_told_in_the_unit_that_people_would_use() -> None:
-    told = [format_duration(s) for s in (0.04, 9.96, 42.4, 59.7, 60, 201, 3600, 7530, 86_400, 273_600)]
-    assert told == [
+    output = [format_duration(s) for s in (0.04, 9.96, 42.4, 59.7, 60, 201, 3600, 7530, 86_400, 273_600)]
+    assert output == [
         "0.0 s",
         "10.0 s",
         "42 s",

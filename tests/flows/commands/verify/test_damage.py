@@ -39,9 +39,13 @@ def the_file(site: Site, pattern: str) -> Path:
 
 def untouched(site: Site) -> dict[Path, bytes]:
     """Every file of the lake that a stopped run has no reason to change: all but what tells of the run itself."""
-    told = {"runs", "timelines"}
-    kept = (path for path in site.lake.rglob("*") if path.is_file() and path.name not in {"lease", "jobs.json"})
-    return {path: path.read_bytes() for path in kept if told.isdisjoint(path.parts) and "index.sqlite" not in path.name}
+    output = {"runs", "timelines"}
+    retained = (path for path in site.lake.rglob("*") if path.is_file() and path.name not in {"lease", "jobs.json"})
+    return {
+        path: path.read_bytes()
+        for path in retained
+        if output.isdisjoint(path.parts) and "index.sqlite" not in path.name
+    }
 
 
 @pytest.mark.parametrize("harm", [truncate, corrupt, Path.unlink])
@@ -96,18 +100,18 @@ def test_only_the_lost_texts_of_a_damaged_vector_part_are_bought(site: Site) -> 
     corrupt(part, start + 100)
     lost = 256
     books = site.simulator.books
-    bought = books.texts_bought
+    embedded = books.texts_bought
 
     report = verify(site.settings(), [site.corpus], as_json=True)
     assert report.counts == {"damaged_file": 1, "lacking_vector": lost}
     assert site.ingest().exit_code == 0
     assert search("the miller", settings=site.settings()).hits
-    asked = books.texts_bought - bought  # the query
+    asked = books.texts_bought - embedded  # the query
     report = repair(site.settings(), [site.corpus], as_json=True)
     assert report.agree
     assert report.repaired is not None
     assert (report.repaired.vectors_saved, report.repaired.texts_bought) == (len(before) - lost, lost)
-    assert books.texts_bought == bought + asked + lost
+    assert books.texts_bought == embedded + asked + lost
     assert_same(site.rows(), before)
     assert part.with_name(part.name + ".damaged").exists()
 
@@ -209,9 +213,9 @@ def test_a_torn_journal_is_told_and_costs_only_what_was_torn(site: Site) -> None
     lost = report.counts["lacking_vector"]
     assert report.counts == {"lacking_vector": lost}
     assert 0 < lost <= 10
-    bought = site.simulator.books.texts_bought
+    embedded = site.simulator.books.texts_bought
     assert repair(site.settings(), [site.corpus], as_json=True).agree
-    assert site.simulator.books.texts_bought == bought + lost
+    assert site.simulator.books.texts_bought == embedded + lost
     assert_same(site.rows(), rows)
 
 

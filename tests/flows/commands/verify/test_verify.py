@@ -72,7 +72,7 @@ def test_every_damaged_row_is_found_and_healed_and_nothing_is_bought(site: Site)
     sent = books.requests
 
     ids = random.Random(7).sample(sorted(before), 12)
-    gone, altered, told, moved = (ids[i : i + 3] for i in range(0, 12, 3))
+    gone, altered, output, moved = (ids[i : i + 3] for i in range(0, 12, 3))
     nudge = np.zeros(1024, np.float32)
     nudge[1000] = 1e-5
     foreign = [Row(f"{n:064x}", "not ours", {"source": "elsewhere"}, before[ids[0]].vector) for n in range(2)]
@@ -82,7 +82,7 @@ def test_every_damaged_row_is_found_and_healed_and_nothing_is_bought(site: Site)
     with opened(site) as collection:
         collection.delete(gone)
         put(collection, [changed(before[i], content=before[i].content + " ") for i in altered])
-        put(collection, [changed(before[i], metadata={**before[i].metadata, "token_count": 1}) for i in told])
+        put(collection, [changed(before[i], metadata={**before[i].metadata, "token_count": 1}) for i in output])
         put(collection, [changed(before[i], vector=before[i].vector + nudge) for i in moved])
         put(collection, foreign)
 
@@ -90,7 +90,7 @@ def test_every_damaged_row_is_found_and_healed_and_nothing_is_bought(site: Site)
     assert report.exit_code == 1
     assert found(report, "missing_row") == set(gone)
     assert found(report, "altered_content") == set(altered)
-    assert found(report, "altered_metadata") == set(told)
+    assert found(report, "altered_metadata") == set(output)
     assert found(report, "altered_vector") == set(moved)
     assert found(report, "unowned_row") == {row.id for row in foreign}
     assert report.counts.total() == 16
@@ -126,12 +126,12 @@ def test_changes_of_the_sources_are_found_and_left_to_ingest(site: Site) -> None
 
 def test_a_collection_full_of_strangers_is_not_emptied_unless_that_is_allowed(site: Site) -> None:
     before = fill(site, documents=6, sentences=6)
-    strangers = [changed(row, id=f"{number:064x}") for number, row in enumerate(before.values())]
+    orphans = [changed(row, id=f"{number:064x}") for number, row in enumerate(before.values())]
     with opened(site) as collection:
-        put(collection, strangers)
+        put(collection, orphans)
         collection.delete(list(before)[:2])
     report = repair(site.settings(), [], as_json=True)
-    assert report.counts == {"unowned_row": len(strangers)}
+    assert report.counts == {"unowned_row": len(orphans)}
     assert report.repaired is not None
     assert "sources.max_removed_share=1" in report.repaired.notes[0]
     assert len(site.rows()) == 2 * len(before)
@@ -150,8 +150,8 @@ def test_the_command_tells_people_and_scripts_and_exits_by_it(site: Site) -> Non
     done = site.run("verify", "--json")
     assert done.returncode == 1, done.stderr
     assert done.stdout, done.stderr
-    told = json_of(done)
-    assert (told["agree"], told["counts"], len(told["findings"])) == (False, {"missing_row": 7}, 7)
+    output = json_of(done)
+    assert (output["agree"], output["counts"], len(output["findings"])) == (False, {"missing_row": 7}, 7)
     healed = site.run("verify", "--repair", DASHSCOPE_API_KEY="")
     assert healed.returncode == 0, healed.stderr
     assert "upserted   7 rows: 7 missing" in healed.stdout

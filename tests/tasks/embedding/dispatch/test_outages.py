@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulator.limits import Limits
-from tests.tasks.embedding.account import Account, beijing, bought, corpus
+from tests.tasks.embedding.account import Account, beijing, corpus, embedded
 
 NOTHING = Limits(requests_per_second=1e-6, tokens_per_second=1.0, refuse_oversize=True)
 
@@ -15,7 +15,7 @@ def test_a_whole_minute_of_429_is_waited_out_with_few_requests_and_full_speed_co
     latency: tuple[float, float],
 ) -> None:
     account = Account(beijing("bucket"), *latency, changes={15.0: NOTHING, 75.0: beijing("bucket")})
-    took = bought(account, corpus(3_000))
+    took = embedded(account, corpus(3_000))
     assert len(account.refused) < 30
     assert account.rate(105, took - 2) >= 0.9 * 20_000
 
@@ -25,6 +25,6 @@ def test_a_minute_that_is_used_up_is_waited_for() -> None:
     account = Account(Limits(tokens_per_minute=1_200_000, minute_window="fixed"))
     account.limiter.decide(0.0, 1, 1_100_000)
 
-    took = bought(account, corpus(1_500))
+    took = embedded(account, corpus(1_500))
     assert account.refused_share() < 0.15
     assert took <= 60 + 501_500 / 20_000 + 25

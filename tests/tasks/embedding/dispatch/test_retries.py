@@ -118,9 +118,9 @@ def test_what_cannot_heal_stops_everything_and_keeps_what_was_answered() -> None
 
     outcomes = run(story())
     assert {type(outcome) for outcome in outcomes} == {type(None), ProviderStopped}
-    bought = [text for text, outcome in zip(texts, outcomes, strict=True) if outcome is None]
-    assert scene.sink.holds(bought)
-    assert len(bought) == 10 * scene.client.answered
+    embedded = [text for text, outcome in zip(texts, outcomes, strict=True) if outcome is None]
+    assert scene.sink.holds(embedded)
+    assert len(embedded) == 10 * scene.client.answered
 
 
 def test_a_full_disk_stops_the_run() -> None:

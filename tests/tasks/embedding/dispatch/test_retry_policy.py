@@ -81,7 +81,7 @@ def refusal(reason: str) -> TextsRefused:
 def test_unexplained_refusals_stop_a_run_that_never_had_an_answer_and_no_other() -> None:
     fresh, proven, explained = (ProviderHealth(RetryPolicy(max_unusable_rounds=3)) for _ in range(3))
     proven.answered(0.0)
-    told = [
+    output = [
         [
             health.refused(refusal(reason), now=now, sent_at=now) is not None
             for now in (1.0, 2.0, 3.0)
@@ -92,7 +92,7 @@ def test_unexplained_refusals_stop_a_run_that_never_had_an_answer_and_no_other()
             (explained, "content_inspection"),
         )
     ]  # fmt: skip
-    assert told == [[False, False, True], [False, False, False], [False, False, False]]
+    assert output == [[False, False, True], [False, False, False], [False, False, False]]
 
 
 def test_lost_answers_in_a_row_stop_the_run_because_each_may_be_billed() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from millrace.tasks.embedding.rate_limit import concurrency
 from millrace.tasks.embedding.rate_limit.concurrency import ConcurrencyLimit
-from tests.tasks.embedding.account import Account, beijing, bought, corpus
+from tests.tasks.embedding.account import Account, beijing, corpus, embedded
 
 
 @pytest.mark.parametrize(("rate", "latency_s"), [(5.0, 0.15), (30.0, 0.6), (30.0, 1.9), (16.0, 3.0)])
@@ -34,7 +34,7 @@ def test_without_a_known_rate_the_bound_alone_holds() -> None:
 @pytest.mark.parametrize("latency_s", [0.05, 1.0, 4.0])
 def test_latency_costs_its_own_time_once_and_no_throughput(latency_s: float) -> None:
     account, texts = Account(beijing("bucket"), latency_s, latency_s / 3), corpus(2_000)
-    took = bought(account, texts)
+    took = embedded(account, texts)
     assert took <= sum(text.tokens for text in texts) / 20_000 * 1.01 + 1.4 * latency_s
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
 from tests.simulator.limits import Limits, WindowKind
-from tests.tasks.embedding.account import Account, beijing, beijing_limiter, bought, buy, corpus
+from tests.tasks.embedding.account import Account, beijing, beijing_limiter, buy, corpus, embedded
 from tests.tasks.embedding.virtual_time import run
 
 QUICK, SLOW = (0.15, 0.05), (0.6, 0.2)
@@ -35,7 +35,7 @@ def test_limits_kept_as_buckets_are_used_to_the_full_without_a_refusal(
     latency: tuple[float, float], tokens: Callable[[random.Random], float]
 ) -> None:
     account, texts = Account(beijing("bucket"), *latency), corpus(2_000, tokens)
-    took = bought(account, texts)
+    took = embedded(account, texts)
     assert account.refused == []
     assert took <= 1.03 * sum(text.tokens for text in texts) / CEILING
     assert account.rate(5, took - 2) >= 0.97 * CEILING
@@ -49,7 +49,7 @@ def test_whole_seconds_are_found_out_and_filled(
     latency: tuple[float, float], window: WindowKind, tokens: Callable[[random.Random], float], refusal_s: float
 ) -> None:
     account, texts = Account(beijing(window), *latency, refusal_s=refusal_s), corpus(2_000, tokens)
-    took = bought(account, texts)
+    took = embedded(account, texts)
     assert account.refused_share() < 0.015
     assert took <= 1.08 * sum(text.tokens for text in texts) / CEILING
 
@@ -57,7 +57,7 @@ def test_whole_seconds_are_found_out_and_filled(
 @pytest.mark.parametrize("window", ["bucket", "fixed", "sliding"])
 def test_requests_that_arrive_unevenly_are_still_mostly_let_through(window: WindowKind) -> None:
     account, texts = Account(beijing(window), *QUICK, uplink=0.5), corpus()
-    took = bought(account, texts)
+    took = embedded(account, texts)
     assert account.refused_share() < 0.04
     assert took <= 1.35 * sum(text.tokens for text in texts) / CEILING
 
@@ -68,7 +68,7 @@ def test_limits_that_are_halved_in_mid_run_are_found_and_found_again_when_they_a
     latency: tuple[float, float], window: WindowKind
 ) -> None:
     account = Account(beijing(window), *latency, changes={15.0: beijing(window, 0.5), 35.0: beijing(window)})
-    bought(account, corpus(2_600))
+    embedded(account, corpus(2_600))
     assert account.refused_share(25, 35) < 0.03
     assert account.rate(25, 35) >= 0.75 * CEILING / 2
     assert account.rate(50, 58) >= 0.9 * CEILING
@@ -77,7 +77,7 @@ def test_limits_that_are_halved_in_mid_run_are_found_and_found_again_when_they_a
 @pytest.mark.parametrize("window", ["bucket", "fixed", "sliding"])
 def test_small_texts_come_near_the_limit_of_requests(window: WindowKind) -> None:
     account, texts = Account(beijing(window)), corpus(9_000, lambda draws: draws.uniform(20, 40))
-    took = bought(account, texts)
+    took = embedded(account, texts)
     assert account.refused_share() < 0.01
     assert took <= 1.12 * len(texts) / 10 / 30
 
@@ -86,7 +86,7 @@ def test_small_texts_come_near_the_limit_of_requests(window: WindowKind) -> None
 def test_limits_that_nobody_knows_are_found(limit: float, refused: float) -> None:
     account = Account(Limits(tokens_per_second=limit))
     texts = corpus(int(limit) // 8, lambda draws: draws.uniform(300, 500))
-    took = bought(account, texts, RateLimiter)
+    took = embedded(account, texts, RateLimiter)
     half = took / 2
     assert account.refused_share(half) < refused
     assert account.rate(half, took - 2) >= 0.7 * limit
@@ -124,7 +124,7 @@ def test_what_was_learned_spares_the_next_run_the_refusals() -> None:
 def test_a_memory_that_is_stale_does_not_slow_a_run_down_for_long() -> None:
     stale = LearnedLimits(tokens_per_second=500.0, requests_per_second=1.0, whole_seconds_s=3_600.0)
     account = Account(beijing("bucket"))
-    bought(account, corpus(1_000), lambda: beijing_limiter(learned=stale))
+    embedded(account, corpus(1_000), lambda: beijing_limiter(learned=stale))
     assert account.rate(30, 35) >= 0.9 * CEILING
     assert account.refused_share() < 0.02
 
@@ -144,7 +144,7 @@ def test_what_is_no_memory_is_no_error() -> None:
 )
 def test_a_memory_of_nearly_nothing_is_not_obeyed_for_long(memory: dict[str, float]) -> None:
     account = Account(beijing("bucket"))
-    took = bought(account, corpus(3_000), lambda: beijing_limiter(learned=LearnedLimits.from_values(memory)))
+    took = embedded(account, corpus(3_000), lambda: beijing_limiter(learned=LearnedLimits.from_values(memory)))
     assert took < 3_000 * 401 / 20_000 + 150
     assert account.rate(took - 10, took - 2) >= 0.9 * CEILING
 

@@ -106,7 +106,7 @@ def test_any_two_texts_fit_and_every_document_is_somewhere(
 
 @given(st.text(max_size=50), st.integers(0, 40))
 def test_a_cut_is_the_longest_start_that_fits(text: str, limit: int) -> None:
-    kept = cut(text, limit, bytes_bound)
-    assert text.startswith(kept)
-    assert bytes_bound(kept) <= limit
-    assert kept == text or bytes_bound(text[: len(kept) + 1]) > limit
+    retained = cut(text, limit, bytes_bound)
+    assert text.startswith(retained)
+    assert bytes_bound(retained) <= limit
+    assert retained == text or bytes_bound(text[: len(retained) + 1]) > limit

@@ -73,10 +73,10 @@ def test_deltas_that_were_folded_and_not_deleted_change_nothing(tmp_path: Path) 
     manifest = Manifest(tmp_path)
     manifest.commit(delta(row("a")), "one")
     first = next((tmp_path / "manifest.d").iterdir())
-    kept = first.read_bytes()
+    retained = first.read_bytes()
     manifest.commit(delta(row("a", status="removed"), row("b")), "two")
     manifest.fold()
-    first.write_bytes(kept)
+    first.write_bytes(retained)
     assert sources(manifest) == {"b": 1}
     manifest.commit(delta(row("c")), "three")
     assert sources(manifest) == {"b": 1, "c": 1}

@@ -9,10 +9,10 @@ from millrace.tasks.lake import Lake, ScratchFiles
 
 
 def test_what_was_put_is_taken_and_gone_when_discarded(tmp_path: Path) -> None:
-    spool = ScratchFiles(tmp_path / "chunks")
-    paths = [spool.put(b"one"), spool.put(b"two")]
-    assert [spool.take(path) for path in paths] == [b"one", b"two"]
-    spool.discard([*paths, tmp_path / "never there"])
+    scratch = ScratchFiles(tmp_path / "chunks")
+    paths = [scratch.put(b"one"), scratch.put(b"two")]
+    assert [scratch.take(path) for path in paths] == [b"one", b"two"]
+    scratch.discard([*paths, tmp_path / "never there"])
     assert list((tmp_path / "chunks").iterdir()) == []
 
 

@@ -44,10 +44,10 @@ def test_keys_may_be_an_array_and_may_end_in_zeros(open_store: OpenStore, texts:
 
 def test_what_is_journalled_is_no_longer_in_memory(open_store: OpenStore, texts: Texts) -> None:
     store = open_store()
-    bought = texts.vectors(range(10))
-    still_there = weakref.ref(bought)
-    asyncio.run(store.append(texts.keys(range(10)), bought, [1] * 10))
-    del bought
+    embedded = texts.vectors(range(10))
+    still_there = weakref.ref(embedded)
+    asyncio.run(store.append(texts.keys(range(10)), embedded, [1] * 10))
+    del embedded
     gc.collect()
     assert still_there() is None
     texts.assert_holds(store, range(10))

@@ -32,8 +32,8 @@ Watched.flush = Watched.close = lambda self: None
 
 
 def test_importing_pymilvus_leaves_the_logging_of_the_process_as_it_is() -> None:
-    told = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True, timeout=120)
-    assert told.stdout.strip() == "[] True []", told.stderr
+    output = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True, timeout=120)
+    assert output.stdout.strip() == "[] True []", output.stderr
 
 
 def test_while_pymilvus_is_imported_others_may_configure_logging() -> None:
@@ -47,8 +47,8 @@ def test_while_pymilvus_is_imported_others_may_configure_logging() -> None:
         "import millrace.tasks.milvus.client.sdk\n"
         "print(logging.getLogger('other').level)\n"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    assert told.stdout.strip() == "40", told.stderr
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert output.stdout.strip() == "40", output.stderr
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [("", str(32 << 20)), ("1000000", "1000000")])
@@ -63,7 +63,7 @@ def test_milvus_lite_writes_out_little_at_a_time_unless_told_otherwise(
         "print(MEMTABLE_MEMORY_LIMIT if dict(os.environ) == before else 'the environment has changed')"
     )
     environment = {key: value for key, value in os.environ.items() if key != name} | ({name: chosen} if chosen else {})
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=environment
     )
-    assert told.stdout.strip() == expected, told.stderr
+    assert output.stdout.strip() == expected, output.stderr

@@ -165,7 +165,7 @@ def test_nothing_that_is_told_shown_or_logged_holds_the_secret(
     caplog.set_level(logging.DEBUG)
     ca, uri = str(secure_server.ca), f"https://localhost:{secure_server.port}"
     with_password = uri.replace("https://", f"https://root:{SECRET}@")
-    told = [
+    output = [
         told_by(lambda: Collection.open(MilvusAddress(uri, token=f"{TOKEN}x", tls_ca=ca), "rows")),
         told_by(lambda: Collection.open(MilvusAddress(uri, token=SECRET, tls_ca=ca), "rows")),
         told_by(lambda: Collection.open(MilvusAddress(with_password, tls_ca=ca + "x"), "rows")),
@@ -179,12 +179,12 @@ def test_nothing_that_is_told_shown_or_logged_holds_the_secret(
     ]
     with Collection.open(MilvusAddress(with_password, tls_ca=ca), "rows", shape=SHAPE) as collection:
         shown = repr(collection) + str(collection) + repr(collection._connection) + collection._connection.where
-        told += [
+        output += [
             shown,
             told_by(
                 lambda: Collection.open(MilvusAddress(uri, token=TOKEN, tls_ca=ca), "rows", shape=CollectionShape())
             ),
             told_by(lambda: collection.search(vector_of(0), top_k=1, filter="((")),
         ]
-    told += [caplog.text, *capfd.readouterr()]
-    assert [text for text in told for secret in SECRETS if secret in text] == []
+    output += [caplog.text, *capfd.readouterr()]
+    assert [text for text in output for secret in SECRETS if secret in text] == []
