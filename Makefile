@@ -11,6 +11,7 @@ DOCS_READY := $(VENV)/.ready-docs
 export PIP_CONSTRAINT := constraints.txt
 export UV_CONSTRAINT := constraints.txt
 export UV_BUILD_CONSTRAINT := constraints.txt
+export UV_SYSTEM_CERTS := true
 
 .PHONY: demo test test-server coverage test-slow test-prefect test-crashes lint bench docs clean help
 .DEFAULT_GOAL := help
@@ -29,11 +30,11 @@ help:
 	@echo "make clean  remove what these commands made"
 
 # uv does in seconds what takes pip minutes: the one on the path, else the pinned one that pip puts into the environment.
-# Where neither can be had, pip.
+# Where neither can be had, or it cannot install, pip.
 define install
 	@if command -v uv >/dev/null; then uv=uv; \
 	elif [ -x $(BIN)/uv ] || $(PIP) --quiet uv; then uv=$(BIN)/uv; fi; \
-	if [ -n "$$uv" ]; then $$uv pip install --python $(BIN)/python --editable $(1); else $(PIP) --editable $(1); fi
+	if [ -n "$$uv" ] && $$uv pip install --python $(BIN)/python --editable $(1); then :; else $(PIP) --editable $(1); fi
 	@touch $@
 endef
 

@@ -102,7 +102,7 @@ class RebuildResult(Result):
             f"collection {self.collection} at {self.uri}: {self.documents:,} documents; "
             f"{self.brought:,} of {self.rows:,} rows {'imported' if self.imported else 'upserted'}, "
             f"{self.deleted:,} deleted; "
-            f"{self.seconds:.1f} s, {rate:,.0f} rows/s; nothing was bought"
+            f"{self.seconds:.1f} s, {rate:,.0f} rows/s; nothing was embedded"
         ]
         if self.missing:
             lines.append(f"lacking    {len(self.missing):,}; `millrace verify --repair` brings them back")

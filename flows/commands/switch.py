@@ -72,7 +72,7 @@ class SwitchResult(Result):
         """The report for people."""
         lines = []
         if self.built:
-            lines.append(f"built      {self.built:,} rows from the lake; nothing was bought")
+            lines.append(f"built      {self.built:,} rows from the lake; nothing was embedded")
         lines += self._check_lines(self.trial) if self.trial is not None else []
         if self.lacking_documents:
             lines.append(f"lacks      {self.lacking_documents:,} documents that {self.before} has")

@@ -96,7 +96,7 @@ class RunMetrics(Collector):
         yield self._counters("requests_throttled", "Requests answered 429, by the limit named.", "limit", throttled)
         yield self._counter("requests_retried", "Requests sent again after a failure.", usage.requests_retried)
         yield self._gauge("requests_in_flight", "Requests under way.", state.activity.requests_in_flight)
-        yield self._counter("tokens_counted", "Tokens of bought texts, as counted here.", usage.tokens_counted)
+        yield self._counter("tokens_counted", "Tokens of embedded texts, as counted here.", usage.tokens_counted)
         yield self._counter("tokens_billed", "Tokens as billed by the provider.", usage.tokens_billed)
         yield self._counter("cost_cny", "What was billed, in yuan.", usage.cost_cny)
         for unit, ceiling in zip(("requests", "tokens"), state.ceilings, strict=True):

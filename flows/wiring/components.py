@@ -158,7 +158,7 @@ def existing_lake(settings: Settings) -> Lake:
     return lake
 
 
-def open_pacer(model: Model, learned: LearnedLimits | None = None) -> RateLimiter:
+def open_rate_limiter(model: Model, learned: LearnedLimits | None = None) -> RateLimiter:
     """The rate limiter for the model's limits, and for what earlier runs learned of them."""
     spec = model.spec
     return RateLimiter(

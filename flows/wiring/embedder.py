@@ -33,7 +33,7 @@ async def open_embedder(
     Raises `ConfigurationError` when the key or the account's shared limit is missing.
     """
     account = account_of(settings, model)
-    limiter = components.open_pacer(model, LearnedLimits.from_values(lake.limits.read(account)))
+    limiter = components.open_rate_limiter(model, LearnedLimits.from_values(lake.limits.read(account)))
     async with contextlib.AsyncExitStack() as stack:
         client = components.open_client(settings, model, query=query)
         stack.push_async_callback(client.close)
@@ -64,7 +64,7 @@ class UsageWriter:
         self._usage = usage
         self._account = account
         self._dispatcher = dispatcher
-        self._pacer = limiter
+        self._limiter = limiter
 
     @contextlib.asynccontextmanager
     async def written(self) -> AsyncIterator[None]:
@@ -84,19 +84,19 @@ class UsageWriter:
             await asyncio.to_thread(self._write, *self._state())
 
     def _state(self) -> tuple[RunUsage, LearnedLimits]:
-        tally = self._dispatcher.usage
+        usage = self._dispatcher.usage
         usage = RunUsage(
             run=self._usage.run,
             collection=self._usage.collection,
             model=self._usage.model,
-            requests=tally.requests_sent,
-            tokens_counted=tally.tokens_counted,
-            tokens_billed=tally.tokens_billed,
-            tokens_in_doubt=tally.tokens_in_doubt,
-            cost_cny=tally.cost_cny,
+            requests=usage.requests_sent,
+            tokens_counted=usage.tokens_counted,
+            tokens_billed=usage.tokens_billed,
+            tokens_in_doubt=usage.tokens_in_doubt,
+            cost_cny=usage.cost_cny,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return usage, self._pacer.learned
+        return usage, self._limiter.learned
 
     def _write(self, usage: RunUsage, learned: LearnedLimits) -> None:
         if usage.requests:

@@ -204,8 +204,8 @@ class QueryRunner:
         if budget.exceeds_cap(cost):
             raise BudgetReached(
                 f"asking {asked:,} questions would cost about {cost:.4f} of {budget.cap_cny} yuan "
-                "(budget.max_cny); nothing was bought. Ask fewer with --sample, leave out reranking with --no-rerank, "
-                "or raise the cap"
+                "(budget.max_cny); nothing was embedded. Ask fewer with --sample, leave out "
+                "reranking with --no-rerank, or raise the cap"
             )
         return f"{'; '.join(parts)}; about ¥{cost:.4f}" if cost else ""
 

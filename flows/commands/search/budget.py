@@ -42,7 +42,7 @@ class QueryBudget:
         """Raise `BudgetReached` if embedding the query would pass the cap."""
         if self.cap_cny is not None and self.exceeds_cap(cost := self.cost_cny(self.count(query))):
             raise BudgetReached(
-                f"the query would cost about {cost:.6f} of {self.cap_cny} yuan (budget.max_cny); nothing was bought"
+                f"the query would cost about {cost:.6f} of {self.cap_cny} yuan (budget.max_cny); nothing was embedded"
             )
 
     def why_not_rerank(self, query: str, passages: Sequence[str]) -> str:

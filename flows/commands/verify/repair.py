@@ -67,7 +67,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         report = new_report(settings, as_json=as_json)
         report.repaired = done = repairing.done
         outcome.counts["chunks"] = {
-            "embedded": done.texts_bought,
+            "embedded": done.texts_embedded,
             "upserted": done.rows_upserted.total(),
             "deleted": done.rows_deleted,
         }
@@ -121,7 +121,7 @@ class _Repair:
         if not sources:
             raise LakeError(
                 f"{damaged[0].message} Or name the sources, `millrace verify --repair SOURCE...`: then they are read "
-                "again, and no vector is bought twice."
+                "again, and no text is embedded twice."
             )
         self._lake.manifest.quarantine()
         self.done.files_set_aside += [str(damage.path) for damage in damaged]
@@ -184,7 +184,7 @@ class _Repair:
             report, done = state.summary(), self.done
             documents = report.documents
             done.documents_read_again += documents.added + documents.changed + documents.unchanged
-            done.texts_bought += report.chunks.embedded
+            done.texts_embedded += report.chunks.embedded
             done.requests += report.requests.sent
             done.tokens += report.tokens.billed
             done.cost_cny += report.cost_cny
@@ -214,11 +214,11 @@ class _Repair:
                         )
                     finally:
                         await dispatcher.close()
-                        tally = dispatcher.usage
-                        self.done.requests += tally.requests_sent
-                        self.done.tokens += tally.tokens_billed
-                        self.done.cost_cny += tally.cost_cny
-                        self.done.texts_bought += tally.texts_embedded
+                        usage = dispatcher.usage
+                        self.done.requests += usage.requests_sent
+                        self.done.tokens += usage.tokens_billed
+                        self.done.cost_cny += usage.cost_cny
+                        self.done.texts_embedded += usage.texts_embedded
                 return len(embedded.refused)
 
             refused = asyncio.run(buy())

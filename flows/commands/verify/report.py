@@ -63,7 +63,7 @@ class Repairs:
     files_set_aside: list[str] = field(default_factory=list)
     vectors_saved: int = 0
     documents_read_again: int = 0
-    texts_bought: int = 0
+    texts_embedded: int = 0
     requests: int = 0
     tokens: int = 0
     cost_cny: float = 0.0
@@ -78,9 +78,9 @@ class Repairs:
             done.append(f"saved      {self.vectors_saved:,} vectors of damaged parts")
         if self.documents_read_again:
             done.append(f"read again {self.documents_read_again:,} documents")
-        if self.texts_bought or self.requests:
+        if self.texts_embedded or self.requests:
             done.append(
-                f"bought     {self.texts_bought:,} texts in {self.requests:,} requests, {self.tokens:,} tokens; "
+                f"embedded   {self.texts_embedded:,} texts in {self.requests:,} requests, {self.tokens:,} tokens; "
                 f"¥{self.cost_cny:.4f}"
             )
         if self.rows_upserted:

@@ -27,7 +27,7 @@ from millrace.tasks.lake.storage.location import LakePath, parquet_file
 from millrace.tasks.records import CHUNK_SCHEMA
 
 _NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
-_REMEDY = "Run `millrace verify --repair`, which makes its rows again from the sources; vectors are not bought again."
+_REMEDY = "Run `millrace verify --repair`, which makes its rows again from the sources; vectors are not embedded again."
 _PARTS_AT_A_TIME = 1_000  # of a hundred thousand, beside a manifest of ten million rows
 
 ROW_LOCATION_COLUMNS = ("source", "job", "part_first", "part_last", "chunks")

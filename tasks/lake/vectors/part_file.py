@@ -43,7 +43,7 @@ _CRC = "millrace.crc32"
 _NAME = re.compile(r"part-(\d{8,})-[0-9a-f]{8}\.parquet")
 
 REMEDY = (
-    "Run `millrace verify --repair`: it keeps what can still be read and says how many vectors must be bought again."
+    "Run `millrace verify --repair`: it keeps what can still be read and says how many vectors must be embedded again."
 )
 
 

@@ -237,7 +237,7 @@ def test_reranking_is_measured_beside_retrieval_and_billed(office: Site) -> None
 
 def test_a_budget_stops_before_anything_is_bought(office: Site) -> None:
     requests = office.simulator.books.requests
-    with pytest.raises(BudgetReached, match="nothing was bought"):
+    with pytest.raises(BudgetReached, match="nothing was embedded"):
         asked(office, "budget.max_cny=0.0001")
     assert office.simulator.books.requests == requests
     office.overrides = ("budget.max_cny=0.0001",)

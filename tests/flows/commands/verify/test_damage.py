@@ -110,7 +110,7 @@ def test_only_the_lost_texts_of_a_damaged_vector_part_are_bought(site: Site) -> 
     report = repair(site.settings(), [site.corpus], as_json=True)
     assert report.agree
     assert report.repaired is not None
-    assert (report.repaired.vectors_saved, report.repaired.texts_bought) == (len(before) - lost, lost)
+    assert (report.repaired.vectors_saved, report.repaired.texts_embedded) == (len(before) - lost, lost)
     assert books.texts_bought == embedded + asked + lost
     assert_same(site.rows(), before)
     assert part.with_name(part.name + ".damaged").exists()

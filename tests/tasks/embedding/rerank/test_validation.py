@@ -1,4 +1,4 @@
-"""Law 3 for reranking: an answer is used only if it says of each document once how well it answers."""
+"""A vector never sits on another text, and neither does a score: an answer is used only if it says of each document once how well it answers."""
 
 from __future__ import annotations
 
