@@ -5,7 +5,7 @@ For measuring what millrace itself takes: Milvus Lite runs in the same process, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from millrace.flows.cli.environment import set_variables
@@ -19,17 +19,31 @@ if TYPE_CHECKING:  # Arrow is to be imported by the command, as ever: it settles
 
 
 class NoMilvus:
-    """Stands for a `Collection`: every row is taken, none is kept."""
+    """Stands for a new `Collection`: every row is taken and counted, none is kept."""
+
+    _rows = 0
+    _owners: frozenset[str] = frozenset()
 
     def __init__(self, shape: CollectionShape) -> None:
         self.shape = shape
 
+    def owners(self) -> frozenset[str]:
+        return NoMilvus._owners
+
+    def mark_owners(self, owners: Iterable[str]) -> str:
+        NoMilvus._owners = frozenset(owners)
+        return ""
+
+    def count(self) -> int:
+        return NoMilvus._rows
+
     def upsert(self, rows: pa.Table, vectors: Vectors) -> int:
         assert len(vectors) == rows.num_rows
+        NoMilvus._rows += rows.num_rows
         return int(rows.num_rows)
 
     def delete(self, ids: Sequence[str]) -> None:
-        pass
+        NoMilvus._rows -= len(ids)
 
     def present(self, ids: Sequence[str]) -> set[str]:
         return set(ids)

@@ -7,7 +7,7 @@ import pytest
 from millrace.flows.wiring.components import lake_path
 from millrace.tasks.errors import LeaseHeld
 from millrace.tasks.lake import Lake
-from millrace.tasks.lake.storage import object_lease
+from millrace.tasks.lake.storage import lease, object_lease
 from tests.flows.site import ROOT, Site
 from tests.simulator.settings import API_KEY
 from tests.system.crashes import library
@@ -86,7 +86,8 @@ def test_another_machine_goes_on_where_one_was_killed_and_buys_at_most_what_was_
     (claim,) = [key for key in bucket.objects() if key.startswith("lease/")]
     embedded = object_site.simulator.books.texts_bought
     there = Site(object_site.folder, object_site.simulator, (*object_site.overrides, *bucket.settings("two")))
-    monkeypatch.setattr(object_lease, "_processes", lambda: "pid:[another machine]")
+    for module in (lease, object_lease):
+        monkeypatch.setattr(module, "process_namespace", lambda: "pid:[another machine]")
     with pytest.raises(LeaseHeld):
         there.ingest()
     assert (bucket.lake / claim).exists()
