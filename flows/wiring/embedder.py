@@ -84,16 +84,16 @@ class UsageWriter:
             await asyncio.to_thread(self._write, *self._state())
 
     def _state(self) -> tuple[RunUsage, LearnedLimits]:
-        usage = self._dispatcher.usage
+        sent = self._dispatcher.usage
         usage = RunUsage(
             run=self._usage.run,
             collection=self._usage.collection,
             model=self._usage.model,
-            requests=usage.requests_sent,
-            tokens_counted=usage.tokens_counted,
-            tokens_billed=usage.tokens_billed,
-            tokens_in_doubt=usage.tokens_in_doubt,
-            cost_cny=usage.cost_cny,
+            requests=sent.requests_sent,
+            tokens_counted=sent.tokens_counted,
+            tokens_billed=sent.tokens_billed,
+            tokens_in_doubt=sent.tokens_in_doubt,
+            cost_cny=sent.cost_cny,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return usage, self._limiter.learned
