@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # What the demo needs, what the tests need, and what the tests on a Milvus server need.
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
@@ -33,17 +33,21 @@ help:
 # Where neither can be had, or it cannot install, pip.
 define install
 	@if command -v uv >/dev/null; then uv=uv; \
-	elif [ -x $(BIN)/uv ] || $(PIP) --quiet uv; then uv=$(BIN)/uv; fi; \
-	if [ -n "$$uv" ] && $$uv pip install --python $(BIN)/python --editable $(1); then :; else $(PIP) --editable $(1); fi
+	elif [ -x $(BIN)/uv ]; then uv=$(BIN)/uv; \
+	else echo "No uv on the path: pip puts it into $(VENV)."; ! $(PIP) --quiet uv || uv=$(BIN)/uv; fi; \
+	if [ -n "$$uv" ] && $$uv pip install --python $(BIN)/python --editable $(1); then :; \
+	else echo "Without uv pip installs the packages, which takes minutes."; $(BIN)/python -m ensurepip >/dev/null; \
+	$(PIP) --editable $(1) || { echo "Packages cannot be had. Set-up needs a package index: the network, a mirror (UV_DEFAULT_INDEX"; \
+	echo "and PIP_INDEX_URL), or a folder of wheels (UV_FIND_LINKS and PIP_FIND_LINKS). What is set up needs none."; exit 1; }; fi
 	@touch $@
 endef
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "millrace needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
 
 $(READY): $(BIN)/python pyproject.toml constraints.txt
-	$(call install,.)
+	$(call install,'.[semantic]')
 
 $(DEV_READY): $(BIN)/python pyproject.toml constraints.txt
 	$(call install,'.[dev]')
@@ -58,13 +62,13 @@ DEMO := --set lake.path=demo/lake --set milvus.uri=demo/milvus.db
 
 demo: $(READY)
 	@rm -rf demo && mkdir demo
-	$(BIN)/millrace ingest data/sample $(DEMO)
+	$(BIN)/millrace ingest data/sample $(DEMO) --set embedding.model=semantic-v1
 	@echo "\nAgain: nothing has changed, so nothing is embedded and nothing is written."
 	$(BIN)/millrace ingest data/sample $(DEMO)
-	@echo "\nA question in Chinese, and one that only a page of a PDF answers."
-	$(BIN)/millrace search "水斗板和木齿的含水率控制在多少" $(DEMO) --set search.top_n=1
-	@echo
-	$(BIN)/millrace search "where is the spare winding handle kept" $(DEMO) --set search.top_n=2
+	@echo "\nA question in Chinese (where are the keys?); an English passage answers it, on page 3 of a PDF."
+	$(BIN)/millrace search "钥匙放在哪里" $(DEMO) --set search.top_n=1
+	@echo "\nA question that shares no word of importance with the passage that answers it."
+	$(BIN)/millrace search "protecting our data from ransomware" $(DEMO) --set search.top_n=1
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from millrace.flows.wiring.embedding_model import API_KEY_VARIABLES
 from millrace.flows.wiring.embedding_model import Model as Model  # noqa: PLC0414 - others open it from here, as all the rest
 from millrace.flows.wiring.embedding_model import load_model as load_model  # noqa: PLC0414
 from millrace.flows.wiring.embedding_model import query_space as query_space  # noqa: PLC0414
+from millrace.flows.wiring.embedding_model import search_notes as search_notes  # noqa: PLC0414
 from millrace.flows.wiring.lake_location import lake_path as lake_path  # noqa: PLC0414
 from millrace.tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
 from millrace.tasks.documents import DocumentOptions
@@ -28,6 +29,7 @@ from millrace.tasks.embedding import (
     make_client,
     make_reranker,
     probe,
+    require_installed,
     rerank_url,
 )
 from millrace.tasks.errors import ConfigurationError
@@ -42,7 +44,11 @@ READING_VERSION = 3
 
 
 def require_api_key(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> str:
-    """The API key, "" where none is needed. Raises `ConfigurationError` when it is needed and not there."""
+    """The API key, "" where none is needed.
+
+    Raises `ConfigurationError` when it is needed and not there; or for a model of this machine that is not installed.
+    """
+    require_installed(model.spec)
     return api_key_of(model.spec.provider, settings.embedding.api_key_env, environment)
 
 

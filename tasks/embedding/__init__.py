@@ -19,7 +19,7 @@ from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
 from millrace.tasks.embedding.dispatch.usage import LATENCY_BUCKETS_S, Budget, Latencies, Usage, cost_cny
 from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
-from millrace.tasks.embedding.providers.factory import make_client, probe
+from millrace.tasks.embedding.providers.factory import SEMANTIC_MODEL, make_client, probe, require_installed
 from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock
 from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
 from millrace.tasks.embedding.rerank.factory import make_reranker
@@ -28,6 +28,7 @@ from millrace.tasks.embedding.rerank.reranker import Ranked, Reranker, Reranking
 
 __all__ = [
     "LATENCY_BUCKETS_S",
+    "SEMANTIC_MODEL",
     "Activity",
     "Budget",
     "Clock",
@@ -66,5 +67,6 @@ __all__ = [
     "pack_requests",
     "probe",
     "provider_url",
+    "require_installed",
     "rerank_url",
 ]

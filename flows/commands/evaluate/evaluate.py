@@ -162,8 +162,7 @@ class _Evaluation:
         if compatibility.refusal:
             raise ConfigurationError(compatibility.refusal)
         self._notes += [f"warning: {warning}" for warning in compatibility.warnings]
-        if self._model.spec.provider == "local":
-            self._notes.append("provider local: passages are matched by their words, not by their meaning")
+        self._notes += components.search_notes(self._model)
 
     def _query_set(self, lake: Lake, manifest: pa.Table) -> QuerySet:
         if not (pc.sum(manifest["chunks"]).as_py() or 0):

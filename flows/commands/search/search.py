@@ -200,9 +200,7 @@ def _notes(settings: Settings, model: components.Model) -> list[str]:
         if compatibility.refusal:
             raise ConfigurationError(compatibility.refusal)
         notes += [f"warning: {warning}" for warning in compatibility.warnings]
-    if model.spec.provider == "local":
-        notes.append("provider local: passages are matched by their words, not by their meaning")
-    return notes
+    return notes + components.search_notes(model)
 
 
 def _nothing(settings: Settings, rows: int, expression: str) -> str:

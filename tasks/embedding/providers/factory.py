@@ -5,6 +5,9 @@ from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choos
 from millrace.tasks.embedding.providers.client import READ_TIMEOUT_S, EmbeddingClient
 from millrace.tasks.errors import ConfigurationError, TextsRefused, Transient
 
+SEMANTIC_MODEL = "semantic-v1"
+"""The model of provider `local` that needs a package of its own."""
+
 
 def make_client(
     spec: ModelSpec,
@@ -25,14 +28,13 @@ def make_client(
     `base_url` as `endpoint_url`, or for `api` "native" `native_url`, takes it; `dimensions` None is the model's
     default. `text_type` is for the native API, "" is "document". `instruct`, for queries, is a parameter there, and a
     prefix of the texts for iflytek and openai. With `sparse` answers have sparse vectors too. Raises
-    ConfigurationError for an invalid base URL, key or number of dimensions, or a feature that the model lacks.
+    ConfigurationError for an invalid base URL, key or number of dimensions, a feature that the model lacks, or a model
+    that is not installed.
     """
     chosen = choose_dimensions(spec, dimensions)
     check_capabilities(spec, api=api, text_type=text_type, instruct=instruct, sparse=sparse)
     if spec.provider == "local":
-        from millrace.tasks.embedding.providers.local import LocalClient
-
-        return LocalClient(dimensions=chosen, sparse=sparse)
+        return _local_client(spec, dimensions=chosen, sparse=sparse)
     if api == "native":
         from millrace.tasks.embedding.providers.dashscope_native import NativeClient
 
@@ -60,6 +62,26 @@ def make_client(
         timeout_s=timeout_s,
         max_connections=max_connections,
     )
+
+
+def _local_client(spec: ModelSpec, *, dimensions: int, sparse: bool) -> EmbeddingClient:
+    from millrace.tasks.embedding.providers.local import LocalClient, lexical_vectors
+
+    vectors = lexical_vectors
+    if spec.name == SEMANTIC_MODEL:
+        from millrace.tasks.embedding.providers.semantic import semantic_vectors
+
+        require_installed(spec)
+        vectors = semantic_vectors
+    return LocalClient(vectors, dimensions=dimensions, sparse=sparse)
+
+
+def require_installed(spec: ModelSpec) -> None:
+    """Raise ConfigurationError if the model runs on this machine, and its package is not installed."""
+    if spec.provider == "local" and spec.name == SEMANTIC_MODEL:
+        from millrace.tasks.embedding.providers.semantic import require_encoder
+
+        require_encoder()
 
 
 async def probe(client: EmbeddingClient) -> None:

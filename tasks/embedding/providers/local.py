@@ -1,4 +1,4 @@
-"""Provider `local`: a lexical embedding without network, key or cost.
+"""Provider `local`: its client, and a lexical embedding without network, key or cost.
 
 The features of a text are its words, the character n-grams inside them, and its Chinese, Japanese and Korean characters
 and pairs of characters; scikit-learn's hashing trick folds their weights into 1,024 numbers. Texts that share words are
@@ -11,7 +11,7 @@ import math
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -60,10 +60,11 @@ _FUNCTION_CHARACTERS = frozenset(
 
 
 class LocalClient:
-    """The lexical embedding as an `EmbeddingClient`; computed in a thread, so that the event loop stays free."""
+    """A model that runs here as an `EmbeddingClient`; computed in a thread, so that the event loop stays free."""
 
-    def __init__(self, *, dimensions: int, sparse: bool = False) -> None:
-        """With `sparse` answers also have the features themselves, unfolded."""
+    def __init__(self, vectors: Callable[[Sequence[str], int], Vectors], *, dimensions: int, sparse: bool) -> None:
+        """`vectors` are those of texts, as `lexical_vectors`; with `sparse` answers have `sparse_vectors` too."""
+        self._vectors = vectors
         self._dimensions = dimensions
         self._sparse = sparse
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-embedding")
@@ -75,7 +76,7 @@ class LocalClient:
                 "a text holds nothing but white space", reason="text_empty", remedy="leave it out; it says nothing"
             )
         loop = asyncio.get_running_loop()
-        vectors = await loop.run_in_executor(self._thread, lexical_vectors, list(texts), self._dimensions)
+        vectors = await loop.run_in_executor(self._thread, self._vectors, list(texts), self._dimensions)
         sparse = await loop.run_in_executor(self._thread, sparse_vectors, list(texts)) if self._sparse else None
         return EmbeddingResponse(vectors, billed_tokens=0, request_id="", sparse=sparse)
 
