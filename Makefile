@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # What the demo needs, what the tests need, and what the tests on a Milvus server need.
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
@@ -30,21 +29,22 @@ help:
 	@echo "make clean  remove what these commands made"
 
 # uv does in seconds what takes pip minutes: the one on the path, else the pinned one that pip puts into the environment.
-# Where neither can be had, or it cannot install, pip.
+# Where neither can be had, or it cannot install, pip. Python's own pip is quicker than one that is set up for this.
 define install
-	@if command -v uv >/dev/null; then uv=uv; \
-	elif [ -x $(BIN)/uv ]; then uv=$(BIN)/uv; \
-	else echo "No uv on the path: pip puts it into $(VENV)."; ! $(PIP) --quiet uv || uv=$(BIN)/uv; fi; \
-	if [ -n "$$uv" ] && $$uv pip install --python $(BIN)/python --editable $(1); then :; \
-	else echo "Without uv pip installs the packages, which takes minutes."; $(BIN)/python -m ensurepip >/dev/null; \
-	$(PIP) --editable $(1) || { echo "Packages cannot be had. Set-up needs a package index: the network, a mirror (UV_DEFAULT_INDEX"; \
-	echo "and PIP_INDEX_URL), or a folder of wheels (UV_FIND_LINKS and PIP_FIND_LINKS). What is set up needs none."; exit 1; }; fi
+	@uv=$$(command -v uv) || uv=$(BIN)/uv; \
+	[ -x $$uv ] || { echo "No uv on the path: pip puts it into $(VENV)."; $(PYTHON) -m $(PIP) --quiet uv; } || $(own_pip) --quiet uv; \
+	if [ -x $$uv ] && $$uv pip install --python $(BIN)/python --editable $(1); then :; \
+	elif echo "Without uv: pip installs the packages, which takes minutes." && $(own_pip) --editable $(1); then :; \
+	else echo "Packages cannot be had. Set-up needs an index of packages: the network, a mirror (UV_DEFAULT_INDEX and PIP_INDEX_URL), or"; \
+	echo "a folder of wheels (UV_FIND_LINKS and PIP_FIND_LINKS). What has been set up needs none."; exit 1; fi
 	@touch $@
 endef
+PIP := pip --disable-pip-version-check --python $(BIN)/python install
+own_pip = $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m $(PIP)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "millrace needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+	$(PYTHON) -m venv --without-pip $(VENV)
 
 $(READY): $(BIN)/python pyproject.toml constraints.txt
 	$(call install,'.[semantic]')
