@@ -78,11 +78,15 @@ def compatibility_of(settings: Settings, lake: Lake, query_space: EmbeddingSpace
 
 
 def check_query(query: str, model: components.Model) -> None:
-    """Raise `ConfigurationError` for a query that is blank, or longer than the model takes."""
+    """Raise `ConfigurationError` for a query that is blank, no Unicode, or longer than the model takes."""
     if not query.strip():
         raise ConfigurationError("the query is blank; say what is looked for")
+    try:
+        size_bytes = len(query.encode())
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("the query is not text in UTF-8; type it in a terminal that sends UTF-8") from error
     most = model.spec.tokens_per_text - model.spec.end_mark_tokens
-    if model.spec.tokens_per_text and len(query.encode()) > most:  # no tokenizer makes more tokens than bytes
+    if model.spec.tokens_per_text and size_bytes > most:  # no tokenizer makes more tokens than bytes
         from millrace.tasks.chunking import Tokenizer
 
         tokens = Tokenizer.load(model.spec.tokenizer).count(query)

