@@ -111,13 +111,21 @@ def settings_file(config: Path | None) -> Path | None:
     return here
 
 
-def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
-    """The settings of a command line. Raises ConfigurationError as `load_settings`."""
+def settings_of(config: Path | None, overrides: tuple[str, ...], *, run_of: str = "") -> "Settings":
+    """The settings of a command line. Raises ConfigurationError as `load_settings`.
+
+    `run_of`: the command whose run wrong settings are recorded as, "" for one that is not recorded.
+    """
     from millrace.configs.settings import load_settings
     from millrace.tasks.stages.memory import configure_allocator
 
     configure_allocator()  # here, because it must come before anything else that a command imports
-    return load_settings(settings_file(config), overrides)
+    config = settings_file(config)
+    if run_of:
+        from millrace.flows.commands.ingest.endings import traced_settings
+
+        return traced_settings(config, overrides, run_of)
+    return load_settings(config, overrides)
 
 
 class Result(Protocol):

@@ -82,7 +82,7 @@ def ingest(
         overrides = (*overrides, f"budget.max_cny={max_cny}")
     if change_embedding:
         overrides = (*overrides, "embedding.allow_change=true")
-    settings = settings_of(config, with_claim(overrides, claim))
+    settings = settings_of(config, with_claim(overrides, claim), run_of="ingest")
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:
@@ -231,7 +231,8 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     """
     from millrace.flows.commands.rejects import retry_rejects
 
-    finish(retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json), as_json=as_json)
+    settings = settings_of(config, overrides, run_of="retry")
+    finish(retry_rejects(settings, reason=reason, quiet=as_json), as_json=as_json)
 
 
 for command in (
