@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from millrace.flows.commands.doctor.finding import Case, Finding, Skip, check, environment
 from millrace.flows.wiring.collection_settings import why_refused
@@ -62,7 +63,13 @@ def collection(case: Case) -> Finding:
         return Finding("fails", f"{name} has another shape", way, facts.differences)
     if facts.owners and lake.identity not in facts.owners and settings.milvus.claim == "sole":
         said = f"{name} is filled by another lake, {', '.join(sorted(facts.owners))}"
-        return Finding("fails", said, case.correct("lake.path", "..."))
+        mend = f"{case.correct('lake.path', '...')}  # or, if both lakes are to fill it: millrace ingest --share"
+        return Finding("fails", said, mend)
+    if not facts.owners and not documents:
+        said = f"{name} is there, of no lake that is known: if it holds rows, a run refuses it"
+        return Finding(
+            "note", said, details=("another milvus.collection, or `millrace ingest --share` or --take-over",)
+        )
     return Finding("ok", f"{name}, as the settings want it; {documents:,} documents of this lake")
 
 
@@ -98,4 +105,7 @@ def _mend(case: Case, message: str) -> str:
         return f"export {variable}=user:password" + ("" if environment(variable) else "  # it is not set")
     if "another process has it open" in message:
         return case.correct("milvus.uri", "http://HOST:19530")
-    return case.correct("milvus.uri", "http://HOST:19530") + "  # or start Milvus there: docker compose up -d milvus"
+    correction = case.correct("milvus.uri", "http://HOST:19530")
+    if urlsplit(case.settings.milvus.uri).hostname in {"127.0.0.1", "localhost", "::1"}:
+        return f"docker compose up --detach milvus  # or as it is started here; if it is elsewhere: {correction}"
+    return f"{correction}  # or start it there"

@@ -45,6 +45,9 @@ def clock(case: Case) -> Finding:
 def prefect(case: Case) -> Finding:
     """Whether the Prefect API answers, in a version that goes with the one here."""
     address, own = environment("PREFECT_API_URL").rstrip("/"), version("prefect")
+    if address and not address.startswith(("http://", "https://")):
+        said = f"PREFECT_API_URL is {address!r}, which is no address of an API"
+        return Finding("fails", said, f"export PREFECT_API_URL={_PREFECT}")
     if not address:
         return Finding("ok", f"{own} here; PREFECT_API_URL is not set, so runs appear in no UI")
     case.need_network()
