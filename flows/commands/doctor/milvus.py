@@ -58,18 +58,22 @@ def collection(case: Case) -> Finding:
         raise Skip("Milvus cannot be asked") from error
     if not facts.has_collection:
         return _missing(case, documents)
+    return _beside_settings(case, facts, lake.identity, documents)
+
+
+def _beside_settings(case: Case, facts: MilvusFacts, identity: str, documents: int) -> Finding:
+    """What is to be said of a collection that is there, to the lake `identity` with so many documents in it."""
+    name, correct = case.settings.milvus.collection, case.correct
     if facts.differences:
-        way = "millrace rebuild --drop" if documents else case.correct("milvus.collection", f"{name}_2")
-        return Finding("fails", f"{name} has another shape", way, facts.differences)
-    if facts.owners and lake.identity not in facts.owners and settings.milvus.claim == "sole":
+        mend = "millrace rebuild --drop" if documents else correct("milvus.collection", f"{name}_2")
+        return Finding("fails", f"{name} has another shape", mend, facts.differences)
+    if facts.owners and identity not in facts.owners and case.settings.milvus.claim == "sole":
         said = f"{name} is filled by another lake, {', '.join(sorted(facts.owners))}"
-        mend = f"{case.correct('lake.path', '...')}  # or, if both lakes are to fill it: millrace ingest --share"
+        mend = f"{correct('lake.path', '...')}  # or, if both lakes are to fill it: millrace ingest --share"
         return Finding("fails", said, mend)
     if not facts.owners and not documents:
-        said = f"{name} is there, of no lake that is known: if it holds rows, a run refuses it"
-        return Finding(
-            "note", said, details=("another milvus.collection, or `millrace ingest --share` or --take-over",)
-        )
+        said = f"{name} is there, of no lake that is known; if it holds rows, a run refuses it"
+        return Finding("note", said, details=("name another milvus.collection, or say --share or --take-over once",))
     return Finding("ok", f"{name}, as the settings want it; {documents:,} documents of this lake")
 
 

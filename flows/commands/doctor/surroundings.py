@@ -56,6 +56,11 @@ def prefect(case: Case) -> Finding:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         mend = f"prefect server start  # or, where it is elsewhere: export PREFECT_API_URL={_PREFECT}"
         return Finding("fails", f"the Prefect server at {address} does not answer: {error}", mend)
+    return _of_server(address, answer, own)
+
+
+def _of_server(address: str, answer: httpx.Response, own: str) -> Finding:
+    """What a server's answer says of it, beside the version that is here."""
     if answer.status_code in {401, 403}:
         mend = "export PREFECT_API_AUTH_STRING=user:password  # of Prefect Cloud: PREFECT_API_KEY"
         return Finding("fails", f"{address} does not let us in (HTTP {answer.status_code})", mend)
