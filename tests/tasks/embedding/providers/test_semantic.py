@@ -73,7 +73,8 @@ def test_words_count_too() -> None:
 
 def test_a_vector_has_length_one_and_is_made_of_meaning_and_words() -> None:
     vectors = semantic_vectors(TEXTS, 1024)
-    assert (vectors.dtype, vectors.shape) == (np.float32, (len(TEXTS), 1024))
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(TEXTS), 1024)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(vectors[:, 512:], np.sqrt(0.2) * lexical_vectors(TEXTS, 512), atol=1e-6)
 
