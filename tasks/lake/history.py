@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from millrace.tasks.errors import LakeError
@@ -109,12 +110,12 @@ class RunFiles(Generic[Record]):
 
     def newest(self, limit: int | None = None) -> list[Record]:
         """The last `limit` records, newest first; one that cannot be read is left out (see `damaged`)."""
-        records: list[Record] = []
+        return list(islice(self.newest_first(), limit))
+
+    def newest_first(self) -> Iterator[Record]:
+        """Every record that can be read, each when it is asked for."""
         for path in reversed(self._paths()):
-            if limit is not None and len(records) >= limit:
-                break
-            records += self._readable(path)
-        return records
+            yield from self._readable(path)
 
     def oldest_first(self) -> list[Record]:
         """Every record that can be read."""
