@@ -18,11 +18,14 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The time of asyncio's event loops, which other threads may ask for too: metrics are written in one."""
+    """The time of the running event loop."""
 
     def now(self) -> float:
-        """As `Clock`."""
-        return time.monotonic()
+        """As `Clock`; also in a thread without a loop, where metrics are written."""
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            return time.monotonic()  # what a loop's time is
 
     async def sleep(self, seconds: float) -> None:
         """As `Clock`."""
