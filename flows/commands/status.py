@@ -64,6 +64,8 @@ class Status(Result):
         for run in self.runs:
             outcome = "did not end" if run.exit is None else f"exit {run.exit}"
             lines.append(f"{run.started}  {run.command:8} {outcome:11}  {_summary(run)}")
+            if run.error:
+                lines.append(f"    {run.error}")
         return lines
 
 

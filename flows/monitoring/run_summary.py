@@ -8,11 +8,12 @@ from millrace.configs.settings import FailOn
 from millrace.tasks.errors import BudgetReached, ExitCode, RunStopped
 from millrace.tasks.records import LeftOut
 
-Outcome = Literal["running", "finished", "stopped", "budget", "interrupted"]
+Outcome = Literal["running", "finished", "stopped", "refused", "budget", "interrupted"]
 
 _EXIT_CODES: Mapping[Outcome, ExitCode] = {
     "running": ExitCode.STOPPED,
     "stopped": ExitCode.STOPPED,
+    "refused": ExitCode.USAGE,
     "budget": ExitCode.BUDGET,
     "interrupted": ExitCode.INTERRUPTED,
 }
@@ -118,8 +119,9 @@ class RunSummary:
     def exit_code(self) -> int:
         """The exit code of the command.
 
-        0 all in; 1 stopped by an error, or rows are missing or too many; 3 finished with rejects that count by
-        `fail_on`, or with nothing but files that no reader takes; 4 stopped at the budget; 130 interrupted.
+        0 all in; 1 stopped by an error, or rows are missing or too many; 2 refused as wrong use; 3 finished with
+        rejects that count by `fail_on`, or with nothing but files that no reader takes; 4 stopped at the budget; 130
+        interrupted.
         """
         if self.outcome == "finished":
             if self.error:

@@ -24,7 +24,8 @@ EVALUATIONS_FOLDER = "evaluations"
 class RunRecord:
     """One run. Times are UTC, ISO 8601; `ended` and `exit` stay None when it was killed or is still running.
 
-    `counts`, `tokens` and `cost_cny` are those of `ingest --json`; `settings` are the effective ones without secrets.
+    `counts`, `tokens` and `cost_cny` are those of `ingest --json`; `settings` are the effective ones without secrets,
+    empty for a run that was refused before it began. `error` says what stopped it, "" for nothing.
     """
 
     id: str
@@ -36,6 +37,7 @@ class RunRecord:
     tokens: Mapping[str, JsonValue] = field(default_factory=dict)
     cost_cny: float = 0.0
     settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class RunFiles(Generic[Record]):
         return list(islice(self.newest_first(), limit))
 
     def newest_first(self) -> Iterator[Record]:
-        """Every record that can be read, each when it is asked for."""
+        """Every record that can be read, newest first, each read when it is asked for."""
         for path in reversed(self._paths()):
             yield from self._readable(path)
 
@@ -125,10 +127,10 @@ class RunFiles(Generic[Record]):
         """The record of `run`; None when there is none, or it cannot be read."""
         return next(self._readable(self._path(run)), None)
 
-    def damaged(self) -> list[Damage]:
-        """The files that cannot be read, oldest first, and what follows from it."""
+    def damaged(self, newest: int | None = None) -> list[Damage]:
+        """The files that cannot be read, all or of the `newest`, oldest first, and what follows from it."""
         found: list[Damage] = []
-        for path in self._paths():
+        for path in self._paths()[-newest if newest else None :]:
             try:
                 self._read(path)
             except FileNotFoundError:
@@ -213,8 +215,8 @@ def _is_sound(record: _AnyRecord) -> bool:
     match record:
         case RunRecord():
             mappings = record.counts, record.tokens, record.settings
-            texts = record.id, record.command, record.started
-            return _all_are(dict, mappings) and _all_are(str, texts) and _all_are((int, float), [record.cost_cny])
+            words = record.id, record.command, record.started, record.error
+            return _all_are(dict, mappings) and _all_are(str, words) and _all_are((int, float), [record.cost_cny])
         case RunUsage():
             numbers = record.requests, record.tokens_counted, record.tokens_billed, record.tokens_in_doubt
             texts = record.run, record.model, record.updated

@@ -1,7 +1,6 @@
 """Time for the rate limiter and the dispatcher: the event loop's, or one that a test sets."""
 
 import asyncio
-import time
 from typing import Protocol
 
 
@@ -18,18 +17,26 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The time of the running event loop."""
+    """The time of the event loop that it was made or first asked in; then any thread may ask, as metrics do."""
+
+    def __init__(self) -> None:
+        self._loop = _running_loop()
 
     def now(self) -> float:
-        """As `Clock`; also in a thread without a loop, where metrics are written."""
-        try:
-            return asyncio.get_running_loop().time()
-        except RuntimeError:
-            return time.monotonic()  # what a loop's time is
+        """As `Clock`."""
+        self._loop = self._loop or asyncio.get_running_loop()
+        return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         """As `Clock`."""
         await asyncio.sleep(seconds)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def wait_for_event(event: asyncio.Event, timeout_s: float | None, clock: Clock) -> bool:

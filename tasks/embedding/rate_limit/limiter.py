@@ -244,7 +244,7 @@ class RateLimiter:
         return limited.adaptive.last_refused_rate / self._share if limited.adaptive.lowered else 0.0
 
     def _recall(self) -> None:
-        """Start with what an earlier run learned, at the first request."""
+        """Start with what an earlier run learned; at the first request, because the clock may need a running loop."""
         learned, self._learned = self._learned, None
         if learned is None:
             return
