@@ -28,6 +28,8 @@ class Outcome:
         summary = state.summary()
         counts = {name: getattr(summary, name) for name in ("documents", "chunks", "requests")}
         self.counts = {name: asdict(value) for name, value in counts.items()} | {"rejects": summary.rejects}
+        if summary.rows is not None:
+            self.counts["rows"] = asdict(summary.rows)
         self.tokens, self.cost_cny, self.error = asdict(summary.tokens), summary.cost_cny, summary.error
 
 

@@ -15,7 +15,7 @@ from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 
-_EARLIER, _MAKING = "earlier", "making"
+_EARLIER, _MAKING, _NOW = "earlier", "making", "now"
 
 
 class StateFile:
@@ -109,6 +109,20 @@ class Switches(StateFile):
         """The collections that `alias` stood for before the present one, each once, the last one last."""
         return self._lists()[_EARLIER].get(alias, [])
 
+    def moved_from(self, name: str) -> list[str]:
+        """The aliases that stood for the collection `name` before another one."""
+        return [alias for alias, earlier in self._lists()[_EARLIER].items() if name in earlier]
+
+    def now(self) -> dict[str, str]:
+        """What each alias stood for when it was moved last; Milvus alone knows whether it still does."""
+        return {alias: names[-1] for alias, names in self._lists()[_NOW].items() if names}
+
+    def save_now(self, alias: str, name: str) -> None:
+        """Note what `alias` stands for, durably. Raises LakeError."""
+        entries = self._lists()
+        entries[_NOW][alias] = [name]
+        self._write(entries)
+
     def save_earlier(self, alias: str, earlier: Sequence[str]) -> None:
         """Set the entry of `alias`, durably. Raises LakeError."""
         entries = self._lists()
@@ -140,5 +154,5 @@ class Switches(StateFile):
                 for name, entry in content.get(part, {}).items()
                 if isinstance(entry, list)
             }
-            for part in (_EARLIER, _MAKING)
+            for part in (_EARLIER, _MAKING, _NOW)
         }

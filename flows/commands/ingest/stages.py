@@ -11,6 +11,7 @@ from millrace.flows.commands.ingest.diff import SourceDiff
 from millrace.flows.commands.ingest.signals import open_in_thread, run_in_thread_uncancelled
 from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.alias_notes import alias_notes
 from millrace.flows.wiring.analyzer import analyzer_for_files, analyzer_notes
 from millrace.flows.wiring.components import Model
 from millrace.flows.wiring.embedder import open_embedder
@@ -122,6 +123,7 @@ def open_collection(
         if documents and not reads_again and not collection.count():
             raise milvus.collection_missing(settings, documents, emptied=True)
         claim_collection(settings, lake, collection)
+        state.notes += alias_notes(settings, lake)
         state.notes += analyzer_notes(settings, lake, collection, choose_analyzer)
         closing.pop_all()
     return collection
