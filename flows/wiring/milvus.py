@@ -21,6 +21,7 @@ from millrace.tasks.milvus import (
     CollectionShape,
     IndexParam,
     MilvusAddress,
+    Waiting,
     is_lite,
     may_hold,
     one_spelling,
@@ -58,13 +59,15 @@ def open_collection(
     choose_analyzer: Callable[[], Analyzer] = lambda: "standard",
     environment: Mapping[str, str] | None = None,
     checkpoint: Checkpoint = no_checkpoint,
+    waiting: Waiting | None = None,
 ) -> Collection:
     """The collection of the settings, in the shape that they and the model ask for.
 
+    With `waiting` a server that is away is waited for also when it is connected to.
     `choose_analyzer` is asked for a new collection, where milvus.hybrid is bm25 and milvus.analyzer is auto.
     """
     return Collection.open(
-        _address(settings, environment),
+        _address(settings, environment, waiting),
         settings.milvus.collection,
         shape=_shape(settings, model),
         create=create,
@@ -78,9 +81,11 @@ def open_import(settings: Settings, model: Model, environment: Mapping[str, str]
     return BulkImport(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
 
 
-def open_aliases(settings: Settings, environment: Mapping[str, str] | None = None) -> Aliases:
-    """The aliases of the Milvus of the settings."""
-    return Aliases(_address(settings, environment))
+def open_aliases(
+    settings: Settings, environment: Mapping[str, str] | None = None, waiting: Waiting | None = None
+) -> Aliases:
+    """The aliases of the Milvus of the settings; `waiting` as of `open_collection`."""
+    return Aliases(_address(settings, environment, waiting))
 
 
 def drop_collection(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
@@ -145,7 +150,9 @@ def _milvus_uri(settings: Settings) -> str:
     return with_database(settings.milvus.uri, settings.milvus.database)
 
 
-def _address(settings: Settings, environment: Mapping[str, str] | None) -> MilvusAddress:
+def _address(
+    settings: Settings, environment: Mapping[str, str] | None, waiting: Waiting | None = None
+) -> MilvusAddress:
     milvus = settings.milvus
     environment = os.environ if environment is None else environment
     return MilvusAddress(
@@ -153,6 +160,8 @@ def _address(settings: Settings, environment: Mapping[str, str] | None) -> Milvu
         token=read_secret(environment, milvus.token_env),
         tls_ca=milvus.tls_ca,
         timeout_s=milvus.timeout_s,
+        wait_s=milvus.wait_s,
+        waiting=waiting,
     )
 
 
