@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from millrace.configs.settings import Settings, load_settings
-    from millrace.flows.api import evaluate, ingest, plan, rebuild, verify
+    from millrace.flows.api import evaluate, ingest, plan, prune, rebuild, verify
     from millrace.flows.commands.evaluate.report import EvaluationResult
     from millrace.flows.commands.plan import Plan
+    from millrace.flows.commands.prune import PruneResult
     from millrace.flows.commands.rebuild import RebuildResult
     from millrace.flows.commands.search.result import SearchHit, SearchResult
     from millrace.flows.commands.search.search import asearch, search
@@ -51,6 +52,7 @@ __all__ = [
     "MillraceError",
     "Plan",
     "ProviderStopped",
+    "PruneResult",
     "RebuildResult",
     "RunStopped",
     "RunSummary",
@@ -64,6 +66,7 @@ __all__ = [
     "ingest",
     "load_settings",
     "plan",
+    "prune",
     "rebuild",
     "search",
     "verify",
@@ -72,6 +75,7 @@ __all__ = [
 _HOMES = {
     "EvaluationResult": "millrace.flows.commands.evaluate.report",
     "Plan": "millrace.flows.commands.plan",
+    "PruneResult": "millrace.flows.commands.prune",
     "RebuildResult": "millrace.flows.commands.rebuild",
     "RunSummary": "millrace.flows.monitoring.run_summary",
     "SearchHit": "millrace.flows.commands.search.result",
@@ -83,6 +87,7 @@ _HOMES = {
     "ingest": "millrace.flows.api",
     "load_settings": "millrace.configs.settings",
     "plan": "millrace.flows.api",
+    "prune": "millrace.flows.api",
     "rebuild": "millrace.flows.api",
     "search": "millrace.flows.commands.search.search",
     "verify": "millrace.flows.api",
