@@ -236,13 +236,9 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
 
 
 for command in (
-    setup.init,
-    collection.verify,
-    collection.rebuild,
-    collection.switch,
-    collection.prune,
-    search.search,
-    search.evaluate,
+    *(setup.init, setup.doctor),
+    *(collection.verify, collection.rebuild, collection.switch, collection.prune),
+    *(search.search, search.evaluate),
 ):
     millrace.add_command(command)
 
