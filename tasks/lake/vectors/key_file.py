@@ -30,6 +30,9 @@ compares the whole key with the part's own in any case."""
 SORTED_AT_ONCE = 1 << 20
 """Keys that are sorted in memory together: 24 MiB."""
 
+_MERGED_AT_ONCE = 1 << 16
+"""Keys that are merged in memory together: as many as lie in a processor's cache."""
+
 Records = npt.NDArray[np.void]
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")])
 _VERSION = 1
@@ -65,7 +68,7 @@ def prefixes_of(keys: KeyBytes) -> npt.NDArray[np.uint64]:
 
 def in_order(records: Records) -> Records:
     """The records in ascending order of the first 8 bytes of their keys; a reader looks at all that agree in those."""
-    return records[np.argsort(records["high"], kind="stable")]
+    return records.take(np.argsort(records["high"], kind="stable"))  # six times as fast as with brackets
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +131,17 @@ class KeyFile:
             return cls(path, parts, _mapped(unnamed, len(line), parts))
 
     @cached_property
-    def _high(self) -> npt.NDArray[np.uint64]:
-        """What is searched; of the many small files a copy, in which a key is found in half the time."""
-        high = self.records["high"]
-        return high.copy() if len(high) < SORTED_AT_ONCE else high
+    def _first_bits(self) -> npt.NDArray[np.bool_] | None:
+        """By the first bits of a key, whether one that begins so may be here, for 4 to 8 times as many as there are.
+
+        Most keys that are not here are told by that at once. None for a large file, where it would take much memory.
+        """
+        if len(self.records) >= SORTED_AT_ONCE:
+            return None
+        bits = (4 * len(self.records)).bit_length()
+        found = np.zeros(1 << bits, np.bool_)
+        found[self.records["high"] >> np.uint64(64 - bits)] = True
+        return found
 
     def find(self, prefixes: npt.NDArray[np.uint64], without: Collection[str]) -> Iterator[tuple[int, tuple[str, int]]]:
         """Position in `prefixes`, part name and row of each key that is here, in a part that is not one of `without`.
@@ -140,9 +150,14 @@ class KeyFile:
             prefixes: As `prefixes_of` makes them, shape (n, 2); ascending ones are found faster.
             without: Names of parts.
         """
-        high = self._high
-        places = np.searchsorted(high, prefixes[:, 0])
-        positions = np.flatnonzero(places < len(high))
+        high = self.records["high"]
+        positions = np.arange(len(prefixes))
+        if self._first_bits is not None:
+            bits = np.uint64(65 - len(self._first_bits).bit_length())
+            positions = np.flatnonzero(self._first_bits[prefixes[:, 0] >> bits])
+        places = np.zeros(len(prefixes), np.intp)
+        places[positions] = np.searchsorted(high, prefixes[positions, 0])
+        positions = positions[places[positions] < len(high)]
         positions = positions[high[places[positions]] == prefixes[positions, 0]]
         names = list(self.parts)
         while len(positions):
@@ -167,7 +182,7 @@ def _mapped(file: BinaryIO, begin: int, parts: Mapping[str, IndexedPart]) -> Rec
 
 
 def merged(files: Sequence[KeyFile], without: Collection[str]) -> tuple[dict[str, IndexedPart], Iterator[Records]]:
-    """The parts in the files but those `without`, and their records, ascending, `SORTED_AT_ONCE` or so in memory."""
+    """The parts in the files but those `without`, and their records, ascending, `_MERGED_AT_ONCE` or so in memory."""
     parts: dict[str, IndexedPart] = {}
     numbers: list[npt.NDArray[np.uint32]] = []
     for file in files:
@@ -180,7 +195,7 @@ def merged(files: Sequence[KeyFile], without: Collection[str]) -> tuple[dict[str
 
 def _merged_records(files: Sequence[KeyFile], numbers: Sequence[npt.NDArray[np.uint32]]) -> Iterator[Records]:
     """Keys are hashes, so that equal shares of all that they could be hold about as many each."""
-    shares = sum(len(file.records) for file in files) // SORTED_AT_ONCE + 1
+    shares = sum(len(file.records) for file in files) // _MERGED_AT_ONCE + 1
     edges = np.array([(share << 64) // shares for share in range(1, shares)], np.uint64)
     bounds = [[0, *np.searchsorted(file.records["high"], edges).tolist(), len(file.records)] for file in files]
     for share in range(shares):
@@ -188,5 +203,5 @@ def _merged_records(files: Sequence[KeyFile], numbers: Sequence[npt.NDArray[np.u
         for file, bound, new_numbers in zip(files, bounds, numbers, strict=True):
             records = file.records[bound[share] : bound[share + 1]].copy()
             records["part"] = new_numbers[records["part"]]
-            taken.append(records[records["part"] != _NO_PART])
+            taken.append(records[records["part"] != _NO_PART] if _NO_PART in new_numbers else records)
         yield in_order(np.concatenate(taken))

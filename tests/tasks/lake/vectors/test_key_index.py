@@ -17,11 +17,11 @@ def as_bytes(*several: KeyBytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
-@pytest.mark.parametrize("sorted_at_once", [1 << 20, 300])
+@pytest.mark.parametrize("merged_at_once", [1 << 16, 300])
 def test_every_key_is_found_where_it_is_through_all_merges(
-    sorted_at_once: int, on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    merged_at_once: int, on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_file, "SORTED_AT_ONCE", sorted_at_once)
+    monkeypatch.setattr(key_file, "_MERGED_AT_ONCE", merged_at_once)
     index = KeyIndex(tmp_path if on_disk else None)
     expected: dict[bytes, tuple[str, int]] = {}
     sizes = {}
