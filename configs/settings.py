@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX = "MILLRACE_"
 
+ASSIGNED = "--set"
+ENVIRONMENT = "environment"
+CALL = "the program"
+"""Where a setting is from, beside the path of a file: an override, the environment, or arguments in Python."""
+
 _CREDENTIALS_GO = {
     "milvus.uri": "put them in the variable that milvus.token_env names",
     "embedding.base_url": "put them in the variable that embedding.api_key_env names",
@@ -284,30 +289,38 @@ class Settings(BaseSettings):
     metrics: MetricsSettings
     reports: ReportSettings
 
-    _given: frozenset[str] = PrivateAttr(default=frozenset())
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     def __init__(self, _build_sources: _Sources | None = None, **sections: Any) -> None:
         own = (InitSettingsSource(Settings, sections), _Environment(Settings, os.environ))
         super().__init__(_build_sources=_build_sources or ((*own, _defaults()), {}))
-        self._given = frozenset() if _build_sources else _keys_in(own)
+        self._origins = {} if _build_sources else _origins_of(zip((CALL, ENVIRONMENT), own, strict=True))
 
     @property
     def given(self) -> frozenset[str]:
         """Each `section.key` that a file, the environment or an assignment has set; the others are defaults."""
-        return self._given
+        return frozenset(self._origins)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each of `given` is from: `ASSIGNED`, `ENVIRONMENT`, `CALL`, or the path of the file."""
+        return self._origins
 
     def with_overrides(self, overrides: Iterable[str]) -> "Settings":
         """The same settings with `section.key=value` applied on top."""
-        return self.with_values(_assigned(overrides))
+        return self._with(_assigned(overrides), ASSIGNED)
 
     def with_values(self, values: Mapping[str, Mapping[str, object]], *, given: bool = True) -> "Settings":
         """The same settings with these values, by section and key, in place of theirs.
 
         With `given` they count as set by the user.
         """
+        return self._with(values, CALL if given else "")
+
+    def _with(self, values: Mapping[str, Mapping[str, object]], origin: str) -> "Settings":
         merged = {name: section | values.get(name, {}) for name, section in self.model_dump().items()}
-        keys = self._given | _keys_of(values) if given else self._given
-        return _validated([InitSettingsSource(Settings, merged)], given=keys)
+        new = dict.fromkeys(_keys_of(values), origin) if origin else {}
+        return _validated([InitSettingsSource(Settings, merged)], origins={**self._origins, **new})
 
 
 class _Environment(EnvSettingsSource):
@@ -335,12 +348,12 @@ def load_settings(
     `environment` is that of this process when it is None. Raises `ConfigurationError` for a missing or malformed file,
     an unknown key (naming the nearest known one) or a value out of bounds.
     """
-    sources = [
-        InitSettingsSource(Settings, _assigned(overrides)),
-        _Environment(Settings, os.environ if environment is None else environment),
-        *([InitSettingsSource(Settings, _file(config))] if config is not None else []),
+    sources: list[tuple[str, PydanticBaseSettingsSource]] = [
+        (ASSIGNED, InitSettingsSource(Settings, _assigned(overrides))),
+        (ENVIRONMENT, _Environment(Settings, os.environ if environment is None else environment)),
+        *([(str(config), InitSettingsSource(Settings, _file(config)))] if config is not None else []),
     ]
-    return _validated([*sources, _defaults()], given=_keys_in(sources))
+    return _validated([*(source for _, source in sources), _defaults()], origins=_origins_of(sources))
 
 
 def choose_settings(settings: Settings | None, config: Path | str | None, overrides: Iterable[str]) -> Settings:
@@ -372,8 +385,9 @@ def _keys_of(values: Mapping[str, Mapping[str, object]]) -> frozenset[str]:
     return frozenset(f"{section}.{key}" for section, keys in values.items() for key in keys)
 
 
-def _keys_in(sources: Iterable[PydanticBaseSettingsSource]) -> frozenset[str]:
-    return frozenset[str]().union(*(_keys_of(source()) for source in sources))
+def _origins_of(sources: Iterable[tuple[str, PydanticBaseSettingsSource]]) -> dict[str, str]:
+    """The origin of each key that is in one of the sources, the first of which comes first."""
+    return {key: origin for origin, source in reversed([*sources]) for key in _keys_of(source())}
 
 
 def _defaults() -> PydanticBaseSettingsSource:
@@ -427,13 +441,13 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else f"; known are: {', '.join(known)}"
 
 
-def _validated(sources: Sequence[PydanticBaseSettingsSource], *, given: frozenset[str]) -> Settings:
-    """The settings of these sources, the first of which comes first, with what the user has set of them."""
+def _validated(sources: Sequence[PydanticBaseSettingsSource], *, origins: Mapping[str, str]) -> Settings:
+    """The settings of these sources, the first of which comes first, with where the user has set what of them."""
     try:
         settings = Settings(_build_sources=(tuple(sources), {}))
     except ValidationError as error:
         raise ConfigurationError("wrong settings: " + "; ".join(map(_problem, error.errors()))) from None
-    settings._given = given  # noqa: SLF001 - as the class itself would, if sources could be given to it otherwise
+    settings._origins = origins  # noqa: SLF001 - as the class itself would, if sources could be given to it otherwise
     return settings
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+HERE = "millrace.toml"
+"""The file of settings that a command takes from the folder it is typed in, and that `millrace init` writes there."""
+
 _UNSEEN = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters that JSON lets stand as they are."""
 
@@ -53,7 +56,12 @@ def common(command: CommandT) -> CommandT:
         click.option(
             "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable."
         ),
-        click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=f"Settings, in TOML; else ./{HERE}, if there.",
+        ),
     ):
         command = option(command)
     return command
@@ -93,12 +101,30 @@ reread = click.option(
 )
 
 
-def settings_of(config: Path | None, overrides: tuple[str, ...]) -> "Settings":
-    """The settings of a command line. Raises ConfigurationError as `load_settings`."""
+def settings_file(config: Path | None) -> Path | None:
+    """The file of --config, or else the `millrace.toml` of the folder that the command is typed in, which is said."""
+    here = Path(HERE)
+    if config is not None or not here.exists():
+        return config
+    context = click.get_current_context(silent=True)
+    say(f"settings from ./{HERE}", as_json=bool(context and context.params.get("as_json")))
+    return here
+
+
+def settings_of(config: Path | None, overrides: tuple[str, ...], *, run_of: str = "") -> "Settings":
+    """The settings of a command line. Raises ConfigurationError as `load_settings`.
+
+    `run_of`: the command whose run wrong settings are recorded as, "" for one that is not recorded.
+    """
     from millrace.configs.settings import load_settings
     from millrace.tasks.stages.memory import configure_allocator
 
     configure_allocator()  # here, because it must come before anything else that a command imports
+    config = settings_file(config)
+    if run_of:
+        from millrace.flows.commands.ingest.endings import traced_settings
+
+        return traced_settings(config, overrides, run_of)
     return load_settings(config, overrides)
 
 

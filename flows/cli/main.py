@@ -13,8 +13,9 @@ from typing import NoReturn
 
 import click
 
-from millrace.flows.cli import collection, search
+from millrace.flows.cli import collection, search, setup
 from millrace.flows.cli.console import (
+    HERE,
     claiming,
     common,
     fail,
@@ -22,6 +23,7 @@ from millrace.flows.cli.console import (
     log_format,
     reread,
     say,
+    settings_file,
     settings_of,
     sources,
     usage_of,
@@ -41,7 +43,8 @@ def millrace() -> None:
       millrace ingest docs/                       read, chunk, embed and upsert whatever changed
       millrace search "how do I open the sluice"  the passages that answer, with file and page
 
-    Settings are taken from --set, then from the environment (MILLRACE_SECTION__KEY), then from the file of --config.
+    Settings are taken from --set, then from the environment (MILLRACE_SECTION__KEY), then from the file of --config,
+    or else from ./millrace.toml, which `millrace init` writes.
     """
 
 
@@ -79,7 +82,7 @@ def ingest(
         overrides = (*overrides, f"budget.max_cny={max_cny}")
     if change_embedding:
         overrides = (*overrides, "embedding.allow_change=true")
-    settings = settings_of(config, with_claim(overrides, claim))
+    settings = settings_of(config, with_claim(overrides, claim), run_of="ingest")
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:
@@ -114,7 +117,12 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
 @click.option(
     "--verify-cron", default="0 5 * * *", show_default=True, metavar="CRON", help="When to compare; '' for never."
 )
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings, in TOML; read by each run.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"Settings, in TOML, read by each run; else ./{HERE}, if there.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable.")
 @log_format
 def serve(
@@ -133,6 +141,7 @@ def serve(
             "millrace serve needs a Prefect server: start one with `prefect server start`, and set PREFECT_API_URL to "
             "the address that it prints, ending in /api"
         )
+    config = settings_file(config)
     settings = settings_of(config, overrides)
     for override in overrides:  # the runs are processes of their own, and inherit the environment
         key, _, value = override.partition("=")
@@ -222,10 +231,15 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     """
     from millrace.flows.commands.rejects import retry_rejects
 
-    finish(retry_rejects(settings_of(config, overrides), reason=reason, quiet=as_json), as_json=as_json)
+    settings = settings_of(config, overrides, run_of="retry")
+    finish(retry_rejects(settings, reason=reason, quiet=as_json), as_json=as_json)
 
 
-for command in (collection.verify, collection.rebuild, collection.switch, search.search, search.evaluate):
+for command in (
+    *(setup.init, setup.doctor),
+    *(collection.verify, collection.rebuild, collection.switch),
+    *(search.search, search.evaluate),
+):
     millrace.add_command(command)
 
 

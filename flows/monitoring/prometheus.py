@@ -16,6 +16,7 @@ from typing import Any
 
 from prometheus_client import start_http_server, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from millrace.configs.settings import MetricsSettings
@@ -27,7 +28,7 @@ from millrace.tasks.lake import Lake, RunRecord
 _log = logging.getLogger(__name__)
 
 _WRITE_EVERY_S = 15.0
-_RUNS_LOOKED_AT = 100  # for the last that finished
+_LAST_SUCCESS = "run_last_success_timestamp_seconds"
 _FINISHED = frozenset({ExitCode.DONE, ExitCode.REJECTS})
 
 
@@ -37,7 +38,7 @@ class RunMetrics(Collector):
     def __init__(self, state: RunState, *, last_success: float) -> None:
         """`last_success`: when a run of the collection finished last, in seconds since the epoch; 0 is never."""
         self._state = state
-        self._last_success = last_success
+        self.last_success = last_success
         self._started = time.time()
         self.ended: float | None = None
 
@@ -59,10 +60,8 @@ class RunMetrics(Collector):
             exit_code = self._state.summary().exit_code
             yield self._gauge("run_exit_code", "Its exit code: 0 all in, 3 with rejects.", exit_code)
             if exit_code in _FINISHED:
-                self._last_success = self.ended
-        yield self._gauge(
-            "run_last_success_timestamp_seconds", "When a run finished last; 0 is never.", self._last_success
-        )
+                self.last_success = self.ended
+        yield self._gauge(_LAST_SUCCESS, "When a run finished last; 0 is never.", self.last_success)
         yield self._info()
         waiting = self._state.waiting_s
         yield self._counters("run_waiting_seconds", "Seconds by what the run waited for.", "by", waiting)
@@ -146,8 +145,8 @@ async def exported(settings: MetricsSettings, state: RunState, lake: Lake) -> As
 
     A port that is taken or a folder that cannot be written is logged: no run fails for it.
     """
-    metrics = RunMetrics(state, last_success=last_success(lake.runs.newest(_RUNS_LOOKED_AT)))
-    path = Path(settings.textfile_dir, f"millrace-{metrics.collection}.prom") if settings.textfile_dir else None
+    metrics = RunMetrics(state, last_success=last_success(lake.runs.newest_first(), now=time.time()))
+    path = _textfile(settings, metrics) if settings.textfile_dir else None
     over = asyncio.Event()
     with _served(settings, metrics):
         writing = asyncio.create_task(_write_until(over, path, metrics), name="metrics") if path else None
@@ -160,11 +159,55 @@ async def exported(settings: MetricsSettings, state: RunState, lake: Lake) -> As
                 await writing
 
 
-def last_success(records: Iterable[RunRecord]) -> float:
-    """When the newest run that finished ended, in seconds since the epoch; 0 if none did. `records`: newest first."""
-    ended = (record.ended for record in records if record.exit in _FINISHED and record.ended)
-    newest = next(ended, None)
-    return datetime.fromisoformat(newest).timestamp() if newest else 0.0
+def export_end(settings: MetricsSettings, state: RunState, lake: Lake | None) -> None:
+    """Write the metrics of a run that is over; `lake`, where there is one, knows the last success."""
+    now = time.time()
+    metrics = RunMetrics(state, last_success=0.0)
+    path = _textfile(settings, metrics)
+    metrics.last_success = (
+        last_success(lake.runs.newest_first(), now=now)
+        if lake is not None
+        else earlier_value(path, f"millrace_{_LAST_SUCCESS}", at_most=now)
+    )
+    metrics.ended = now
+    write_textfile(path, metrics)
+
+
+def last_success(records: Iterable[RunRecord], *, now: float) -> float:
+    """When the newest run that finished ended, in seconds since the epoch; 0 if none did. `records`: newest first.
+
+    A run that ended after `now` ran by a clock that was ahead: it would silence an alarm until that time has come, so
+    the one before it counts.
+    """
+    ended = (
+        datetime.fromisoformat(record.ended).timestamp()
+        for record in records
+        if record.exit in _FINISHED and record.ended
+    )
+    return next((time_s for time_s in ended if time_s <= now), 0.0)
+
+
+def write_textfile(path: Path, metrics: Collector) -> None:
+    """Replace the file by these metrics, at one stroke; a folder that cannot be written is logged."""
+    try:
+        write_to_textfile(str(path), metrics)
+    except OSError as error:
+        _log.warning("metrics are not written to %s: %s", path, error)
+
+
+def earlier_value(path: Path, name: str, *, at_most: float) -> float:
+    """The value of the metric in the file; 0 where there is none, or one that is more than `at_most`."""
+    try:
+        families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return 0.0
+    found = (sample.value for family in families for sample in family.samples if sample.name == name)
+    value = next(found, 0.0)
+    return value if value <= at_most else 0.0
+
+
+def _textfile(settings: MetricsSettings, metrics: RunMetrics) -> Path:
+    return Path(settings.textfile_dir, f"millrace-{metrics.collection}.prom")
 
 
 @contextlib.contextmanager
@@ -188,10 +231,7 @@ def _served(settings: MetricsSettings, metrics: RunMetrics) -> Iterator[None]:
 
 async def _write_until(over: asyncio.Event, path: Path, metrics: RunMetrics) -> None:
     while True:
-        try:
-            await asyncio.to_thread(write_to_textfile, str(path), metrics)
-        except OSError as error:
-            _log.warning("metrics are not written to %s: %s", path, error)
+        await asyncio.to_thread(write_textfile, path, metrics)
         if over.is_set():
             return
         with contextlib.suppress(TimeoutError):

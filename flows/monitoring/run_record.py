@@ -7,27 +7,28 @@ from datetime import UTC, datetime
 
 from millrace.configs.settings import Settings
 from millrace.flows.monitoring.run_state import RunState
-from millrace.tasks.errors import LakeError
+from millrace.tasks.errors import ExitCode, LakeError, MillraceError
 from millrace.tasks.lake import Lake, RunRecord
 from millrace.tasks.records import JsonValue
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What the record says of a run; `exit` stays None when it was broken off."""
+    """What the record says of a run; `exit` stays None when its process was killed."""
 
     run: str
     exit: int | None = None
     counts: dict[str, JsonValue] = field(default_factory=dict)
     tokens: dict[str, JsonValue] = field(default_factory=dict)
     cost_cny: float = 0.0
+    error: str = ""
 
     def note(self, state: RunState) -> None:
         """Take over what an ingestion has counted by now."""
         summary = state.summary()
         counts = {name: getattr(summary, name) for name in ("documents", "chunks", "requests")}
         self.counts = {name: asdict(value) for name, value in counts.items()} | {"rejects": summary.rejects}
-        self.tokens, self.cost_cny = asdict(summary.tokens), summary.cost_cny
+        self.tokens, self.cost_cny, self.error = asdict(summary.tokens), summary.cost_cny, summary.error
 
 
 @contextlib.contextmanager
@@ -48,12 +49,19 @@ def recorded(lake: Lake, settings: Settings, command: str, run: str | Outcome) -
                 tokens=outcome.tokens,
                 cost_cny=outcome.cost_cny,
                 settings=settings.model_dump(mode="json"),
+                error=outcome.error,
             )
         )
 
     save(None)
     try:
         yield outcome
+    except MillraceError as error:
+        outcome.exit, outcome.error = error.exit_code, str(error)
+        raise
+    except KeyboardInterrupt:
+        outcome.exit, outcome.error = ExitCode.INTERRUPTED, "interrupted"
+        raise
     finally:
         save(datetime.now(UTC).isoformat(timespec="seconds"))
 

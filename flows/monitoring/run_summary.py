@@ -7,11 +7,12 @@ from typing import Literal
 from millrace.tasks.errors import BudgetReached, ExitCode, RunStopped
 from millrace.tasks.records import LeftOut
 
-Outcome = Literal["running", "finished", "stopped", "budget", "interrupted"]
+Outcome = Literal["running", "finished", "stopped", "refused", "budget", "interrupted"]
 
 _EXIT_CODES: Mapping[Outcome, ExitCode] = {
     "running": ExitCode.STOPPED,
     "stopped": ExitCode.STOPPED,
+    "refused": ExitCode.USAGE,
     "budget": ExitCode.BUDGET,
     "interrupted": ExitCode.INTERRUPTED,
 }
@@ -113,8 +114,8 @@ class RunSummary:
     def exit_code(self) -> int:
         """The exit code of the command.
 
-        0 all in; 1 stopped by an error, or rows are missing or too many; 3 finished with rejects, or with nothing but
-        files that no reader takes; 4 stopped at the budget; 130 interrupted.
+        0 all in; 1 stopped by an error, or rows are missing or too many; 2 refused as wrong use; 3 finished with
+        rejects, or with nothing but files that no reader takes; 4 stopped at the budget; 130 interrupted.
         """
         if self.outcome == "finished":
             if self.error:

@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import Damage, make_folder, write_bytes_atomically
+from millrace.tasks.lake.storage.atomic import Damage, make_folder, remove_files, write_bytes_atomically
 from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.records import JsonValue
@@ -23,7 +24,8 @@ EVALUATIONS_FOLDER = "evaluations"
 class RunRecord:
     """One run. Times are UTC, ISO 8601; `ended` and `exit` stay None when it was killed or is still running.
 
-    `counts`, `tokens` and `cost_cny` are those of `ingest --json`; `settings` are the effective ones without secrets.
+    `counts`, `tokens` and `cost_cny` are those of `ingest --json`; `settings` are the effective ones without secrets,
+    empty for a run that was refused before it began. `error` says what stopped it, "" for nothing.
     """
 
     id: str
@@ -35,6 +37,7 @@ class RunRecord:
     tokens: Mapping[str, JsonValue] = field(default_factory=dict)
     cost_cny: float = 0.0
     settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +106,18 @@ class RunFiles(Generic[Record]):
     def save(self, record: Record) -> LakePath:
         """The file of the record, written in place of its earlier version, durably. Raises LakeError."""
         make_folder(self._folder)
-        path = self._path(_stem(record))
+        path = self._path(stem_of(record))
         write_json(path, asdict(record), indent=self._indent)
         return path
 
     def newest(self, limit: int | None = None) -> list[Record]:
         """The last `limit` records, newest first; one that cannot be read is left out (see `damaged`)."""
-        records: list[Record] = []
+        return list(islice(self.newest_first(), limit))
+
+    def newest_first(self) -> Iterator[Record]:
+        """Every record that can be read, newest first, each read when it is asked for."""
         for path in reversed(self._paths()):
-            if limit is not None and len(records) >= limit:
-                break
-            records += self._readable(path)
-        return records
+            yield from self._readable(path)
 
     def oldest_first(self) -> list[Record]:
         """Every record that can be read."""
@@ -124,17 +127,23 @@ class RunFiles(Generic[Record]):
         """The record of `run`; None when there is none, or it cannot be read."""
         return next(self._readable(self._path(run)), None)
 
-    def damaged(self) -> list[Damage]:
-        """The files that cannot be read, oldest first, and what follows from it."""
-        found: list[Damage] = []
-        for path in self._paths():
-            try:
-                self._read(path)
-            except FileNotFoundError:
-                continue
-            except LakeError as error:
-                found.append(Damage(path, f"{error} {self._consequence}"))
-        return found
+    def remove(self, record: Record) -> None:
+        """Delete the record's file, durably. Raises LakeError."""
+        remove_files([self._path(stem_of(record))])
+
+    def damaged(self, newest: int | None = None) -> list[Damage]:
+        """The files that cannot be read, all or of the `newest`, oldest first, and what follows from it."""
+        paths = self._paths()[-newest if newest else None :]
+        return [damage for path in paths for damage in self._problem(path)]
+
+    def _problem(self, path: LakePath) -> list[Damage]:
+        try:
+            self._read(path)
+        except FileNotFoundError:
+            return []
+        except LakeError as error:
+            return [Damage(path, f"{error} {self._consequence}")]
+        return []
 
     def _readable(self, path: LakePath) -> Iterator[Record]:
         try:
@@ -197,7 +206,8 @@ def usage_by_model(usages: Iterable[RunUsage]) -> list[RunUsage]:
     return [by_model[model] for model in sorted(by_model)]
 
 
-def _stem(record: _AnyRecord) -> str:
+def stem_of(record: _AnyRecord) -> str:
+    """The name of the record's file, without its suffix."""
     match record:
         case RunRecord():
             return record.id
@@ -212,8 +222,8 @@ def _is_sound(record: _AnyRecord) -> bool:
     match record:
         case RunRecord():
             mappings = record.counts, record.tokens, record.settings
-            texts = record.id, record.command, record.started
-            return _all_are(dict, mappings) and _all_are(str, texts) and _all_are((int, float), [record.cost_cny])
+            words = record.id, record.command, record.started, record.error
+            return _all_are(dict, mappings) and _all_are(str, words) and _all_are((int, float), [record.cost_cny])
         case RunUsage():
             numbers = record.requests, record.tokens_counted, record.tokens_billed, record.tokens_in_doubt
             texts = record.run, record.model, record.updated

@@ -164,6 +164,11 @@ def test_what_was_set_is_told_from_what_is_a_default(tmp_path: Path) -> None:
     config.write_text("[lake]\npath = 'lake'\n")
     settings = load_settings(config, ["chunking.max_tokens=512"], {"MILLRACE_MILVUS__ALIAS": "live"})
     assert settings.given == {"lake.path", "chunking.max_tokens", "milvus.alias"}
+    assert settings.origins == {
+        "lake.path": str(config), "chunking.max_tokens": "--set", "milvus.alias": "environment",
+    }  # fmt: skip
+    over = load_settings(config, ["milvus.alias=new"], {"MILLRACE_MILVUS__ALIAS": "live", "MILLRACE_LAKE__PATH": "x"})
+    assert over.origins == {"lake.path": "environment", "milvus.alias": "--set"}  # what comes first
     assert settings.with_overrides(["search.top_n=3"]).given == settings.given | {"search.top_n"}
     assert settings.with_values({"search": {"top_n": 3}}, given=False).given == settings.given
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from millrace.configs.settings import Settings
+from millrace.flows.commands.ingest.endings import leave_traces, log_end, refusals_traced
 from millrace.flows.commands.ingest.pipeline import Execution, Pipeline
 from millrace.flows.commands.ingest.signals import SignalHandler, interruptible
 from millrace.flows.monitoring.logs import name_run
@@ -18,7 +19,8 @@ from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.monitoring.timeline import recorded_over_time
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.collection_settings import remember, require_same_embedding
-from millrace.tasks.errors import BudgetReached, ConfigurationError, ExitCode, RunStopped
+from millrace.flows.wiring.late_bills import take_in_late_bills
+from millrace.tasks.errors import BudgetReached, ConfigurationError, LakeError, LeaseHeld, RunStopped
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.stages import memory
 from millrace.tasks.stages.worker_pool import require_processes
@@ -53,7 +55,11 @@ def ingest_here(
             handler=handler,
             execution=execution,
         )
-        return asyncio.run(run)
+        try:
+            return asyncio.run(run)
+        except LeaseHeld as held:
+            leave_traces(held, command, lake_of=settings, metrics_of=settings)
+            raise
 
 
 async def ingest(
@@ -78,23 +84,20 @@ async def ingest(
     """
     require_processes()
     memory.configure_allocator()
-    settings = require_same_embedding(settings)
-    model = components.load_model(settings)
-    components.require_api_key(settings, model)
-    components.check_prefect(settings)
-    for source in sources:
-        if not source.exists():
-            raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
-    with (
-        Lake.open(
-            components.lake_path(settings),
-            settings.milvus.collection,
-            readable_by=settings.lake.readable_by,
-            checkpoint=execution.checkpoint,
-        ) as lake,
-        milvus.lease_collection(settings),
-    ):
-        remember(lake, settings, has_shape=False)
+    with contextlib.ExitStack() as opened:
+        with refusals_traced(settings, command):
+            settings, model = _require_startable(settings, sources)
+            lake = opened.enter_context(
+                Lake.open(
+                    components.lake_path(settings),
+                    settings.milvus.collection,
+                    readable_by=settings.lake.readable_by,
+                    checkpoint=execution.checkpoint,
+                )
+            )
+            opened.enter_context(milvus.lease_collection(settings))
+            take_in_late_bills(lake)
+            remember(lake, settings, has_shape=False)
         state = RunState(
             run=new_run_id(),
             collection=settings.milvus.collection,
@@ -103,7 +106,7 @@ async def ingest(
             notes=list(model.notes),
         )
         pipeline = Pipeline(settings, sources, lake, state, again=again, reread=reread, execution=execution)
-        cancelled = False
+        cancelled, refusal = False, None
         name_run(state.run, state.collection)
         _log.info("run %s of %s begins", state.run, command, extra={"fields": {"event": "begin", "command": command}})
         async with contextlib.AsyncExitStack() as stack:
@@ -117,21 +120,32 @@ async def ingest(
                 state.end("finished", _row_difference(state))
             except BudgetReached as reached:
                 state.end("budget", str(reached))
-            except (RunStopped, ConfigurationError) as stopped:
+            except RunStopped as stopped:
                 state.end("stopped", str(stopped))
-                if isinstance(stopped, ConfigurationError):
-                    raise
+            except ConfigurationError as error:
+                state.end("refused", str(error))
+                refusal = error
             except asyncio.CancelledError:
                 message = (
                     f"interrupted{_remaining(state)}; what was paid for is kept, and the same command goes on from here"
                 )
                 state.end("interrupted", message)
                 cancelled = handler is None
+        _sum_up_bills(lake)
         summary = state.summary()
-        _log_end(summary)
+        log_end(summary)
+        if refusal is not None:
+            raise refusal
         if cancelled:  # by a caller that waits for it
             raise asyncio.CancelledError(summary.error)
         return summary
+
+
+def _sum_up_bills(lake: Lake) -> None:
+    try:
+        lake.usage.sum_up()
+    except LakeError as error:  # they are only what makes `status` quick
+        _log.warning("the sums of all bills are not kept: %s", error)
 
 
 def _observers(settings: Settings, *, quiet: bool) -> list[RunObserver]:
@@ -151,11 +165,16 @@ def _observers(settings: Settings, *, quiet: bool) -> list[RunObserver]:
     return [*observers, partial(ingestion_recorded, settings), on_console]
 
 
-def _log_end(summary: RunSummary) -> None:
-    counts = "; ".join(" ".join(line.split()) for line in summary.lines())
-    level = logging.ERROR if summary.exit_code == ExitCode.STOPPED else logging.INFO
-    fields = {"event": "end", "exit_code": summary.exit_code, **summary.as_json()}
-    _log.log(level, "%s: %s", summary.outcome, summary.error or counts, extra={"fields": fields})
+def _require_startable(settings: Settings, sources: Sequence[Path]) -> tuple[Settings, components.Model]:
+    """The settings with what the collection remembers, and the model. Raises ConfigurationError."""
+    settings = require_same_embedding(settings)
+    model = components.load_model(settings)
+    components.require_api_key(settings, model)
+    components.check_prefect(settings)
+    for source in sources:
+        if not source.exists():
+            raise ConfigurationError(f"source {source} does not exist; name a file or a folder")
+    return settings, model
 
 
 def _row_difference(state: RunState) -> str:

@@ -266,7 +266,8 @@ def _record(lake: Lake, run: str) -> RunRecord:
         what = f"several runs begin with {run}" if found else f"there is no run {run}"
         some = ", ".join(record.id for record in (found or records)[:3]) or "none yet"
         raise ConfigurationError(f"{what} in {lake.collection_dir}; the newest are: {some}")
-    newest = next((r for r in records if r.command in {"ingest", "retry"}), records[0] if records else None)
+    begun = (r for r in records if r.command in {"ingest", "retry"} and r.settings)  # not refused before it began
+    newest = next(begun, records[0] if records else None)
     if newest is None:
         raise ConfigurationError(f"there is no run in {lake.collection_dir} yet; `millrace ingest` makes one")
     return newest

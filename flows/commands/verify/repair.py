@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.pipeline import Pipeline
+from millrace.flows.commands.verify.ending import ending_told
 from millrace.flows.commands.verify.orphans import remove_orphans
 from millrace.flows.commands.verify.report import Repairs, VerifyResult
 from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
@@ -50,7 +51,13 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         LakeError: The manifest is damaged, and no sources are named that it could be made again from.
         BudgetReached, RunStopped: What was finished until then stays finished.
     """
-    settings = require_same_embedding(settings)
+    report = new_report(settings, as_json=as_json)
+    with ending_told(settings, report, "repair"):
+        _repair(require_same_embedding(settings), sources, report, as_json=as_json, reread=reread)
+    return report
+
+
+def _repair(settings: Settings, sources: Sequence[Path], report: VerifyResult, *, as_json: bool, reread: str) -> None:
     model = components.load_model(settings)
     began = time.monotonic()
     components.existing_lake(settings)
@@ -64,7 +71,6 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
     ):
         repairing = _Repair(settings, model, lake, run, quiet=as_json)
         repairing.run(sources)
-        report = new_report(settings, as_json=as_json)
         report.repaired = done = repairing.done
         outcome.counts["chunks"] = {
             "embedded": done.texts_embedded,
@@ -78,7 +84,6 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
             Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
         report.seconds = round(time.monotonic() - began, 3)
         outcome.exit = report.exit_code
-    return report
 
 
 class _Repair:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
+from millrace.flows.commands.verify.ending import ending_told
 from millrace.flows.commands.verify.report import SHOWN_PER_KIND, Finding, Kind, VerifyResult
 from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.wiring import components, milvus
@@ -48,15 +49,16 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         ConfigurationError: There is no such lake, or the settings are not those of its documents.
         CollectionError: Milvus cannot be reached.
     """
-    settings = with_remembered(settings)
-    model = components.load_model(settings)
     report = new_report(settings, as_json=as_json)
-    began = time.monotonic()
-    lake = components.existing_lake(settings)
-    progress = RowProgress("compared")
-    with shown(progress, quiet=as_json):
-        Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
-    report.seconds = round(time.monotonic() - began, 3)
+    with ending_told(settings, report, "verify"):
+        settings = with_remembered(settings)
+        model = components.load_model(settings)
+        began = time.monotonic()
+        lake = components.existing_lake(settings)
+        progress = RowProgress("compared")
+        with shown(progress, quiet=as_json):
+            Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
+        report.seconds = round(time.monotonic() - began, 3)
     return report
 
 

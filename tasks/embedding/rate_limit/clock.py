@@ -17,15 +17,26 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The time of the running event loop."""
+    """The time of the event loop that it was made or first asked in; then any thread may ask, as metrics do."""
+
+    def __init__(self) -> None:
+        self._loop = _running_loop()
 
     def now(self) -> float:
         """As `Clock`."""
-        return asyncio.get_running_loop().time()
+        self._loop = self._loop or asyncio.get_running_loop()
+        return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         """As `Clock`."""
         await asyncio.sleep(seconds)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def wait_for_event(event: asyncio.Event, timeout_s: float | None, clock: Clock) -> bool:

@@ -1,0 +1,62 @@
+"""How the end of a verification is told: by the log's end event, and by the metrics file."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import get_args
+
+from millrace.configs.settings import Settings
+from millrace.flows.commands.verify.report import Kind, VerifyResult
+from millrace.tasks.errors import MillraceError
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def ending_told(settings: Settings, report: VerifyResult, command: str) -> Iterator[None]:
+    """Log and export what `report` holds when the block ends, however it does. `command`: verify or repair."""
+    started = time.time()
+    try:
+        yield
+    except MillraceError as error:
+        tell_end(settings, command, started=started, exit_code=error.exit_code, error=str(error))
+        raise
+    counts: dict[str, int] = {kind: report.counts[kind] for kind in get_args(Kind)}
+    figures = {"documents": report.documents, "rows": report.rows, "rows_in_collection": report.rows_in_collection}
+    tell_end(settings, command, started=started, exit_code=report.exit_code, findings=counts, figures=figures)
+
+
+def tell_end(
+    settings: Settings,
+    command: str,
+    *,
+    started: float,
+    exit_code: int,
+    error: str = "",
+    findings: Mapping[str, int] = {},
+    figures: Mapping[str, float] = {},
+) -> None:
+    """Log the end event, and write the metrics where the settings have a folder for them."""
+    fields = {
+        "event": "end",
+        "command": command,
+        "collection": settings.milvus.collection,
+        "exit_code": exit_code,
+        "error": error,
+        "findings": dict(findings),
+        **figures,
+    }
+    found = ", ".join(f"{count:,} {kind}" for kind, count in findings.items() if count)
+    _log.info("%s ended: %s", command, error or found or "all agree", extra={"fields": fields})
+    if settings.metrics.textfile_dir:
+        from millrace.flows.monitoring.verify_metrics import export_verification
+
+        export_verification(
+            settings.metrics,
+            settings.milvus.collection,
+            started=started,
+            exit_code=exit_code,
+            findings=findings,
+            figures=figures,
+        )
