@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from millrace.configs.settings import Settings, choose_settings
+from millrace.flows.commands.doctor.diagnosis import Diagnosis
 from millrace.flows.commands.evaluate.report import EvaluationResult
 from millrace.flows.commands.plan import Plan
 from millrace.flows.commands.rebuild import RebuildResult
@@ -189,6 +190,34 @@ def evaluate(
         min_self_hit=None,
     )
     return _without_loop(lambda: evaluating.evaluate(chosen, options, say=lambda _: None, quiet=True))
+
+
+def doctor(
+    *,
+    settings: Settings | None = None,
+    config: Path | str | None = None,
+    overrides: Iterable[str] = (),
+    offline: bool = False,
+    skip: Iterable[str] = (),
+) -> Diagnosis:
+    """What stands in the way of a run: a finding for each check, with the command that mends it; changes nothing.
+
+    Settings that cannot be read are a finding too. One word is embedded, and its price told.
+
+    Args:
+        settings: Settings that have been loaded.
+        config: In their place, a file of settings, as of `--config`.
+        overrides: Settings like "milvus.collection=handbook", as of `--set`.
+        offline: Ask nothing outside this machine, and open no Milvus.
+        skip: Names of checks to leave out.
+
+    Raises:
+        ConfigurationError: There is no check of such a name, or both `settings` and `config` are given.
+    """
+    from millrace.flows.commands.doctor.diagnosis import diagnose
+
+    file, left_out = Path(config) if config is not None else None, frozenset(skip)
+    return _without_loop(lambda: diagnose(settings, config=file, overrides=overrides, offline=offline, skip=left_out))
 
 
 def _paths(sources: Sources) -> list[Path]:

@@ -245,7 +245,11 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
     finish(retry_rejects(settings, reason=reason, quiet=as_json), as_json=as_json)
 
 
-for command in (setup.init, collection.verify, collection.rebuild, collection.switch, search.search, search.evaluate):
+for command in (
+    *(setup.init, setup.doctor),
+    *(collection.verify, collection.rebuild, collection.switch),
+    *(search.search, search.evaluate),
+):
     millrace.add_command(command)
 
 

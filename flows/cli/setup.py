@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from millrace.flows.cli.console import HERE, finish, log_format
+from millrace.flows.cli.console import HERE, common, finish, log_format, settings_file
 
 
 @click.command(short_help=f"Write a commented {HERE} for a provider; asks nothing.")
@@ -51,3 +51,25 @@ def init(
     }
     overrides = [f"{key}={value}" for key, value in named.items() if value]
     finish(write_settings(Path(HERE), overrides, force=force), as_json=as_json)
+
+
+@click.command(short_help="Say what stands in the way of a run, and how to mend it.")
+@click.option("--offline", is_flag=True, help="Ask nothing outside this machine, and open no Milvus.")
+@click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check; repeatable.")
+@common
+def doctor(
+    *, offline: bool, skip: tuple[str, ...], config: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Look at everything that a run needs: one line a check, and below what fails the command that mends it.
+
+    Changes nothing. One word is embedded, to see whether the provider takes the key; its price is told. Exits 1 when
+    anything stands in the way.
+
+    \b
+      millrace doctor
+      millrace doctor --offline --skip lease
+    """
+    from millrace.flows.commands.doctor.diagnosis import diagnose
+
+    found = diagnose(config=settings_file(config), overrides=overrides, offline=offline, skip=skip)
+    finish(found, as_json=as_json)

@@ -21,7 +21,9 @@ from millrace.tasks.milvus import (
     CollectionShape,
     IndexParam,
     MilvusAddress,
+    MilvusFacts,
     is_lite,
+    look_at,
     may_hold,
     one_spelling,
     scalar_fields,
@@ -83,6 +85,11 @@ def open_aliases(settings: Settings, environment: Mapping[str, str] | None = Non
     return Aliases(_address(settings, environment))
 
 
+def look_at_milvus(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> MilvusFacts:
+    """What is at the address of the settings, as it is; nothing is made, loaded or changed."""
+    return look_at(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
+
+
 def drop_collection(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
     """Drop the collection of the settings, whatever its shape."""
     Collection.drop(_address(settings, environment), settings.milvus.collection)
@@ -127,18 +134,25 @@ def lease_collection(settings: Settings, environment: Mapping[str, str] | None =
         LakeError: The lease cannot be written.
     """
     uri, name = _milvus_uri(settings), settings.milvus.collection
+    path = collection_lease_path(settings, environment)
+    if not is_lite(uri):
+        make_folder(path.parent)
+    elif not path.parent.is_dir():
+        raise CollectionError(
+            f"Milvus Lite cannot open {one_spelling(uri)}: there is no folder {path.parent}; make it, or correct "
+            "milvus.uri"
+        )
+    return acquire_lease(path, f"The collection {name} at {without_credentials(uri)}")
+
+
+def collection_lease_path(settings: Settings, environment: Mapping[str, str] | None = None) -> Path:
+    """The file of the lease of `lease_collection`."""
+    uri, name = _milvus_uri(settings), settings.milvus.collection
     spelling = one_spelling(uri)
     if is_lite(uri):
-        path = Path(f"{spelling}.{name}.lease")
-        if not path.parent.is_dir():
-            raise CollectionError(
-                f"Milvus Lite cannot open {spelling}: there is no folder {path.parent}; make it, or correct milvus.uri"
-            )
-    else:
-        digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
-        path = state_folder(environment) / "leases" / f"{digest[:32]}.lease"
-        make_folder(path.parent)
-    return acquire_lease(path, f"The collection {name} at {without_credentials(uri)}")
+        return Path(f"{spelling}.{name}.lease")
+    digest = hashlib.sha256(f"{spelling} {name}".encode()).hexdigest()
+    return state_folder(environment) / "leases" / f"{digest[:32]}.lease"
 
 
 def _milvus_uri(settings: Settings) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from millrace.configs.settings import Settings, load_settings
-    from millrace.flows.api import evaluate, ingest, plan, rebuild, verify
+    from millrace.flows.api import doctor, evaluate, ingest, plan, rebuild, verify
+    from millrace.flows.commands.doctor.diagnosis import CheckResult, Diagnosis
     from millrace.flows.commands.evaluate.report import EvaluationResult
     from millrace.flows.commands.plan import Plan
     from millrace.flows.commands.rebuild import RebuildResult
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BudgetReached",
+    "CheckResult",
     "CollectionError",
     "CollectionMissing",
     "ConfigurationError",
+    "Diagnosis",
     "EvaluationResult",
     "ExitCode",
     "LakeError",
@@ -60,6 +63,7 @@ __all__ = [
     "SourceError",
     "VerifyResult",
     "asearch",
+    "doctor",
     "evaluate",
     "ingest",
     "load_settings",
@@ -70,6 +74,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CheckResult": "millrace.flows.commands.doctor.diagnosis",
+    "Diagnosis": "millrace.flows.commands.doctor.diagnosis",
     "EvaluationResult": "millrace.flows.commands.evaluate.report",
     "Plan": "millrace.flows.commands.plan",
     "RebuildResult": "millrace.flows.commands.rebuild",
@@ -79,6 +85,7 @@ _HOMES = {
     "Settings": "millrace.configs.settings",
     "VerifyResult": "millrace.flows.commands.verify.report",
     "asearch": "millrace.flows.commands.search.search",
+    "doctor": "millrace.flows.api",
     "evaluate": "millrace.flows.api",
     "ingest": "millrace.flows.api",
     "load_settings": "millrace.configs.settings",

@@ -27,8 +27,9 @@ from millrace.tasks.lake.history import (
 from millrace.tasks.lake.lake import Lake
 from millrace.tasks.lake.state import LearnedLimitsFile
 from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, make_folder, no_checkpoint
-from millrace.tasks.lake.storage.lease import Lease, acquire_lease
-from millrace.tasks.lake.storage.location import LakePath
+from millrace.tasks.lake.storage.lease import Holder, Lease, acquire_lease
+from millrace.tasks.lake.storage.location import LakePath, local_folder
+from millrace.tasks.lake.storage.object_lease import holder_at
 from millrace.tasks.lake.storage.object_path import ObjectPath, ObjectStore
 from millrace.tasks.lake.vectors.journal import Recovery
 from millrace.tasks.lake.vectors.key_index import SeenKeys
@@ -41,6 +42,7 @@ __all__ = [
     "ChunkParts",
     "Damage",
     "Evaluation",
+    "Holder",
     "Lake",
     "LakePath",
     "LearnedLimitsFile",
@@ -64,6 +66,8 @@ __all__ = [
     "VectorStore",
     "acquire_lease",
     "filter_rows",
+    "holder_at",
+    "local_folder",
     "make_folder",
     "new_run_id",
     "no_checkpoint",

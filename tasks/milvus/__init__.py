@@ -16,6 +16,7 @@ from millrace.tasks.milvus.collection_spec import (
     analyzer_for,
     why_words_are_not_found,
 )
+from millrace.tasks.milvus.facts import MilvusFacts, look_at
 from millrace.tasks.milvus.rows import Hit, StoredRow, check_metadata, check_rows
 from millrace.tasks.milvus.scalar_fields import scalar_fields
 
@@ -29,11 +30,13 @@ __all__ = [
     "Hit",
     "IndexParam",
     "MilvusAddress",
+    "MilvusFacts",
     "StoredRow",
     "analyzer_for",
     "check_metadata",
     "check_rows",
     "is_lite",
+    "look_at",
     "may_hold",
     "one_spelling",
     "scalar_fields",

@@ -18,11 +18,19 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from millrace.tasks.errors import LakeError, LeaseHeld
-from millrace.tasks.lake.storage.lease import Claim, Holder, Lease, acquire_lease, myself, process_namespace
+from millrace.tasks.lake.storage.lease import (
+    Claim,
+    Holder,
+    Lease,
+    acquire_lease,
+    living_holder,
+    myself,
+    process_namespace,
+)
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_path import ObjectPath
 
@@ -102,6 +110,20 @@ class ObjectLease:
 def lease_at(path: LakePath, what: str) -> Lease | ObjectLease:
     """The lease at `path`, on a disk or among objects; see `acquire_lease` and `claim`. Raises LeaseHeld, LakeError."""
     return claim(path, what) if isinstance(path, ObjectPath) else acquire_lease(path, what)
+
+
+def holder_at(path: LakePath) -> Holder | None:
+    """Who has the lease at `path`, None when it is free; looks only. Raises LakeError.
+
+    Among objects a claim counts that was renewed lately, by this machine's clock beside that of the store.
+    """
+    if not isinstance(path, ObjectPath):
+        return living_holder(path)
+    for other in path.iterdir():
+        found = _read(other) if other.changed is not None else None
+        if found is not None and not found.is_gone() and not _has_lapsed(other.changed, datetime.now(UTC)):
+            return found.holder
+    return None
 
 
 def claim(folder: ObjectPath, what: str) -> ObjectLease:
