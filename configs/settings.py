@@ -101,6 +101,7 @@ TextColumns = Annotated[Columns | dict[Name, Columns], NoDecode, BeforeValidator
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_no_secret)]
 BaseUrl = Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$"), AfterValidator(_no_secret_in_address)]
 Provider = Literal["local", "dashscope", "iflytek", "openai"]
+FailOn = Literal["any", "new", "none"]
 LimitOrCatalogue = Annotated[float, Field(ge=0)]
 CountOrCatalogue = Annotated[int, Field(ge=0)]
 
@@ -238,6 +239,12 @@ class DocumentSettings(Section):
     dask_scheduler: Annotated[str, Field(pattern=r"^((tcp|tls)://[^\s@/]+:\d+)?$")]
 
 
+class RejectSettings(Section):
+    """What rejects mean for a run that has finished."""
+
+    fail_on: FailOn
+
+
 class SearchSettings(Section):
     """How many rows a search asks for and shows."""
 
@@ -284,6 +291,7 @@ class Settings(BaseSettings):
     milvus: MilvusSettings
     sources: SourceSettings
     documents: DocumentSettings
+    rejects: RejectSettings
     search: SearchSettings
     rerank: RerankSettings
     metrics: MetricsSettings

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from millrace.configs.settings import Settings, choose_settings
+from millrace.configs.settings import FailOn, Settings, choose_settings
 from millrace.flows.commands.doctor.diagnosis import Diagnosis
 from millrace.flows.commands.evaluate.report import EvaluationResult
 from millrace.flows.commands.plan import Plan
@@ -37,10 +37,12 @@ def ingest(
     overrides: Iterable[str] = (),
     max_cny: float | None = None,
     change_embedding: bool = False,
+    reread: str = "",
+    fail_on: FailOn | None = None,
 ) -> RunSummary:
     """Bring whatever changed in `sources` since the last run into the collection; what the run did and cost.
 
-    Rejected items do not stop it: `rejects` of the summary counts them.
+    Rejected items do not stop it: `rejects` of the summary counts them, `rejects_new` those that are new in this run.
 
     Args:
         sources: Files and folders.
@@ -50,6 +52,8 @@ def ingest(
         max_cny: Stop before the run costs more than this; `budget.max_cny`.
         change_embedding: Embed all documents of the collection anew where the settings ask for another embedding or
             chunking than it was made with, which is refused otherwise; `embedding.allow_change`.
+        reread: Glob of files whose bytes are compared, whatever their size and times say; "*" for all.
+        fail_on: For which rejects `exit_code` of the summary is 3: "any", "new" or "none"; `rejects.fail_on`.
 
     Raises:
         ConfigurationError: The settings cannot be right; nothing was started.
@@ -61,11 +65,12 @@ def ingest(
 
     given = [*overrides, *([f"budget.max_cny={max_cny}"] if max_cny is not None else [])]
     given += ["embedding.allow_change=true"] if change_embedding else []
+    given += [f"rejects.fail_on={fail_on}"] if fail_on is not None else []
     chosen = choose_settings(settings, config, given)
     paths = _paths(sources)
     if not paths:
         raise ConfigurationError("there is no source; name a file or a folder")
-    summary = _without_loop(lambda: ingest_here(chosen, paths, quiet=True))
+    summary = _without_loop(lambda: ingest_here(chosen, paths, quiet=True, reread=reread))
     if summary.outcome == "interrupted":
         raise KeyboardInterrupt(summary.error)
     if summary.error:
@@ -99,11 +104,13 @@ def verify(
     config: Path | str | None = None,
     overrides: Iterable[str] = (),
     repair: bool = False,
+    reread: str = "",
 ) -> VerifyResult:
     """Sources, lake and collection compared, row by row: `agree` of the result, and every finding.
 
     Without `sources`, documents are compared with the files that they were read from. With `repair`, what does not
     agree is healed from the lake first, what the lake lacks is embedded, and the findings are those that are left.
+    `reread` is a glob of files whose bytes are compared, whatever their size and times say; "*" for all.
 
     Raises:
         ConfigurationError: There is no such lake, or the settings are not those of its documents.
@@ -115,7 +122,7 @@ def verify(
 
     chosen, paths = choose_settings(settings, config, overrides), _paths(sources)
     look = repair_and_compare if repair else compare
-    return _without_loop(lambda: look(chosen, paths, as_json=True))
+    return _without_loop(lambda: look(chosen, paths, as_json=True, reread=reread))
 
 
 def rebuild(

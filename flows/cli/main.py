@@ -54,6 +54,11 @@ def millrace() -> None:
 @click.option(
     "--change-embedding", is_flag=True, help="Embed all documents anew where [embedding] or [chunking] are others."
 )
+@click.option(
+    "--fail-on",
+    type=click.Choice(["any", "new", "none"]),
+    help="Exit with 3 for any outstanding reject, the default, for those that are new in this run, or for none.",
+)
 @reread
 @claiming
 @common
@@ -65,6 +70,7 @@ def ingest(
     overrides: tuple[str, ...],
     *,
     change_embedding: bool,
+    fail_on: str | None,
     reread: str,
     as_json: bool,
 ) -> None:
@@ -82,6 +88,8 @@ def ingest(
         overrides = (*overrides, f"budget.max_cny={max_cny}")
     if change_embedding:
         overrides = (*overrides, "embedding.allow_change=true")
+    if fail_on is not None:
+        overrides = (*overrides, f"rejects.fail_on={fail_on}")
     settings = settings_of(config, with_claim(overrides, claim), run_of="ingest")
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest

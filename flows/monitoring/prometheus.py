@@ -87,6 +87,7 @@ class RunMetrics(Collector):
             yield self._gauge("rows_counted", "Rows of the collection, counted at the end.", state.rows.counted)
         yield self._gauge("left_out", "Files and folders below the sources that no run reads.", state.left_out.total)
         yield self._gauge("rejects_outstanding", "Rejected items that wait for a remedy.", state.rejects)
+        yield self._gauge("rejects_new", "Those of them that were not known before the run.", state.rejects_new)
 
     def _of_provider(self) -> Iterator[Metric]:
         state, usage = self._state, self._state.usage

@@ -27,7 +27,8 @@ class Outcome:
         """Take over what an ingestion has counted by now."""
         summary = state.summary()
         counts = {name: getattr(summary, name) for name in ("documents", "chunks", "requests")}
-        self.counts = {name: asdict(value) for name, value in counts.items()} | {"rejects": summary.rejects}
+        self.counts = {name: asdict(value) for name, value in counts.items()}
+        self.counts |= {"rejects": summary.rejects, "rejects_new": summary.rejects_new}
         self.tokens, self.cost_cny, self.error = asdict(summary.tokens), summary.cost_cny, summary.error
 
 

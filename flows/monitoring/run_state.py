@@ -15,6 +15,7 @@ from typing import Literal, Self, TypeAlias, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.configs.settings import FailOn
 from millrace.flows.monitoring.format_stats import FormatStats
 from millrace.flows.monitoring.run_summary import (
     ChunkCounts,
@@ -92,7 +93,8 @@ class RunState:
 
     `documents` and `chunks` are counted when their part is in the collection. `files_cut` and `chunks_cut` count what
     the readers have handed over, `chunks_reused` those among them whose vector was in the lake. `waiting_s` has the
-    seconds that the run waited, by bottleneck. `rejects` are the rejected items outstanding in the collection's lake.
+    seconds that the run waited, by bottleneck. `rejects` are the rejected items outstanding in the collection's lake,
+    `rejects_new` those that are new in this run.
     """
 
     run: str
@@ -115,6 +117,8 @@ class RunState:
     left_out: LeftOut = field(default_factory=LeftOut)
     rows: RowCounts | None = None
     rejects: int = 0
+    rejects_new: int = 0
+    fail_on: FailOn = "any"
     outcome: Outcome = "running"
     error: str = ""
     spec: ModelSpec | None = None
@@ -284,6 +288,8 @@ class RunState:
             left_out=self.left_out,
             rows=self.rows,
             rejects=self.rejects,
+            rejects_new=self.rejects_new,
+            fail_on=self.fail_on,
             cost_cny=usage.cost_cny,
             seconds=round(self.seconds, 3),
             outcome=self.outcome,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from millrace.configs.settings import FailOn
 from millrace.tasks.errors import BudgetReached, ExitCode, RunStopped
 from millrace.tasks.records import LeftOut
 
@@ -88,6 +89,8 @@ class RowCounts:
 class RunSummary:
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
+    Of these, `rejects_new` are new in this run, and the others were known before: the same document was rejected for
+    the same reason, and a run that finished has told so. `fail_on` says which of them the exit code is 3 for.
     `notes` tell the user about the model and the documents. `left` is None before the sources have been compared with
     the manifest, and `rows` until they were counted at the end. `left_out` counts what lies below the sources and no
     run reads. A run that has finished has an `error` when the collection does not have the rows that it should have.
@@ -104,6 +107,8 @@ class RunSummary:
     left_out: LeftOut = field(default_factory=LeftOut)
     rows: RowCounts | None = None
     rejects: int = 0
+    rejects_new: int = 0
+    fail_on: FailOn = "any"
     cost_cny: float = 0.0
     seconds: float = 0.0
     outcome: Outcome = "running"
@@ -115,12 +120,14 @@ class RunSummary:
         """The exit code of the command.
 
         0 all in; 1 stopped by an error, or rows are missing or too many; 2 refused as wrong use; 3 finished with
-        rejects, or with nothing but files that no reader takes; 4 stopped at the budget; 130 interrupted.
+        rejects that count by `fail_on`, or with nothing but files that no reader takes; 4 stopped at the budget; 130
+        interrupted.
         """
         if self.outcome == "finished":
             if self.error:
                 return ExitCode.STOPPED
-            return ExitCode.REJECTS if self.rejects or self.has_no_readable_file else ExitCode.DONE
+            rejects = {"any": self.rejects, "new": self.rejects_new, "none": 0}[self.fail_on]
+            return ExitCode.REJECTS if rejects or self.has_no_readable_file else ExitCode.DONE
         return _EXIT_CODES[self.outcome]
 
     def as_error(self) -> RunStopped | BudgetReached:
@@ -130,13 +137,18 @@ class RunSummary:
         return error
 
     @property
+    def rejects_known(self) -> int:
+        """Rejects that were known before the run."""
+        return self.rejects - self.rejects_new
+
+    @property
     def has_no_readable_file(self) -> bool:
         """Whether there are files below the sources, and no reader takes any of them."""
         return not self.documents.seen and bool(self.left_out.unsupported)
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `ingest --json` prints and the lake keeps them."""
-        return asdict(self)
+        return asdict(self) | {"rejects_known": self.rejects_known}
 
     def lines(self) -> list[str]:
         """The counts for people, one statement a line."""
@@ -160,7 +172,9 @@ class RunSummary:
         if self.has_no_readable_file:
             lines.append("note       nothing was read: no reader takes any of the files below the sources")
         if self.rejects:
-            lines.append(f"rejects    {self.rejects:,}; see why with: millrace rejects list")
+            ages = {"new": self.rejects_new, "known before": self.rejects_known}
+            counts = ", ".join(f"{count:,} {what}" for what, count in ages.items() if count)
+            lines.append(f"rejects    {self.rejects:,}: {counts}; see why with: millrace rejects list")
         lines += [f"note       {note}" for note in self.notes]
         return lines + self._remaining_lines()
 

@@ -20,6 +20,7 @@ from millrace.flows.commands.ingest.diff import SourceDiff, diff_sources
 from millrace.flows.commands.ingest.executor import PartExecutor, StepRunner, run_directly
 from millrace.flows.commands.ingest.signals import run_in_thread_uncancelled
 from millrace.flows.commands.ingest.stages import Stages, open_collection, open_stages
+from millrace.flows.monitoring.new_rejects import new_rejects
 from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.monitoring.run_summary import RowCounts
 from millrace.flows.wiring import components, milvus
@@ -117,7 +118,9 @@ class Pipeline:
             completed |= diff.uncommitted.rows.keys() & set(found.removed["source"].to_pylist())
             await run_in_thread_uncancelled(partial(self._finish, diff, deletions, completed))
         finally:
-            self._state.rejects = self._lake.rejects.outstanding().num_rows
+            rejects = self._lake.rejects.outstanding()
+            self._state.rejects = rejects.num_rows
+            self._state.rejects_new = new_rejects(rejects, self._lake, self._state.run).num_rows
 
     def _diff_sources(self) -> SourceDiff:
         self._lake.rejects.outstanding()  # fail before spending money if the rejects are damaged

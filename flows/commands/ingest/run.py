@@ -103,6 +103,7 @@ async def ingest(
             collection=settings.milvus.collection,
             model=model.spec.name,
             command=command,
+            fail_on=settings.rejects.fail_on,
             notes=list(model.notes),
         )
         pipeline = Pipeline(settings, sources, lake, state, again=again, reread=reread, execution=execution)

@@ -80,8 +80,8 @@ def tiles(facts: RunFacts) -> list[Tile]:
         drift = f"{t.drift:+.2%} of what was counted" if t.drift else "as counted"
         found.append(Tile(format_count(t.billed), "tokens billed", drift if t.billed else "the provider tells none"))
         found.append(Tile(f"{r.sent:,}", "requests", f"{r.throttled:,} answered 429, {r.retried:,} sent again"))
-    outstanding, earlier = facts.rejects.total + facts.rejects.earlier, facts.rejects.earlier
-    found.append(Tile(f"{outstanding:,}", "rejects outstanding", f"{earlier:,} of earlier runs" if earlier else ""))
+    outstanding = facts.rejects.total + facts.rejects.earlier
+    found.append(Tile(f"{outstanding:,}", "rejects outstanding", _by_age(facts.rejects.new, outstanding)))
     return found
 
 
@@ -110,7 +110,7 @@ def _of_rejects(facts: RunFacts) -> Iterator[Advice]:
             f"{pluralize(facts.rejects.total, 'item')} of {pluralize(facts.rejects.documents, 'document')} "
             f"{'was' if facts.rejects.total == 1 else 'were'} not taken"
             + (f", most ({most.count:,})" if len(facts.rejects.groups) > 1 else "")
-            + f" as `{most.reason}`.",
+            + f" as `{most.reason}`; {_by_age(facts.rejects.new, facts.rejects.total)}.",
             "The table of rejects says what to do about each; then `millrace rejects retry`.",
         )
 
@@ -183,6 +183,11 @@ def _of_tokens(facts: RunFacts) -> Iterator[Advice]:
             f"The provider bills {tokens.drift:+.1%} against what was counted.",
             "Plans and budgets are off by as much: see whether `embedding.tokenizer` is the model's own.",
         )
+
+
+def _by_age(new: int, rejects: int) -> str:
+    counts = {"new in this run": new, "known before": rejects - new}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def _rejects(facts: RunFacts) -> str:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millrace.configs.settings import Settings
 from millrace.flows.monitoring.format_stats import FormatCounts, SlowRead
+from millrace.flows.monitoring.new_rejects import runs_told_with
 from millrace.flows.monitoring.run_state import BOTTLENECKS
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.monitoring.timeline import COLUMNS
@@ -35,10 +36,11 @@ _PARTS_LOOKED_AT = 100
 
 @dataclass(frozen=True, slots=True)
 class RejectGroup:
-    """The rejects of one reason: how many, in how many documents, what one of them says, and what to do."""
+    """The rejects of one reason: how many, how many new, in how many documents, what one says, and what to do."""
 
     reason: str
     count: int
+    new: int
     documents: int
     message: str
     remedy: str
@@ -47,14 +49,16 @@ class RejectGroup:
 
 @dataclass(frozen=True, slots=True)
 class RunRejects:
-    """The rejects of a run that are outstanding: by reason, most first, and the first of them singly.
+    """The rejects of a run that are outstanding: by reason, those with most new ones first, and the first singly.
 
-    `documents` have some; `earlier` are those that other runs left.
+    `new` were not known before the run, and come first among the `listed`, each with a word in "new". `documents` have
+    some; `earlier` are those that other runs left and told.
     """
 
     groups: tuple[RejectGroup, ...] = ()
     listed: tuple[Mapping[str, str], ...] = ()
     total: int = 0
+    new: int = 0
     documents: int = 0
     earlier: int = 0
 
@@ -74,27 +78,35 @@ def rejects_of(lake: Lake, run: str) -> RunRejects:
         outstanding = lake.rejects.outstanding()
     except LakeError:
         return RunRejects()
-    mine = outstanding.filter(pc.equal(outstanding["run"], run))
-    order = [("reason", "ascending"), ("source", "ascending"), ("item", "ascending")]
+    is_new = pc.is_in(outstanding["first_run"], value_set=runs_told_with(lake, run))
+    marked = outstanding.append_column("new", pc.if_else(is_new, "new", ""))
+    mine = marked.filter(pc.or_(is_new, pc.equal(outstanding["run"], run)))
+    order = [("new", "descending"), ("reason", "ascending"), ("source", "ascending"), ("item", "ascending")]
     mine = mine.sort_by(order)
-    counted = mine.group_by("reason").aggregate([("source", "count"), ("source", "count_distinct")]).to_pylist()
-    groups = [
-        _group(row["reason"], row["source_count"], row["source_count_distinct"], mine)
-        for row in sorted(counted, key=lambda row: (-row["source_count"], row["reason"]))
-    ]
+    reasons = [_group(reason, mine) for reason in mine["reason"].unique().to_pylist()]
+    groups = sorted(reasons, key=lambda group: (-group.new, -group.count, group.reason))
     return RunRejects(
         groups=tuple(groups),
         listed=tuple(mine.slice(0, LISTED).to_pylist()),
         total=mine.num_rows,
+        new=pc.sum(is_new).as_py() or 0,
         documents=pc.count_distinct(mine["source"]).as_py(),
         earlier=outstanding.num_rows - mine.num_rows,
     )
 
 
-def _group(reason: str, count: int, documents: int, rejects: pa.Table) -> RejectGroup:
-    some = rejects.filter(pc.equal(rejects["reason"], reason)).slice(0, _EXAMPLES).to_pylist()
-    examples = tuple(", ".join(filter(None, (row["source"], short_item(row["item"])))) for row in some)
-    return RejectGroup(reason, count, documents, some[0]["message"], some[0]["remedy"], examples)
+def _group(reason: str, rejects: pa.Table) -> RejectGroup:
+    rows = rejects.filter(pc.equal(rejects["reason"], reason))
+    some = rows.slice(0, _EXAMPLES).to_pylist()
+    return RejectGroup(
+        reason=reason,
+        count=rows.num_rows,
+        new=pc.sum(pc.equal(rows["new"], "new")).as_py(),
+        documents=pc.count_distinct(rows["source"]).as_py(),
+        message=some[0]["message"],
+        remedy=some[0]["remedy"],
+        examples=tuple(", ".join(filter(None, (row["source"], short_item(row["item"])))) for row in some),
+    )
 
 
 def short_item(item: str) -> str:

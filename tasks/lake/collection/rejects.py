@@ -1,16 +1,20 @@
 """What was refused and is still outstanding: a document's rejects are replaced when it is processed again."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.tasks.lake.collection.delta_table import DeltaTable
 from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, make_folder, no_checkpoint
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.records import REJECT_SCHEMA
 
-OUTSTANDING_SCHEMA = REJECT_SCHEMA.append(pa.field("run", pa.string(), nullable=False))
-"""`REJECT_SCHEMA`, and the run that refused it."""
+OUTSTANDING_SCHEMA = REJECT_SCHEMA.append(pa.field("run", pa.string(), nullable=False)).append(
+    pa.field("first_run", pa.string())
+)
+"""`REJECT_SCHEMA`, the run that refused the item last, and the first of those that did so for the same reason."""
 
 _CLEARED = "cleared"
 _REMEDY = (
@@ -31,7 +35,7 @@ class Rejects:
             remedy=_REMEDY,
             checkpoint=checkpoint,
         )
-        self._sources: set[str] | None = None
+        self._by_source: dict[str, list[_Known]] | None = None
 
     def outstanding(self) -> pa.Table:
         """The rejects of every document as it was last processed: rows of `OUTSTANDING_SCHEMA`.
@@ -39,7 +43,11 @@ class Rejects:
         Raises:
             LakeError: A file of the rejects is damaged.
         """
-        return self._table.read()
+        table = self._table.read()
+        position = OUTSTANDING_SCHEMA.get_field_index("first_run")  # null in what earlier versions wrote
+        return table.set_column(
+            position, OUTSTANDING_SCHEMA.field("first_run"), pc.coalesce(table["first_run"], table["run"])
+        )
 
     def replace(self, sources: Iterable[str], rejects: pa.Table, *, run: str, name: str) -> None:
         """Make `rejects` all that is outstanding for `sources`, durably. Where nothing changes nothing is written.
@@ -58,9 +66,9 @@ class Rejects:
         refused = set(rejects["source"].to_pylist())
         if not refused <= processed:
             raise ValueError(f"rejects of {min(refused - processed)}, which is not among the processed sources")
-        if self._sources is None:
-            self._sources = set(self.outstanding()["source"].to_pylist())
-        cleared = sorted((processed & self._sources) - refused)
+        if self._by_source is None:
+            self._by_source = _by_source(self.outstanding())
+        cleared = sorted((processed & self._by_source.keys()) - refused)
         tombstones = [dict.fromkeys(REJECT_SCHEMA.names, "") | {"stage": _CLEARED, "source": s} for s in cleared]
         delta = pa.concat_tables(
             [
@@ -70,10 +78,14 @@ class Rejects:
         )
         if delta.num_rows == 0:
             return
+        first_runs = _first_runs(rejects, self._by_source, run) + [run] * len(tombstones)
+        delta = delta.append_column(OUTSTANDING_SCHEMA.field("run"), [[run] * delta.num_rows])
+        delta = delta.append_column(OUTSTANDING_SCHEMA.field("first_run"), [first_runs])
         make_folder(self._folder)
-        self._table.commit(delta.append_column(OUTSTANDING_SCHEMA.field("run"), [[run] * delta.num_rows]), name)
-        self._sources |= refused
-        self._sources.difference_update(cleared)
+        self._table.commit(delta, name)
+        for source in cleared:
+            del self._by_source[source]
+        self._by_source |= _by_source(delta.slice(0, rejects.num_rows))
 
     def fold(self) -> None:
         """Fold the changes into `rejects/rejects.parquet`, as at the end of a run."""
@@ -86,3 +98,39 @@ class Rejects:
     def quarantine(self) -> None:
         """Rename the files that cannot be read to `*.damaged`. What they alone said is forgotten."""
         self._table.quarantine()
+
+
+_Known = tuple[str, str, str]
+"""Item, reason and first run of a reject."""
+
+
+def _by_source(rejects: pa.Table) -> dict[str, list[_Known]]:
+    found: defaultdict[str, list[_Known]] = defaultdict(list)
+    for source, item, reason, first_run in _rows(rejects, "source", "item", "reason", "first_run"):
+        found[source].append((item, reason, first_run))
+    return dict(found)
+
+
+def _first_runs(rejects: pa.Table, known: Mapping[str, list[_Known]], run: str) -> list[str]:
+    """The first run of each reject, in their order.
+
+    Of a document and a reason, as many as are `known` stay so, whatever their items are called by now: rows are
+    renumbered and chunks have other ids when a document changes. The others are new in `run`.
+    """
+    rows = _rows(rejects, "source", "item", "reason")
+    same_item: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for source in {row[0] for row in rows}:
+        for item, reason, first_run in known.get(source, ()):
+            same_item[source, item, reason].append(first_run)
+    found = [same_item[row].pop() if same_item.get(row) else "" for row in rows]
+    same_reason: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for (source, _, reason), left in same_item.items():
+        same_reason[source, reason] += left
+    for i, (source, _, reason) in enumerate(rows):
+        left = same_reason[source, reason]
+        found[i] = found[i] or (left.pop() if left else run)
+    return found
+
+
+def _rows(table: pa.Table, *columns: str) -> list[tuple[str, ...]]:
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
