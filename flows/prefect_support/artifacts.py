@@ -146,9 +146,8 @@ def completed(summary: RunSummary, more: str) -> Any:
     message = summary.lines()[0] + more
     if not summary.rejects:
         return Completed(message=message, data=summary)
-    return Completed(
-        name="Completed with rejects", message=f"with rejects, {summary.rejects:,} items: {message}", data=summary
-    )
+    counted = f"{summary.rejects_new:,} new of {summary.rejects:,}"
+    return Completed(name="Completed with rejects", message=f"with rejects, {counted}: {message}", data=summary)
 
 
 def _link_or_path(written: WrittenReport, link: str) -> str:

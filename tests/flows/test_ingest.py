@@ -110,7 +110,7 @@ def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_cha
     assert (report.exit_code, report.chunks.upserted) == (3, report.chunks.total)
     flow_run = ask(newest_run)
     assert (flow_run.name, flow_run.state_name) == ("ingest corpus: 4 new", "Completed with rejects")
-    assert flow_run.state.message.startswith("with rejects, ")
+    assert flow_run.state.message.startswith("with rejects, 1 new of 1: documents  4 seen: ")
     assert task_states(flow_run.id) == {
         "chunk, reader: Completed": 1,
         "embed and load part: Completed": 1,

@@ -12,7 +12,8 @@ import pytest
 from millrace.configs.settings import load_settings
 from millrace.flows.commands.ingest.signals import interruptible
 from millrace.flows.ingest import ingest
-from millrace.flows.prefect_support.artifacts import reject_rows
+from millrace.flows.monitoring.run_summary import DocumentCounts, RunSummary
+from millrace.flows.prefect_support.artifacts import completed, reject_rows
 from millrace.flows.prefect_support.heartbeat import HEARTBEAT, HEARTBEAT_EVERY_S, zombie_automation
 from millrace.flows.prefect_support.parameters import IngestParameters, VerifyParameters
 from millrace.flows.prefect_support.turns import unnecessary
@@ -121,6 +122,25 @@ def test_rejects_of_this_run_come_first_with_reason_and_remedy() -> None:
         ("b", "this one"), ("d", "this one"), ("a", "earlier"), ("c", "earlier"),
     ]  # fmt: skip
     assert [*rows[0]] == ["reason", "remedy", "source", "item", "message", "stage", "run"]
+
+
+@pytest.mark.parametrize(
+    ("rejects", "new", "name", "message"),
+    [
+        (0, 0, "Completed", "documents  5 seen: "),
+        (4, 0, "Completed with rejects", "with rejects, 0 new of 4: documents  5 seen: "),
+        (4, 1, "Completed with rejects", "with rejects, 1 new of 4: documents  5 seen: "),
+    ],
+)
+def test_the_state_of_a_run_tells_of_rejects_and_how_many_are_new(
+    rejects: int, new: int, name: str, message: str
+) -> None:
+    documents = DocumentCounts(seen=5, rejected=rejects)
+    summary = RunSummary("run", "c", "model", documents, rejects=rejects, rejects_new=new, outcome="finished")
+    state = completed(summary, "; waited")
+    assert (state.type.value, state.name) == ("COMPLETED", name)
+    assert state.message.startswith(message)
+    assert state.message.endswith("; waited")
 
 
 def test_a_signal_that_came_before_the_handler_and_one_that_comes_twice_stop_a_run_once() -> None:
