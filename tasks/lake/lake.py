@@ -183,6 +183,15 @@ class Lake:
             raise
         return lake
 
+    def lease(self) -> Lease | ObjectLease:
+        """The right to write to this lake, for one who only wants nobody else to.
+
+        Raises:
+            LeaseHeld: Another living process writes to this lake.
+            LakeError: The lease cannot be written.
+        """
+        return lease_at(self.path / "lease", f"The lake {self.path}")
+
     @cached_property
     def identity(self) -> str:
         """What tells this lake from every other, wherever it is moved: a UUID, written once to `lake.json`.
