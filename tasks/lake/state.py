@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
-from millrace.tasks.lake.storage.atomic import Damage
+from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, no_checkpoint
 from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath
@@ -74,8 +74,9 @@ class LearnedLimitsFile(StateFile):
 class CollectionSettings(StateFile):
     """The settings that the rows of a collection were made by, by section and key, of which nothing is known here."""
 
-    def __init__(self, path: LakePath) -> None:
+    def __init__(self, path: LakePath, *, checkpoint: Checkpoint = no_checkpoint) -> None:
         super().__init__(path, consequence="The settings of the last run count in its place; it can be deleted.")
+        self._checkpoint = checkpoint
 
     def read(self) -> dict[str, dict[str, Any]]:
         """By section; empty where they were not written yet. Raises LakeUnreachable."""
@@ -85,6 +86,7 @@ class CollectionSettings(StateFile):
         """Write them, durably, where they differ. Raises LakeError."""
         if self._read() != values:
             self._write(values)
+            self._checkpoint("saved")
 
 
 class Switches(StateFile):

@@ -92,7 +92,7 @@ class Collection:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
         Opening fails within about 10 seconds if the server does not answer; only later calls wait for a server.
-        `checkpoint` hears of each call that changed rows and was acknowledged: "upserted" or "deleted".
+        `checkpoint` hears of each call that changed something and was acknowledged: "upserted", "deleted" or "marked".
         `choose_analyzer` is asked where the shape leaves the analyzer of a new collection open.
 
         Raises:
@@ -265,7 +265,10 @@ class Collection:
         """Leaves the collection marked as filled by these lakes, and by no others; why it could not be, or ""."""
         from millrace.tasks.milvus.owners import write_owners
 
-        return write_owners(self._connection, self.name, owners)
+        refusal = write_owners(self._connection, self.name, owners)
+        if not refusal:
+            self._checkpoint("marked")
+        return refusal
 
     def stop_waiting(self) -> None:
         """Have an absent server reported at once from now on, also to a call that waits already; from any thread."""

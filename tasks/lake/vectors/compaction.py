@@ -187,12 +187,13 @@ class PartMaker:
         path = self._folder / part_name(self.new_stem())
         known = self._part_index.rows()
         replaced = {name: known[name] for name in names}
-        batches = concatenated(self._folder, names, self._layout)
+        keys: list[KeyBytes] = []
+        batches = _collecting_keys(concatenated(self._folder, names, self._layout), keys)
         write_part(path, self._layout, batches, replaces=replaced, checkpoint=self._step("compact"))
         if check_part(path, self._layout) is not None:  # what it replaces was paid for, so it is read back first
             remove_files([path])
             return False
-        self._part_index.merge(path, replaced)
+        self._part_index.add(path, np.concatenate(keys), names)
         self._checkpoint("compact: indexed")
         self._reader.forget(names)
         for name in names:

@@ -64,7 +64,7 @@ class VectorStore:
         self._listing_segments = threading.Lock()
         # Journals are read before parts are listed: one that is sealed in between is then found in its part.
         leftovers = leftover_segments(space_folder.local, layout)
-        self._part_index = PartIndex(space_folder.folder, space_folder.index_path, layout, read_only=lease is None)
+        self._part_index = PartIndex(space_folder.folder, space_folder.index_folder, layout, read_only=lease is None)
         self._reader = PartReader(space_folder.folder, layout)
         self._lookup = Lookup(space_folder, self._part_index, self._reader, lambda: self._segments)
         self._maker = PartMaker(space_folder.folder, layout, self._part_index, self._reader, checkpoint)
@@ -73,11 +73,7 @@ class VectorStore:
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vector-parts")
         self._active: OpenSegment | None = None
         self._sealing: Future[None] | None = None
-        try:
-            self._recover(leftovers)
-        except LakeError:
-            self._part_index.close()
-            raise
+        self._recover(leftovers)
 
     @classmethod
     def open(
@@ -187,7 +183,6 @@ class VectorStore:
             if self._active is not None:
                 self._active.journal.close()
             self._reader.close()
-            self._part_index.close()
             if self._lease is not None:
                 self._lease.release()
 
