@@ -7,8 +7,7 @@ It can be called as a subflow: `summary = await ingest(IngestParameters(sources=
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -17,23 +16,22 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Failed
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest import run
 from millrace.flows.commands.ingest.executor import Step, run_directly
 from millrace.flows.commands.ingest.pipeline import Execution
 from millrace.flows.commands.ingest.signals import SignalHandler, interruptible
+from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.monitoring.run_summary import RunSummary
-from millrace.flows.prefect_support.artifacts import run_artifacts
+from millrace.flows.prefect_support.artifacts import completed, run_artifacts
+from millrace.flows.prefect_support.heartbeat import signs_of_life
 from millrace.flows.prefect_support.parameters import IngestParameters, source_paths
 from millrace.flows.prefect_support.run_logs import log_to_flow_run
-from millrace.tasks.errors import BudgetReached, ConfigurationError, LeaseHeld, MillraceError, RunStopped
-
-_log = logging.getLogger(__name__)
-
-_ASK_FOR_LEASE_EVERY_S = 10.0
-_WAIT_FOR_LEASE_S = 3600.0
+from millrace.flows.prefect_support.turns import INTERRUPTED, Turn, overdue_skipped, stopped_by_signal
+from millrace.tasks.errors import BudgetReached, ConfigurationError, MillraceError, RunStopped
+from millrace.tasks.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,49 +67,52 @@ async def ingest(parameters: IngestParameters) -> Any:
             what was done. The flow run is Failed.
     """
     command = _command_here()
-    # Entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
+    turn = Turn(patience_s=0.0) if command else Turn()
+    # The handler is entered here, within the flow, where it stands before Prefect's own handler of SIGTERM.
     # That one, in a worker's process, would end the event loop at once, and with it the requests in flight.
-    with log_to_flow_run(), interruptible() as handler:
-        settings = command.settings if command else parameters.settings()
-        if command is None:
-            handler.attach()  # it may wait for its turn first
-        summary = await _when_free(
+    with log_to_flow_run(), signs_of_life(), interruptible() as handler:
+        try:
+            settings = command.settings if command else parameters.settings()
+            if command is None:
+                handler.attach()  # it may wait for its turn first
+            async with overdue_skipped():
+                summary = await turn.take(partial(_run, settings, parameters, command, handler, turn))
+        except asyncio.CancelledError:
+            if not stopped_by_signal(handler):
+                raise
+            return Cancelled(message=f"{INTERRUPTED}{turn.waited}")
+        except MillraceError as error:  # returned, since Prefect shows what is raised with a traceback
+            return Failed(message=f"{error}{turn.waited}", data=error)
+    if summary.outcome == "interrupted" and command is None:
+        if stopped_by_signal(handler):
+            return Cancelled(message=summary.error + turn.waited, data=summary.as_error())
+        raise asyncio.CancelledError(summary.error)  # to the flow that has this one as a subflow
+    if summary.error:
+        return Failed(message=summary.error + turn.waited, data=summary.as_error())
+    return completed(summary, turn.waited)
+
+
+async def _run(
+    settings: Settings, parameters: IngestParameters, command: _Command | None, handler: SignalHandler, turn: Turn
+) -> RunSummary:
+    """The run, with its steps as tasks. Raises LeaseHeld when another one is at work."""
+
+    @contextlib.asynccontextmanager
+    async def begun(state: RunState, lake: Lake) -> AsyncIterator[None]:
+        del state, lake
+        await turn.begin()
+        yield
+
+    with _execution(settings) as execution:
+        return await run.ingest(
             settings,
             source_paths(parameters),
             quiet=command.quiet if command else True,
             reread=command.reread if command else parameters.reread,
             handler=handler,
-            wait_s=0.0 if command else _WAIT_FOR_LEASE_S,
+            execution=execution,
+            observers=[begun, partial(run_artifacts, settings)],
         )
-    if summary.outcome == "interrupted" and command is None:
-        raise asyncio.CancelledError(summary.error)  # Prefect, if it asked for it, calls the run Cancelled
-    if summary.error:
-        return Failed(message=summary.error, data=summary.as_error())
-    return Completed(message=summary.lines()[0], data=summary)
-
-
-async def _when_free(
-    settings: Settings, sources: Sequence[Path], *, quiet: bool, reread: str, handler: SignalHandler, wait_s: float
-) -> RunSummary:
-    """The run; a deployment waits for another run over the same corpus to end, since no person would try again."""
-    waiting_until = asyncio.get_running_loop().time() + wait_s
-    while True:
-        try:
-            with _execution(settings) as execution:
-                return await run.ingest(
-                    settings,
-                    sources,
-                    quiet=quiet,
-                    reread=reread,
-                    handler=handler,
-                    execution=execution,
-                    observers=[partial(run_artifacts, settings)],
-                )
-        except LeaseHeld as held:
-            if asyncio.get_running_loop().time() >= waiting_until:
-                raise
-            _log.info("%s; waiting for it to end", held)
-            await asyncio.sleep(_ASK_FOR_LEASE_EVERY_S)
 
 
 def ingest_under_prefect(settings: Settings, sources: Sequence[Path], *, quiet: bool, reread: str = "") -> RunSummary:

@@ -125,24 +125,33 @@ def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, .
 @click.option(
     "--verify-cron", default="0 5 * * *", show_default=True, metavar="CRON", help="When to compare; '' for never."
 )
+@click.option("--timezone", metavar="ZONE", help="Of both, e.g. Asia/Shanghai.  [default: that of this machine]")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"Settings, in TOML, read by each run; else ./{HERE}, if there.",
+    help=f"Settings, in TOML, all of them read anew by each run; else ./{HERE}, if there.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one setting; repeatable.")
 @log_format
 def serve(
-    sources: tuple[Path, ...], cron: str, verify_cron: str, config: Path | None, overrides: tuple[str, ...]
+    sources: tuple[Path, ...],
+    *,
+    cron: str,
+    verify_cron: str,
+    timezone: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Index SOURCE... on a schedule, as deployments that the Prefect UI shows, until stopped.
 
-    Needs a Prefect server: `prefect server start`, and PREFECT_API_URL set to its address.
+    Needs a Prefect server: `prefect server start`, and PREFECT_API_URL set to its address. Ctrl-C or SIGTERM lets a run
+    that is going end, keeping what was paid for, and waits for it.
 
     \b
       millrace serve /srv/docs --config handbook.toml
       millrace serve /srv/docs --cron "*/15 * * * *"
+      millrace serve /srv/docs --cron "0 2 * * *" --timezone Asia/Shanghai
     """
     if not os.environ.get("PREFECT_API_URL"):
         raise ConfigurationError(
@@ -154,9 +163,10 @@ def serve(
     for override in overrides:  # the runs are processes of their own, and inherit the environment
         key, _, value = override.partition("=")
         os.environ["MILLRACE_" + key.strip().upper().replace(".", "__")] = value
-    from millrace.flows.serve import serve_corpus
+    from millrace.flows.serve import Schedule, serve_corpus, timezone_of_machine
 
-    serve_corpus(settings, [source.absolute() for source in sources], config=config, cron=cron, verify_cron=verify_cron)
+    schedule = Schedule(cron, verify_cron, timezone or timezone_of_machine())
+    serve_corpus(settings, [source.absolute() for source in sources], config=config, schedule=schedule)
 
 
 @millrace.command(short_help="Write the page of a run: cost, delays, failures, advice.")
@@ -245,7 +255,7 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
 
 for command in (
     *(setup.init, setup.doctor),
-    *(collection.verify, collection.rebuild, collection.switch),
+    *(collection.verify, collection.rebuild, collection.switch, collection.prune),
     *(search.search, search.evaluate),
 ):
     millrace.add_command(command)

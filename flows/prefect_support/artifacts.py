@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 from uuid import UUID
 
 import httpx  # the HTTP client of Prefect's own, whose errors it passes on
 import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import runtime
 from prefect.artifacts import (
     acreate_link_artifact,
@@ -23,6 +25,7 @@ from prefect.artifacts import (
 )
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
+from prefect.states import Completed
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.report.markdown_summary import escaped, markdown_summary
@@ -39,6 +42,7 @@ _LOOK_EVERY_S = 0.5
 _UPDATE_EVERY_S = 5.0
 _ROWS_SHOWN = 500
 _CELL_CHARACTERS = 300
+_REJECT_COLUMNS = ("reason", "remedy", "source", "item", "message", "stage")
 _KEY_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 
@@ -74,28 +78,22 @@ class _RunPage:
         while self._state.source_diff is None and not over.is_set():
             await _wait(over, _LOOK_EVERY_S)
         if self._state.source_diff is not None:
-            await _logged(self._rename(f"ingest {self._state.source_diff}"))
-            await _logged(self._draw())
+            await logged(rename_flow_run(f"ingest {self._state.source_diff}"))
+            await logged(self._draw())
         while not over.is_set():
             share = self._state.share_done()
             if share is not None:
-                await _logged(self._set(100 * share, " · ".join(self._display.lines())))
+                await logged(self._set(100 * share, " · ".join(self._display.lines())))
             await _wait(over, _UPDATE_EVERY_S)
 
     async def finish(self, rejects: pa.Table) -> None:
         """Write the summary and, if there are any, the rejects outstanding, as `REJECT_SCHEMA`."""
         summary = self._state.summary()
         if summary.outcome == "finished":
-            await _logged(self._set(100.0, "all in"))
-        await _logged(self._summarize(summary))
+            await logged(self._set(100.0, "all in"))
+        await logged(self._summarize(summary))
         if rejects.num_rows:
-            await _logged(self._table(rejects))
-
-    async def _rename(self, name: str) -> None:
-        run_id = runtime.flow_run.id
-        if run_id:
-            async with get_client() as client:
-                await client.update_flow_run(UUID(run_id), name=name)
+            await logged(self._table(rejects))
 
     async def _draw(self) -> None:
         self._artifact = await acreate_progress_artifact(
@@ -123,13 +121,33 @@ class _RunPage:
         )
 
     async def _table(self, rejects: pa.Table) -> None:
-        rows = [{name: _cell(text) for name, text in row.items()} for row in rejects.slice(0, _ROWS_SHOWN).to_pylist()]
+        rows = reject_rows(rejects, self._state.run)
         more = f"; the first {_ROWS_SHOWN:,} of {rejects.num_rows:,}, `millrace rejects list` shows all"
         await acreate_table_artifact(
-            rows,
+            rows[:_ROWS_SHOWN],
             key=f"rejects-{self._slug}",
             description="What was not taken, why, and what to do" + (more if rejects.num_rows > _ROWS_SHOWN else ""),
         )
+
+
+def reject_rows(rejects: pa.Table, run: str) -> list[dict[str, str]]:
+    """The rejects outstanding as rows for people: those of `run` first, and of each first the reason and the remedy."""
+    mine = pc.equal(rejects["run"], run)
+    ordered = pa.concat_tables([rejects.filter(mine), rejects.filter(pc.invert(mine))])
+    rows = ordered.select([*_REJECT_COLUMNS, "run"]).to_pylist()
+    return [
+        {name: "this one" if name == "run" and text == run else _cell(text) for name, text in row.items()}
+        for row in rows
+    ]
+
+
+def completed(summary: RunSummary, more: str) -> Any:
+    """The state of a run that came to its end, with a message that ends in `more`; its name tells of rejects."""
+    message = summary.lines()[0] + more
+    if not summary.rejects:
+        return Completed(message=message, data=summary)
+    counted = f"{summary.rejects_new:,} new of {summary.rejects:,}"
+    return Completed(name="Completed with rejects", message=f"with rejects, {counted}: {message}", data=summary)
 
 
 def _link_or_path(written: WrittenReport, link: str) -> str:
@@ -173,12 +191,20 @@ def _cell(text: str) -> str:
     return text if len(text) <= _CELL_CHARACTERS else text[:_CELL_CHARACTERS] + " ..."
 
 
+async def rename_flow_run(name: str) -> None:
+    """Give the flow run that this is called in another name."""
+    run_id = runtime.flow_run.id
+    if run_id:
+        async with get_client() as client:
+            await client.update_flow_run(UUID(run_id), name=name)
+
+
 async def _wait(over: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(over.wait(), seconds)
 
 
-async def _logged(update: Awaitable[None]) -> None:
+async def logged(update: Awaitable[None]) -> None:
     """Let the run go on when Prefect cannot be told of it."""
     try:
         await update

@@ -102,16 +102,16 @@ def dask_cluster(address: str) -> Iterator[Any]:
     Raises:
         ConfigurationError: No scheduler answers there.
     """
-    try:
-        runner = DaskTaskRunner(address=address, client_kwargs={"timeout": _CONNECT_S, "set_as_default": False})
-        with runner:
+    runner = DaskTaskRunner(address=address, client_kwargs={"timeout": _CONNECT_S, "set_as_default": False})
+    with runner:
+        try:
             runner.client.nthreads()
-            yield runner
-    except OSError as error:
-        raise ConfigurationError(
-            f"no Dask scheduler answers at {address} ({error}); start it with `dask scheduler`, or correct "
-            "documents.dask_scheduler"
-        ) from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"no Dask scheduler answers at {address} ({error}); start it with `dask scheduler`, or correct "
+                "documents.dask_scheduler"
+            ) from error
+        yield runner
 
 
 def _seen_here(paths: Iterable[str]) -> list[str]:

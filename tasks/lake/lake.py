@@ -133,7 +133,9 @@ class Lake:
         self.usage = Bills(path)
         self.reports = RunPages(self.collection_dir / "reports")
         self.sidecars = sidecars.Sidecars(self.sidecars_dir)
-        self.settings = CollectionSettings(self.collection_dir / "settings.json")
+        self.settings = CollectionSettings(
+            self.collection_dir / "settings.json", checkpoint=_named("settings", checkpoint)
+        )
         self.limits = LearnedLimitsFile(path / "limits.json")
         self.switches = Switches(path / "switches.json")
 
@@ -180,6 +182,15 @@ class Lake:
             lease.release()
             raise
         return lake
+
+    def lease(self) -> Lease | ObjectLease:
+        """The right to write to this lake, for one who only wants nobody else to.
+
+        Raises:
+            LeaseHeld: Another living process writes to this lake.
+            LakeError: The lease cannot be written.
+        """
+        return lease_at(self.path / "lease", f"The lake {self.path}")
 
     @cached_property
     def identity(self) -> str:

@@ -16,7 +16,8 @@ import pytest
 
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.prefect_support.parameters import IngestParameters, VerifyParameters
-from millrace.tasks.errors import ConfigurationError, RunStopped
+from millrace.tasks.errors import RunStopped
+from millrace.tasks.lake import Lake
 from tests.flows.prose import english
 from tests.flows.site import CHANGE, Site
 from tests.simulator.settings import API_KEY
@@ -108,7 +109,8 @@ def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_cha
     report = run(site)
     assert (report.exit_code, report.chunks.upserted) == (3, report.chunks.total)
     flow_run = ask(newest_run)
-    assert (flow_run.name, flow_run.state_name) == ("ingest corpus: 4 new", "Completed")
+    assert (flow_run.name, flow_run.state_name) == ("ingest corpus: 4 new", "Completed with rejects")
+    assert flow_run.state.message.startswith("with rejects, 1 new of 1: documents  4 seen: ")
     assert task_states(flow_run.id) == {
         "chunk, reader: Completed": 1,
         "embed and load part: Completed": 1,
@@ -116,6 +118,8 @@ def test_the_page_of_a_run_tells_its_name_its_stages_its_rejects_and_what_to_cha
     shown = artifacts_of(flow_run.id)
     assert shown["progress"].data == 100.0
     (reject,) = json.loads(shown["rejects"].data)
+    assert [*reject][:2] == ["reason", "remedy"]
+    assert reject["run"] == "this one"
     assert (reject["source"], reject["reason"]) == (str(site.corpus / "旧档案.txt"), "unknown_encoding")
     assert (
         f"| requests | {report.requests.sent}: 0 answered 429, {report.requests.retried} sent again |"
@@ -323,9 +327,10 @@ def test_the_nightly_comparison_fails_when_rows_are_missing_and_heals_them_when_
 def test_the_api_refuses_wrong_parameters_of_a_deployment(site: Site, wrong: dict[str, Any], named: str) -> None:
     from prefect.exceptions import PrefectHTTPStatusError
 
-    from millrace.flows.serve import deployments
+    from millrace.flows.serve import Schedule, deployments
 
-    index, backfill, verify = deployments(site.settings(), [site.corpus], config=None, cron="0 2 * * *", verify_cron="")
+    schedule = Schedule(index="0 2 * * *", verify="", timezone="UTC")
+    index, backfill, verify = deployments(site.settings(), [site.corpus], config=None, schedule=schedule)
     assert [index.name, backfill.name, verify.name] == ["index-documents", "backfill-documents", "verify-documents"]
     assert [one.concurrency_limit for one in (index, backfill, verify)] == [1, 1, 1]
     assert ([len(one.schedules or []) for one in (index, backfill, verify)]) == [1, 0, 0]
@@ -340,19 +345,82 @@ def test_the_api_refuses_wrong_parameters_of_a_deployment(site: Site, wrong: dic
     assert named in refused.value.response.text
 
 
-def test_a_wrong_schedule_is_refused_in_words(site: Site) -> None:
-    from millrace.flows.serve import deployments
+def test_the_automation_that_marks_silent_runs_is_made_once_and_that_of_an_earlier_version_is_replaced() -> None:
+    from prefect.automations import Automation
+    from prefect.client.orchestration import get_client
 
-    with pytest.raises(ConfigurationError, match="the schedule 'at two' cannot be used"):
-        deployments(site.settings(), [site.corpus], config=None, cron="at two", verify_cron="")
+    from millrace.flows.prefect_support.heartbeat import create_zombie_automation
 
+    everybody = {
+        "name": "millrace: silent runs have crashed",
+        "trigger": {
+            "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
+            "after": ["prefect.flow-run.heartbeat"],
+            "expect": ["prefect.flow-run.heartbeat", "prefect.flow-run.Completed"],
+            "for_each": ["prefect.resource.id"],
+            "posture": "Proactive",
+            "within": 90.0,
+        },
+        "actions": [{"state": "CRASHED"}],
+    }
 
-def test_the_automation_that_marks_silent_runs_is_made_once_whoever_asks() -> None:
-    from millrace.flows.serve import create_zombie_automation
+    def ours() -> list[Any]:
+        return [one for one in ask(lambda client: client.read_automations()) if one.name.startswith("millrace")]
 
+    Automation.model_validate(everybody).create()
+    Automation.model_validate(everybody).create()
     create_zombie_automation()
+    (made,) = ours()
+    assert made.enabled
+    assert made.trigger.after == {"millrace.flow-run.heartbeat"}
+    assert made.actions[0].state == "CRASHED"
+    with get_client(sync_client=True) as client:
+        client.pause_automation(made.id)
     create_zombie_automation()
-    made = ask(lambda client: client.read_automations())
-    (automation,) = [one for one in made if one.name.startswith("millrace")]
-    assert automation.enabled
-    assert automation.actions[0].state == "CRASHED"
+    (again,) = ours()
+    assert (again.id, again.enabled) == (made.id, False)
+    with get_client(sync_client=True) as client:
+        client.delete_automation(again.id)
+
+
+def test_a_comparison_waits_for_the_run_that_holds_the_lake_and_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millrace.flows.prefect_support import turns
+    from millrace.flows.verify import verify
+
+    monkeypatch.setattr(turns, "_ASK_FOR_LEASE_EVERY_S", 0.05)
+    site.write("a.md", english(30))
+    site.ingest()
+    parameters = VerifyParameters(sources=[str(site.corpus)], config_file=str(configuration(site)))
+    held = Lake.open(site.lake, "documents")
+    seen: list[str] = []
+
+    def waiting() -> bool:
+        states = [run.state for run in ask(lambda client: client.read_flow_runs())]
+        seen[:] = [state.message for state in states if state.name == "Waiting"]
+        return bool(seen)
+
+    def release_when_it_waits() -> None:
+        until(waiting, "it does not wait", every_s=0.2)
+        held.close()
+
+    releasing = threading.Thread(target=release_when_it_waits)
+    releasing.start()
+    state = asyncio.run(_awaited(verify(parameters, return_state=True)))
+    releasing.join()
+    assert seen[0].startswith("waits for its turn: The lake ")
+    assert state.is_completed()
+    assert "for its turn: The lake " in state.message
+    assert ask(newest_run).name == "verify documents"
+
+
+def test_a_refused_run_is_failed_with_the_message_and_no_traceback(site: Site) -> None:
+    from millrace.flows.ingest import ingest
+
+    parameters = IngestParameters(sources=[str(site.folder / "away")], config_file=str(configuration(site)))
+    state = asyncio.run(_awaited(ingest(parameters, return_state=True)))
+    assert state.is_failed()
+    assert state.message == f"source {site.folder / 'away'} does not exist; name a file or a folder"
+    until(lambda: bool(logs_of(ask(newest_run).id)), "the log does not reach Prefect")
+    assert not any("Traceback" in log.message for log in logs_of(ask(newest_run).id))

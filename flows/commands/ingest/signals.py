@@ -13,6 +13,8 @@ from millrace.tasks.errors import ExitCode
 
 T = TypeVar("T")
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Closable(Protocol):
     """An open resource."""
@@ -25,11 +27,19 @@ ClosableT = TypeVar("ClosableT", bound=Closable)
 
 
 class SignalHandler:
-    """SIGINT or SIGTERM: the first cancels the attached task, the second ends the process."""
+    """SIGINT or SIGTERM: the first cancels the attached task, a second SIGINT ends the process.
+
+    A second SIGTERM does not: a supervisor may well send one to the whole group, and one to each process.
+    """
 
     def __init__(self) -> None:
         self._requested = False
         self._cancel: Callable[[], object] | None = None
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._requested
 
     def attach(self) -> None:
         """Let a signal cancel the task that calls this, now if it came before."""
@@ -42,7 +52,9 @@ class SignalHandler:
     def request_stop(self, number: int, frame: FrameType | None) -> None:
         """Called by `signal` for each signal."""
         if self._requested:
-            os._exit(ExitCode.INTERRUPTED)  # as safe as kill -9, and that is safe
+            if number == signal.SIGINT:
+                os._exit(ExitCode.INTERRUPTED)  # as safe as kill -9, and that is safe
+            return
         self._requested = True
         if self._cancel is not None:
             self._cancel()
@@ -52,13 +64,15 @@ class SignalHandler:
 def interruptible() -> Iterator[SignalHandler]:
     """Handle SIGINT and SIGTERM until the block ends; outside the main thread nothing changes.
 
-    The handlers stay while the event loop closes, so that a second signal ends that too.
+    The handlers stay while the event loop closes, so that a second signal ends that too. Both are let through from
+    then on: `millrace serve` starts runs with both blocked, so that one that comes early is not lost.
     """
     handler = SignalHandler()
     if threading.current_thread() is not threading.main_thread():
         yield handler
         return
-    before = {number: signal.signal(number, handler.request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler.request_stop) for number in STOP_SIGNALS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         yield handler
     finally:
@@ -82,7 +96,12 @@ async def run_in_thread_uncancelled(work: Callable[[], T], *, if_cancelled: Call
         raise
 
 
-async def open_in_thread(stack: contextlib.AsyncExitStack, open_it: Callable[[], ClosableT]) -> ClosableT:
+async def open_in_thread(
+    stack: contextlib.AsyncExitStack,
+    open_it: Callable[[], ClosableT],
+    *,
+    if_cancelled: Callable[[], object] = lambda: None,
+) -> ClosableT:
     """The result of `open_it`, opened in a thread and closed by `stack`, also when cancelled while it opens."""
 
     def open_and_register() -> ClosableT:
@@ -91,7 +110,7 @@ async def open_in_thread(stack: contextlib.AsyncExitStack, open_it: Callable[[],
         stack.push_async_callback(run_in_thread_uncancelled, thing.close)
         return thing
 
-    return await run_in_thread_uncancelled(open_and_register)
+    return await run_in_thread_uncancelled(open_and_register, if_cancelled=if_cancelled)
 
 
 def drain_queue(queue: asyncio.Queue[T]) -> list[T]:

@@ -13,7 +13,7 @@ import millrace
 from millrace.configs.settings import Settings
 from millrace.flows.commands.rejects import retry_rejects
 from millrace.flows.commands.status import lake_status
-from millrace.flows.serve import serve_corpus
+from millrace.flows.serve import Schedule, serve_corpus
 from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.tasks.errors import ConfigurationError
 from tests.flows.prose import english
@@ -80,7 +80,7 @@ def test_another_embedding_is_refused_with_what_differs_and_both_ways_on(
         lambda: millrace.ingest([corner.corpus], settings=changed),
         lambda: retry_rejects(changed, reason="", quiet=True),
         lambda: millrace.verify([corner.corpus], settings=changed, repair=True),
-        lambda: serve_corpus(changed, [corner.corpus], config=None, cron="", verify_cron=""),
+        lambda: serve_corpus(changed, [corner.corpus], config=None, schedule=Schedule("", "", "UTC")),
     ]
     for attempt in attempts:
         with pytest.raises(ConfigurationError, match="made with .*" + before) as refused:

@@ -9,10 +9,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -92,13 +94,41 @@ class Operated:
         found = [one["id"] for one in self.ask("/deployments/filter", {}) if one["name"] == name]
         return str(found[0]) if found else ""
 
-    def start(self) -> str:
-        """Ask for a run of the deployment `index`; its id."""
-        run = self.ask(f"/deployments/{self.deployment('index-documents')}/create_flow_run", {})
+    def start(self, deployment: str = "index-documents") -> str:
+        """Ask for a run of the deployment; its id."""
+        run = self.ask(f"/deployments/{self.deployment(deployment)}/create_flow_run", {})
         return str(run["id"])
+
+    def foreign_run(self) -> str:
+        """The id of a run of somebody else's flow that is named as ours, sent a heartbeat of Prefect's, and works on."""
+        flow = self.ask("/flows/", {"name": "ingest"})
+        run = str(self.ask("/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})["id"])
+        heartbeat = {
+            "event": "prefect.flow-run.heartbeat",
+            "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+            "related": [
+                {
+                    "prefect.resource.id": f"prefect.flow.{flow['id']}",
+                    "prefect.resource.role": "flow",
+                    "prefect.resource.name": "ingest",
+                }
+            ],
+            "id": str(uuid.uuid4()),
+        }
+        request = urllib.request.Request(
+            self.api + "/events", json.dumps([heartbeat]).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == HTTPStatus.NO_CONTENT
+        return run
 
     def state(self, run: str) -> str:
         return str(self.ask(f"/flow_runs/{run}")["state"]["name"])
+
+    def history(self, run: str) -> list[str]:
+        """The names of the states that the run was in, in their order."""
+        return [str(state["name"]) for state in self.ask(f"/flow_run_states/?flow_run_id={run}")]
 
     def ends(self, run: str, state: str, *, patience_s: float = 180.0) -> None:
         until(lambda: self.state(run) == state, f"the run is not {state}", patience_s=patience_s, every_s=ASKED_EVERY_S)
@@ -172,6 +202,7 @@ def test_a_run_that_is_cancelled_keeps_what_it_paid_for(operated: Operated) -> N
         until(operated.is_buying, "nothing is bought", patience_s=STARTS_IN_S)
         operated.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
         operated.ends(run, "Cancelled")
+        assert "Crashed" not in operated.history(run)
         operated.ends(operated.start(), "Completed")
     assert operated.site.simulator.books.texts_bought_again == 0
     operated.site.check()
@@ -179,6 +210,7 @@ def test_a_run_that_is_cancelled_keeps_what_it_paid_for(operated: Operated) -> N
 
 def test_a_run_that_was_killed_with_its_worker_is_marked_and_the_next_one_goes_on(operated: Operated) -> None:
     with operated.served() as worker:
+        others = operated.foreign_run()
         run = operated.start()
         until(operated.is_buying, "nothing is bought", patience_s=STARTS_IN_S)
         worker.kill()
@@ -188,8 +220,28 @@ def test_a_run_that_was_killed_with_its_worker_is_marked_and_the_next_one_goes_o
         following = operated.start()
         operated.ends(run, "Crashed", patience_s=240.0)
         assert time.monotonic() - killed < 240.0
+        assert operated.state(others) == "Running"
         operated.ends(following, "Completed")
     assert operated.site.simulator.books.texts_bought_again <= 10 * IN_FLIGHT
+    operated.site.check()
+
+
+def test_a_serve_that_is_stopped_lets_its_run_end_and_a_comparison_waits_for_the_next_one(operated: Operated) -> None:
+    with operated.served() as serve:
+        run = operated.start()
+        until(operated.is_buying, "nothing is bought", patience_s=STARTS_IN_S)
+        os.killpg(serve.pid, signal.SIGTERM)  # as systemd does, and as a shell that is closed
+        assert serve.wait(timeout=60) == 0
+        assert operated.history(run)[-2:] == ["Running", "Cancelled"]
+        assert operated.counts()["documents"]["added"] < 40
+    with operated.served() as serve:
+        ingest, comparison = operated.start(), operated.start("verify-documents")
+        until(lambda: operated.state(comparison) == "Waiting", "it does not wait", patience_s=STARTS_IN_S)
+        operated.ends(ingest, "Completed")
+        operated.ends(comparison, "Completed")
+        serve.terminate()
+        assert serve.wait(timeout=60) == 0
+    assert operated.site.simulator.books.texts_bought_again == 0
     operated.site.check()
 
 
