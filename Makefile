@@ -12,6 +12,9 @@ export PIP_CONSTRAINT := constraints.txt
 export UV_CONSTRAINT := constraints.txt
 export UV_BUILD_CONSTRAINT := constraints.txt
 export UV_SYSTEM_CERTS := true
+# uv leaves compiling to the first import; where the environment forbids to keep what was compiled, each of the many
+# processes would compile everything again (a run of one file: 5.7 s of CPU instead of 1.6).
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-server coverage test-slow test-prefect test-crashes lint bench docs clean help
 .DEFAULT_GOAL := help

@@ -12,10 +12,12 @@ from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import ExitCode, LakeError, MillraceError
-from millrace.tasks.lake import Lake, RunRecord, RunUsage, holder_at, usage_by_model
+from millrace.tasks.lake import Lake, RunRecord, RunUsage, holder_at
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
+_RUNS_CHECKED = 100
+"""For damage; `verify` looks at all of them. So the cost does not grow with their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def lake_status(settings: Settings) -> Status:
         rejects = lake.rejects.outstanding()
     except LakeError as error:
         problems.append(str(error))
-    problems += [damage.message for damage in lake.damaged_records()]
+    problems += [damage.message for damage in lake.damaged_records(_RUNS_CHECKED)]
     reasons = Counter(rejects["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
     chunks = pc.sum(manifest["chunks"]).as_py() or 0
@@ -103,7 +105,7 @@ def lake_status(settings: Settings) -> Status:
         rejects=dict(reasons.most_common()),
         cost_cny=sum(run.cost_cny for run in runs),
         runs=runs,
-        billed=tuple(usage_by_model(lake.usage.oldest_first())),
+        billed=tuple(lake.usage.by_model()),
         problems=tuple(problems),
         notes=tuple(outgrown(settings, chunks)),
         provider=settings.embedding.provider,

@@ -5,14 +5,20 @@ While it is open, usage and limits are written every few seconds, so that they s
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring import components
 from millrace.flows.wiring.components import Model
+from millrace.flows.wiring.late_bills import save_bill
 from millrace.tasks.embedding import Dispatcher, Event, LearnedLimits, RateLimiter, VectorSink, endpoint_url
+from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, RunUsage
+
+_log = logging.getLogger(__name__)
 
 _WRITE_EVERY_S = 10.0
 
@@ -68,7 +74,10 @@ class UsageWriter:
 
     @contextlib.asynccontextmanager
     async def written(self) -> AsyncIterator[None]:
-        """Write every few seconds, and once more at the end. Raises LakeError when the disk refuses."""
+        """Write every few seconds, and once more at the end.
+
+        What the disk refuses is tried again, since it may have room then. Raises LakeError as `save_bill` at the end.
+        """
         over = asyncio.Event()
         writing = asyncio.create_task(self._write_until(over), name="usage")
         try:
@@ -78,10 +87,16 @@ class UsageWriter:
             await writing
 
     async def _write_until(self, over: asyncio.Event) -> None:
-        while not over.is_set():
+        while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), _WRITE_EVERY_S)
-            await asyncio.to_thread(self._write, *self._state())
+            if over.is_set():
+                break
+            try:
+                await asyncio.to_thread(self._write, self._lake.usage.save, *self._state())
+            except LakeError as error:
+                _log.warning("usage is not written for now: %s", error)
+        await asyncio.to_thread(self._write, partial(save_bill, self._lake), *self._state())
 
     def _state(self) -> tuple[RunUsage, LearnedLimits]:
         sent = self._dispatcher.usage
@@ -98,7 +113,7 @@ class UsageWriter:
         )
         return usage, self._limiter.learned
 
-    def _write(self, usage: RunUsage, learned: LearnedLimits) -> None:
+    def _write(self, save: Callable[[RunUsage], object], usage: RunUsage, learned: LearnedLimits) -> None:
         if usage.requests:
-            self._lake.usage.save(usage)
+            save(usage)
             self._lake.limits.save(self._account, {name: v for name, v in learned.as_values().items() if v})

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from millrace.tasks.errors import LakeError
-from millrace.tasks.lake.storage.atomic import Damage, make_folder, write_bytes_atomically
+from millrace.tasks.lake.storage.atomic import Damage, make_folder, remove_files, write_bytes_atomically
 from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.records import JsonValue
@@ -106,7 +106,7 @@ class RunFiles(Generic[Record]):
     def save(self, record: Record) -> LakePath:
         """The file of the record, written in place of its earlier version, durably. Raises LakeError."""
         make_folder(self._folder)
-        path = self._path(_stem(record))
+        path = self._path(stem_of(record))
         write_json(path, asdict(record), indent=self._indent)
         return path
 
@@ -127,17 +127,23 @@ class RunFiles(Generic[Record]):
         """The record of `run`; None when there is none, or it cannot be read."""
         return next(self._readable(self._path(run)), None)
 
+    def remove(self, record: Record) -> None:
+        """Delete the record's file, durably. Raises LakeError."""
+        remove_files([self._path(stem_of(record))])
+
     def damaged(self, newest: int | None = None) -> list[Damage]:
         """The files that cannot be read, all or of the `newest`, oldest first, and what follows from it."""
-        found: list[Damage] = []
-        for path in self._paths()[-newest if newest else None :]:
-            try:
-                self._read(path)
-            except FileNotFoundError:
-                continue
-            except LakeError as error:
-                found.append(Damage(path, f"{error} {self._consequence}"))
-        return found
+        paths = self._paths()[-newest if newest else None :]
+        return [damage for path in paths for damage in self._problem(path)]
+
+    def _problem(self, path: LakePath) -> list[Damage]:
+        try:
+            self._read(path)
+        except FileNotFoundError:
+            return []
+        except LakeError as error:
+            return [Damage(path, f"{error} {self._consequence}")]
+        return []
 
     def _readable(self, path: LakePath) -> Iterator[Record]:
         try:
@@ -200,7 +206,8 @@ def usage_by_model(usages: Iterable[RunUsage]) -> list[RunUsage]:
     return [by_model[model] for model in sorted(by_model)]
 
 
-def _stem(record: _AnyRecord) -> str:
+def stem_of(record: _AnyRecord) -> str:
+    """The name of the record's file, without its suffix."""
     match record:
         case RunRecord():
             return record.id

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
+from millrace.tasks.lake.bills import FOLDING_FILE, SUMS_FILE, Bills
 from millrace.tasks.lake.collection import sidecars
 from millrace.tasks.lake.collection.chunk_compaction import MIN_LIGHT_PARTS, gather_light_parts, light_parts
 from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts
@@ -22,7 +23,6 @@ from millrace.tasks.lake.history import (
     RunFiles,
     RunPages,
     RunRecord,
-    RunUsage,
     Timeline,
 )
 from millrace.tasks.lake.state import CollectionSettings, LearnedLimitsFile, Switches
@@ -96,7 +96,10 @@ _FOLDER_MODES: dict[Audience, int] = {"owner": 0o700, "group": 0o750, "everyone"
 FORMAT = 1
 _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _RESERVED_NAMES = frozenset(
-    {"vectors", "bills", "limits.json", "switches.json", "switches.lease", "format.json", "lake.json", "lease"}
+    {
+        *("vectors", "bills", SUMS_FILE, FOLDING_FILE, "limits.json"),
+        *("switches.json", "switches.lease", "format.json", "lake.json", "lease"),
+    }
 )
 
 
@@ -127,7 +130,7 @@ class Lake:
         self.runs = RunFiles(self.collection_dir / "runs", RunRecord)
         self.timelines = RunFiles(self.collection_dir / "timelines", Timeline, indent=None)
         self.evaluations = RunFiles(self.collection_dir / EVALUATIONS_FOLDER, Evaluation)
-        self.usage = RunFiles(path / "bills", RunUsage, consequence="What that run cost is missing from the sums.")
+        self.usage = Bills(path)
         self.reports = RunPages(self.collection_dir / "reports")
         self.sidecars = sidecars.Sidecars(self.sidecars_dir)
         self.settings = CollectionSettings(self.collection_dir / "settings.json")
@@ -313,13 +316,17 @@ class Lake:
         self.manifest.fold()
         return len(light)
 
-    def damaged_records(self) -> list[Damage]:
+    def damaged_records(self, newest: int | None = None) -> list[Damage]:
         """The small files of runs, jobs, settings, limits and aliases that are damaged, and what follows from each.
 
-        No document and no vector depends on them.
+        No document and no vector depends on them. With `newest` only so many of each kind of a run's are looked at.
         """
-        records = self.runs, self.usage, self.evaluations, self._jobs, self.settings, self.limits, self.switches
-        return [damage for one in records for damage in one.damaged()]
+        of_runs, others = (
+            (self.runs, self.usage, self.evaluations),
+            (self._jobs, self.settings, self.limits, self.switches),
+        )
+        found = [damage for one in of_runs for damage in one.damaged(newest)]
+        return found + [damage for one in others for damage in one.damaged()]
 
     def require_lease(self) -> None:
         """Check that this process is still the writer: among objects a lease can be lost.

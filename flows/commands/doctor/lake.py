@@ -32,7 +32,10 @@ def lake(case: Case) -> Finding:
     if not folder.is_dir():
         return Finding("fails", f"{folder} is a file, not a folder", case.correct("lake.path", "/another/folder"))
     if refusal := _why_not_written(folder):
-        mend = f"sudo chown -R $(id -u) {shlex.quote(str(folder))}  # or set lake.path to a folder of yours"
+        quoted = shlex.quote(str(folder))
+        mend = f"sudo chown -R $(id -u) {quoted}  # or set lake.path to a folder of yours"
+        if refusal == os.strerror(errno.EROFS):
+            mend = f"sudo mount -o remount,rw {quoted}  # or set lake.path to another disk"
         return Finding("fails", f"nothing can be written in {folder}: {refusal}", mend)
     return _contents(path, settings.milvus.collection)
 
@@ -83,7 +86,7 @@ def disk(case: Case) -> Finding:
         places["Milvus Lite"] = Path(one_spelling(uri))
     usage = {what: shutil.disk_usage(_nearest(place.absolute())) for what, place in places.items()}
     free = {what: usage_of.free for what, usage_of in usage.items() if usage_of.total}  # some say nothing
-    said = ", ".join(f"{size / 1e9:,.1f} GB for {what}" for what, size in free.items())
+    said = ", ".join(f"{_size(size_bytes)} for {what}" for what, size_bytes in free.items())
     least = min(free, key=lambda what: free[what])
     if free[least] >= _COMFORTABLE_BYTES:
         return Finding("ok", f"free: {said}")
@@ -94,6 +97,10 @@ def disk(case: Case) -> Finding:
     return Finding(
         "fails", said, f"du -xh {folder} | sort -h | tail  # delete what is not needed, or use a larger disk"
     )
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.0f} MB"
 
 
 def _held(case: Case, lake: Path | ObjectPath) -> list[tuple[str, Holder]]:

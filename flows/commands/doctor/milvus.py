@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from millrace.flows.commands.doctor.finding import Case, Finding, Skip, check, environment
 from millrace.flows.wiring.collection_settings import why_refused
@@ -57,12 +58,22 @@ def collection(case: Case) -> Finding:
         raise Skip("Milvus cannot be asked") from error
     if not facts.has_collection:
         return _missing(case, documents)
+    return _beside_settings(case, facts, lake.identity, documents)
+
+
+def _beside_settings(case: Case, facts: MilvusFacts, identity: str, documents: int) -> Finding:
+    """What is to be said of a collection that is there, to the lake `identity` with so many documents in it."""
+    name, correct = case.settings.milvus.collection, case.correct
     if facts.differences:
-        way = "millrace rebuild --drop" if documents else case.correct("milvus.collection", f"{name}_2")
-        return Finding("fails", f"{name} has another shape", way, facts.differences)
-    if facts.owners and lake.identity not in facts.owners and settings.milvus.claim == "sole":
+        mend = "millrace rebuild --drop" if documents else correct("milvus.collection", f"{name}_2")
+        return Finding("fails", f"{name} has another shape", mend, facts.differences)
+    if facts.owners and identity not in facts.owners and case.settings.milvus.claim == "sole":
         said = f"{name} is filled by another lake, {', '.join(sorted(facts.owners))}"
-        return Finding("fails", said, case.correct("lake.path", "..."))
+        mend = f"{correct('lake.path', '...')}  # or, if both lakes are to fill it: millrace ingest --share"
+        return Finding("fails", said, mend)
+    if not facts.owners and not documents:
+        said = f"{name} is there, of no lake that is known; if it holds rows, a run refuses it"
+        return Finding("note", said, details=("name another milvus.collection, or say --share or --take-over once",))
     return Finding("ok", f"{name}, as the settings want it; {documents:,} documents of this lake")
 
 
@@ -98,4 +109,7 @@ def _mend(case: Case, message: str) -> str:
         return f"export {variable}=user:password" + ("" if environment(variable) else "  # it is not set")
     if "another process has it open" in message:
         return case.correct("milvus.uri", "http://HOST:19530")
-    return case.correct("milvus.uri", "http://HOST:19530") + "  # or start Milvus there: docker compose up -d milvus"
+    correction = case.correct("milvus.uri", "http://HOST:19530")
+    if urlsplit(case.settings.milvus.uri).hostname in {"127.0.0.1", "localhost", "::1"}:
+        return f"docker compose up --detach milvus  # or as it is started here; if it is elsewhere: {correction}"
+    return f"{correction}  # or start it there"

@@ -45,6 +45,9 @@ def clock(case: Case) -> Finding:
 def prefect(case: Case) -> Finding:
     """Whether the Prefect API answers, in a version that goes with the one here."""
     address, own = environment("PREFECT_API_URL").rstrip("/"), version("prefect")
+    if address and not address.startswith(("http://", "https://")):
+        said = f"PREFECT_API_URL is {address!r}, which is no address of an API"
+        return Finding("fails", said, f"export PREFECT_API_URL={_PREFECT}")
     if not address:
         return Finding("ok", f"{own} here; PREFECT_API_URL is not set, so runs appear in no UI")
     case.need_network()
@@ -53,6 +56,11 @@ def prefect(case: Case) -> Finding:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         mend = f"prefect server start  # or, where it is elsewhere: export PREFECT_API_URL={_PREFECT}"
         return Finding("fails", f"the Prefect server at {address} does not answer: {error}", mend)
+    return _of_server(address, answer, own)
+
+
+def _of_server(address: str, answer: httpx.Response, own: str) -> Finding:
+    """What a server's answer says of it, beside the version that is here."""
     if answer.status_code in {401, 403}:
         mend = "export PREFECT_API_AUTH_STRING=user:password  # of Prefect Cloud: PREFECT_API_KEY"
         return Finding("fails", f"{address} does not let us in (HTTP {answer.status_code})", mend)

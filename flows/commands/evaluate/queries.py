@@ -24,6 +24,7 @@ from millrace.flows.commands.search.retrieve import (
 )
 from millrace.flows.wiring import components
 from millrace.flows.wiring.embedder import open_embedder
+from millrace.flows.wiring.late_bills import save_bill
 from millrace.tasks.embedding import Budget, Reranker, RerankSpec
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused, Transient
 from millrace.tasks.lake import Lake, PartName, RunUsage, VectorStore
@@ -299,7 +300,7 @@ class QueryRunner:
             cost_cny=spent.cost_cny(0, spent.rerank_tokens),
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        components.existing_lake(settings).usage.save(usage)
+        save_bill(components.existing_lake(settings), usage)
 
 
 def _ranking(hits: Sequence[RankedHit], found: tuple[int | None, ...]) -> Ranking:

@@ -19,7 +19,8 @@ from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.monitoring.timeline import recorded_over_time
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.collection_settings import remember, require_same_embedding
-from millrace.tasks.errors import BudgetReached, ConfigurationError, LeaseHeld, RunStopped
+from millrace.flows.wiring.late_bills import take_in_late_bills
+from millrace.tasks.errors import BudgetReached, ConfigurationError, LakeError, LeaseHeld, RunStopped
 from millrace.tasks.lake import Lake, new_run_id
 from millrace.tasks.stages import memory
 from millrace.tasks.stages.worker_pool import require_processes
@@ -95,6 +96,7 @@ async def ingest(
                 )
             )
             opened.enter_context(milvus.lease_collection(settings))
+            take_in_late_bills(lake)
             remember(lake, settings, has_shape=False)
         state = RunState(
             run=new_run_id(),
@@ -130,6 +132,7 @@ async def ingest(
                 )
                 state.end("interrupted", message)
                 cancelled = handler is None
+        _sum_up_bills(lake)
         summary = state.summary()
         log_end(summary)
         if refusal is not None:
@@ -137,6 +140,13 @@ async def ingest(
         if cancelled:  # by a caller that waits for it
             raise asyncio.CancelledError(summary.error)
         return summary
+
+
+def _sum_up_bills(lake: Lake) -> None:
+    try:
+        lake.usage.sum_up()
+    except LakeError as error:  # they are only what makes `status` quick
+        _log.warning("the sums of all bills are not kept: %s", error)
 
 
 def _observers(settings: Settings, *, quiet: bool) -> list[RunObserver]:

@@ -4,6 +4,8 @@ Most of this room does not care: an `ObjectPath` has those of `pathlib.Path`'s m
 What differs is here, and for writing in `tasks.lake.storage.atomic`.
 """
 
+import contextlib
+import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -40,6 +42,22 @@ def files_in(folder: LakePath) -> Iterator[tuple[str, int]]:
             yield path.name, path.stat().st_size
         except FileNotFoundError:
             continue  # deleted since it was listed
+
+
+def versions_in(folder: LakePath) -> dict[str, str]:
+    """The JSON files in the folder by name, each with what changes when it is replaced: its size and time."""
+    if isinstance(folder, ObjectPath):
+        return {path.name: f"{path.size} {path.changed}" for path in folder.glob("*.json")}
+    if not folder.is_dir():
+        return {}
+    versions = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and not entry.name.startswith("."):
+                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                    known = entry.stat()
+                    versions[entry.name] = f"{known.st_size} {known.st_mtime_ns}"
+    return versions
 
 
 def local_folder(place: LakePath) -> Path:

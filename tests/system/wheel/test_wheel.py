@@ -117,6 +117,17 @@ def test_it_works_in_a_project_with_folders_of_its_own_names(python: Path, tmp_p
     assert script[1:] == ["4", "0"]
 
 
+def test_the_first_steps_work_from_the_wheel_in_an_empty_folder(python: Path, tmp_path: Path) -> None:
+    command = str(python.parent / "millrace")
+    clean = {name: value for name, value in environment().items() if not name.startswith("PREFECT_")}
+    written = run([command, "init"], cwd=tmp_path, env=clean).stdout
+    assert written.startswith("wrote millrace.toml: ")
+    healthy = run([command, "doctor", "--offline"], cwd=tmp_path, env=clean)
+    assert healthy.stderr == "settings from ./millrace.toml\n"
+    assert "nothing stands in the way" in healthy.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["millrace.toml"]
+
+
 def test_the_tests_of_the_command_and_the_interface_pass_against_the_wheel(python: Path) -> None:
     chosen = "json_is_all or exit_code_3 or missing_key or whole_way or event_loop_runs"
     files = ["tests/flows/cli/test_main.py", "tests/flows/test_api.py"]
