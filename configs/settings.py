@@ -350,7 +350,7 @@ class _Environment(EnvSettingsSource):
 
 
 def load_settings(
-    config: Path | None = None, overrides: Iterable[str] = (), environment: Mapping[str, str] | None = None
+    config: Path | str | None = None, overrides: Iterable[str] = (), environment: Mapping[str, str] | None = None
 ) -> Settings:
     """Settings from the defaults, the TOML file `config`, the environment and `section.key=value` overrides.
 
@@ -360,7 +360,7 @@ def load_settings(
     sources: list[tuple[str, PydanticBaseSettingsSource]] = [
         (ASSIGNED, InitSettingsSource(Settings, _assigned(overrides))),
         (ENVIRONMENT, _Environment(Settings, os.environ if environment is None else environment)),
-        *([(str(config), InitSettingsSource(Settings, _file(config)))] if config is not None else []),
+        *([(str(config), InitSettingsSource(Settings, _file(Path(config))))] if config is not None else []),
     ]
     return _validated([*(source for _, source in sources), _defaults()], origins=_origins_of(sources))
 
@@ -371,7 +371,7 @@ def choose_settings(settings: Settings | None, config: Path | str | None, overri
     Raises `ConfigurationError` as `load_settings`, and when both are there.
     """
     if settings is None:
-        return load_settings(Path(config) if config is not None else None, overrides)
+        return load_settings(config, overrides)
     if config is not None:
         raise ConfigurationError("give settings, or the file to load them from (config), not both")
     return settings.with_overrides(overrides)

@@ -5,13 +5,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from millrace.flows.monitoring.logs import LOG_FORMAT_VARIABLE, Format, log_as, structured
+from millrace.flows.monitoring.result import Result
 from millrace.tasks.control_characters import harmless
 from millrace.tasks.errors import ExitCode
 from millrace.tasks.secrets import mask
@@ -128,32 +129,12 @@ def settings_of(config: Path | None, overrides: tuple[str, ...], *, run_of: str 
     return load_settings(config, overrides)
 
 
-class Result(Protocol):
-    """What a command hands back: for programs, for people, and as an exit code."""
-
-    @property
-    def error(self) -> str:
-        """What stopped it, "" for nothing."""
-        ...
-
-    @property
-    def exit_code(self) -> int:
-        """What the command exits with."""
-        ...
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values."""
-        ...
-
-    def lines(self) -> list[str]:
-        """The result for people, one statement a line."""
-        ...
-
-
-def finish(result: Result, *, as_json: bool, show: Callable[[], None] | None = None) -> NoReturn:
+def finish(
+    result: Result, *, as_json: bool, show: Callable[[], None] | None = None, closing: Sequence[str] = ()
+) -> NoReturn:
     """Print the result, say what stopped the command, and exit with its code: the end of every command.
 
-    `show` prints the result for people in place of its lines.
+    `show` prints the result for people in place of its lines. The `closing` lines are for people alone.
     """
     if as_json:
         print_json(result.as_json(), indent=2)
@@ -161,6 +142,9 @@ def finish(result: Result, *, as_json: bool, show: Callable[[], None] | None = N
         show()
     else:
         print_lines(result.lines())
+    if not structured():
+        for line in closing:
+            say(line, as_json=as_json)
     if result.error:
         complain(result.error)
     sys.exit(result.exit_code)

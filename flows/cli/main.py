@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from millrace.flows.cli import collection, search, setup
+from millrace.flows.cli.closing import closing_lines
 from millrace.flows.cli.console import (
     HERE,
     claiming,
@@ -102,21 +103,28 @@ def ingest(
                 as_json=as_json,
             )
     paths = [source.absolute() for source in sources]
-    finish(run_ingest(settings, paths, quiet=as_json, reread=reread), as_json=as_json)
+    summary = run_ingest(settings, paths, quiet=as_json, reread=reread)
+    closing = closing_lines(summary, settings.milvus.uri, config=config, overrides=overrides)
+    finish(summary, as_json=as_json, closing=closing)
 
 
 @millrace.command()
 @sources
+@click.option("--rejects", "name_rejects", is_flag=True, help="Name each item that would be rejected, and why.")
 @common
-def plan(sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+def plan(
+    sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, name_rejects: bool, as_json: bool
+) -> None:
     """Say what `ingest` would do and cost, without one network call.
 
     \b
       millrace plan docs/ --set embedding.provider=dashscope
+      millrace plan docs/ --rejects
     """
     from millrace.flows.commands.plan import make_plan
 
-    finish(make_plan(settings_of(config, overrides), [source.absolute() for source in sources]), as_json=as_json)
+    paths = [source.absolute() for source in sources]
+    finish(make_plan(settings_of(config, overrides), paths, name_rejects=name_rejects), as_json=as_json)
 
 
 @millrace.command(short_help="Index and verify on a schedule, with Prefect.")
@@ -222,17 +230,20 @@ def rejects(context: click.Context, config: Path | None, overrides: tuple[str, .
 
 @rejects.command("list")
 @click.option("--reason", default="", metavar="REASON", help="Only the rejects with this reason.")
+@click.option("--full", is_flag=True, help="Print each item, with its own message.")
 @common
-def list_rejects(config: Path | None, overrides: tuple[str, ...], reason: str = "", *, as_json: bool) -> None:
-    """List the rejected items with their reason and what to do.
+def list_rejects(
+    config: Path | None, overrides: tuple[str, ...], reason: str = "", *, full: bool = False, as_json: bool
+) -> None:
+    """List the rejected items by reason and file, with what to do.
 
     \b
       millrace rejects list
       millrace rejects list --reason page_scanned --json
     """
-    from millrace.flows.commands.status import outstanding_rejects
+    from millrace.flows.commands.reject_list import outstanding_rejects
 
-    finish(outstanding_rejects(settings_of(config, overrides), reason=reason), as_json=as_json)
+    finish(outstanding_rejects(settings_of(config, overrides), reason=reason, full=full), as_json=as_json)
 
 
 @rejects.command("retry")

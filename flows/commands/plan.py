@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.deletions import with_rows
 from millrace.flows.commands.ingest.diff import diff_sources
+from millrace.flows.commands.reject_list import lines_by_reason
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_state import count_unchanged
 from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
@@ -24,7 +25,7 @@ from millrace.flows.wiring.collection_settings import why_refused, with_remember
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
-from millrace.tasks.records import LeftOut
+from millrace.tasks.records import REJECT_SCHEMA, LeftOut, reject_table
 from millrace.tasks.stages.chunk import ChunkJob
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.row_diff import RowDiff
@@ -39,7 +40,10 @@ _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 @dataclass(slots=True)
 class Plan(Result):
-    """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded."""
+    """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded.
+
+    `rejects` counts what it would not take, by reason; `rejected` are these items one by one, if they were asked for.
+    """
 
     collection: str
     model: str
@@ -47,6 +51,7 @@ class Plan(Result):
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
     left_out: LeftOut = field(default_factory=LeftOut)
     rejects: Counter[str] = field(default_factory=Counter)
+    rejected: tuple[dict[str, str], ...] = ()
     milvus_bytes: int = 0
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
@@ -69,20 +74,26 @@ class Plan(Result):
             lines.append(f"left out   {self.left_out.summary()}")
         if self.rejects:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.rejects.most_common())
-            lines.append(f"rejects    {self.rejects.total():,}: {reasons}")
+            named = "" if self.rejected else "; name them with: millrace plan --rejects"
+            lines.append(f"rejects    {self.rejects.total():,}: {reasons}{named}")
+            lines += [f"  {line}" for line in lines_by_reason(self.rejected, full=True)]
         return lines + [f"note       {note}" for note in self.notes]
 
 
-def make_plan(settings: Settings, sources: Sequence[Path]) -> Plan:
-    """Count what `ingest` would do with these settings and sources; no network, no write."""
+def make_plan(settings: Settings, sources: Sequence[Path], *, name_rejects: bool = False) -> Plan:
+    """Count what `ingest` would do with these settings and sources; no network, no write.
+
+    With `name_rejects` the plan holds each item that would be rejected.
+    """
     refusal = why_refused(settings)
-    made = asyncio.run(_Planner(with_remembered(settings), sources).run())
+    made = asyncio.run(_Planner(with_remembered(settings), sources, name_rejects=name_rejects).run())
     return replace(made, notes=(*made.notes, refusal)) if refusal else made
 
 
 class _Planner:
-    def __init__(self, settings: Settings, sources: Sequence[Path]) -> None:
+    def __init__(self, settings: Settings, sources: Sequence[Path], *, name_rejects: bool) -> None:
         self._settings = settings
+        self._name_rejects = name_rejects
         self._sources = sources
         self._model = components.load_model(settings)
         self._estimator = Estimator(self._model.spec)
@@ -104,7 +115,7 @@ class _Planner:
             store.close()
         count_unchanged(found.unchanged, plan.documents, plan.chunks)
         self._count_gone(found, row_diff)
-        plan.rejects.update(reject.reason for reject in found.rejects)
+        self._count_rejects(reject_table(list(found.rejects)))
         plan.left_out = found.left_out
         plan.estimate = self._with_time_around(self._estimator.estimate())
         return plan
@@ -160,7 +171,12 @@ class _Planner:
             chunks.deleted += len(stale)
         row_diff.finish(part.documents["source"].to_pylist())
         self._half_read.update(part.partially_read())
-        self._plan.rejects.update(part.rejects["reason"].to_pylist())
+        self._count_rejects(part.rejects)
+
+    def _count_rejects(self, rejects: pa.Table) -> None:
+        self._plan.rejects.update(rejects["reason"].to_pylist())
+        if self._name_rejects:
+            self._plan.rejected += tuple(rejects.select(REJECT_SCHEMA.names).to_pylist())
 
     def _count_gone(self, found: Scan, row_diff: RowDiff) -> None:
         unfinished = row_diff.unfinished()

@@ -1,7 +1,7 @@
-"""What the lake knows: the last runs, totals, and the rejects. Reads only; needs neither Milvus nor a network."""
+"""What the lake knows: the last runs, totals, and how many rejects. Reads only; needs neither Milvus nor a network."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import ExitCode, LakeError, MillraceError
-from millrace.tasks.lake import RunRecord, RunUsage
+from millrace.tasks.lake import Lake, RunRecord, RunUsage, holder_at
 from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
@@ -30,7 +30,7 @@ class Status(Result):
     `rows` of the collection are those that the last run counted, None where none of the last did. `aliases` have moved
     from this lake, each to the collection that it stood for then.
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
-    `notes` say what to do when the collection has outgrown Milvus Lite.
+    `notes` say what to do when the collection has outgrown Milvus Lite. `running` is the id of the run that goes on.
     """
 
     collection: str
@@ -48,6 +48,7 @@ class Status(Result):
     provider: str = ""
     model: str = ""
     dimensions: int = 0
+    running: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -72,33 +73,12 @@ class Status(Result):
         ]
         lines += [f"note: {note}" for note in self.notes]
         for run in self.runs:
-            outcome = "did not end" if run.exit is None else f"exit {run.exit}"
+            unended = "running" if run.id == self.running else "did not end"
+            outcome = unended if run.exit is None else f"exit {run.exit}"
             lines.append(f"{run.started}  {run.command:8} {outcome:11}  {_summary(run)}")
             if run.error:
                 lines.append(f"    {run.error}")
         return lines
-
-
-@dataclass(frozen=True, slots=True)
-class RejectList(Result):
-    """The outstanding rejects, in the order of their documents."""
-
-    rejects: tuple[dict[str, str], ...]
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, as `rejects list --json` prints."""
-        return {"rejects": list(self.rejects), "count": len(self.rejects)}
-
-    def lines(self) -> list[str]:
-        """One reject in two lines: what and why, then what to do."""
-        if not self.rejects:
-            return ["no rejects"]
-        lines = []
-        for reject in self.rejects:
-            what = ", ".join(part for part in (reject["source"], reject["item"]) if part)
-            lines += [f"{what}: {reject['reason']}: {reject['message']}", f"    {reject['remedy']}"]
-        counts = Counter(reject["reason"] for reject in self.rejects)
-        return [*lines, f"{len(self.rejects):,} rejects: " + ", ".join(f"{n:,} {r}" for r, n in counts.most_common())]
 
 
 def lake_status(settings: Settings) -> Status:
@@ -140,15 +120,17 @@ def lake_status(settings: Settings) -> Status:
         provider=settings.embedding.provider,
         model=space.model if space is not None else "",
         dimensions=space.dimensions if space is not None else 0,
+        running=_running(lake, runs),
     )
 
 
-def outstanding_rejects(settings: Settings, *, reason: str = "") -> RejectList:
-    """The rejected items that still wait for a remedy, all or with one reason."""
-    table = existing_lake(settings).rejects.outstanding()
-    if reason:
-        table = table.filter(pc.equal(table["reason"], reason))
-    return RejectList(tuple(table.sort_by([("source", "ascending"), ("item", "ascending")]).to_pylist()))
+def _running(lake: Lake, runs: Sequence[RunRecord]) -> str:
+    """The id of the run that goes on, "" for none: the newest, if a living process took the lease before it began."""
+    holder = holder_at(lake.path / "lease")
+    newest = runs[0] if runs else None
+    if holder is None or newest is None or newest.ended is not None or newest.started < holder.since:
+        return ""
+    return newest.id
 
 
 def _summary(run: RunRecord) -> str:

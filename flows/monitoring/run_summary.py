@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from millrace.configs.settings import FailOn
+from millrace.flows.monitoring.result import Result
 from millrace.tasks.errors import BudgetReached, ExitCode, RunStopped
 from millrace.tasks.records import LeftOut
 
@@ -86,7 +87,7 @@ class RowCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunSummary(Result):
     """One run. `rejects` are the rejected items outstanding in the collection's lake, of this run or an earlier one.
 
     Of these, `rejects_new` are new in this run, and the others were known before: the same document was rejected for

@@ -122,6 +122,13 @@ async def run(settings: SimulatorSettings, max_seconds: float) -> None:
                 await asyncio.wait_for(over.wait(), min(_PARENT_POLL_S, left))
             except TimeoutError:
                 continue
+        if over.is_set():
+            why = "was asked to"
+        elif os.getppid() != parent:
+            why = "the process that started it is gone"
+        else:
+            why = f"its {max_seconds:,.0f} s are over; --max-seconds gives it more"
+    print(f"the simulator has ended: {why}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_rejects_make_exit_code_3_and_are_listed_with_a_remedy(site: Site) -> No
     listed = json_of(site.run("rejects", "list", "--json"))
     assert listed["count"] == 1
     assert listed["rejects"][0]["source"].endswith("b.txt")
-    assert "b.txt: empty" in site.run("rejects").stdout
+    assert "b.txt: The file holds 0 bytes." in site.run("rejects").stdout
     assert json_of(site.run("rejects", "list", "--reason", "no_such_reason", "--json"))["count"] == 0
 
 
