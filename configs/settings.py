@@ -199,6 +199,7 @@ class MilvusSettings(Section):
     bulk_server_path: str
     bulk_rows: Annotated[int, Field(ge=1)]
     timeout_s: Annotated[float, Field(gt=0)]
+    wait_s: Annotated[float, Field(ge=0)]
     content_max_bytes: Annotated[int, Field(ge=64, le=65535)]
     metric: Literal["COSINE", "IP", "L2"]
     index: Literal["HNSW", "IVF_FLAT", "DISKANN", "AUTOINDEX", "FLAT"]

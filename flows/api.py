@@ -11,6 +11,7 @@ Called where an event loop runs, a function does its work in a thread and holds 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from millrace.configs.settings import FailOn, Settings, choose_settings
 from millrace.flows.commands.doctor.diagnosis import Diagnosis
 from millrace.flows.commands.evaluate.report import EvaluationResult
 from millrace.flows.commands.plan import Plan
+from millrace.flows.commands.prune import PruneResult
 from millrace.flows.commands.rebuild import RebuildResult
 from millrace.flows.commands.verify.report import VerifyResult
 from millrace.flows.monitoring.run_summary import RunSummary
@@ -155,6 +157,37 @@ def rebuild(
     if result.error:
         raise RunStopped(result.error)
     return result
+
+
+def prune(
+    *,
+    settings: Settings | None = None,
+    config: Path | str | None = None,
+    overrides: Iterable[str] = (),
+    older_than_days: float = 90.0,
+    keep: int = 100,
+    vectors: bool = False,
+    yes: bool = False,
+) -> PruneResult:
+    """What is kept of old runs, removed from the lake; without `yes` only what that would be.
+
+    Args:
+        settings: Settings that have been loaded.
+        config: In their place, a file of settings, as of `--config`.
+        overrides: Settings like "milvus.collection=handbook", as of `--set`.
+        older_than_days: Runs and bills that are older go.
+        keep: The newest runs of a collection stay, so many of them.
+        vectors: Also remove vectors that no chunk of any collection uses.
+        yes: Remove it.
+
+    Raises:
+        ConfigurationError: There is no such lake.
+        LakeError: It cannot be read or written, or another process writes to it (LeaseHeld).
+    """
+    from millrace.flows.commands.prune import prune as prune_lake
+
+    age = timedelta(days=older_than_days)
+    return prune_lake(choose_settings(settings, config, overrides), older_than=age, keep=keep, vectors=vectors, yes=yes)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""The commands that hold the collection to the lake: compare it, make it again, put another in its place."""
+"""The commands that hold the collection to the lake: compare it, make it again, put another in its place; and prune."""
 
 from pathlib import Path
 
@@ -106,4 +106,44 @@ def switch(
         result = switching.drop_old(settings)
     else:
         result = switching.switch(settings, source=source, sample=sample, move=not try_only, quiet=as_json)
+    finish(result, as_json=as_json)
+
+
+@click.command(short_help="Remove what is kept of old runs, and vectors that nothing uses.")
+@click.option("--older-than", default="90d", show_default=True, metavar="AGE", help="A number and h, d or w.")
+@click.option(
+    "--keep", type=click.IntRange(min=0), default=100, show_default=True, metavar="N", help="Newest runs that stay."
+)
+@click.option("--vectors", is_flag=True, help="Also vectors that no chunk uses; they were paid for.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, as without --yes.")
+@click.option("--yes", is_flag=True, help="Remove it.")
+@common
+def prune(
+    *,
+    older_than: str,
+    keep: int,
+    vectors: bool,
+    dry_run: bool,
+    yes: bool,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Remove records, timelines and pages of old runs, the details of old bills, and slips of dead workers.
+
+    Of all collections of the lake. Sums of bills stay what they are, and nothing goes that a run, a search or a repair
+    needs. Without --yes it only says what would go.
+
+    \b
+      millrace prune
+      millrace prune --older-than 30d --keep 20 --yes
+      millrace prune --vectors
+    """
+    from millrace.flows.commands.prune import age_of
+    from millrace.flows.commands.prune import prune as prune_lake
+
+    if dry_run and yes:
+        raise click.UsageError("--dry-run and --yes contradict each other")
+    settings = settings_of(config, overrides)
+    result = prune_lake(settings, older_than=age_of(older_than), keep=keep, vectors=vectors, yes=yes)
     finish(result, as_json=as_json)

@@ -255,7 +255,7 @@ def retry(reason: str, config: Path | None, overrides: tuple[str, ...], *, as_js
 
 for command in (
     *(setup.init, setup.doctor),
-    *(collection.verify, collection.rebuild, collection.switch),
+    *(collection.verify, collection.rebuild, collection.switch, collection.prune),
     *(search.search, search.evaluate),
 ):
     millrace.add_command(command)

@@ -98,7 +98,7 @@ class _Planner:
         row_diff = RowDiff(lake.chunks, found.previous, diff.uncommitted.rows, space=model.space.name)
         store = lake.vectors(model.space)
         try:
-            with self._seen, tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
+            with tempfile.TemporaryDirectory(prefix="millrace-plan-") as folder:
                 await self._read(found, Path(folder), row_diff, store)
         finally:
             store.close()

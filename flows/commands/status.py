@@ -1,12 +1,14 @@
 """What the lake knows: the last runs, totals, and the rejects. Reads only; needs neither Milvus nor a network."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.monitoring.result import Result
+from millrace.flows.wiring.alias_notes import known_aliases
 from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
@@ -25,6 +27,8 @@ class Status(Result):
 
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
     `provider`, `model` and `dimensions` are those of the embedding that the next run goes on with.
+    `rows` of the collection are those that the last run counted, None where none of the last did. `aliases` have moved
+    from this lake, each to the collection that it stood for then.
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
     `notes` say what to do when the collection has outgrown Milvus Lite.
     """
@@ -39,6 +43,8 @@ class Status(Result):
     billed: tuple[RunUsage, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    rows: int | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
     provider: str = ""
     model: str = ""
     dimensions: int = 0
@@ -55,6 +61,8 @@ class Status(Result):
             f"collection {self.collection}: {self.documents:,} documents, {self.chunks:,} chunks, "
             f"{self.tokens:,} tokens; ¥{self.cost_cny:.4f} in the runs below",
             *([f"embedding: {self.model} of {self.provider}, {self.dimensions:,} dimensions"] if self.model else []),
+            *([f"rows: {self.rows:,} in Milvus when a run last counted them"] if self.rows is not None else []),
+            *(f"alias: searches of {alias} use {name} since the last switch" for alias, name in self.aliases.items()),
             "rejects: " + (", ".join(f"{n:,} {reason}" for reason, n in self.rejects.items()) or "none"),
         ]
         lines += [
@@ -127,6 +135,8 @@ def lake_status(settings: Settings) -> Status:
         billed=tuple(lake.usage.by_model()),
         problems=tuple(problems),
         notes=tuple(outgrown(settings, chunks)),
+        rows=next((rows for run in runs if (rows := _counted_rows(run)) is not None), None),
+        aliases=known_aliases(settings, lake),
         provider=settings.embedding.provider,
         model=space.model if space is not None else "",
         dimensions=space.dimensions if space is not None else 0,
@@ -149,6 +159,11 @@ def _summary(run: RunRecord) -> str:
         f"{documents.get('removed', 0)} removed; {chunks.get('embedded', 0)} embedded, "
         f"{chunks.get('upserted', 0)} upserted; ¥{run.cost_cny:.4f}"
     )
+
+
+def _counted_rows(run: RunRecord) -> int | None:
+    counted = _counts(run.counts.get("rows")).get("counted")
+    return counted if isinstance(counted, int) else None
 
 
 def _counts(value: JsonValue) -> dict[str, JsonValue]:

@@ -23,6 +23,7 @@ from millrace.flows.commands.search.retrieve import open_indexed
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_record import recorded
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.alias_notes import alias_key
 from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.milvus import redacted_uri
 from millrace.flows.wiring.ownership import refuse_to_drop
@@ -314,6 +315,7 @@ def _move(report: SwitchResult, aliases: Aliases, lake: Lake, name: str, checkpo
         checkpoint("switch: noted")
     aliases.point(report.alias, name)
     checkpoint("switch: moved")
+    lake.switches.save_now(key, name)
     report.now = name
     report.moved = report.before != name
 
@@ -325,4 +327,4 @@ def _earlier_but(earlier: list[str], now: str) -> list[str]:
 
 def _key(report: SwitchResult) -> str:
     """What the lake calls the alias by."""
-    return f"{report.uri} {report.alias}"
+    return alias_key(report.uri, report.alias)

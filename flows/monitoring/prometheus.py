@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from millrace.configs.settings import MetricsSettings
-from millrace.flows.monitoring.run_state import RunState
+from millrace.flows.monitoring.run_state import SERVICE_NAMES, RunState
 from millrace.tasks.embedding import LATENCY_BUCKETS_S, Usage
 from millrace.tasks.errors import ExitCode
 from millrace.tasks.lake import Lake, RunRecord
@@ -50,6 +50,7 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric, as it is now."""
         yield from self._of_run()
+        yield from self._of_outages()
         yield from self._of_documents()
         yield from self._of_provider()
 
@@ -65,6 +66,18 @@ class RunMetrics(Collector):
         yield self._info()
         waiting = self._state.waiting_s
         yield self._counters("run_waiting_seconds", "Seconds by what the run waited for.", "by", waiting)
+
+    def _of_outages(self) -> Iterator[Metric]:
+        past, away = self._state.outages, self._state.away_since
+        now = {service: float(service in away) for service in SERVICE_NAMES}
+        count = {service: sum(one.service == service for one in past) for service in SERVICE_NAMES}
+        seconds = {service: sum(one.away_s for one in past if one.service == service) for service in SERVICE_NAMES}
+        family = GaugeMetricFamily("millrace_service_away", "1 while away.", labels=["collection", "service"])
+        for service, value in now.items():
+            family.add_metric([self._state.collection, service], value)
+        yield family
+        yield self._counters("outages", "Outages that are over, by service.", "service", count)
+        yield self._counters("outage_seconds", "Seconds that a service was away.", "service", seconds)
 
     def _of_documents(self) -> Iterator[Metric]:
         state = self._state

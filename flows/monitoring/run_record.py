@@ -29,6 +29,8 @@ class Outcome:
         counts = {name: getattr(summary, name) for name in ("documents", "chunks", "requests")}
         self.counts = {name: asdict(value) for name, value in counts.items()}
         self.counts |= {"rejects": summary.rejects, "rejects_new": summary.rejects_new}
+        if summary.rows is not None:
+            self.counts["rows"] = asdict(summary.rows)
         self.tokens, self.cost_cny, self.error = asdict(summary.tokens), summary.cost_cny, summary.error
 
 

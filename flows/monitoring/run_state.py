@@ -4,9 +4,10 @@ An observer is an async context manager over a `RunState`: it reads the state wh
 the end. The stages know no observer. Counters only grow; each is written by one thread at a time and read by any.
 """
 
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,11 +30,14 @@ from millrace.flows.monitoring.run_summary import (
 )
 from millrace.tasks.embedding import Activity, Dispatcher, ModelSpec, Usage
 from millrace.tasks.lake import Lake
+from millrace.tasks.outages import Outage, Service
 from millrace.tasks.records import LeftOut
 from millrace.tasks.stages.embed import Embedded
 from millrace.tasks.stages.load import Loaded
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.scan import Scan
+
+_log = logging.getLogger(__name__)
 
 Bottleneck = Literal[
     "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "closing"
@@ -87,6 +91,22 @@ class SourceDiffSummary:
         return f"{names}{more}: {message or 'nothing changed'}"
 
 
+SERVICE_NAMES: Mapping[Service, str] = {
+    "milvus": "Milvus",
+    "provider": "the provider",
+    "storage": "the storage of the lake",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PastOutage:
+    """A service that was away for `away_s` seconds, of which the run heard `at_s` seconds after its beginning."""
+
+    service: Service
+    at_s: float
+    away_s: float
+
+
 @dataclass(slots=True)
 class RunState:
     """The counters, the phase and the bottleneck of one run; `summary` freezes it.
@@ -122,6 +142,8 @@ class RunState:
     outcome: Outcome = "running"
     error: str = ""
     spec: ModelSpec | None = None
+    outages: list[PastOutage] = field(default_factory=list)
+    away_since: dict[Service, float] = field(default_factory=dict)  # seconds of the run
     _dispatcher: Dispatcher | None = None
     _files_loaded: dict[int, int] = field(default_factory=dict)  # by job
     _began: float = field(default_factory=time.monotonic)
@@ -173,6 +195,20 @@ class RunState:
         """Documents that are no longer in the sources are out of the collection, with so many rows."""
         self.documents.removed = documents
         self.chunks.deleted += rows
+
+    def heard(self, outage: Outage) -> None:
+        """A service is away, or back: logged, counted and, once it is back, noted. From any thread."""
+        fields: dict[str, object] = {"service": outage.service}
+        if outage.away_s is None:
+            self.away_since[outage.service] = self.seconds
+            event = "away"
+        else:
+            at_s = self.away_since.pop(outage.service, self.seconds)
+            self.outages.append(PastOutage(outage.service, round(at_s, 3), round(outage.away_s, 3)))
+            event, fields["away_s"] = "back", round(outage.away_s, 3)
+            self.notes.append(f"{SERVICE_NAMES[outage.service]} was away for {outage.away_s:,.0f} s")
+        message = f"{SERVICE_NAMES[outage.service]} is {event}: {outage.message}"
+        _log.warning("%s", message, extra={"fields": {"event": event, **fields}})
 
     def end(self, outcome: Outcome, error: str = "") -> None:
         """The run is over."""

@@ -137,6 +137,7 @@ def _timeline(state: RunState, samples: Samples) -> Timeline:
             "cores": os.cpu_count() or 1,
             "readers": state.readers,
             "files": state.files,
+            "outages": [asdict(outage) for outage in state.outages],
             "report": state.summary().as_json(),  # type: ignore[dict-item]
             **_model_facts(state),
             **_answer_facts(state.usage),

@@ -22,6 +22,7 @@ from millrace.tasks.milvus import (
     IndexParam,
     MilvusAddress,
     MilvusFacts,
+    Waiting,
     is_lite,
     look_at,
     may_hold,
@@ -60,13 +61,15 @@ def open_collection(
     choose_analyzer: Callable[[], Analyzer] = lambda: "standard",
     environment: Mapping[str, str] | None = None,
     checkpoint: Checkpoint = no_checkpoint,
+    waiting: Waiting | None = None,
 ) -> Collection:
     """The collection of the settings, in the shape that they and the model ask for.
 
+    With `waiting` a server that is away is waited for also when it is connected to.
     `choose_analyzer` is asked for a new collection, where milvus.hybrid is bm25 and milvus.analyzer is auto.
     """
     return Collection.open(
-        _address(settings, environment),
+        _address(settings, environment, waiting),
         settings.milvus.collection,
         shape=_shape(settings, model),
         create=create,
@@ -80,9 +83,11 @@ def open_import(settings: Settings, model: Model, environment: Mapping[str, str]
     return BulkImport(_address(settings, environment), settings.milvus.collection, _shape(settings, model))
 
 
-def open_aliases(settings: Settings, environment: Mapping[str, str] | None = None) -> Aliases:
-    """The aliases of the Milvus of the settings."""
-    return Aliases(_address(settings, environment))
+def open_aliases(
+    settings: Settings, environment: Mapping[str, str] | None = None, waiting: Waiting | None = None
+) -> Aliases:
+    """The aliases of the Milvus of the settings; `waiting` as of `open_collection`."""
+    return Aliases(_address(settings, environment, waiting))
 
 
 def look_at_milvus(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> MilvusFacts:
@@ -159,7 +164,9 @@ def _milvus_uri(settings: Settings) -> str:
     return with_database(settings.milvus.uri, settings.milvus.database)
 
 
-def _address(settings: Settings, environment: Mapping[str, str] | None) -> MilvusAddress:
+def _address(
+    settings: Settings, environment: Mapping[str, str] | None, waiting: Waiting | None = None
+) -> MilvusAddress:
     milvus = settings.milvus
     environment = os.environ if environment is None else environment
     return MilvusAddress(
@@ -167,6 +174,8 @@ def _address(settings: Settings, environment: Mapping[str, str] | None) -> Milvu
         token=read_secret(environment, milvus.token_env),
         tls_ca=milvus.tls_ca,
         timeout_s=milvus.timeout_s,
+        wait_s=milvus.wait_s,
+        waiting=waiting,
     )
 
 

@@ -13,7 +13,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.wiring.milvus import milvus_is_missing, open_aliases, redacted_uri
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import Lake
-from millrace.tasks.milvus import Collection
+from millrace.tasks.milvus import Collection, Waiting
 from millrace.tasks.reconcile.compare import IdInventory
 from millrace.tasks.reconcile.expected_rows import expected_rows
 
@@ -101,7 +101,7 @@ def ownership_of(lake: Lake, owners: frozenset[str]) -> Ownership:
     return Ownership(is_sole=False, why_kept="other lakes fill the collection too, and they may be theirs")
 
 
-def refuse_unknown_collection(settings: Settings, lake: Lake) -> None:
+def refuse_unknown_collection(settings: Settings, lake: Lake, waiting: Waiting | None = None) -> None:
     """Refuse, before anything is paid for, what `claim_collection` would refuse to a lake that knows no row.
 
     Raises `ConfigurationError`; nothing where the collection is not there yet.
@@ -109,7 +109,7 @@ def refuse_unknown_collection(settings: Settings, lake: Lake) -> None:
     name = settings.milvus.collection
     if settings.milvus.claim != "sole" or milvus_is_missing(settings) or lake.chunks.all():
         return
-    with open_aliases(settings) as aliases:
+    with open_aliases(settings, waiting=waiting) as aliases:
         if not aliases.exists(name):
             return
         owners = aliases.owners(name)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from millrace.configs.settings import Settings, load_settings
-    from millrace.flows.api import doctor, evaluate, ingest, plan, rebuild, verify
+    from millrace.flows.api import doctor, evaluate, ingest, plan, prune, rebuild, verify
     from millrace.flows.commands.doctor.diagnosis import CheckResult, Diagnosis
     from millrace.flows.commands.evaluate.report import EvaluationResult
     from millrace.flows.commands.plan import Plan
+    from millrace.flows.commands.prune import PruneResult
     from millrace.flows.commands.rebuild import RebuildResult
     from millrace.flows.commands.search.result import SearchHit, SearchResult
     from millrace.flows.commands.search.search import asearch, search
@@ -54,6 +55,7 @@ __all__ = [
     "MillraceError",
     "Plan",
     "ProviderStopped",
+    "PruneResult",
     "RebuildResult",
     "RunStopped",
     "RunSummary",
@@ -68,6 +70,7 @@ __all__ = [
     "ingest",
     "load_settings",
     "plan",
+    "prune",
     "rebuild",
     "search",
     "verify",
@@ -78,6 +81,7 @@ _HOMES = {
     "Diagnosis": "millrace.flows.commands.doctor.diagnosis",
     "EvaluationResult": "millrace.flows.commands.evaluate.report",
     "Plan": "millrace.flows.commands.plan",
+    "PruneResult": "millrace.flows.commands.prune",
     "RebuildResult": "millrace.flows.commands.rebuild",
     "RunSummary": "millrace.flows.monitoring.run_summary",
     "SearchHit": "millrace.flows.commands.search.result",
@@ -90,6 +94,7 @@ _HOMES = {
     "ingest": "millrace.flows.api",
     "load_settings": "millrace.configs.settings",
     "plan": "millrace.flows.api",
+    "prune": "millrace.flows.api",
     "rebuild": "millrace.flows.api",
     "search": "millrace.flows.commands.search.search",
     "verify": "millrace.flows.api",

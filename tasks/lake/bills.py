@@ -47,7 +47,8 @@ class Bills(RunFiles[RunUsage]):
     def damaged(self, newest: int | None = None) -> list[Damage]:
         """As `RunFiles.damaged`; with `newest` those that are in the sums are not read again."""
         known, _ = self._known_sums(versions_in(self._folder)) if newest else ({}, [])
-        return [damage for path in self._paths() if path.name not in known for damage in self._problem(path)]
+        names = [name for name in self._names() if name not in known]
+        return [damage for name in names for damage in self._problem(self._folder / name)]
 
     def sum_up(self) -> None:
         """Keep the sums of all files that can be read, where that is worth the while. Raises LakeError."""
@@ -62,7 +63,8 @@ class Bills(RunFiles[RunUsage]):
 
     def old_files(self, before: datetime) -> list[LakePath]:
         """The files that were last written before that moment, but not those that others were folded into."""
-        found = ((path, next(self._readable(path), None)) for path in self._paths())
+        paths = [self._folder / name for name in self._names()]
+        found = ((path, next(self._readable(path), None)) for path in paths)
         return [path for path, usage in found if usage is not None and usage.run != _FOLDED and _is_old(usage, before)]
 
     def fold(self, files: Iterable[LakePath]) -> int:
@@ -74,10 +76,8 @@ class Bills(RunFiles[RunUsage]):
         names = {path.name for path in files}
         if not names:
             return 0
-        folded = [path for path in self._paths() if path.name.startswith(f"{_FOLDED}.")]
-        usages = [
-            usage for path in (*folded, *(self._folder / name for name in names)) for usage in self._readable(path)
-        ]
+        folded = [name for name in self._names() if name.startswith(f"{_FOLDED}.")]
+        usages = [usage for name in (*folded, *names) for usage in self._readable(self._folder / name)]
         into = [replace(total, run=_FOLDED) for total in usage_by_model(usages)]
         write_json(self._folding, {"files": sorted(names), "usages": [asdict(usage) for usage in into]})
         self._finish_folding()

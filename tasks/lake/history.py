@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake.storage.atomic import Damage, make_folder, remove_files, write_bytes_atomically
 from millrace.tasks.lake.storage.json_file import read_json, write_json
-from millrace.tasks.lake.storage.location import LakePath
+from millrace.tasks.lake.storage.location import LakePath, names_in
 from millrace.tasks.records import JsonValue
 
 EVALUATIONS_FOLDER = "evaluations"
@@ -116,8 +116,8 @@ class RunFiles(Generic[Record]):
 
     def newest_first(self) -> Iterator[Record]:
         """Every record that can be read, newest first, each read when it is asked for."""
-        for path in reversed(self._paths()):
-            yield from self._readable(path)
+        for name in reversed(self._names()):
+            yield from self._readable(self._folder / name)
 
     def oldest_first(self) -> list[Record]:
         """Every record that can be read."""
@@ -133,8 +133,8 @@ class RunFiles(Generic[Record]):
 
     def damaged(self, newest: int | None = None) -> list[Damage]:
         """The files that cannot be read, all or of the `newest`, oldest first, and what follows from it."""
-        paths = self._paths()[-newest if newest else None :]
-        return [damage for path in paths for damage in self._problem(path)]
+        names = self._names()[-newest if newest else None :]
+        return [damage for name in names for damage in self._problem(self._folder / name)]
 
     def _problem(self, path: LakePath) -> list[Damage]:
         try:
@@ -162,8 +162,9 @@ class RunFiles(Generic[Record]):
             raise LakeError(f"{path} is damaged (its fields have other types).")
         return record
 
-    def _paths(self) -> list[LakePath]:
-        return sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []
+    def _names(self) -> list[str]:
+        """The names of the files, oldest first: of ten thousand paths the making and sorting alone takes a second."""
+        return sorted(name for name in names_in(self._folder) if name.endswith(".json"))
 
     def _path(self, stem: str) -> LakePath:
         return self._folder / f"{stem}.json"

@@ -133,7 +133,9 @@ class Lake:
         self.usage = Bills(path)
         self.reports = RunPages(self.collection_dir / "reports")
         self.sidecars = sidecars.Sidecars(self.sidecars_dir)
-        self.settings = CollectionSettings(self.collection_dir / "settings.json")
+        self.settings = CollectionSettings(
+            self.collection_dir / "settings.json", checkpoint=_named("settings", checkpoint)
+        )
         self.limits = LearnedLimitsFile(path / "limits.json")
         self.switches = Switches(path / "switches.json")
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
-from millrace.tasks.lake.storage.atomic import Damage
+from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, no_checkpoint
 from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 
-_EARLIER, _MAKING = "earlier", "making"
+_EARLIER, _MAKING, _NOW = "earlier", "making", "now"
 
 
 class StateFile:
@@ -74,8 +74,9 @@ class LearnedLimitsFile(StateFile):
 class CollectionSettings(StateFile):
     """The settings that the rows of a collection were made by, by section and key, of which nothing is known here."""
 
-    def __init__(self, path: LakePath) -> None:
+    def __init__(self, path: LakePath, *, checkpoint: Checkpoint = no_checkpoint) -> None:
         super().__init__(path, consequence="The settings of the last run count in its place; it can be deleted.")
+        self._checkpoint = checkpoint
 
     def read(self) -> dict[str, dict[str, Any]]:
         """By section; empty where they were not written yet. Raises LakeUnreachable."""
@@ -85,6 +86,7 @@ class CollectionSettings(StateFile):
         """Write them, durably, where they differ. Raises LakeError."""
         if self._read() != values:
             self._write(values)
+            self._checkpoint("saved")
 
 
 class Switches(StateFile):
@@ -108,6 +110,20 @@ class Switches(StateFile):
     def earlier(self, alias: str) -> list[str]:
         """The collections that `alias` stood for before the present one, each once, the last one last."""
         return self._lists()[_EARLIER].get(alias, [])
+
+    def moved_from(self, name: str) -> list[str]:
+        """The aliases that stood for the collection `name` before another one."""
+        return [alias for alias, earlier in self._lists()[_EARLIER].items() if name in earlier]
+
+    def now(self) -> dict[str, str]:
+        """What each alias stood for when it was moved last; Milvus alone knows whether it still does."""
+        return {alias: names[-1] for alias, names in self._lists()[_NOW].items() if names}
+
+    def save_now(self, alias: str, name: str) -> None:
+        """Note what `alias` stands for, durably. Raises LakeError."""
+        entries = self._lists()
+        entries[_NOW][alias] = [name]
+        self._write(entries)
 
     def save_earlier(self, alias: str, earlier: Sequence[str]) -> None:
         """Set the entry of `alias`, durably. Raises LakeError."""
@@ -140,5 +156,5 @@ class Switches(StateFile):
                 for name, entry in content.get(part, {}).items()
                 if isinstance(entry, list)
             }
-            for part in (_EARLIER, _MAKING)
+            for part in (_EARLIER, _MAKING, _NOW)
         }

@@ -4,7 +4,14 @@ This room alone names pymilvus and milvus-lite; it knows rows and vectors, not d
 Importing it is cheap: pymilvus itself is imported by the first `Collection.open`.
 """
 
-from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling, with_database, without_credentials
+from millrace.tasks.milvus.address import (
+    MilvusAddress,
+    Waiting,
+    is_lite,
+    one_spelling,
+    with_database,
+    without_credentials,
+)
 from millrace.tasks.milvus.aliases import Aliases
 from millrace.tasks.milvus.bulk_import import BulkImport, FileState
 from millrace.tasks.milvus.client.lite import may_hold
@@ -32,6 +39,7 @@ __all__ = [
     "MilvusAddress",
     "MilvusFacts",
     "StoredRow",
+    "Waiting",
     "analyzer_for",
     "check_metadata",
     "check_rows",

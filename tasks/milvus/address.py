@@ -1,10 +1,12 @@
 """The way to a Milvus, and what its URI says: a path for Milvus Lite or a server, and what of it may be shown."""
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from millrace.tasks.errors import ConfigurationError
+from millrace.tasks.outages import Availability
 
 _SERVER_SCHEMES = ("http", "https", "tcp")
 
@@ -16,7 +18,8 @@ class MilvusAddress:
     `uri`: a path that ends in `.db` for Milvus Lite, else `http://`, `https://` or `tcp://` and a server, with the
     database as its path if it is not the default one. `token`: an API key, or `user:password`. `tls_ca`: a PEM file
     with the authorities to trust in place of the usual ones, for `https://`. `timeout_s` bounds each call. A server
-    that is away is waited for during `wait_s` seconds; Milvus Lite never is.
+    that is away is waited for during `wait_s` seconds; Milvus Lite never is. With `waiting` so is one that is away when
+    it is connected to.
     """
 
     uri: str
@@ -24,6 +27,15 @@ class MilvusAddress:
     tls_ca: str = ""
     timeout_s: float = 30.0
     wait_s: float = 180.0
+    waiting: "Waiting | None" = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How one run waits for a server that is away: who hears of it, and what has it given up at once."""
+
+    availability: Availability = field(default_factory=lambda: Availability("milvus"))
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def is_lite(uri: str) -> bool:

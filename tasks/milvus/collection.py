@@ -3,7 +3,6 @@
 Several calls to a server are in flight at once, and none is left behind when one of them fails.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
@@ -15,7 +14,6 @@ import pyarrow as pa
 
 from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress, is_lite, one_spelling
-from millrace.tasks.milvus.client.server_wait import wait_for_server
 from millrace.tasks.milvus.collection_spec import CONTENT_FIELD, Analyzer, CollectionShape, check_name
 from millrace.tasks.milvus.errors import CollectionNotLoaded
 from millrace.tasks.milvus.rows import Hit, StoredRow, Vectors, row_columns
@@ -73,7 +71,6 @@ class Collection:
         """
         self._connection = connection
         self._checkpoint = checkpoint
-        self._stop_waiting = threading.Event()
         self._nullable = nullable
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="milvus")
         self.name = name
@@ -95,7 +92,7 @@ class Collection:
         """The collection `name`, ready to write, read and search; made if it is missing and `create` is true.
 
         Opening fails within about 10 seconds if the server does not answer; only later calls wait for a server.
-        `checkpoint` hears of each call that changed rows and was acknowledged: "upserted" or "deleted".
+        `checkpoint` hears of each call that changed something and was acknowledged: "upserted", "deleted" or "marked".
         `choose_analyzer` is asked where the shape leaves the analyzer of a new collection open.
 
         Raises:
@@ -268,11 +265,14 @@ class Collection:
         """Leaves the collection marked as filled by these lakes, and by no others; why it could not be, or ""."""
         from millrace.tasks.milvus.owners import write_owners
 
-        return write_owners(self._connection, self.name, owners)
+        refusal = write_owners(self._connection, self.name, owners)
+        if not refusal:
+            self._checkpoint("marked")
+        return refusal
 
     def stop_waiting(self) -> None:
         """Have an absent server reported at once from now on, also to a call that waits already; from any thread."""
-        self._stop_waiting.set()
+        self._connection.waiting.stop.set()
 
     def close(self) -> None:
         """Let go of the server, or of the Milvus Lite path so that another process can open it."""
@@ -288,18 +288,12 @@ class Collection:
     def _ask(self, ask: Callable[[], T]) -> T:
         """What `ask` returns; the server is waited for, and a collection that was released is loaded again."""
         try:
-            return self._retry(ask)
+            return self._connection.retry(ask)
         except CollectionNotLoaded:
             from millrace.tasks.milvus import schema
 
             schema.load(self._connection, self.name)
-            return self._retry(ask)
-
-    def _retry(self, ask: Callable[[], T]) -> T:
-        stop = self._stop_waiting
-        return wait_for_server(
-            ask, wait_s=self._connection.wait_s, sleep=stop.wait, keep_waiting=lambda: not stop.is_set()
-        )
+            return self._connection.retry(ask)
 
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -28,6 +28,8 @@ from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import RunStopped
 from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
+from millrace.tasks.milvus import Waiting
+from millrace.tasks.outages import Availability
 from millrace.tasks.records import reject_table
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings, Readers
 from millrace.tasks.stages.embed import Embedded
@@ -91,6 +93,7 @@ class Pipeline:
         self._execution = execution
         self._model = components.load_model(settings)
         self._break_off = threading.Event()
+        self._waiting = Waiting(Availability("milvus", state.heard))
 
     async def run(self) -> None:
         """Bring the collection to the state of the sources, counting in the run's state on the way."""
@@ -114,7 +117,9 @@ class Pipeline:
                     )
             elif diff.documents_with_rows:
                 # Count the rows before reporting that nothing changed.
-                await run_in_thread_uncancelled(partial(self._open_and_count_rows, diff))
+                await run_in_thread_uncancelled(
+                    partial(self._open_and_count_rows, diff), if_cancelled=self._waiting.stop.set
+                )
             completed |= diff.uncommitted.rows.keys() & set(found.removed["source"].to_pylist())
             await run_in_thread_uncancelled(partial(self._finish, diff, deletions, completed))
         finally:
@@ -148,6 +153,7 @@ class Pipeline:
             diff,
             reads_again=bool(self._again),
             checkpoint=self._execution.checkpoint_of("collection"),
+            waiting=self._waiting,
         )
 
     def _open_stages(self, diff: SourceDiff) -> AbstractAsyncContextManager[Stages]:
@@ -167,6 +173,7 @@ class Pipeline:
             readers=self._execution.open_readers(self._settings, options, self._lake, len(diff.scan.jobs)),
             open_collection=partial(self._open_collection, diff),
             checkpoint=self._execution.checkpoint_of("load"),
+            waiting=self._waiting,
         )
 
     async def _move_documents(self, diff: SourceDiff, stages: Stages, deletions: DeletionPlan) -> None:

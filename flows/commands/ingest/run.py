@@ -21,7 +21,7 @@ from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.collection_settings import remember, require_same_embedding
 from millrace.flows.wiring.late_bills import take_in_late_bills
 from millrace.tasks.errors import BudgetReached, ConfigurationError, LakeError, LeaseHeld, RunStopped
-from millrace.tasks.lake import Lake, new_run_id
+from millrace.tasks.lake import Lake, ObjectPath, new_run_id
 from millrace.tasks.stages import memory
 from millrace.tasks.stages.worker_pool import require_processes
 
@@ -106,6 +106,8 @@ async def ingest(
             fail_on=settings.rejects.fail_on,
             notes=list(model.notes),
         )
+        if isinstance(lake.path, ObjectPath):
+            lake.path.store.availability.tell = state.heard
         pipeline = Pipeline(settings, sources, lake, state, again=again, reread=reread, execution=execution)
         cancelled, refusal = False, None
         name_run(state.run, state.collection)

@@ -96,7 +96,12 @@ async def run_in_thread_uncancelled(work: Callable[[], T], *, if_cancelled: Call
         raise
 
 
-async def open_in_thread(stack: contextlib.AsyncExitStack, open_it: Callable[[], ClosableT]) -> ClosableT:
+async def open_in_thread(
+    stack: contextlib.AsyncExitStack,
+    open_it: Callable[[], ClosableT],
+    *,
+    if_cancelled: Callable[[], object] = lambda: None,
+) -> ClosableT:
     """The result of `open_it`, opened in a thread and closed by `stack`, also when cancelled while it opens."""
 
     def open_and_register() -> ClosableT:
@@ -105,7 +110,7 @@ async def open_in_thread(stack: contextlib.AsyncExitStack, open_it: Callable[[],
         stack.push_async_callback(run_in_thread_uncancelled, thing.close)
         return thing
 
-    return await run_in_thread_uncancelled(open_and_register)
+    return await run_in_thread_uncancelled(open_and_register, if_cancelled=if_cancelled)
 
 
 def drain_queue(queue: asyncio.Queue[T]) -> list[T]:

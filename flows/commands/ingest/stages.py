@@ -11,6 +11,7 @@ from millrace.flows.commands.ingest.diff import SourceDiff
 from millrace.flows.commands.ingest.signals import open_in_thread, run_in_thread_uncancelled
 from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components, milvus
+from millrace.flows.wiring.alias_notes import alias_notes
 from millrace.flows.wiring.analyzer import analyzer_for_files, analyzer_notes
 from millrace.flows.wiring.components import Model
 from millrace.flows.wiring.embedder import open_embedder
@@ -18,7 +19,7 @@ from millrace.flows.wiring.ownership import claim_collection, refuse_unknown_col
 from millrace.tasks.embedding import Dispatcher, Event
 from millrace.tasks.errors import CollectionMissing
 from millrace.tasks.lake import Checkpoint, Lake, VectorStore
-from millrace.tasks.milvus import Collection
+from millrace.tasks.milvus import Collection, Waiting
 from millrace.tasks.stages.chunk import Readers
 from millrace.tasks.stages.embed import EmbedStage
 from millrace.tasks.stages.load import LoadStage
@@ -50,15 +51,18 @@ async def open_stages(
     readers: Readers,
     open_collection: Callable[[], Collection],
     checkpoint: Checkpoint,
+    waiting: Waiting,
 ) -> AsyncIterator[Stages]:
     """Open the stages for the work of `diff`: the collection before the provider, so that nothing is paid in vain."""
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(readers.close)
         readers.start()  # they read nothing yet, but starting takes as long as opening the collection
         if not diff.documents_with_rows:
-            await run_in_thread_uncancelled(partial(refuse_unknown_collection, settings, lake))
+            await run_in_thread_uncancelled(
+                partial(refuse_unknown_collection, settings, lake, waiting), if_cancelled=waiting.stop.set
+            )
             await components.try_provider(settings, model)
-        collection = await open_in_thread(stack, open_collection)
+        collection = await open_in_thread(stack, open_collection, if_cancelled=waiting.stop.set)
         store = await open_in_thread(stack, partial(lake.vectors, model.space))
         _warn_of_damage(store)
         embedder = open_embedder(
@@ -100,6 +104,7 @@ def open_collection(
     *,
     reads_again: bool,
     checkpoint: Checkpoint,
+    waiting: Waiting,
 ) -> Collection:
     """The collection, made when no document has rows yet, and claimed for this lake.
 
@@ -113,7 +118,12 @@ def open_collection(
     choose_analyzer = partial(analyzer_for_files, settings, model, files)
     try:
         collection = milvus.open_collection(
-            settings, model, create=not documents, choose_analyzer=choose_analyzer, checkpoint=checkpoint
+            settings,
+            model,
+            create=not documents,
+            choose_analyzer=choose_analyzer,
+            checkpoint=checkpoint,
+            waiting=waiting,
         )
     except CollectionMissing as missing:
         raise milvus.collection_missing(settings, documents) from missing
@@ -122,12 +132,16 @@ def open_collection(
         if documents and not reads_again and not collection.count():
             raise milvus.collection_missing(settings, documents, emptied=True)
         claim_collection(settings, lake, collection)
+        state.notes += alias_notes(settings, lake)
         state.notes += analyzer_notes(settings, lake, collection, choose_analyzer)
         closing.pop_all()
     return collection
 
 
 def _report(state: RunState, event: Event) -> None:
+    if event.outage is not None:
+        state.heard(event.outage)
+        return
     _log.info("%s: %s", event.kind, event.message)
     if event.kind == "usage":  # what is billed is not known: the user must hear of it
         state.notes.append(event.message)

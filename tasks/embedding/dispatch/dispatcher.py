@@ -26,7 +26,8 @@ from millrace.tasks.embedding.providers.client import EmbeddingClient, Embedding
 from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock, wait_for_event
 from millrace.tasks.embedding.rate_limit.concurrency import ConcurrencyLimit
 from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
-from millrace.tasks.errors import MillraceError, RunStopped, TextsRefused, Throttled, Transient
+from millrace.tasks.errors import MillraceError, ProviderUnavailable, RunStopped, TextsRefused, Throttled, Transient
+from millrace.tasks.outages import Availability, Outage
 
 OnEnd = Callable[[Request, BaseException | None], None]
 """Called when a request's task has ended, with what it raised (None for a cancelled task)."""
@@ -108,6 +109,7 @@ class Dispatcher:
         self._on_event = on_event or _ignore_event
         self._clock = clock or LoopClock()
         self._health = ProviderHealth(self._retry_policy)
+        self._availability = Availability("provider", self._tell_outage, clock=self._clock.now)
         self._concurrency = ConcurrencyLimit(max_in_flight)
         self._queue = RequestQueue(
             texts_per_request=texts_per_request,
@@ -282,6 +284,7 @@ class Dispatcher:
         if self._health.circuit_open or request is self._probe:
             self._end_outage()
         self._health.answered(self._clock.now())
+        self._availability.answered()
         self.usage.tokens_billed += billed
         if request is self._probe:
             self._probe = None
@@ -324,6 +327,8 @@ class Dispatcher:
             # With no other text to try, only a probe can tell a bad text from an outage.
             self._probe = Request([PendingText(PROBE)])
             self._queue.requeue([self._probe], first=True)
+        if self._health.circuit_open and isinstance(failure, ProviderUnavailable):
+            self._availability.failed(f"{failure}; it is waited for", since=self._health.failing_since)
         wait_s = self._retry_policy.wait_s(request, failure)
         if pause_s := self._health.pause_s(failure):
             self._limiter.pause_until(self._clock.now() + pause_s)
@@ -352,6 +357,9 @@ class Dispatcher:
         self.usage.texts_refused += 1
         self._on_event(Event("refused", f"{pending.item.source}: {refusal}"))
         self._queue.settle(pending, refusal)
+
+    def _tell_outage(self, outage: Outage) -> None:
+        self._on_event(Event("outage", outage.message, outage=outage))
 
     def _end_outage(self) -> None:
         """Retry at once everything that waits for the provider's return."""

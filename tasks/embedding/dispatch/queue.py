@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from millrace.tasks.embedding.dispatch.packing import fitting_texts
 from millrace.tasks.embedding.providers.client import Vectors
 from millrace.tasks.errors import InvalidResponse, TextsRefused, Transient
+from millrace.tasks.outages import Outage
 
 Outcome = TextsRefused | None
 """None: the text's vector is durable. A refusal: there will be no vector, and why."""
@@ -44,11 +45,12 @@ class VectorSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to report. `wait_s` is the time until the next try, if there is one."""
+    """Something to report. `wait_s` is the time until the next try, if there is one; `outage` goes with its kind."""
 
-    kind: Literal["throttled", "retrying", "split", "refused", "usage", "stopped"]
+    kind: Literal["throttled", "retrying", "split", "refused", "usage", "stopped", "outage"]
     message: str
     wait_s: float = 0.0
+    outage: Outage | None = None
 
 
 @dataclass(frozen=True, slots=True)

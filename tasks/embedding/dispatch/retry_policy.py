@@ -78,6 +78,7 @@ class ProviderHealth:
         self._unusable_rounds = 0
         self._unusable_at = -math.inf
         self._rounds = self._lost_rounds = 0
+        self.failing_since = math.inf  # when the first of the present rounds failed
         self._round_at = -math.inf
         self._last_answer_at = -math.inf
 
@@ -102,6 +103,7 @@ class ProviderHealth:
         if sent_at >= self._round_at:
             # Requests that were in flight together count once, however many there are.
             self._rounds += 1
+            self.failing_since = now if self._rounds == 1 else self.failing_since
             self._lost_rounds = self._lost_rounds + 1 if isinstance(failure, LostAnswer) else 0
             self._round_at = now
         if isinstance(failure, InvalidResponse):

@@ -144,9 +144,11 @@ def fsync_folder(path: LakePath) -> None:
 
 
 def write_atomically(
-    path: LakePath, write: Callable[[BinaryIO], None], *, checkpoint: Checkpoint = no_checkpoint
+    path: LakePath, write: Callable[[BinaryIO], None], *, durable: bool = True, checkpoint: Checkpoint = no_checkpoint
 ) -> None:
     """The file at `path`, replaced at one stroke by what `write` puts into the stream it is given.
+
+    One that need not be `durable` is not flushed: after a power cut it may be torn, and must be able to tell.
 
     Raises:
         LakeError: The disk is full, read-only or failing; the file at `path`, if any, is as it was.
@@ -162,12 +164,14 @@ def write_atomically(
             with BufferedWriter(create_file(temporary)) as sink:
                 write(sink)
                 sink.flush()
-                os.fsync(sink.fileno())
+                if durable:
+                    os.fsync(sink.fileno())
             checkpoint("written")
             temporary.replace(path)
         finally:
             _discard(temporary)
-    fsync_folder(path.parent)
+    if durable:
+        fsync_folder(path.parent)
     checkpoint("renamed")
 
 

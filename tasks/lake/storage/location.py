@@ -44,6 +44,16 @@ def files_in(folder: LakePath) -> Iterator[tuple[str, int]]:
             continue  # deleted since it was listed
 
 
+def names_in(folder: LakePath) -> list[str]:
+    """The names of what is in the folder; none where it is not there."""
+    if isinstance(folder, ObjectPath):
+        return [path.name for path in folder.iterdir()]
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names: the paths of ten thousand take long to make
+    except FileNotFoundError:
+        return []
+
+
 def versions_in(folder: LakePath) -> dict[str, str]:
     """The JSON files in the folder by name, each with what changes when it is replaced: its size and time."""
     if isinstance(folder, ObjectPath):

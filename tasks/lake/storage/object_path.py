@@ -11,6 +11,7 @@ import fnmatch
 import io
 import mmap
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeUnreachable
+from millrace.tasks.outages import Availability
 
 CONNECT_S = 5.0
 REQUEST_S = 10.0
@@ -45,6 +47,7 @@ class ObjectStore:
         self.virtual_hosting = virtual_hosting
         self.local = local
         self.guard: Callable[[], None] = unguarded
+        self.availability = Availability("storage")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A reading process writes parts of jobs that are its own, and so needs no lease.
@@ -260,9 +263,20 @@ def reaching(path: ObjectPath, action: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        path.store.availability.answered()
         raise
     except (OSError, pa.ArrowException) as error:
-        raise LakeUnreachable(f"{action} {path} failed: {error}. {_remedy(str(error))}") from error
+        remedy = _remedy(str(error))
+        if remedy == _CHECK_NETWORK:  # not a refusal, which is an answer; after the client's own tries
+            path.store.availability.failed(f"{action} {path} failed: {error}", since=time.monotonic())
+        raise LakeUnreachable(f"{action} {path} failed: {error}. {remedy}") from error
+    path.store.availability.answered()
+
+
+_CHECK_NETWORK = (
+    "Check the network, lake.endpoint and lake.region, then run the same command again. Nothing that was finished is"
+    " lost."
+)
 
 
 def _remedy(message: str) -> str:
@@ -273,7 +287,4 @@ def _remedy(message: str) -> str:
             "Look at the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role):"
             " they must be allowed to list the bucket and to read, write and delete in it. Check lake.region, too."
         )
-    return (
-        "Check the network, lake.endpoint and lake.region, then run the same command again. Nothing that was finished"
-        " is lost."
-    )
+    return _CHECK_NETWORK

@@ -13,12 +13,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from millrace.tasks.lake.storage.atomic import Checkpoint, quarantine, remove_files
 from millrace.tasks.lake.storage.location import LakePath
 from millrace.tasks.lake.vectors.journal import Segment
-from millrace.tasks.lake.vectors.part_file import PartDamaged, check_part, new_stem, part_name, read_batches, write_part
+from millrace.tasks.lake.vectors.part_file import (
+    PartDamaged,
+    check_part,
+    new_stem,
+    part_name,
+    read_batches,
+    read_keys,
+    write_part,
+)
 from millrace.tasks.lake.vectors.part_index import PartIndex
 from millrace.tasks.lake.vectors.part_reader import PartReader
 from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, keys_in
@@ -140,17 +149,51 @@ class PartMaker:
         self._part_index.drop([path.name])
         return sum(batch.num_rows for batch in saved)
 
+    def drop_unused(self, is_used: Callable[[KeyBytes], npt.NDArray[np.bool_]]) -> int:
+        """Write each part anew without the rows whose keys are not used; how many rows went.
+
+        What stays is durable, read back and indexed in its new part before the old one is deleted.
+        """
+        dropped = 0
+        for name in self._sound_rows():
+            kept = is_used(read_keys(self._folder / name, self._layout))
+            if kept.all() or (kept.any() and not self._keep_only(name, is_used)):
+                continue
+            self._reader.forget([name])
+            remove_files([self._folder / name])
+            self._part_index.drop([name])
+            self._checkpoint("drop: part deleted")
+            dropped += int((~kept).sum())
+        return dropped
+
+    def _keep_only(self, name: str, is_used: Callable[[KeyBytes], npt.NDArray[np.bool_]]) -> bool:
+        """Whether the used rows of the part are in another one now."""
+        path = self._folder / part_name(self.new_stem())
+        keys: list[KeyBytes] = []
+        batches = (
+            batch.filter(pa.array(is_used(keys_in(batch.column(0)))))
+            for batch in read_batches(self._folder / name, self._layout)
+        )
+        write_part(path, self._layout, _collecting_keys(batches, keys), checkpoint=self._step("drop"))
+        if check_part(path, self._layout) is not None:
+            remove_files([path])
+            return False
+        self._part_index.add(path, np.concatenate(keys))
+        self._checkpoint("drop: indexed")
+        return True
+
     def _merge(self, names: list[str]) -> bool:
         """Whether the parts are one now."""
         path = self._folder / part_name(self.new_stem())
         known = self._part_index.rows()
         replaced = {name: known[name] for name in names}
-        batches = concatenated(self._folder, names, self._layout)
+        keys: list[KeyBytes] = []
+        batches = _collecting_keys(concatenated(self._folder, names, self._layout), keys)
         write_part(path, self._layout, batches, replaces=replaced, checkpoint=self._step("compact"))
         if check_part(path, self._layout) is not None:  # what it replaces was paid for, so it is read back first
             remove_files([path])
             return False
-        self._part_index.merge(path, replaced)
+        self._part_index.add(path, np.concatenate(keys), names)
         self._checkpoint("compact: indexed")
         self._reader.forget(names)
         for name in names:

@@ -225,12 +225,15 @@ def _is_sound(batch: pa.RecordBatch, metadata: pa.KeyValueMetadata | None) -> bo
         return False
 
 
+_KEPT_BYTES = 8 << 20
+"""Of the last batches of a segment, kept in memory: what was just embedded is read soon, to be loaded."""
+
 _PREFIX = "journal-"
 _SUFFIX = ".arrows"
 
 
 class Segment:
-    """The batches of one journal that are durable, and where each key is in them. The vectors stay in the file."""
+    """The batches of one journal that are durable, and where each key is in them. The last are in memory too."""
 
     def __init__(self, stem: str, path: Path, layout: Layout) -> None:
         """An empty segment over the journal at `path`. Raises FileNotFoundError when there is none, LakeError."""
@@ -240,6 +243,8 @@ class Segment:
         self._reader = JournalReader(path, layout.schema)
         self._ranges: list[ByteRange] = []
         self._positions: dict[bytes, tuple[int, int]] = {}  # to the number of a batch, and the row in it
+        self._kept: dict[int, pa.RecordBatch] = {}  # the last ones, by number
+        self._kept_bytes = 0
         self._last: tuple[int, pa.RecordBatch] | None = None  # neighbours are asked for one after the other
 
     def add(self, batches: Iterable[pa.RecordBatch], ranges: Iterable[ByteRange]) -> None:
@@ -249,6 +254,10 @@ class Segment:
             self._ranges.append(byte_range)
             self._positions.update((key, (number, row)) for row, key in enumerate(batch["text_key"].to_pylist()))
             self.rows += batch.num_rows
+            self._kept[number] = batch
+            self._kept_bytes += batch.nbytes
+            while self._kept_bytes > _KEPT_BYTES:
+                self._kept_bytes -= self._kept.pop(next(iter(self._kept))).nbytes
 
     @property
     def size_bytes(self) -> int:
@@ -256,8 +265,8 @@ class Segment:
         return sum(byte_range.length for byte_range in self._ranges)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its batches in order, read one at a time. Raises LakeError when the file no longer holds one of them."""
-        return map(self._reader.read, self._ranges)
+        """Its batches in order, one at a time. Raises LakeError when the file no longer holds one that must be read."""
+        return map(self._batch, range(len(self._ranges)))
 
     @property
     def number(self) -> int:
@@ -285,6 +294,9 @@ class Segment:
         return vector
 
     def _batch(self, number: int) -> pa.RecordBatch:
+        kept = self._kept.get(number)
+        if kept is not None:
+            return kept
         last = self._last  # another thread may put its own there at any time
         if last is None or last[0] != number:
             self._last = last = number, self._reader.read(self._ranges[number])

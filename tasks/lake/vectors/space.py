@@ -8,6 +8,7 @@ from pathlib import Path
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake.storage.atomic import (
     make_folder,
+    remove_files,
     sweep_unfinished,
     translate_os_errors,
     write_bytes_atomically,
@@ -53,9 +54,9 @@ class SpaceFolder:
             self.local = journal_dir.absolute() / lake / space.name
 
     @property
-    def index_path(self) -> Path:
-        """The derived key index."""
-        return self.local / "index.sqlite"
+    def index_folder(self) -> Path:
+        """Where the derived key index is."""
+        return self.local / "index"
 
     def has_journals(self) -> bool:
         """Whether there are vectors that are in no part yet."""
@@ -95,7 +96,9 @@ class SpaceFolder:
             path = self.folder / "space.json"
             if not path.exists():
                 write_bytes_atomically(_spelled(self.space), path)
-            sweep_unfinished(self.folder)
+            for folder in {self.folder, self.local}:
+                sweep_unfinished(folder)
+            remove_files(list(self.local.glob("index.sqlite*")))  # the key index of earlier versions, derived as well
         except LakeError:
             lease.release()
             raise

@@ -6,12 +6,14 @@ in a part is read from its journal; of that, two at most, memory holds the keys.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError
@@ -22,15 +24,30 @@ from millrace.tasks.lake.vectors.compaction import PartMaker
 from millrace.tasks.lake.vectors.group_commit import GroupCommit
 from millrace.tasks.lake.vectors.journal import OpenSegment, Recovery, Segment, leftover_segments
 from millrace.tasks.lake.vectors.lookup import Lookup
-from millrace.tasks.lake.vectors.part_file import PartDamaged, check_part, part_name, part_number, read_keys
+from millrace.tasks.lake.vectors.part_file import PartDamaged, VectorPart, check_part, part_name, part_number, read_keys
 from millrace.tasks.lake.vectors.part_index import PartIndex
 from millrace.tasks.lake.vectors.part_reader import PartReader
-from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, Vectors
+from millrace.tasks.lake.vectors.schema import KeyBytes, Layout, Vectors, keys_in
 from millrace.tasks.lake.vectors.space import SpaceFolder
 from millrace.tasks.records import TEXT_KEY_BYTES, EmbeddingSpace
 
 SEAL_ROWS = 4_096
 """Vectors of a journal that becomes a part: 16 MiB of disk at 1,024 dimensions."""
+
+
+IsUsed = Callable[[KeyBytes], npt.NDArray[np.bool_]]
+"""Which of some keys are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """Vectors that are not used, and the tokens that were billed for them."""
+
+    vectors: int = 0
+    tokens: int = 0
+
+    def __add__(self, other: "Unused") -> "Unused":
+        return Unused(self.vectors + other.vectors, self.tokens + other.tokens)
 
 
 class VectorStore:
@@ -47,7 +64,7 @@ class VectorStore:
         self._listing_segments = threading.Lock()
         # Journals are read before parts are listed: one that is sealed in between is then found in its part.
         leftovers = leftover_segments(space_folder.local, layout)
-        self._part_index = PartIndex(space_folder.folder, space_folder.index_path, layout, read_only=lease is None)
+        self._part_index = PartIndex(space_folder.folder, space_folder.index_folder, layout, read_only=lease is None)
         self._reader = PartReader(space_folder.folder, layout)
         self._lookup = Lookup(space_folder, self._part_index, self._reader, lambda: self._segments)
         self._maker = PartMaker(space_folder.folder, layout, self._part_index, self._reader, checkpoint)
@@ -56,11 +73,7 @@ class VectorStore:
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vector-parts")
         self._active: OpenSegment | None = None
         self._sealing: Future[None] | None = None
-        try:
-            self._recover(leftovers)
-        except LakeError:
-            self._part_index.close()
-            raise
+        self._recover(leftovers)
 
     @classmethod
     def open(
@@ -170,7 +183,6 @@ class VectorStore:
             if self._active is not None:
                 self._active.journal.close()
             self._reader.close()
-            self._part_index.close()
             if self._lease is not None:
                 self._lease.release()
 
@@ -198,6 +210,26 @@ class VectorStore:
                 self._part_index.report(error.damage)
         for segment in self._segments:
             yield np.frombuffer(b"".join(segment.keys()), np.uint8).reshape(-1, TEXT_KEY_BYTES)
+
+    def unused(self, is_used: IsUsed) -> Unused:
+        """How many vectors are not used, and what was billed for them; damaged parts are passed over."""
+        found = Unused()
+        for path in self.parts():
+            try:
+                with VectorPart(path, self._layout) as part:
+                    for number in range(part.groups):
+                        group = part.group(number, ["text_key", "tokens"])
+                        kept = is_used(keys_in(group["text_key"].chunk(0)))
+                        tokens = group["tokens"].to_numpy()
+                        found += Unused(int((~kept).sum()), int(tokens[~kept].sum()))
+            except PartDamaged as error:
+                self._part_index.report(error.damage)
+        return found
+
+    def drop_unused(self, is_used: IsUsed) -> int:
+        """Write the parts anew without what is not used; how many vectors went. Raises LakeError."""
+        self.seal()
+        return self._sealer.submit(lambda: self._maker.drop_unused(is_used)).result()
 
     def check(self) -> Iterator[Damage]:
         """Read every part to its end, checksums verified, and yield those that are damaged."""

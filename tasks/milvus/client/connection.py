@@ -6,11 +6,12 @@ everything else goes through `MilvusClient`.
 
 import base64
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from millrace.tasks.errors import CollectionError, ConfigurationError
-from millrace.tasks.milvus.address import MilvusAddress, is_lite, without_credentials
+from millrace.tasks.milvus.address import MilvusAddress, Waiting, is_lite, without_credentials
 from millrace.tasks.milvus.client import lite
 from millrace.tasks.milvus.client.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
 from millrace.tasks.milvus.client.server_wait import wait_for_server
@@ -36,7 +37,7 @@ class Connection:
     """A client of one Milvus, and the way each call to it is made: with a time-out, its failures translated."""
 
     def __init__(self, address: MilvusAddress) -> None:
-        """Connect; answers, or fails, within `CONNECT_TIMEOUT_S`.
+        """Connect; answers, or fails, within `CONNECT_TIMEOUT_S`, unless the address says that a server is waited for.
 
         Raises:
             ConfigurationError: The URI is neither a path that ends in `.db` nor http://, https:// or tcp://; or
@@ -49,22 +50,24 @@ class Connection:
         self.where = f"Milvus Lite at {uri}" if self.is_lite else f"the Milvus server at {without_credentials(uri)}"
         self.timeout_s = address.timeout_s
         self.wait_s = 0.0 if self.is_lite else address.wait_s
+        self.waiting = address.waiting or Waiting()
         self._lite = lite.acquire(uri) if self.is_lite else None
         config = ConnectionConfig.from_uri(self._lite.uri if self._lite else uri, token=address.token)
         options = dict(_LITE_OPTIONS if self.is_lite else _SERVER_OPTIONS)
         secure = bool(config.get_handler_kwargs().get("secure"))
         try:
-            self.client: Any = self.call(
-                "connecting",
-                lambda: MilvusClient(
-                    config.uri,
-                    token=config.token,
-                    db_name=config.db_name,
-                    timeout=min(self.timeout_s, CONNECT_TIMEOUT_S),
-                    dedicated=True,
-                    server_pem_path=address.tls_ca,  # what pymilvus calls the authorities
-                    grpc_options=options,
-                ),
+            connect = partial(
+                MilvusClient,
+                config.uri,
+                token=config.token,
+                db_name=config.db_name,
+                timeout=min(self.timeout_s, CONNECT_TIMEOUT_S),
+                dedicated=True,
+                server_pem_path=address.tls_ca,  # what pymilvus calls the authorities
+                grpc_options=options,
+            )
+            self.client: Any = self.retry(
+                partial(self.call, "connecting", connect), wait_s=self.wait_s if address.waiting else 0.0
             )
         except CollectionError as error:
             self._release_lite()
@@ -102,9 +105,16 @@ class Connection:
             failure = from_rpc(error, doing=doing, where=self.where)
             raise failure from (None if isinstance(failure, CredentialsRefused) else error)
 
-    def retry(self, ask: Callable[[], T]) -> T:
+    def retry(self, ask: Callable[[], T], *, wait_s: float | None = None) -> T:
         """What `ask` returns, which calls Milvus and is harmless to repeat; a server that is away is waited for."""
-        return wait_for_server(ask, wait_s=self.wait_s)
+        stop = self.waiting.stop
+        return wait_for_server(
+            ask,
+            wait_s=self.wait_s if wait_s is None else wait_s,
+            sleep=stop.wait,
+            keep_waiting=lambda: not stop.is_set(),
+            availability=self.waiting.availability,
+        )
 
     def request(self, doing: str, method: Callable[..., T], *arguments: object) -> T:
         """What a method of `client` returns, asked again while the server is away, within the time-out each time."""

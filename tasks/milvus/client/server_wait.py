@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from millrace.tasks.milvus.errors import ServerAway
+from millrace.tasks.outages import Availability
 from millrace.tasks.retry import growing_pauses, retry_transient
 
 T = TypeVar("T")
@@ -20,10 +21,11 @@ def wait_for_server(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
     keep_waiting: Callable[[], bool] = lambda: True,
+    availability: Availability | None = None,
 ) -> T:
     """What `ask` returns, asked again with growing pauses while the server is away, for `wait_s` seconds at most.
 
-    `ask` must be harmless to repeat. Waiting ends early when `keep_waiting` returns False.
+    `ask` must be harmless to repeat. Waiting ends early when `keep_waiting` returns False. `availability` hears of it.
 
     Raises:
         ServerAway: it is still away; the message says how long it was waited for.
@@ -33,6 +35,8 @@ def wait_for_server(
     def pause_after(error: ServerAway, planned_s: float) -> float | None:
         nonlocal tries
         tries += 1
+        if availability is not None and wait_s:
+            availability.failed(f"{error}; it is waited for, up to {wait_s:.0f} s")
         waited_s = clock() - started
         if waited_s + planned_s <= wait_s and keep_waiting():
             return planned_s
@@ -41,4 +45,7 @@ def wait_for_server(
         return None
 
     pauses_s = growing_pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-    return retry_transient(ask, ServerAway, pauses_s=pauses_s, pause_after=pause_after, sleep=sleep)
+    answer = retry_transient(ask, ServerAway, pauses_s=pauses_s, pause_after=pause_after, sleep=sleep)
+    if availability is not None:
+        availability.answered()
+    return answer

@@ -17,6 +17,8 @@ from tests.system.crashes.states import States
 Step = tuple[str, int]
 
 OF_A_FIRST_RUN: list[Step] = [
+    ("settings: saved", 1),
+    ("collection: marked", 1),
     ("part: cut", 1),
     ("vectors: append: journalled", 2),
     ("collection: upserted", 1),

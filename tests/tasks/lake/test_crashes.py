@@ -1,6 +1,7 @@
 """Real processes, ended by SIGKILL: at random, and after every step that became durable."""
 
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ STEPS = [
 
 def assert_tidy(root: Path, name: str) -> None:
     others = {path.name for path in (root / name).iterdir() if path.suffix != ".parquet"}
-    assert others == {"index.sqlite", "index.sqlite.checksum.json", "lease", "space.json"}
+    assert others == {"index", "lease", "space.json"}
+    assert {path.suffix for path in (root / name / "index").iterdir()} == {".bin"}
 
 
 def test_nothing_acknowledged_is_lost_however_often_the_writer_is_killed(
@@ -68,8 +70,7 @@ def test_a_killed_writer_and_a_lost_index_together_lose_nothing(
     step: str, run_child: RunChild, texts: Texts, tmp_path: Path
 ) -> None:
     ended = run_child("append", tmp_path, 0, 2_000, step)
-    for path in (tmp_path / texts.space.name).glob("index.sqlite*"):
-        path.unlink()
+    shutil.rmtree(tmp_path / texts.space.name / "index", ignore_errors=True)
     with VectorStore.open(tmp_path, texts.space) as store:
         texts.assert_holds(store, ended.acknowledged)
         assert store.damaged == []

@@ -1,7 +1,6 @@
 """Damaged files: the message names the file and the remedy, nothing is made worse, the rest is usable."""
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -161,37 +160,6 @@ def test_no_altered_page_header_makes_other_vectors_of_the_same_data(
             assert (read == texts.vectors(range(20))).all(), (at, other)
             came_through += 1
     assert came_through
-
-
-@pytest.mark.parametrize("content", [b"", b"not a database" * 100, None])
-def test_an_index_that_is_damaged_or_gone_is_made_again(
-    content: bytes | None, open_store: OpenStore, texts: Texts, two_parts: list[Path]
-) -> None:
-    index = two_parts[0].with_name("index.sqlite")
-    if content is None:
-        index.unlink()
-    else:
-        index.write_bytes(content)
-    texts.assert_holds(open_store(read_only=True), range(1_100))
-    texts.assert_holds(open_store(), range(1_100))
-
-
-@pytest.mark.parametrize("at", range(1, 6))
-def test_an_index_damaged_within_is_made_again(
-    at: int, open_store: OpenStore, texts: Texts, two_parts: list[Path]
-) -> None:
-    index = two_parts[0].with_name("index.sqlite")
-    alter(index, at * 4096, 4096)
-    texts.assert_holds(open_store(), range(1_100))
-
-
-def test_an_index_that_lies_about_a_row_is_made_again(
-    open_store: OpenStore, texts: Texts, two_parts: list[Path]
-) -> None:
-    with sqlite3.connect(two_parts[0].with_name("index.sqlite")) as index:
-        index.execute("UPDATE vector SET row = row + 1")
-    index.close()
-    texts.assert_holds(open_store(), range(1_100))
 
 
 def test_an_index_of_another_folder_state_follows_the_folder(

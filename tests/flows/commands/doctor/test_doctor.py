@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 import millrace
 from millrace.flows.cli.main import millrace as command
-from millrace.tasks.lake import Holder, acquire_lease
+from millrace.tasks.lake import Holder, Lake, acquire_lease
 from millrace.tasks.milvus import Collection, CollectionShape, MilvusAddress
 from tests.simulator.server import Simulator
 from tests.simulator.settings import API_KEY
@@ -283,6 +284,17 @@ def test_a_missing_bucket_is_named(patient: Patient, bucket: Bucket, path: str, 
     assert found["object storage"].state == state
     assert found["object storage"].mend.startswith(mend)
     assert found["lease"].state == "ok"
+
+
+def test_whoever_writes_to_a_bucket_is_named(patient: Patient, bucket: Bucket) -> None:
+    patient.write(lake={"path": bucket.uri, "endpoint": bucket.endpoint, "local_dir": str(bucket.local)})
+    writer = Lake.open(bucket.lake, "documents")
+    objects = bucket.objects()
+    held = {one.name: one for one in patient.examined(skip=("provider",)).checks}["lease"]
+    assert bucket.objects() == objects
+    writer.close()
+    assert (held.state, held.mend.partition("  #")[0]) == ("fails", f"kill -TERM {os.getpid()}")
+    assert patient.examined(skip=("provider",)).failed == ()
 
 
 @pytest.fixture

@@ -39,13 +39,9 @@ def the_file(site: Site, pattern: str) -> Path:
 
 def untouched(site: Site) -> dict[Path, bytes]:
     """Every file of the lake that a stopped run has no reason to change: all but what tells of the run itself."""
-    output = {"runs", "timelines"}
+    output = {"runs", "timelines", "index"}
     retained = (path for path in site.lake.rglob("*") if path.is_file() and path.name not in {"lease", "jobs.json"})
-    return {
-        path: path.read_bytes()
-        for path in retained
-        if output.isdisjoint(path.parts) and "index.sqlite" not in path.name
-    }
+    return {path: path.read_bytes() for path in retained if output.isdisjoint(path.parts)}
 
 
 @pytest.mark.parametrize("harm", [truncate, corrupt, Path.unlink])

@@ -56,7 +56,11 @@ def test_an_hour_without_the_provider_is_waited_out_with_few_requests() -> None:
     assert 3_540 / 62 < len(circuit_open) < 3_540 / 30 + 10
     assert max(at for at, _ in scene.client.requests) < 3_600 + 60 + 60
     assert scene.client.answered == 50
-    assert {event.kind for event in scene.events} == {"retrying"}
+    assert {event.kind for event in scene.events} == {"retrying", "outage"}
+    away, back = [event.outage for event in scene.events if event.outage is not None]
+    assert (away.service, away.away_s, back.service) == ("provider", None, "provider")
+    assert back.away_s is not None
+    assert 3_580 < back.away_s < 3_600 + 60
 
 
 def test_a_minute_of_429_is_waited_out_with_few_requests() -> None:

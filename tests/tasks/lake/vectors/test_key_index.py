@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from millrace.tasks.lake.vectors import key_index
-from millrace.tasks.lake.vectors.key_index import KeyIndex
+from millrace.tasks.lake.vectors import key_file
+from millrace.tasks.lake.vectors.key_index import KeyIndex, NewPart
 from millrace.tasks.lake.vectors.schema import KeyBytes
 
 
@@ -12,39 +12,90 @@ def keys(seed: int, count: int) -> KeyBytes:
     return np.random.default_rng(seed).integers(0, 256, (count, 32), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("files", [1, 7])
-def test_an_index_filled_at_once_is_the_one_filled_part_by_part(
-    files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def as_bytes(*several: KeyBytes) -> list[bytes]:
+    return [row.tobytes() for some in several for row in some]
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.parametrize("merged_at_once", [1 << 16, 300])
+def test_every_key_is_found_where_it_is_through_all_merges(
+    merged_at_once: int, on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key in two parts is found in the later one, either way."""
-    monkeypatch.setattr(key_index, "_KEYS_A_FILE", 1_500 // files)
-    first, second = keys(1, 1_000), keys(2, 500)
-    second[:10] = first[:10]
-    one, other = KeyIndex.open(tmp_path / "one.sqlite"), KeyIndex.open(tmp_path / "other.sqlite")
-    one.load([("a", 11, first), ("b", 12, second)], 1_500)
-    other.add("a", 11, first)
-    other.add("b", 12, second)
-    wanted = [row.tobytes() for row in (*first, *second, *keys(3, 10))]
-    assert one.locate(wanted) == other.locate(wanted)
-    assert len(one.locate(wanted)) == 1_490
-    assert one.locate(wanted)[first[0].tobytes()] == ("b", 0)
-    assert one.locate(wanted)[first[999].tobytes()] == ("a", 999)
-    assert (one.sizes(), one.rows()) == (other.sizes(), other.rows()) == ({"a": 11, "b": 12}, {"a": 1_000, "b": 500})
-    assert sorted(path.name for path in tmp_path.glob(".sort*")) == []
-    one.close()
-    other.close()
+    monkeypatch.setattr(key_file, "_MERGED_AT_ONCE", merged_at_once)
+    index = KeyIndex(tmp_path if on_disk else None)
+    expected: dict[bytes, tuple[str, int]] = {}
+    sizes = {}
+    for number in range(150):
+        some = keys(number, 1 + number % 40)
+        index.add([NewPart(f"p{number}", number, some)])
+        sizes[f"p{number}"] = number, len(some)
+        expected |= {key: (f"p{number}", row) for row, key in enumerate(as_bytes(some))}
+    assert index.locate([*expected, *as_bytes(keys(999, 10))]) == expected
+    assert {name: part[:2] for name, part in index.parts().items()} == sizes
+    files = list(tmp_path.iterdir())
+    assert 0 < len(files) < 30 if on_disk else not files
+    if on_disk:
+        assert KeyIndex.open(tmp_path, read_only=False).locate(expected) == expected
+        assert sum(path.stat().st_size for path in files) < len(expected) * 24 + 150 * 40
 
 
-def test_a_compaction_moves_keys_without_writing_them_again(tmp_path: Path) -> None:
-    index = KeyIndex.open(tmp_path / "index.sqlite")
+def test_keys_that_begin_alike_are_told_apart_and_those_in_two_parts_survive_the_loss_of_one(tmp_path: Path) -> None:
+    index = KeyIndex(tmp_path)
+    alike = keys(1, 40)
+    alike[:, :8] = 7
+    index.add([NewPart("a", 1, alike[:30]), NewPart("b", 1, alike[10:])])
+    assert len(index.locate(as_bytes(alike))) == 40
+    index.drop({"a"})
+    assert index.locate(as_bytes(alike)) == {key: ("b", row) for row, key in enumerate(as_bytes(alike[10:]))}
+    index.drop({"b"})
+    assert index.locate(as_bytes(alike)) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_replaces_others_is_found_in_their_place(tmp_path: Path) -> None:
+    index = KeyIndex(tmp_path)
     parts = {name: keys(seed, 100) for seed, name in enumerate("abc")}
     for name, some in parts.items():
-        index.add(name, 1, some)
-    assert index.merge("ab", 2, {"a": 100, "b": 100})
-    assert index.merge("abc", 3, {"ab": 200, "c": 100})
-    found = index.locate(row.tobytes() for some in parts.values() for row in some)
-    expected = [row.tobytes() for some in parts.values() for row in some]
-    assert found == {key: ("abc", row) for row, key in enumerate(expected)}
-    assert index.superseded() == {"a", "b", "ab", "c"}
-    assert not index.merge("x", 1, {"abc": 299})
-    index.close()
+        index.add([NewPart(name, 1, some)])
+    before = set(tmp_path.iterdir())
+    index.add([NewPart("ab", 2, np.concatenate([parts["a"], parts["b"]]), ["a", "b"])])
+    for opened in (index, KeyIndex.open(tmp_path, read_only=True)):
+        opened.drop({"a", "b"})  # as when their files are seen to be gone
+        found = opened.locate(as_bytes(*parts.values()))
+        assert [found[key] for key in as_bytes(parts["a"], parts["b"])] == [("ab", row) for row in range(200)]
+        assert opened.parts().keys() == {"ab", "c"}
+    assert len(before & set(tmp_path.iterdir())) == 1  # what only held parts that are gone is gone
+
+
+def test_a_part_that_is_made_again_with_fewer_rows_is_found_as_it_is_now(tmp_path: Path) -> None:
+    index = KeyIndex(tmp_path)
+    some = keys(1, 100)
+    index.add([NewPart("a", 1, some), NewPart("b", 1, keys(2, 100))])
+    index.add([NewPart("a", 1, some[:60])])
+    for opened in (index, KeyIndex.open(tmp_path, read_only=False)):
+        assert opened.locate(as_bytes(some)) == {key: ("a", row) for row, key in enumerate(as_bytes(some[:60]))}
+        assert opened.parts().keys() == {"a", "b"}
+
+
+def test_a_merge_that_was_cut_short_before_it_deleted_what_it_merged_is_finished(tmp_path: Path) -> None:
+    index = KeyIndex(tmp_path)
+    parts = {str(number): keys(number, 10) for number in range(8)}
+    kept: dict[Path, bytes] = {}
+    for name, some in parts.items():
+        kept |= {path: path.read_bytes() for path in tmp_path.iterdir()}
+        index.add([NewPart(name, 1, some)])
+    merged = set(tmp_path.iterdir())
+    for path, data in kept.items():
+        path.write_bytes(data)
+    for read_only in (True, False):
+        opened = KeyIndex.open(tmp_path, read_only=read_only)
+        assert len(opened.locate(as_bytes(*parts.values()))) == 80
+    assert set(tmp_path.iterdir()) == merged
+
+
+def test_a_renewed_index_leaves_the_old_one_readable(tmp_path: Path) -> None:
+    index = KeyIndex(tmp_path)
+    some = keys(1, 100)
+    index.add([NewPart("a", 1, some)])
+    new = index.renewed()
+    assert (len(index.locate(as_bytes(some))), new.locate(as_bytes(some)), list(tmp_path.iterdir())) == (100, {}, [])

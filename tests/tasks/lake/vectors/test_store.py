@@ -12,9 +12,9 @@ import pytest
 
 from millrace.tasks.errors import LakeError, LeaseHeld
 from millrace.tasks.lake import VectorStore
-from millrace.tasks.lake.vectors import compaction
+from millrace.tasks.lake.vectors import compaction, journal
 from millrace.tasks.lake.vectors import store as vector_store
-from millrace.tasks.lake.vectors.journal import JournalFile
+from millrace.tasks.lake.vectors.journal import JournalFile, JournalReader
 from tests.tasks.lake.numbered import OpenStore, Texts
 
 
@@ -42,7 +42,21 @@ def test_keys_may_be_an_array_and_may_end_in_zeros(open_store: OpenStore, texts:
     np.testing.assert_array_equal(store.read(array[:1]), texts.vectors([1]))
 
 
-def test_what_is_journalled_is_no_longer_in_memory(open_store: OpenStore, texts: Texts) -> None:
+def test_the_last_vectors_are_not_read_back_from_the_journal(
+    open_store: OpenStore, texts: Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    texts.fill(store, range(100))
+    monkeypatch.setattr(JournalReader, "read", lambda *_: pytest.fail("read back"))
+    texts.assert_holds(store, range(100))
+    store.seal()
+    texts.assert_holds(store, range(100))
+
+
+def test_more_than_is_kept_of_what_is_journalled_is_no_longer_in_memory(
+    open_store: OpenStore, texts: Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_KEPT_BYTES", 0)
     store = open_store()
     embedded = texts.vectors(range(10))
     still_there = weakref.ref(embedded)
@@ -54,16 +68,17 @@ def test_what_is_journalled_is_no_longer_in_memory(open_store: OpenStore, texts:
 
 
 def test_a_journal_that_is_altered_under_the_store_is_named_and_its_vectors_are_not_used(
-    open_store: OpenStore, texts: Texts, tmp_path: Path
+    open_store: OpenStore, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(journal, "_KEPT_BYTES", 0)
     store = open_store()
     texts.fill(store, range(3))
-    journal = next((tmp_path / "vectors" / texts.space.name).glob("journal-*"))
-    at = journal.read_bytes().index(texts.vectors([1]).tobytes())
-    with journal.open("r+b") as file:
+    path = next((tmp_path / "vectors" / texts.space.name).glob("journal-*"))
+    at = path.read_bytes().index(texts.vectors([1]).tobytes())
+    with path.open("r+b") as file:
         file.seek(at)
         file.write(bytes(8))
-    message = rf"{journal.name} does not hold at byte \d+ what was written there"
+    message = rf"{path.name} does not hold at byte \d+ what was written there"
     with pytest.raises(LakeError, match=message):
         store.read(texts.keys([1]))
     with pytest.raises(LakeError, match=message):  # nor does it become a part
@@ -91,7 +106,7 @@ def test_a_closed_store_is_found_again_as_parts_alone(open_store: OpenStore, tex
     texts.fill(first, range(30))
     first.close()
     folder = tmp_path / "vectors" / texts.space.name
-    assert {path.suffix for path in folder.iterdir()} == {".json", ".parquet", ".sqlite", ""}
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".parquet", ""}
     texts.assert_holds(open_store(), range(30))
 
 
@@ -249,11 +264,11 @@ def test_what_a_killed_run_had_journalled_is_told(open_store: OpenStore, texts: 
     store = open_store()
     texts.fill(store, range(25))
     folder = tmp_path / "vectors" / texts.space.name
-    journal = next(folder.glob("journal-*"))
-    left = journal.read_bytes()
+    path = next(folder.glob("journal-*"))
+    left = path.read_bytes()
     store.close()
     next(folder.glob("part-*")).unlink()
-    journal.write_bytes(left + b"torn")
+    path.write_bytes(left + b"torn")
     again = open_store()
     assert (again.recovered.vectors, again.recovered.dropped_bytes) == (25, 4)
     assert list(folder.glob("journal-*")) == []
@@ -296,7 +311,7 @@ def test_journal_and_index_can_be_on_another_disk(open_store: OpenStore, texts: 
     texts.fill(store, range(10, 20))
     remote = {path.name.partition("-")[0] for path in (tmp_path / "vectors" / texts.space.name).iterdir()}
     assert remote == {"space.json", "part", "lease"}
-    assert sorted(path.name.partition("-")[0] for path in local.rglob("*.*"))[:2] == ["index.sqlite", "index.sqlite"]
+    assert sorted(path.name.partition("-")[0] for path in local.rglob("*.*")) == ["journal", "keys"]
     texts.assert_holds(store, range(20))
 
 
