@@ -37,7 +37,8 @@ def test_a_run_with_refusals_and_a_stop_logs_json_lines_and_nothing_else(site: S
 
 def test_what_is_refused_before_a_run_begins_is_a_json_line_too(site: Site) -> None:
     done = site.run("ingest", str(site.folder / "nowhere"), MILLRACE_LOG_FORMAT="json")
-    (line,) = lines_of(done.stderr)
+    end, line = lines_of(done.stderr)
+    assert (end["event"], end["outcome"], end["exit_code"]) == ("end", "refused", 2)
     assert (done.returncode, line["level"]) == (2, "error")
     assert "nowhere does not exist" in line["message"]
 
