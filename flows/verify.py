@@ -16,7 +16,7 @@ from prefect.states import Cancelled, Completed, Failed
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.signals import interruptible, run_in_thread_uncancelled
 from millrace.flows.commands.report.markdown_summary import fenced
-from millrace.flows.commands.verify.ending import refusal_told, tell_end, told_settings
+from millrace.flows.commands.verify.ending import refusal_recorded, tell_end, recorded_settings
 from millrace.flows.commands.verify.repair import repair
 from millrace.flows.commands.verify.report import VerifyResult
 from millrace.flows.commands.verify.verify import verify as compare
@@ -40,7 +40,7 @@ async def verify(parameters: VerifyParameters) -> Any:
     with log_to_flow_run(), signs_of_life(), interruptible() as handler:
         try:
             handler.attach()
-            settings = told_settings(*parameters.given(), command)
+            settings = recorded_settings(*parameters.given(), command)
             await logged(rename_flow_run(f"verify {settings.milvus.collection}"))
             async with overdue_skipped():
                 report = await turn.take(
@@ -68,7 +68,7 @@ async def verify(parameters: VerifyParameters) -> Any:
 
 async def _compared(settings: Settings, parameters: VerifyParameters, turn: Turn) -> VerifyResult:
     """What differs, found while nobody writes. Raises LeaseHeld."""
-    with refusal_told(settings, "verify"):
+    with refusal_recorded(settings, "verify"):
         lake = components.existing_lake(settings)
     with await asyncio.to_thread(lake.lease), await asyncio.to_thread(milvus.lease_collection, settings):
         await turn.begin()
@@ -78,7 +78,7 @@ async def _compared(settings: Settings, parameters: VerifyParameters, turn: Turn
 
 async def _repaired(settings: Settings, parameters: VerifyParameters, turn: Turn) -> VerifyResult:
     """What still differs after a repair. Raises LeaseHeld."""
-    with refusal_told(settings, "repair"):
+    with refusal_recorded(settings, "repair"):
         lake = components.existing_lake(settings)
     with await asyncio.to_thread(lake.lease), await asyncio.to_thread(milvus.lease_collection, settings):
         await turn.begin()

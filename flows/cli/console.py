@@ -123,9 +123,9 @@ def settings_of(config: Path | None, overrides: tuple[str, ...], *, run_of: str 
     configure_allocator()  # here, because it must come before anything else that a command imports
     config = settings_file(config)
     if run_of in {"verify", "repair"}:
-        from millrace.flows.commands.verify.ending import told_settings
+        from millrace.flows.commands.verify.ending import recorded_settings
 
-        return told_settings(config, overrides, run_of)
+        return recorded_settings(config, overrides, run_of)
     if run_of:
         from millrace.flows.commands.ingest.endings import traced_settings
 

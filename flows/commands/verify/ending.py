@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def ending_told(settings: Settings, report: VerifyReport, command: str) -> Iterator[None]:
+def ending_recorded(settings: Settings, report: VerifyReport, command: str) -> Iterator[None]:
     """Log and export what `report` holds when the block ends, however it does. `command`: verify or repair."""
     started = time.time()
     try:
@@ -30,7 +30,7 @@ def ending_told(settings: Settings, report: VerifyReport, command: str) -> Itera
 
 
 @contextlib.contextmanager
-def refusal_told(settings: Settings, command: str) -> Iterator[None]:
+def refusal_recorded(settings: Settings, command: str) -> Iterator[None]:
     """Log and export what stops a verification in this block, before there is a report."""
     started = time.time()
     try:
@@ -40,8 +40,8 @@ def refusal_told(settings: Settings, command: str) -> Iterator[None]:
         raise
 
 
-def told_settings(config: Path | None, overrides: Iterable[str], command: str) -> Settings:
-    """The settings of a verification; wrong ones are told, by the metrics where the right ones among them say.
+def recorded_settings(config: Path | None, overrides: Iterable[str], command: str) -> Settings:
+    """The settings of a verification; wrong ones are recorded where the right ones among them say.
 
     Raises ConfigurationError as `load_settings`.
     """
