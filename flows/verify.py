@@ -16,7 +16,7 @@ from prefect.states import Cancelled, Completed, Failed
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.signals import interruptible, run_in_thread_uncancelled
 from millrace.flows.commands.report.markdown_summary import fenced
-from millrace.flows.commands.verify.ending import refusal_recorded, tell_end, recorded_settings
+from millrace.flows.commands.verify.ending import recorded_settings, refusal_recorded, tell_end
 from millrace.flows.commands.verify.repair import repair
 from millrace.flows.commands.verify.report import VerifyResult
 from millrace.flows.commands.verify.verify import verify as compare
