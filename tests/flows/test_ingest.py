@@ -433,7 +433,7 @@ def test_a_flow_that_gives_up_waiting_or_has_wrong_settings_leaves_its_traces(
     from millrace.flows.prefect_support.turns import Turn
     from millrace.flows.verify import verify
 
-    def traces() -> tuple[int, str, str]:
+    def traces() -> tuple[int | None, str, str]:
         """Of the newest run its exit code and error, and of the last verification the line with its exit code."""
         record = Lake.open(site.lake, "documents", read_only=True).runs.newest(1)[0]
         metrics = site.folder / "millrace-documents-verify.prom"
@@ -449,7 +449,7 @@ def test_a_flow_that_gives_up_waiting_or_has_wrong_settings_leaves_its_traces(
         ]
 
     monkeypatch.setenv("MILLRACE_METRICS__TEXTFILE_DIR", str(site.folder))
-    monkeypatch.setitem(Turn.__init__.__kwdefaults__, "patience_s", 0.0)
+    monkeypatch.setattr(Turn.__init__, "__kwdefaults__", {"patience_s": 0.0})
     site.write("a.md", english(30))
     site.ingest()
     with Lake.open(site.lake, "documents"):
