@@ -13,7 +13,7 @@ from threading import enumerate as enumerate_threads
 from typing import Protocol
 
 from millrace.flows.monitoring.logs import structured
-from millrace.flows.monitoring.run_state import RunState
+from millrace.flows.monitoring.run_state import SERVICE_NAMES, RunState
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,11 @@ _WAITING_FOR = {
     "pause": "pauses after failures of the provider",
     "slots": "waits for answers",
     "budget": "waits for answers to know what is left of the budget",
+    "answers": "waits for answers",
+    "reading": "waits for the readers",
+    "milvus": "waits for Milvus to take rows",
+    "comparing": "compares the sources with the manifest",
+    "closing": "tidies up",
 }
 
 
@@ -44,35 +49,35 @@ class RunDisplay:
         """The state in two or three lines; to be asked for regularly, since rates are over the last ten seconds."""
         state = self._state
         chunks_s, requests_s, tokens_s = self._rates()
-        share = state.share_done()
+        rejected = f", {state.documents_rejected:,} rejected" if state.documents_rejected else ""
         first = [
-            f"documents {state.documents_loaded:,} in ({state.files_cut:,} of {state.files:,} files cut)",
+            f"documents {state.documents_loaded:,} in{rejected} ({state.files_cut:,} of {state.files:,} files cut)",
             f"chunks {state.chunks_cut:,} cut, {state.chunks_embedded:,} embedded, {state.chunks_loaded:,} in",
             f"{chunks_s:,.0f} chunks/s",
         ]
-        if share is not None:
-            first.append(f"{_clock(state.seconds * (1 - share) / share)} left")
+        left_s = state.seconds_left()
+        if left_s is not None:
+            first.append(f"{_clock(left_s)} left")
         lines = [" · ".join(first)]
         if state.usage.requests_sent:
-            lines.append(self._provider_line(requests_s, tokens_s, share))
-            lines += self._trouble_line()
-        return lines
+            lines.append(self._provider_line(requests_s, tokens_s))
+        return [*lines, " · ".join([*self._trouble(), self._waiting()])]
 
     def figures(self) -> dict[str, float]:
         """As `RunState.figures`."""
         return self._state.figures()
 
-    def _provider_line(self, requests_s: float, tokens_s: float, share: float | None) -> str:
-        usage, spec = self._state.usage, self._state.spec
+    def _provider_line(self, requests_s: float, tokens_s: float) -> str:
+        usage, spec, in_the_end = self._state.usage, self._state.spec, self._state.cost_in_the_end_cny()
         fields = [
             f"requests {usage.requests_sent:,}" + _of_limit(requests_s, spec.requests_per_second if spec else 0.0),
             f"tokens {usage.tokens_billed or usage.tokens_counted:,}"
             + _of_limit(tokens_s, spec.tokens_per_second if spec else 0.0),
-            f"¥{usage.cost_cny:.4f}" + (f" of about ¥{usage.cost_cny / share:.2f}" if share else ""),
+            f"¥{usage.cost_cny:.4f}" + (f" of about ¥{in_the_end:.2f}" if in_the_end else ""),
         ]
         return " · ".join(fields)
 
-    def _trouble_line(self) -> list[str]:
+    def _trouble(self) -> list[str]:
         usage, activity = self._state.usage, self._state.activity
         fields = []
         if usage.requests_throttled:
@@ -81,9 +86,18 @@ class RunDisplay:
             fields.append(f"{usage.requests_retried:,} sent again")
         if activity.requests_backing_off:
             fields.append(f"{activity.requests_backing_off:,} wait to be sent again")
-        if activity.waiting_for:
-            fields.append(_WAITING_FOR.get(activity.waiting_for, f"waits for {activity.waiting_for}"))
-        return [" · ".join(fields)] if fields else []
+        return fields
+
+    def _waiting(self) -> str:
+        """What the run waits for: a service that is away, or else its bottleneck."""
+        state = self._state
+        if away := dict(state.away_since):
+            return ", ".join(
+                f"{SERVICE_NAMES[service]} has been away for {_clock(state.seconds - since_s)}"
+                for service, since_s in away.items()
+            )
+        waiting_for = state.activity.waiting_for or state.bottleneck
+        return _WAITING_FOR.get(waiting_for, f"waits for {waiting_for}")
 
     def _rates(self) -> tuple[float, float, float]:
         """Chunks embedded, requests sent and tokens counted a second, over the last ten."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import FailOn
+from millrace.flows.monitoring.forecast import ChunkForecast
 from millrace.flows.monitoring.format_stats import FormatStats
 from millrace.flows.monitoring.run_summary import (
     ChunkCounts,
@@ -31,7 +32,7 @@ from millrace.flows.monitoring.run_summary import (
 from millrace.tasks.embedding import Activity, Dispatcher, ModelSpec, Usage
 from millrace.tasks.lake import Lake
 from millrace.tasks.outages import Outage, Service
-from millrace.tasks.records import LeftOut
+from millrace.tasks.records import LeftOut, SourceFile
 from millrace.tasks.stages.embed import Embedded
 from millrace.tasks.stages.load import Loaded
 from millrace.tasks.stages.part_writer import Part
@@ -50,7 +51,7 @@ BOTTLENECKS: tuple[Bottleneck, ...] = get_args(Bottleneck)
 Phase = Literal["comparing", "moving", "ended"]
 """How far a run is: it compares the sources with the manifest; it moves documents into the collection; it is over."""
 
-_TOO_LITTLE_TO_EXTRAPOLATE = 0.02
+_ENOUGH_TO_GO_BY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ class PastOutage:
 class RunState:
     """The counters, the phase and the bottleneck of one run; `summary` freezes it.
 
-    `documents` and `chunks` are counted when their part is in the collection. `files_cut` and `chunks_cut` count what
+    `documents` and `chunks` are counted when their part is in the collection; `documents_loaded` are in it, and
+    `documents_rejected` were refused in this run. `files_cut` and `chunks_cut` count what
     the readers have handed over, `chunks_reused` those among them whose vector was in the lake. `waiting_s` has the
     seconds that the run waited, by bottleneck. `rejects` are the rejected items outstanding in the collection's lake,
     `rejects_new` those that are new in this run.
@@ -127,6 +129,7 @@ class RunState:
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
     files_cut: int = 0
     documents_loaded: int = 0
+    documents_rejected: int = 0
     chunks_cut: int = 0
     chunks_reused: int = 0
     chunks_loaded: int = 0
@@ -146,6 +149,8 @@ class RunState:
     away_since: dict[Service, float] = field(default_factory=dict)  # seconds of the run
     _dispatcher: Dispatcher | None = None
     _files_loaded: dict[int, int] = field(default_factory=dict)  # by job
+    _forecast: ChunkForecast = field(default_factory=ChunkForecast)
+    _opened: float | None = None
     _began: float = field(default_factory=time.monotonic)
     _ended: float | None = None
     _ticked: float = field(default_factory=time.monotonic)
@@ -156,16 +161,19 @@ class RunState:
         """The sources were compared with the manifest."""
         self.source_diff, self.left_out = SourceDiffSummary.of(sources, found), found.left_out
         count_unchanged(found.unchanged, self.documents, self.chunks)
+        for job in found.jobs:
+            self._forecast.files_found(job)
 
     def stages_opened(self, dispatcher: Dispatcher, spec: ModelSpec, *, readers: int) -> None:
         """Work begins with so many readers; `dispatcher` is asked how the embedding goes."""
-        self.spec, self.readers, self._dispatcher = spec, readers, dispatcher
+        self.spec, self.readers, self._dispatcher, self._opened = spec, readers, dispatcher, time.monotonic()
 
-    def part_cut(self, part: Part, seconds: float, *, files: int) -> None:
-        """A reader took `seconds` to make the part, and has read `files` more of its files to the end."""
+    def part_cut(self, part: Part, seconds: float, *, files: Sequence[SourceFile]) -> None:
+        """A reader took `seconds` to make the part, and has read `files` to their end since the one before."""
         self.formats.part_cut(part, seconds)
         self.chunks_cut += part.chunks
-        self.files_cut += files
+        self.files_cut += len(files)
+        self._forecast.part_cut(part, files)
 
     def part_embedded(self, embedded: Embedded) -> None:
         """Every text of a part has a vector on disk, or was refused."""
@@ -187,7 +195,8 @@ class RunState:
         chunks.upserted += loaded.upserted
         chunks.deleted += loaded.deleted
         self.chunks_loaded += part.chunks
-        self.documents_loaded += part.documents.num_rows
+        self.documents_loaded += part.documents.num_rows - loaded.rejected
+        self.documents_rejected += loaded.rejected
         self._files_loaded[part.job] = part.files_done
         self.formats.part_loaded(part, seconds)
 
@@ -284,12 +293,26 @@ class RunState:
         return LeftCounts(files=files, chunks=self.chunks_cut - self.chunks_loaded)
 
     def share_done(self) -> float | None:
-        """The share of the work that is done, by files cut and their chunks; None while it would be a guess."""
-        if not self.files or not self.chunks_cut:
+        """The share of the work that is done, by the chunks of all files; None before the first file is read."""
+        chunks = self._chunks_in_the_end()
+        return min(0.5 * (self.chunks_embedded + self.chunks_loaded) / chunks, 1.0) if chunks else None
+
+    def seconds_left(self) -> float | None:
+        """How long the run will go on; None while a tenth of the work is not done."""
+        share = self.share_done()
+        if share is None or share < _ENOUGH_TO_GO_BY or self._opened is None:
             return None
-        done = 0.5 * (self.chunks_embedded + self.chunks_loaded) / self.chunks_cut
-        share = self.files_cut / self.files * min(done, 1.0)
-        return share if share > _TOO_LITTLE_TO_EXTRAPOLATE else None
+        return (time.monotonic() - self._opened) * (1 - share) / share
+
+    def cost_in_the_end_cny(self) -> float | None:
+        """What the run will have cost; None while a tenth of the chunks is not embedded."""
+        chunks = self._chunks_in_the_end()
+        if not chunks or self.chunks_embedded < _ENOUGH_TO_GO_BY * chunks:
+            return None
+        return self.usage.cost_cny * max(chunks / self.chunks_embedded, 1.0)
+
+    def _chunks_in_the_end(self) -> float | None:
+        return self.chunks_cut if self.files_cut == self.files else self._forecast.chunks(self.chunks_cut)
 
     def figures(self) -> dict[str, float]:
         """Counts since the beginning, by the names that log lines and the timeline have for them."""

@@ -273,6 +273,12 @@ def _with_new_stat(rows: pa.Table, touched: dict[str, SourceFile]) -> pa.Table:
     return rows
 
 
+def expected_chunks(file: SourceFile) -> float:
+    """About how many chunks the file makes, by its size and format; at least 1."""
+    suffix = PurePosixPath(file.path).suffix.lower()
+    return max(1.0, file.size_bytes / _BYTES_PER_CHUNK.get(suffix, _BYTES_PER_CHUNK_OF_TEXT))
+
+
 def _jobs(files: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
     """Files in order, grouped so that a job makes about a part; the first one is small."""
     job: list[SourceFile] = []
@@ -280,8 +286,7 @@ def _jobs(files: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
     target = _FIRST_JOB_CHUNKS
     for file in files:
         job.append(file)
-        suffix = PurePosixPath(file.path).suffix.lower()
-        chunks += max(1.0, file.size_bytes / _BYTES_PER_CHUNK.get(suffix, _BYTES_PER_CHUNK_OF_TEXT))
+        chunks += expected_chunks(file)
         if chunks >= target:
             yield tuple(job)
             job, chunks, target = [], 0.0, _JOB_CHUNKS

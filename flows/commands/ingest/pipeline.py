@@ -220,7 +220,7 @@ class Pipeline:
 
         async def receive(part: Part) -> None:
             nonlocal files_done, began
-            state.part_cut(part, time.monotonic() - began, files=part.files_done - files_done)
+            state.part_cut(part, time.monotonic() - began, files=job.files[files_done : part.files_done])
             files_done = part.files_done
             state.readers_waiting += 1
             try:
