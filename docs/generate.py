@@ -36,7 +36,7 @@ _VARYING = re.compile(
     r"|\d+(?:\.\d+)? s\b|[\d,]+ (?:rows/s|lake files)"
 )
 # Lines for a person who waits: where to watch a run, and how far it has come.
-_PASSING = re.compile(r"(runs can be watched in|documents \d+ in \().*")
+_PASSING = re.compile(r"(runs can be watched in|documents \d+ in \(|[\d,]+ questions are embedded).*")
 _END_OF_COMMAND = "-- end of command"
 
 

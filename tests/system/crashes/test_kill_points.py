@@ -19,25 +19,17 @@ Step = tuple[str, int]
 OF_A_FIRST_RUN: list[Step] = [
     ("settings: saved", 1),
     ("collection: marked", 1),
-    ("part: cut", 1),
     ("vectors: append: journalled", 2),
-    ("collection: upserted", 1),
     ("manifest: renamed", 1),
-    ("vectors: seal: renamed", 1),
     ("collection: upserted", 9),
 ]
 OF_A_LATER_RUN: list[Step] = [
-    ("part: cut", 2),
     ("vectors: append: journalled", 2),
-    ("collection: upserted", 1),
     ("load: readable", 1),
     ("collection: deleted", 1),
     ("manifest: renamed", 1),
-    ("load: gone rows deleted", 1),
     ("load: removed", 1),
-    ("manifest: delta deleted", 2),
     ("jobs: settled", 1),
-    ("chunks: removed", 1),
 ]
 
 

@@ -71,7 +71,10 @@ def test_while_reading_nothing_is_waited_for(site: Site) -> None:
     assert processes_of(site.folder) == []
 
 
-@pytest.mark.parametrize("faults", [{"fault": "html_503", "share": 1}, {"fault": "hang", "share": 1}])
+@pytest.mark.parametrize(
+    "faults",
+    [pytest.param({"fault": "html_503", "share": 1}, marks=pytest.mark.thorough), {"fault": "hang", "share": 1}],
+)
 def test_while_the_provider_fails_or_hangs_no_longer_than_one_request(faults: dict[str, object], site: Site) -> None:
     library.write_first(site.corpus, 20)
     site.overrides = (*site.overrides, "embedding.timeout_s=2")
