@@ -24,7 +24,7 @@ class Outage:
 Tell = Callable[[Outage], None]
 
 
-def tell_nobody(outage: Outage) -> None:
+def no_listener(outage: Outage) -> None:
     """The default: nobody listens."""
 
 
@@ -32,14 +32,14 @@ class Availability:
     """Told of failures and answers by any thread; `tell` hears of changes. A failure that passes at once is none."""
 
     def __init__(
-        self, service: Service, tell: Tell = tell_nobody, *, clock: Callable[[], float] = time.monotonic
+        self, service: Service, tell: Tell = no_listener, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.tell = tell
         self._service = service
         self._clock = clock
         self._lock = threading.Lock()
         self._failed_at: float | None = None
-        self._told = False
+        self._reported = False
 
     def failed(self, why: str, *, since: float | None = None) -> None:
         """It did not answer, after another failure before (`since`, by the clock) or for the second time."""
@@ -47,8 +47,8 @@ class Availability:
             first = self._failed_at is None
             if first:
                 self._failed_at = self._clock() if since is None else since
-            tell = not self._told and not (first and since is None)
-            self._told = self._told or tell
+            tell = not self._reported and not (first and since is None)
+            self._reported = self._reported or tell
         if tell:
             self.tell(Outage(self._service, why))
 
@@ -57,7 +57,7 @@ class Availability:
         if self._failed_at is None:
             return
         with self._lock:
-            failed_at, told, self._failed_at, self._told = self._failed_at, self._told, None, False
-        if told and failed_at is not None:
+            failed_at, reported, self._failed_at, self._reported = self._failed_at, self._reported, None, False
+        if reported and failed_at is not None:
             away_s = self._clock() - failed_at
             self.tell(Outage(self._service, f"it answers again, after {away_s:,.0f} s", away_s))

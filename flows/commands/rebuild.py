@@ -323,7 +323,7 @@ class _Rebuilding:
             if expected.damage:
                 unknown |= expected.sources
                 self._report.missing += [
-                    _lacking(source, "rows", expected.damage) for source in sorted(expected.sources)
+                    _missing(source, "rows", expected.damage) for source in sorted(expected.sources)
                 ]
             else:
                 yield expected, rows_with_vectors
@@ -340,12 +340,12 @@ class _Rebuilding:
         without = rows_with_vectors.rows.filter(pa.array(~rows_with_vectors.has_vector))
         for row in without.select(["source", "id"]).to_pylist():
             why = f"its vector is not in the lake, in the space {expected.space}"
-            missing.append(_lacking(row["source"], f"row {row['id']}", why))
+            missing.append(_missing(row["source"], f"row {row['id']}", why))
         rows, vectors = rows_with_vectors.taken(np.flatnonzero(rows_with_vectors.has_vector))
         invalid = send_valid(send, shape, rows, vectors)
         for row_id, reason in invalid:
             source = rows.filter(pc.equal(rows["id"], row_id))["source"][0].as_py()
-            missing.append(_lacking(source, f"row {row_id}", str(reason)))
+            missing.append(_missing(source, f"row {row_id}", str(reason)))
         return int(rows.num_rows) - len(invalid)
 
 
@@ -357,7 +357,7 @@ def _with_vectors(
         yield some, stores.read(some)
 
 
-def _lacking(source: str, item: str, why: str) -> dict[str, str]:
+def _missing(source: str, item: str, why: str) -> dict[str, str]:
     return {"source": source, "item": item, "why": why}
 
 

@@ -15,16 +15,16 @@ def new_rejects(outstanding: pa.Table, lake: Lake, run: str) -> pa.Table:
 
     No earlier run that finished has rejected the same document for the same reason.
     """
-    return outstanding.filter(pc.is_in(outstanding["first_run"], value_set=runs_told_with(lake, run)))
+    return outstanding.filter(pc.is_in(outstanding["first_run"], value_set=runs_reported_with(lake, run)))
 
 
-def runs_told_with(lake: Lake, run: str) -> pa.Array:
+def runs_reported_with(lake: Lake, run: str) -> pa.Array:
     """`run`, and the runs since the last that finished: whoever was broken off has told nobody what it rejected."""
-    told = [run]
+    reported = [run]
     for record in lake.runs.newest_first():
         if record.id >= run:
             continue
         if record.command in _INGESTING and record.exit in _FINISHED:
             break
-        told.append(record.id)
-    return pa.array(told, pa.string())
+        reported.append(record.id)
+    return pa.array(reported, pa.string())

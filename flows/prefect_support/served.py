@@ -72,16 +72,16 @@ async def _run_until_stopped(deployments: Sequence[RunnerDeployment], registered
 
 async def _let_end(runner: _Runner, serving: "asyncio.Task[None]", signals: "asyncio.Queue[int]") -> None:
     """Return when all runs have ended; each is sent one SIGTERM, and after a second Ctrl-C SIGKILL."""
-    told: set[int] = set()
+    reported: set[int] = set()
     if runner.processes():
         _log.warning(
             "stopping: waits for %d runs to end, which keep what was paid for; Ctrl-C kills them",
             len(runner.processes()),
         )
     while not serving.done():
-        for pid in runner.processes() - told:
+        for pid in runner.processes() - reported:
             _send(pid, signal.SIGTERM)
-            told.add(pid)
+            reported.add(pid)
         while not signals.empty():
             if signals.get_nowait() == signal.SIGINT:
                 for pid in runner.processes():

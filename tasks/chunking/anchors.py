@@ -17,6 +17,15 @@ _MIN_DISTANCE = _FULL * 2 // 5
 """An anchor is at least this far from a section break, so that no tiny chunk is left between them."""
 
 
+def is_too_short_for_an_anchor(tokens: int, size_bytes: int, *, max_tokens: int, max_bytes: int) -> bool:
+    """Whether a section of this size can have no anchor, wherever its boundaries are, and fits a chunk.
+
+    Each stretch between two boundaries is as long as the larger of its shares of the bounds, so all of them together
+    are no longer than the sum of both shares.
+    """
+    return _FULL * (tokens * max_bytes + size_bytes * max_tokens) < 2 * _MIN_DISTANCE * max_tokens * max_bytes
+
+
 def find_anchors(
     window: TextWindow, section_breaks: Offsets, *, starts_section: bool, max_tokens: int, max_bytes: int
 ) -> Offsets:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from millrace.tasks.chunking.anchors import find_anchors
+from millrace.tasks.chunking.anchors import find_anchors, is_too_short_for_an_anchor
 from millrace.tasks.chunking.boundaries import Kind, Offsets, TextWindow, skip_space
 from millrace.tasks.chunking.characters import grapheme_end, grapheme_ends
 from millrace.tasks.chunking.options import ChunkOptions
@@ -28,6 +28,8 @@ _MIN_TAIL_SHARE = 0.2
 """The last chunk of a section fills at least this share of the bound, where there is a choice."""
 _WINDOW_CHUNKS = 16
 """The length of a window, in full chunks (by bytes)."""
+_BYTES_WORTH_COUNTING = 6
+"""A text of more bytes to a token of the bound has hardly ever few enough tokens: it is not counted to find out."""
 _LOOKAHEAD_CHUNKS = 3
 _EARLIER_CHUNKS = 4
 
@@ -47,7 +49,37 @@ def split(text: str, headings: Sequence[Heading], tokenizer: Tokenizer, options:
     No span begins or ends with white space, and each fits both bounds. The exception is a single code point that alone
     exceeds a bound (possible only with a bound of a dozen tokens or less): it is a span of its own.
     """
+    whole = _only_span(text, headings, tokenizer, options)
+    return iter([whole]) if whole is not None else split_at_boundaries(text, headings, tokenizer, options)
+
+
+def split_at_boundaries(
+    text: str, headings: Sequence[Heading], tokenizer: Tokenizer, options: ChunkOptions
+) -> Iterator[Span]:
+    """What `split` returns, found the long way also for a short text."""
     return _Splitter(text, headings, tokenizer, options).spans()
+
+
+def _only_span(text: str, headings: Sequence[Heading], tokenizer: Tokenizer, options: ChunkOptions) -> Span | None:
+    """The span of a text that surely has one alone: too short for an anchor, and no section begins inside it.
+
+    Most documents are short, and finding boundaries takes ten times as long as counting. None where only the splitter
+    can tell, which gives the same span.
+    """
+    if len(text) > options.max_bytes:
+        return None
+    start = skip_space(text, 0)
+    content = text[start:].rstrip()
+    size_bytes = len(content.encode())
+    if not content or size_bytes > _BYTES_WORTH_COUNTING * options.max_tokens:
+        return None
+    end = start + len(content)
+    if any(start < skip_space(text, heading.start) < end for heading in headings):
+        return None
+    tokens = tokenizer.count(content)
+    if not is_too_short_for_an_anchor(tokens, size_bytes, max_tokens=options.max_tokens, max_bytes=options.max_bytes):
+        return None
+    return Span(start, end, tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from millrace.tasks.errors import ConfigurationError
 
-_TOLD = 5
+_MAX_SHOWN = 5
 _EXAMPLE = '{"question": "...", "sources": ["a.md"]}'
 _KNOWN = ("question", "sources", "relevance")
 
@@ -44,8 +44,8 @@ def parse_questions(lines: Iterable[str], *, origin: str) -> list[Question]:
             except ValueError as error:
                 problems.append(f"line {number}: {error}")
     if problems:
-        more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
-        raise ConfigurationError(f"{origin}: {'; '.join(problems[:_TOLD])}{more}")
+        more = f"; and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
+        raise ConfigurationError(f"{origin}: {'; '.join(problems[:_MAX_SHOWN])}{more}")
     if not questions:
         raise ConfigurationError(f"{origin} holds no question; expected a line for each, like {_EXAMPLE}")
     return questions

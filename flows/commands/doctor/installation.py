@@ -48,10 +48,10 @@ def extras(case: Case) -> Finding:
         needed = dict(_needed(case))
     except Skip:
         needed = {}
-    lacking = [extra for extra in needed if extra in missing]
-    if lacking:
-        why = "; ".join(f"{needed[extra]} needs the extra {extra} ({missing[extra]})" for extra in lacking)
-        return Finding("fails", why, pip(f"'millrace[{','.join(lacking)}]'"))
+    not_installed = [extra for extra in needed if extra in missing]
+    if not_installed:
+        why = "; ".join(f"{needed[extra]} needs the extra {extra} ({missing[extra]})" for extra in not_installed)
+        return Finding("fails", why, pip(f"'millrace[{','.join(not_installed)}]'"))
     return Finding("ok", said or "there are none")
 
 

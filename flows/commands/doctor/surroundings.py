@@ -30,10 +30,10 @@ def clock(case: Case) -> Finding:
     for where in _addresses(case):
         try:
             answer = httpx.head(where, timeout=_TIMEOUT_S, follow_redirects=False)
-            told = parsedate_to_datetime(answer.headers["date"])
+            server_time = parsedate_to_datetime(answer.headers["date"])
         except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
             continue  # that it does not answer is told by its own check
-        ahead_s = (datetime.now(UTC) - told).total_seconds()
+        ahead_s = (datetime.now(UTC) - server_time).total_seconds()
         said = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} that of {where}"
         if abs(ahead_s) >= _CLOCK_FAILS_S:
             return Finding("fails", said, "sudo timedatectl set-ntp true")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from millrace.flows.commands.report.facts import RunFacts
-from millrace.flows.commands.report.formatting import format_count, format_duration, holdup_words, pluralize, yuan
+from millrace.flows.commands.report.formatting import bottleneck_words, format_count, format_duration, pluralize, yuan
 
 _MATTERS = 0.15  # of a run's time
 _FEW_REFUSED = 0.005  # of requests
@@ -153,7 +153,7 @@ def _of_speed(facts: RunFacts) -> Iterator[Advice]:
         return
     for name, seconds in held.items():
         if seconds > _MATTERS * total and (remedy := _remedy(facts, name)):
-            words = holdup_words(facts, name)
+            words = bottleneck_words(facts, name)
             yield Advice(
                 f"{words[:1].upper()}{words[1:]} held the run up for {format_duration(seconds)} of "
                 f"{format_duration(total)}.",

@@ -24,10 +24,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from millrace.flows.commands.report.facts import Numbers, RunFacts
 from millrace.flows.commands.report.formatting import (
-    HOLDUP_WORDS,
+    BOTTLENECK_WORDS,
+    bottleneck_words,
     format_count,
     format_duration,
-    holdup_words,
     short_s,
     yuan,
 )
@@ -245,8 +245,12 @@ def _documents(counts: FormatCounts) -> int:
 
 
 _LEAST_SHARE = 0.002  # of what a run waited for, below which it is not drawn
-_HOLDUP_COLOURS = dict(
-    zip(HOLDUP_WORDS, ("blue", "sky", "teal", "red", "purple", "sand", "orange", "green", "grey", "muted"), strict=True)
+_WAIT_COLOURS = dict(
+    zip(
+        BOTTLENECK_WORDS,
+        ("blue", "sky", "teal", "red", "purple", "sand", "orange", "green", "grey", "muted"),
+        strict=True,
+    )
 )
 
 
@@ -311,7 +315,7 @@ def bottlenecks(facts: RunFacts) -> Chart | None:
     """What the run waited for, as shares of each moment."""
     series, held = facts.series, facts.held_s
     total = sum(held.values())
-    shown = [name for name in HOLDUP_WORDS if held.get(name, 0.0) > _LEAST_SHARE * total]
+    shown = [name for name in BOTTLENECK_WORDS if held.get(name, 0.0) > _LEAST_SHARE * total]
     if not _has_course(facts) or len(shown) < 2:
         return None
     figure, (axes,) = figure_of(WIDE, 2.0)
@@ -321,7 +325,7 @@ def bottlenecks(facts: RunFacts) -> Chart | None:
     base = np.zeros(edges.size - 1)
     for name in shown:
         top = base + shares[name] / whole
-        axes.fill_between(edges, stepped(base), stepped(top), step="post", color=COLOURS[_HOLDUP_COLOURS[name]], lw=0.0)
+        axes.fill_between(edges, stepped(base), stepped(top), step="post", color=COLOURS[_WAIT_COLOURS[name]], lw=0.0)
         base = top
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of the time")
@@ -329,13 +333,13 @@ def bottlenecks(facts: RunFacts) -> Chart | None:
     time_axis(axes, series)
     most = next(iter(held))
     legend = tuple(
-        (_HOLDUP_COLOURS[name], f"{holdup_words(facts, name)}: {_share(held[name] / total)}")
+        (_WAIT_COLOURS[name], f"{bottleneck_words(facts, name)}: {_share(held[name] / total)}")
         for name in held
         if name in shown
     )
-    title = f"{_sentence(holdup_words(facts, most))} held the run up for {held[most] / total:.0%} of its time"
+    title = f"{_sentence(bottleneck_words(facts, most))} held the run up for {held[most] / total:.0%} of its time"
     words = "What the run waited for at each moment, so that more of it would have made the run faster."
-    return Chart(title, svg_of(figure, "holdups"), words, legend, wide=True)
+    return Chart(title, svg_of(figure, "bottlenecks"), words, legend, wide=True)
 
 
 def spending(facts: RunFacts) -> Chart | None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millrace.configs.settings import Settings
 from millrace.flows.monitoring.format_stats import FormatCounts, SlowRead
-from millrace.flows.monitoring.new_rejects import runs_told_with
+from millrace.flows.monitoring.new_rejects import runs_reported_with
 from millrace.flows.monitoring.run_state import BOTTLENECKS
 from millrace.flows.monitoring.run_summary import RunSummary
 from millrace.flows.monitoring.timeline import COLUMNS
@@ -78,7 +78,7 @@ def rejects_of(lake: Lake, run: str) -> RunRejects:
         outstanding = lake.rejects.outstanding()
     except LakeError:
         return RunRejects()
-    is_new = pc.is_in(outstanding["first_run"], value_set=runs_told_with(lake, run))
+    is_new = pc.is_in(outstanding["first_run"], value_set=runs_reported_with(lake, run))
     marked = outstanding.append_column("new", pc.if_else(is_new, "new", ""))
     mine = marked.filter(pc.or_(is_new, pc.equal(outstanding["run"], run)))
     order = [("new", "descending"), ("reason", "ascending"), ("source", "ascending"), ("item", "ascending")]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from millrace.flows.commands.report.facts import RunFacts
 
-HOLDUP_WORDS: Mapping[str, str] = {
+BOTTLENECK_WORDS: Mapping[str, str] = {
     "tokens": "the limit of tokens",
     "requests": "the limit of requests",
     "growth": "the limit of growth",
@@ -18,11 +18,11 @@ HOLDUP_WORDS: Mapping[str, str] = {
 }
 
 
-def holdup_words(facts: RunFacts, name: str) -> str:
+def bottleneck_words(facts: RunFacts, name: str) -> str:
     """What a run that was held up by `name` waited for."""
     if name in {"answers", "slots"} and facts.facts.provider == "local":
         return "embedding on this machine"
-    return HOLDUP_WORDS[name]
+    return BOTTLENECK_WORDS[name]
 
 
 def short_s(seconds: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from millrace.flows.commands.report.advice import advice
 from millrace.flows.commands.report.facts import RunFacts
-from millrace.flows.commands.report.formatting import format_duration, holdup_words, short_s
+from millrace.flows.commands.report.formatting import bottleneck_words, format_duration, short_s
 
 _SLOWEST_SHOWN = 5
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&:-])")
@@ -47,7 +47,7 @@ def _waits(facts: RunFacts) -> str:
         return ""
     total = sum(held.values())
     rows = [
-        f"| {holdup_words(facts, name)} | {format_duration(seconds)} | {seconds / total:.0%} |"
+        f"| {bottleneck_words(facts, name)} | {format_duration(seconds)} | {seconds / total:.0%} |"
         for name, seconds in held.items()
         if seconds >= 0.005 * total
     ]

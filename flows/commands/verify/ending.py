@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def ending_told(settings: Settings, report: VerifyResult, command: str) -> Iterator[None]:
+def ending_recorded(settings: Settings, report: VerifyResult, command: str) -> Iterator[None]:
     """Log and export what `report` holds when the block ends, however it does. `command`: verify or repair."""
     started = time.time()
     try:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.pipeline import Pipeline
-from millrace.flows.commands.verify.ending import ending_told
+from millrace.flows.commands.verify.ending import ending_recorded
 from millrace.flows.commands.verify.orphans import remove_orphans
 from millrace.flows.commands.verify.report import Repairs, VerifyResult
 from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
@@ -52,7 +52,7 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         BudgetReached, RunStopped: What was finished until then stays finished.
     """
     report = new_report(settings, as_json=as_json)
-    with ending_told(settings, report, "repair"):
+    with ending_recorded(settings, report, "repair"):
         _repair(require_same_embedding(settings), sources, report, as_json=as_json, reread=reread)
     return report
 

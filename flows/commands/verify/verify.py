@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.verify.ending import ending_told
+from millrace.flows.commands.verify.ending import ending_recorded
 from millrace.flows.commands.verify.report import SHOWN_PER_KIND, Finding, Kind, VerifyResult
 from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.wiring import components, milvus
@@ -50,7 +50,7 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         CollectionError: Milvus cannot be reached.
     """
     report = new_report(settings, as_json=as_json)
-    with ending_told(settings, report, "verify"):
+    with ending_recorded(settings, report, "verify"):
         settings = with_remembered(settings)
         model = components.load_model(settings)
         began = time.monotonic()
