@@ -31,7 +31,8 @@ class Status(Result):
     `rows` of the collection are those that the last run counted, None where none of the last did. `aliases` have moved
     from this lake, each to the collection that it stood for then.
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
-    `notes` say what to do when the collection has outgrown Milvus Lite, or the settings would make other rows. `running` is the id of the run that goes on.
+    `notes` say what to do when the collection has outgrown Milvus Lite, or the settings would make other rows.
+    `running` is the id of the run that goes on.
     """
 
     collection: str
@@ -88,9 +89,9 @@ def lake_status(settings: Settings) -> Status:
     problems: list[str] = []
     space, other_embedding = None, ""
     try:
+        space = load_model(with_remembered(settings.with_values(remembered_values(settings)))).space
         other_embedding = why_refused(settings)
-        settings = with_remembered(settings).with_values(remembered_values(settings))
-        space = load_model(settings).space
+        settings = with_remembered(settings)
     except MillraceError as error:
         problems.append(str(error))
     manifest, rejects = MANIFEST_SCHEMA.empty_table(), REJECT_SCHEMA.empty_table()

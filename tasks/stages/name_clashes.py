@@ -18,8 +18,8 @@ from millrace.tasks.records import Reject, SourceFile
 class Clashes:
     """The files to take, with the names reserved from their records, and those rejected for their name.
 
-    `read_again`: paths of record files of which a record may have got its name back. `undecided`: paths of files that are
-    gone, and whose name a record may have.
+    `read_again`: paths of record files of which a record may have got its name back. `undecided`: paths of files that
+    are gone, and whose name a record may have.
     """
 
     files: list[SourceFile]

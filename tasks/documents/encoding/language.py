@@ -46,7 +46,7 @@ _MIXED_WORD = re.compile(
     "|".join(rf"[{one}](?=[{''.join(other for other in _SCRIPTS if other != one)}])" for one in _SCRIPTS)
 )
 _SIGN_LIKELIHOODS = dict.fromkeys(USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(UNUSUAL_SIGNS, math.log(0.01))
-_PAIRED_SIGNS = {"¿": "?", "¡": "!", "‚": "‘’", "„": "“”\""}
+_PAIRED_SIGNS = {"¿": "?", "¡": "!", "‚": "‘’", "„": '“”"'}
 """Signs that open, each with those of which one closes what it opened."""
 _CLOSING_QUOTE = re.compile(r"[^\W\d_][.,!?]?“(?!\w)")
 """As German and Baltic texts close what „ opened; elsewhere “ opens."""
@@ -131,9 +131,7 @@ def alphabetic_likeness(text: str) -> float | None:
     strange = sum(len(pattern.findall(text)) for pattern in (_STRANGE_WORD, _MIXED_WORD)) + _capitals_within_words(text)
     if unknown_signs > 0.03 * sum(signs.values()) or strange > 0.02 * beyond_ascii.total():
         return None
-    if any(sign in signs and not {*others} & {*text} for sign, others in _PAIRED_SIGNS.items()):
-        return None
-    if _CLOSING_QUOTE.search(text) is not None and "„" not in signs:
+    if not _signs_are_paired(text):
         return None
     all_letters = sum(c.isalpha() for c in text)
     other_letters = sum(n for c, n in letters.items() if c >= "\u0370")
@@ -149,6 +147,14 @@ def alphabetic_likeness(text: str) -> float | None:
     if letters and best < _LEAST_MEAN * sum(map(_weight, letters.values())):
         return None
     return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * _weight(n) for c, n in signs.items())
+
+
+def _signs_are_paired(text: str) -> bool:
+    """Whether something closes what signs of the text have opened, and „ what “ closes."""
+    if _CLOSING_QUOTE.search(text) is not None and "„" not in text:
+        return False
+    found = {*text}
+    return all(sign not in found or found & {*others} for sign, others in _PAIRED_SIGNS.items())
 
 
 def _is_letter(character: str) -> bool:
