@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Failed
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest import run
+from millrace.flows.commands.ingest.endings import leave_traces, traced_settings
 from millrace.flows.commands.ingest.executor import Step, run_directly
 from millrace.flows.commands.ingest.pipeline import Execution
 from millrace.flows.commands.ingest.signals import SignalHandler, interruptible
@@ -30,7 +31,7 @@ from millrace.flows.prefect_support.heartbeat import signs_of_life
 from millrace.flows.prefect_support.parameters import IngestParameters, source_paths
 from millrace.flows.prefect_support.run_logs import log_to_flow_run
 from millrace.flows.prefect_support.turns import INTERRUPTED, Turn, overdue_skipped, stopped_by_signal
-from millrace.tasks.errors import BudgetReached, ConfigurationError, MillraceError, RunStopped
+from millrace.tasks.errors import BudgetReached, ConfigurationError, LeaseHeld, MillraceError, RunStopped
 from millrace.tasks.lake import Lake
 
 
@@ -72,7 +73,7 @@ async def ingest(parameters: IngestParameters) -> Any:
     # That one, in a worker's process, would end the event loop at once, and with it the requests in flight.
     with log_to_flow_run(), signs_of_life(), interruptible() as handler:
         try:
-            settings = command.settings if command else parameters.settings()
+            settings = command.settings if command else traced_settings(*parameters.given(), "ingest")
             if command is None:
                 handler.attach()  # it may wait for its turn first
             async with overdue_skipped():
@@ -81,6 +82,9 @@ async def ingest(parameters: IngestParameters) -> Any:
             if not stopped_by_signal(handler):
                 raise
             return Cancelled(message=f"{INTERRUPTED}{turn.waited}")
+        except LeaseHeld as held:  # and it does not wait any longer
+            leave_traces(held, "ingest", lake_of=settings, metrics_of=settings)
+            return Failed(message=f"{held}{turn.waited}", data=held)
         except MillraceError as error:  # returned, since Prefect shows what is raised with a traceback
             return Failed(message=f"{error}{turn.waited}", data=error)
     if summary.outcome == "interrupted" and command is None:

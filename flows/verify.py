@@ -1,6 +1,7 @@
 """The Prefect flow `verify`: compares sources, lake and collection, or repairs them, on a schedule."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -15,6 +16,7 @@ from prefect.states import Cancelled, Completed, Failed
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.signals import interruptible, run_in_thread_uncancelled
 from millrace.flows.commands.report.markdown_summary import fenced
+from millrace.flows.commands.verify.ending import recorded_settings, refusal_recorded, tell_end
 from millrace.flows.commands.verify.repair import repair
 from millrace.flows.commands.verify.report import VerifyResult
 from millrace.flows.commands.verify.verify import verify as compare
@@ -24,7 +26,7 @@ from millrace.flows.prefect_support.parameters import VerifyParameters, source_p
 from millrace.flows.prefect_support.run_logs import log_to_flow_run
 from millrace.flows.prefect_support.turns import INTERRUPTED, Turn, overdue_skipped, stopped_by_signal
 from millrace.flows.wiring import components, milvus
-from millrace.tasks.errors import MillraceError
+from millrace.tasks.errors import LeaseHeld, MillraceError
 
 
 @flow(name="verify", flow_run_name="verify {parameters.collection}", persist_result=False)
@@ -34,11 +36,11 @@ async def verify(parameters: VerifyParameters) -> Any:
     It waits for a run that writes to the lake or the collection, and none begins while it compares. With `repair`,
     differences are repaired from the lake first, and only the remaining ones count.
     """
-    turn = Turn()
+    turn, command, started = Turn(), "repair" if parameters.repair else "verify", time.time()
     with log_to_flow_run(), signs_of_life(), interruptible() as handler:
         try:
             handler.attach()
-            settings = parameters.settings()
+            settings = recorded_settings(*parameters.given(), command)
             await logged(rename_flow_run(f"verify {settings.milvus.collection}"))
             async with overdue_skipped():
                 report = await turn.take(
@@ -48,6 +50,9 @@ async def verify(parameters: VerifyParameters) -> Any:
             if not stopped_by_signal(handler):
                 raise
             return Cancelled(message=f"{INTERRUPTED}{turn.waited}")
+        except LeaseHeld as held:  # and it does not wait any longer
+            tell_end(settings, command, started=started, exit_code=held.exit_code, error=str(held))
+            return Failed(message=f"{held}{turn.waited}", data=held)
         except MillraceError as error:  # returned, since Prefect shows what is raised with a traceback
             return Failed(message=f"{error}{turn.waited}", data=error)
     lines = report.lines()
@@ -63,7 +68,8 @@ async def verify(parameters: VerifyParameters) -> Any:
 
 async def _compared(settings: Settings, parameters: VerifyParameters, turn: Turn) -> VerifyResult:
     """What differs, found while nobody writes. Raises LeaseHeld."""
-    lake = components.existing_lake(settings)
+    with refusal_recorded(settings, "verify"):
+        lake = components.existing_lake(settings)
     with await asyncio.to_thread(lake.lease), await asyncio.to_thread(milvus.lease_collection, settings):
         await turn.begin()
         work = partial(compare, settings, source_paths(parameters), as_json=False, reread=parameters.reread)
@@ -72,7 +78,8 @@ async def _compared(settings: Settings, parameters: VerifyParameters, turn: Turn
 
 async def _repaired(settings: Settings, parameters: VerifyParameters, turn: Turn) -> VerifyResult:
     """What still differs after a repair. Raises LeaseHeld."""
-    lake = components.existing_lake(settings)
+    with refusal_recorded(settings, "repair"):
+        lake = components.existing_lake(settings)
     with await asyncio.to_thread(lake.lease), await asyncio.to_thread(milvus.lease_collection, settings):
         await turn.begin()
     # It writes, and so is waited for also when it is to be stopped.

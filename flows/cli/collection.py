@@ -33,7 +33,7 @@ def verify(
       millrace verify docs/ --repair
       millrace verify --json
     """
-    settings = settings_of(config, with_claim(overrides, claim))
+    settings = settings_of(config, with_claim(overrides, claim), run_of="repair" if repair else "verify")
     paths = [source.absolute() for source in sources]
     if repair:
         from millrace.flows.commands.verify.repair import repair as look

@@ -115,13 +115,17 @@ def settings_file(config: Path | None) -> Path | None:
 def settings_of(config: Path | None, overrides: tuple[str, ...], *, run_of: str = "") -> "Settings":
     """The settings of a command line. Raises ConfigurationError as `load_settings`.
 
-    `run_of`: the command whose run wrong settings are recorded as, "" for one that is not recorded.
+    `run_of`: the command whose run wrong settings are recorded or told as, "" for one that leaves no trace.
     """
     from millrace.configs.settings import load_settings
     from millrace.tasks.stages.memory import configure_allocator
 
     configure_allocator()  # here, because it must come before anything else that a command imports
     config = settings_file(config)
+    if run_of in {"verify", "repair"}:
+        from millrace.flows.commands.verify.ending import recorded_settings
+
+        return recorded_settings(config, overrides, run_of)
     if run_of:
         from millrace.flows.commands.ingest.endings import traced_settings
 

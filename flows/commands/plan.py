@@ -38,7 +38,7 @@ _LITE_ROWS_PER_S = 1_000.0
 _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Plan(Result):
     """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded.
 
@@ -99,10 +99,13 @@ class _Planner:
         self._estimator = Estimator(self._model.spec)
         self._seen = SeenKeys()
         self._half_read: set[str] = set()
-        self._plan = Plan(settings.milvus.collection, self._model.spec.name, notes=self._model.notes)
+        self._documents, self._chunks = DocumentCounts(), ChunkCounts()
+        self._rejects: Counter[str] = Counter()
+        self._rejected: list[dict[str, str]] = []
+        self._milvus_bytes = 0
 
     async def run(self) -> Plan:
-        settings, model, plan = self._settings, self._model, self._plan
+        settings, model = self._settings, self._model
         lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
         diff = diff_sources(settings, model, lake, self._sources)
         found = diff.scan
@@ -113,17 +116,26 @@ class _Planner:
                 await self._read(found, Path(folder), row_diff, store)
         finally:
             store.close()
-        count_unchanged(found.unchanged, plan.documents, plan.chunks)
+        count_unchanged(found.unchanged, self._documents, self._chunks)
         self._count_gone(found, row_diff)
         self._count_rejects(reject_table(list(found.rejects)))
-        plan.left_out = found.left_out
-        plan.estimate = self._with_time_around(self._estimator.estimate())
-        return plan
+        return Plan(
+            settings.milvus.collection,
+            model.spec.name,
+            documents=self._documents,
+            chunks=self._chunks,
+            left_out=found.left_out,
+            rejects=self._rejects,
+            rejected=tuple(self._rejected),
+            milvus_bytes=self._milvus_bytes,
+            estimate=self._with_time_around(self._estimator.estimate()),
+            notes=model.notes,
+        )
 
     def _with_time_around(self, estimate: Estimate) -> Estimate:
         if not estimate.seconds:
             return estimate
-        rows = self._plan.chunks.upserted if is_lite(self._settings.milvus.uri) else 0
+        rows = self._chunks.upserted if is_lite(self._settings.milvus.uri) else 0
         return replace(estimate, seconds=round(estimate.seconds + _AROUND_S + rows / _LITE_ROWS_PER_S, 1))
 
     async def _read(self, found: Scan, folder: Path, row_diff: RowDiff, store: VectorStore) -> None:
@@ -148,7 +160,7 @@ class _Planner:
 
     def _count(self, part: Part, parts: ChunkParts, row_diff: RowDiff, store: VectorStore) -> None:
         rows = parts.read(part.job, part.number, part.number)
-        documents, chunks = self._plan.documents, self._plan.chunks
+        documents, chunks = self._documents, self._chunks
         keys: list[bytes] = rows["text_key"].to_pylist()
         missing = store.missing(keys)
         to_embed = [missing[i] for i in self._seen.first_seen([keys[position] for position in missing])]
@@ -162,7 +174,7 @@ class _Planner:
         text_bytes = pc.sum(pc.binary_length(changed["content"])).as_py() or 0
         metadata_bytes = pc.sum(pc.binary_length(changed["metadata"])).as_py() or 0
         vector_bytes = changed.num_rows * (self._model.space.dimensions * 4 + _ROW_OVERHEAD_BYTES)
-        self._plan.milvus_bytes += text_bytes + metadata_bytes + vector_bytes
+        self._milvus_bytes += text_bytes + metadata_bytes + vector_bytes
         for document in part.documents.to_pylist():
             verdict = row_diff.outcome(document)
             setattr(documents, verdict, getattr(documents, verdict) + 1)
@@ -174,16 +186,16 @@ class _Planner:
         self._count_rejects(part.rejects)
 
     def _count_rejects(self, rejects: pa.Table) -> None:
-        self._plan.rejects.update(rejects["reason"].to_pylist())
+        self._rejects.update(rejects["reason"].to_pylist())
         if self._name_rejects:
-            self._plan.rejected += tuple(rejects.select(REJECT_SCHEMA.names).to_pylist())
+            self._rejected += rejects.select(REJECT_SCHEMA.names).to_pylist()
 
     def _count_gone(self, found: Scan, row_diff: RowDiff) -> None:
         unfinished = row_diff.unfinished()
         stays = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
         for documents in (found.removed, unfinished.filter(pc.invert(stays))):
-            self._plan.documents.removed += with_rows(documents)
-            self._plan.chunks.deleted += pc.sum(documents["chunks"]).as_py() or 0
+            self._documents.removed += with_rows(documents)
+            self._chunks.deleted += pc.sum(documents["chunks"]).as_py() or 0
 
 
 def _duration(seconds: float) -> str:

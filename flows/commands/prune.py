@@ -7,7 +7,7 @@ is asked for, since they were paid for, and an older version of a document may c
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -35,7 +35,7 @@ class Removed:
     size_bytes: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PruneResult(Result):
     """What was removed, or with `done` False would be, by kind.
 
@@ -124,7 +124,7 @@ def prune(
         if yes:
             lake.usage.fold(bills)
         if vectors:
-            _prune_vectors(result, lake, others, settings=settings, yes=yes)
+            result = _prune_vectors(result, lake, others, settings=settings, yes=yes)
     return result
 
 
@@ -140,8 +140,12 @@ def _count(result: PruneResult, kind: str, files: Sequence[LakePath]) -> None:
     item.size_bytes += sum(map(size_of, files))
 
 
-def _prune_vectors(result: PruneResult, lake: Lake, lakes: Sequence[Lake], *, settings: Settings, yes: bool) -> None:
-    """Of a space that no document is in every vector is unused."""
+def _prune_vectors(
+    result: PruneResult, lake: Lake, lakes: Sequence[Lake], *, settings: Settings, yes: bool
+) -> PruneResult:
+    """The result, with the unused vectors; of a space that no document is in every one is unused."""
+    vectors, tokens = 0, 0
+    cny: float | None = 0.0
     used, spaces = used_keys(lakes)
     nothing = used[:0]
     with ExitStack() as stack:
@@ -151,13 +155,14 @@ def _prune_vectors(result: PruneResult, lake: Lake, lakes: Sequence[Lake], *, se
             found = store.unused(partial(is_used, used=known))
             if not found.vectors:
                 continue
-            result.vectors += found.vectors
-            result.vectors_tokens += found.tokens
+            vectors += found.vectors
+            tokens += found.tokens
             price = _price(settings, summary.space, found.tokens)
-            result.vectors_cny = None if price is None or result.vectors_cny is None else result.vectors_cny + price
+            cny = None if price is None or cny is None else cny + price
             if yes:
                 store.drop_unused(partial(is_used, used=known))
-            result.notes += [damage.message for damage in store.damaged]
+            result.notes.extend(damage.message for damage in store.damaged)
+    return replace(result, vectors=vectors, vectors_tokens=tokens, vectors_cny=cny)
 
 
 def _price(settings: Settings, space: EmbeddingSpace, tokens: int) -> float | None:

@@ -63,7 +63,7 @@ def import_folder(settings: Settings) -> ImportFolder:
 _NAMED = 20
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RebuildResult(Result):
     """What was brought back, by upserts or by import.
 
@@ -211,18 +211,16 @@ class _Rebuilding:
         self._model = components.load_model(settings)
         self._is_own = is_own
         self._checkpoint = checkpoint
-        self._report = RebuildResult(
-            settings.milvus.collection,
-            target.milvus.collection,
-            milvus.redacted_uri(target),
-            documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
-            rows=pc.sum(manifest["chunks"]).as_py() or 0,
-        )
+        self._rows: int = pc.sum(manifest["chunks"]).as_py() or 0
+        self._upserted = self._imported = self._deleted = 0
+        self._missing: list[dict[str, str]] = []
+        self._notes: list[str] = []
+        self._error = ""
 
     def run(self, *, drop: bool, quiet: bool) -> RebuildResult:
         """Bring every row back, then delete what no document owns."""
         began = time.monotonic()
-        progress = RowProgress("upserted", rows=self._report.rows)
+        progress = RowProgress("upserted", rows=self._rows)
         with VectorStores(self._lake, self._manifest, self._model.space) as stores:
             require_fitting_spaces(stores, self._model)
             if drop:
@@ -232,8 +230,20 @@ class _Rebuilding:
             with shown(progress, quiet=quiet):
                 if not self._import_all(stores, progress):
                     self._upsert_all(stores, progress)
-        self._report.seconds = round(time.monotonic() - began, 3)
-        return self._report
+        return RebuildResult(
+            self._lake.collection,
+            self._target.milvus.collection,
+            milvus.redacted_uri(self._target),
+            documents=pc.sum(pc.greater(self._manifest["chunks"], 0)).as_py() or 0,
+            rows=self._rows,
+            upserted=self._upserted,
+            imported=self._imported,
+            deleted=self._deleted,
+            missing=self._missing,
+            notes=self._notes,
+            error=self._error,
+            seconds=round(time.monotonic() - began, 3),
+        )
 
     def _require_all(self, stores: VectorStores) -> None:
         """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
@@ -259,20 +269,19 @@ class _Rebuilding:
 
     def _import_all(self, stores: VectorStores, progress: RowProgress) -> bool:
         """Fill a new collection by import, if there is much to bring and nothing stands against it."""
-        report = self._report
-        why_not = why_not_import(self._target, report.rows)
+        why_not = why_not_import(self._target, self._rows)
         if why_not == "":
             try:
-                report.imported = self._import(stores, progress)
+                self._imported = self._import(stores, progress)
             except (CollectionError, LakeError) as error:
                 why_not = str(error)
-                report.missing.clear()
+                self._missing.clear()
                 progress.done = 0
         if why_not == "":
             with milvus.open_collection(self._target, self._model, create=False) as collection:
                 claim_collection(self._target, self._lake, collection)
         elif why_not:
-            report.notes.append(f"the rows were upserted, not imported: {why_not}")
+            self._notes.append(f"the rows were upserted, not imported: {why_not}")
         return why_not == ""
 
     def _import(self, stores: VectorStores, progress: RowProgress) -> int:
@@ -307,24 +316,22 @@ class _Rebuilding:
             ownership = claim_collection(self._target, self._lake, collection)
             for expected, rows_with_vectors in self._parts(stores, unknown):
                 inventory.own(expected.rows["id"].to_pylist())
-                self._report.upserted += self._send(expected, rows_with_vectors, collection.shape, collection.upsert)
+                self._upserted += self._send(expected, rows_with_vectors, collection.shape, collection.upsert)
                 progress.done += expected.rows.num_rows
             if self._is_own:
                 removal = remove_orphans(self._target, collection, inventory, ownership, protected=unknown)
-                self._report.deleted = removal.deleted
+                self._deleted = removal.deleted
                 if removal.exceeds_share:
-                    self._report.error = f"{removal.why_kept}. Every row of the lake is in"
+                    self._error = f"{removal.why_kept}. Every row of the lake is in"
                 else:
-                    self._report.notes += filter(None, [removal.why_kept])
+                    self._notes += filter(None, [removal.why_kept])
 
     def _parts(self, stores: VectorStores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
         """The parts that can be read; the documents of the others are added to `unknown`, and reported as lacking."""
         for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
             if expected.damage:
                 unknown |= expected.sources
-                self._report.missing += [
-                    _missing(source, "rows", expected.damage) for source in sorted(expected.sources)
-                ]
+                self._missing += [_missing(source, "rows", expected.damage) for source in sorted(expected.sources)]
             else:
                 yield expected, rows_with_vectors
 
@@ -336,7 +343,7 @@ class _Rebuilding:
         send: Callable[[pa.Table, Vectors], object],
     ) -> int:
         """Have `send` take the rows of a part that the lake has whole, and report the others; how many were sent."""
-        missing = self._report.missing
+        missing = self._missing
         without = rows_with_vectors.rows.filter(pa.array(~rows_with_vectors.has_vector))
         for row in without.select(["source", "id"]).to_pylist():
             why = f"its vector is not in the lake, in the space {expected.space}"

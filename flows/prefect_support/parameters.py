@@ -59,10 +59,14 @@ class CorpusParameters(BaseModel):
 
         Raises `ConfigurationError` as `load_settings` does.
         """
+        return load_settings(*self.given())
+
+    def given(self) -> tuple[Path | None, list[str]]:
+        """The file of settings, and the fields that are filled in as settings over it."""
         filled = self.model_dump(exclude_none=True)
         given = {key: filled[name] for name, key in _KEYS.items() if filled.get(name) not in ("", None)}
         overrides = [f"{key}={_spelled(value)}" for key, value in given.items()]
-        return load_settings(Path(self.config_file) if self.config_file else None, overrides)
+        return Path(self.config_file) if self.config_file else None, overrides
 
 
 class IngestParameters(CorpusParameters):

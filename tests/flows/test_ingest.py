@@ -424,3 +424,41 @@ def test_a_refused_run_is_failed_with_the_message_and_no_traceback(site: Site) -
     assert state.message == f"source {site.folder / 'away'} does not exist; name a file or a folder"
     until(lambda: bool(logs_of(ask(newest_run).id)), "the log does not reach Prefect")
     assert not any("Traceback" in log.message for log in logs_of(ask(newest_run).id))
+
+
+def test_a_flow_that_gives_up_waiting_or_has_wrong_settings_leaves_its_traces(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millrace.flows.ingest import ingest
+    from millrace.flows.prefect_support.turns import Turn
+    from millrace.flows.verify import verify
+
+    def traces() -> tuple[int | None, str, str]:
+        """Of the newest run its exit code and error, and of the last verification the line with its exit code."""
+        record = Lake.open(site.lake, "documents", read_only=True).runs.newest(1)[0]
+        metrics = site.folder / "millrace-documents-verify.prom"
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        return record.exit, record.error, next((one for one in lines if one.startswith("millrace_verify_exit_c")), "")
+
+    def run_both() -> list[Any]:
+        file = str(configuration(site))
+        parameters = IngestParameters(sources=[str(site.corpus)], config_file=file)
+        return [
+            asyncio.run(_awaited(verify(VerifyParameters(config_file=file), return_state=True))),
+            asyncio.run(_awaited(ingest(parameters, return_state=True))),
+        ]
+
+    monkeypatch.setenv("MILLRACE_METRICS__TEXTFILE_DIR", str(site.folder))
+    monkeypatch.setattr(Turn.__init__, "__kwdefaults__", {"patience_s": 0.0})
+    site.write("a.md", english(30))
+    site.ingest()
+    with Lake.open(site.lake, "documents"):
+        assert [state.is_failed() for state in run_both()] == [True, True]
+    code, error, verified = traces()
+    assert (code, verified[-4:]) == (1, " 1.0")
+    assert "is being written by" in error
+    monkeypatch.setenv("MILLRACE_CHUNKING__MAX_TOKENS", "0")
+    assert [state.is_failed() for state in run_both()] == [True, True]
+    code, error, verified = traces()
+    assert (code, verified[-4:]) == (2, " 2.0")
+    assert "chunking.max_tokens" in error

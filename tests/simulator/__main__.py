@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -131,5 +132,16 @@ async def run(settings: SimulatorSettings, max_seconds: float) -> None:
     print(f"the simulator has ended: {why}", file=sys.stderr, flush=True)
 
 
+def main(arguments: Sequence[str]) -> None:
+    """The command. Exits with 1 when it may not listen there."""
+    settings, max_seconds = parsed(arguments)
+    try:
+        asyncio.run(run(settings, max_seconds))
+    except OSError as error:
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise
+        sys.exit(f"the simulator cannot listen on port {settings.port}: {os.strerror(error.errno)}; try another --port")
+
+
 if __name__ == "__main__":
-    asyncio.run(run(*parsed(sys.argv[1:])))
+    main(sys.argv[1:])

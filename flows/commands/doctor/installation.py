@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from packaging.requirements import Requirement
 
 from millrace.flows.commands.doctor.finding import Case, Finding, Skip, check, pip
+from millrace.tasks.embedding import SEMANTIC_MODEL
 from millrace.tasks.milvus import is_lite
 
 _FOR_DEVELOPERS = frozenset({"dev", "docs", "server-tests"})
@@ -60,6 +61,8 @@ def _needed(case: Case) -> Iterator[tuple[str, str]]:
     settings = case.settings
     if settings.documents.pdf_engine == "pdfium":
         yield "pdfium", "documents.pdf_engine = pdfium"
+    if settings.embedding.model == SEMANTIC_MODEL:
+        yield "semantic", f"embedding.model = {SEMANTIC_MODEL}"
     if settings.embedding.tokenizer not in {"", "qwen", "bytes"}:
         yield "tokenizers", "embedding.tokenizer"
     if settings.documents.dask_scheduler:

@@ -94,9 +94,8 @@ def disk(case: Case) -> Finding:
     said = f"free: {said}; {least} needs more, and a million chunks of 1,024 numbers take some 5 GB"
     if free[least] >= _LEAST_BYTES:
         return Finding("note", said)
-    return Finding(
-        "fails", said, f"du -xh {folder} | sort -h | tail  # delete what is not needed, or use a larger disk"
-    )
+    mend = f"du -xh {folder} | sort -h | tail  # delete what is not needed, or use a larger disk"
+    return Finding("fails", said, f"millrace prune --yes  # then {mend}" if least == "lake" else mend)
 
 
 def _size(size_bytes: int) -> str:

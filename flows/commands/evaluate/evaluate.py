@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -148,7 +148,7 @@ class _Evaluation:
             with VectorStores(lake, manifest, self._space) as stores:
                 query_set.inspect_rows(collection, stores, vectors, answers)
         report = self._report(query_set, runner, answers, manifest, refused)
-        report.rows_in_collection = rows
+        report = replace(report, rows_in_collection=rows)
         if rows < report.chunks or (rows > report.chunks and not is_shared):
             report.notes.append(
                 f"warning: the collection has {rows:,} rows and the lake knows {report.chunks:,} "
@@ -257,9 +257,8 @@ class _Evaluation:
             cost_cny=budget.spent_cny,
             least=self._options.min_self_hit,
         )
-        report.verdict = query_set.verdict(report)
-        report.seconds = round(time.monotonic() - self._began, 3)
-        return report
+        seconds = round(time.monotonic() - self._began, 3)
+        return replace(report, verdict=query_set.verdict(report), seconds=seconds)
 
     def _measured(
         self, query_set: QuerySet, answers: Sequence[Answer], *, with_ndcg: bool

@@ -65,7 +65,7 @@ class QueryOutcome:
         return self.retrieved_rank if self.reranked_rank is None else self.reranked_rank
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class EvaluationResult(Result):
     """One evaluation.
 

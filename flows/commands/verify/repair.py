@@ -17,7 +17,7 @@ from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.pipeline import Pipeline
 from millrace.flows.commands.verify.ending import ending_recorded
 from millrace.flows.commands.verify.orphans import remove_orphans
-from millrace.flows.commands.verify.report import Repairs, VerifyResult
+from millrace.flows.commands.verify.report import Repairs, VerifyReport, VerifyResult
 from millrace.flows.commands.verify.verify import Inspection, new_report, require_fitting_spaces
 from millrace.flows.monitoring.progress import RowProgress, RunDisplay, shown
 from millrace.flows.monitoring.run_record import recorded
@@ -54,10 +54,10 @@ def repair(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
     report = new_report(settings, as_json=as_json)
     with ending_recorded(settings, report, "repair"):
         _repair(require_same_embedding(settings), sources, report, as_json=as_json, reread=reread)
-    return report
+    return report.result()
 
 
-def _repair(settings: Settings, sources: Sequence[Path], report: VerifyResult, *, as_json: bool, reread: str) -> None:
+def _repair(settings: Settings, sources: Sequence[Path], report: VerifyReport, *, as_json: bool, reread: str) -> None:
     model = components.load_model(settings)
     began = time.monotonic()
     components.existing_lake(settings)
@@ -83,7 +83,7 @@ def _repair(settings: Settings, sources: Sequence[Path], report: VerifyResult, *
         with shown(progress, quiet=as_json):
             Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
         report.seconds = round(time.monotonic() - began, 3)
-        outcome.exit = report.exit_code
+        outcome.exit = report.result().exit_code
 
 
 class _Repair:

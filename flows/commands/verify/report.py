@@ -2,9 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from millrace.flows.monitoring.result import Result
+from millrace.flows.monitoring.result import Result, values_of
 from millrace.tasks.errors import ExitCode
 from millrace.tasks.records import LeftOut
 
@@ -92,11 +92,10 @@ class Repairs:
 
 
 @dataclass(slots=True)
-class VerifyResult(Result):
-    """What was compared and what does not agree; after a repair, what still does not.
+class VerifyReport:
+    """What a verification has found so far; `result` freezes it.
 
-    `left_out` counts what lies below the sources and no run reads.
-    `findings` holds all of them, or of each kind the first few, as `keep` says; `counts` counts all.
+    Of each kind the first `keep` findings are kept, None for all of them.
     """
 
     collection: str
@@ -118,6 +117,33 @@ class VerifyResult(Result):
         if self.keep is None or self.counts[finding.kind] <= self.keep:
             self.findings.append(finding)
 
+    def result(self) -> "VerifyResult":
+        """What was found."""
+        values: dict[str, Any] = values_of(self)
+        del values["keep"]
+        return VerifyResult(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult(Result):
+    """What was compared and what does not agree; after a repair, what still does not.
+
+    `left_out` counts what lies below the sources and no run reads.
+    `findings` holds all of them, or of each kind the first few; `counts` counts all.
+    """
+
+    collection: str
+    documents: int = 0
+    rows: int = 0
+    rows_in_collection: int = 0
+    files: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    notes: list[str] = field(default_factory=list)
+    repaired: Repairs | None = None
+    seconds: float = 0.0
+
     @property
     def agree(self) -> bool:
         """Whether sources, lake and collection say the same."""
@@ -130,9 +156,7 @@ class VerifyResult(Result):
 
     def as_json(self) -> dict[str, object]:
         """Plain values, as `verify --json` prints."""
-        values = {"agree": self.agree, **Result.as_json(self)}
-        del values["keep"]
-        return values
+        return {"agree": self.agree, **Result.as_json(self)}
 
     def lines(self) -> list[str]:
         """The table for people: what was done, what was compared, and what does not agree, the first of each kind."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.verify.ending import ending_recorded
-from millrace.flows.commands.verify.report import SHOWN_PER_KIND, Finding, Kind, VerifyResult
+from millrace.flows.commands.verify.report import SHOWN_PER_KIND, Finding, Kind, VerifyReport, VerifyResult
 from millrace.flows.monitoring.progress import RowProgress, shown
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.collection_settings import with_remembered
@@ -59,12 +59,12 @@ def verify(settings: Settings, sources: Sequence[Path], *, as_json: bool, reread
         with shown(progress, quiet=as_json):
             Inspection(settings, model, lake, report, progress, reread=reread).run(sources)
         report.seconds = round(time.monotonic() - began, 3)
-    return report
+    return report.result()
 
 
-def new_report(settings: Settings, *, as_json: bool) -> VerifyResult:
+def new_report(settings: Settings, *, as_json: bool) -> VerifyReport:
     """An empty report that keeps as many findings as its reader wants."""
-    return VerifyResult(settings.milvus.collection, keep=None if as_json else SHOWN_PER_KIND)
+    return VerifyReport(settings.milvus.collection, keep=None if as_json else SHOWN_PER_KIND)
 
 
 def require_fitting_spaces(stores: VectorStores, model: components.Model) -> None:
@@ -91,7 +91,7 @@ class Inspection:
         settings: Settings,
         model: components.Model,
         lake: Lake,
-        report: VerifyResult,
+        report: VerifyReport,
         progress: RowProgress,
         *,
         reread: str = "",

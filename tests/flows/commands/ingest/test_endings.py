@@ -168,3 +168,19 @@ def test_a_verification_exports_its_end_and_when_all_agreed_last(
     assert refused["millrace_verify_exit_code"] == 2
     last = "millrace_verify_last_success_timestamp_seconds"
     assert agreed[last] == failed[last] == refused[last]
+
+
+def test_a_verification_with_wrong_settings_is_told_where_the_right_ones_say(
+    watched: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "millrace")
+    config = watched.folder / "millrace.toml"
+    config.write_text(f'[metrics]\ntextfile_dir = "{watched.folder}/metrics"\n')
+    for options, command in (([], "verify"), (["--repair"], "repair")):
+        wrong = ["verify", "--config", str(config), "--set", "chunking.max_tokens=0", *options]
+        assert isinstance(CliRunner().invoke(millrace, wrong).exception, ConfigurationError)
+        event = end_event(caplog)
+        assert (event["command"], event["exit_code"]) == (command, 2)
+        assert "chunking.max_tokens" in event["error"]
+        assert metrics_of(watched, "millrace-documents-verify.prom")["millrace_verify_exit_code"] == 2
+        caplog.clear()
