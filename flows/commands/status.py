@@ -87,9 +87,10 @@ def lake_status(settings: Settings) -> Status:
     """The totals and runs of the collection that the settings name."""
     lake = existing_lake(settings)
     problems: list[str] = []
-    space, other_embedding = None, ""
+    space, other_embedding, provider = None, "", settings.embedding.provider
     try:
-        space = load_model(with_remembered(settings.with_values(remembered_values(settings)))).space
+        made_with = with_remembered(settings.with_values(remembered_values(settings)))
+        provider, space = made_with.embedding.provider, load_model(made_with).space
         other_embedding = why_refused(settings)
         settings = with_remembered(settings)
     except MillraceError as error:
@@ -120,7 +121,7 @@ def lake_status(settings: Settings) -> Status:
         notes=(*outgrown(settings, chunks), *([other_embedding] if other_embedding else [])),
         rows=next((rows for run in runs if (rows := _counted_rows(run)) is not None), None),
         aliases=known_aliases(settings, lake),
-        provider=settings.embedding.provider,
+        provider=provider,
         model=space.model if space is not None else "",
         dimensions=space.dimensions if space is not None else 0,
         running=_running(lake, runs),
