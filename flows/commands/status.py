@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.monitoring.result import Result
 from millrace.flows.wiring.alias_notes import known_aliases
-from millrace.flows.wiring.collection_settings import with_remembered
+from millrace.flows.wiring.collection_settings import remembered_values, why_refused, with_remembered
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import ExitCode, LakeError, MillraceError
@@ -26,11 +26,13 @@ class Status(Result):
     """Totals of one collection's lake, and its last runs, newest first.
 
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
-    `provider`, `model` and `dimensions` are those of the embedding that the next run goes on with.
+    `provider`, `model` and `dimensions` are those of the embedding that the collection's rows were made with, or, where
+    it has none, that the next run makes them with.
     `rows` of the collection are those that the last run counted, None where none of the last did. `aliases` have moved
     from this lake, each to the collection that it stood for then.
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
-    `notes` say what to do when the collection has outgrown Milvus Lite. `running` is the id of the run that goes on.
+    `notes` say what to do when the collection has outgrown Milvus Lite, or the settings would make other rows.
+    `running` is the id of the run that goes on.
     """
 
     collection: str
@@ -85,10 +87,12 @@ def lake_status(settings: Settings) -> Status:
     """The totals and runs of the collection that the settings name."""
     lake = existing_lake(settings)
     problems: list[str] = []
-    space = None
+    space, other_embedding, provider = None, "", settings.embedding.provider
     try:
+        made_with = with_remembered(settings.with_values(remembered_values(settings)))
+        provider, space = made_with.embedding.provider, load_model(made_with).space
+        other_embedding = why_refused(settings)
         settings = with_remembered(settings)
-        space = load_model(settings).space
     except MillraceError as error:
         problems.append(str(error))
     manifest, rejects = MANIFEST_SCHEMA.empty_table(), REJECT_SCHEMA.empty_table()
@@ -114,10 +118,10 @@ def lake_status(settings: Settings) -> Status:
         runs=runs,
         billed=tuple(lake.usage.by_model()),
         problems=tuple(problems),
-        notes=tuple(outgrown(settings, chunks)),
+        notes=(*outgrown(settings, chunks), *([other_embedding] if other_embedding else [])),
         rows=next((rows for run in runs if (rows := _counted_rows(run)) is not None), None),
         aliases=known_aliases(settings, lake),
-        provider=settings.embedding.provider,
+        provider=provider,
         model=space.model if space is not None else "",
         dimensions=space.dimensions if space is not None else 0,
         running=_running(lake, runs),

@@ -1,8 +1,8 @@
 """Files that have the name of a record: `a.jsonl#7` beside the record 7 of `a.jsonl`.
 
-A document's name must be its own, and names in existing lakes stay. So a file has the name, and the record is rejected:
-the files of a run are told which names their records must not take. Where the record's file is not among the sources,
-and so cannot be read again, the file is rejected instead.
+A document's name must be its own, and the one that is in the collection keeps it: a file that comes with the name of a
+known record is rejected. Of two that are new the file has the name, and the record is rejected: the files of a run are
+told which names their records must not take.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,8 +18,8 @@ from millrace.tasks.records import Reject, SourceFile
 class Clashes:
     """The files to take, with the names reserved from their records, and those rejected for their name.
 
-    `read_again`: paths of record files of which a record has lost its name, or may have got it back. `undecided`: paths
-    of files that are gone, and whose name a record may have.
+    `read_again`: paths of record files of which a record may have got its name back. `undecided`: paths of files that
+    are gone, and whose name a record may have.
     """
 
     files: list[SourceFile]
@@ -51,13 +51,10 @@ def find_clashes(files: list[SourceFile], manifest: pa.Table, scope: pa.Table) -
             if gone and owner in listed:
                 read_again.add(owner)
                 undecided.add(path)
-            elif owner in listed:
-                name = listed[owner].name + path[len(owner) :]
-                reserved.setdefault(owner, []).append(name)
-                if _has_record(by_path.get(owner, ()), name):
-                    read_again.add(owner)
             elif path in listed and _has_record(by_path.get(owner, ()), listed[path].name):
                 rejected[path] = _reject(listed[path], owner)
+            elif owner in listed:
+                reserved.setdefault(owner, []).append(listed[owner].name + path[len(owner) :])
     return Clashes(
         [
             replace(file, reserved=tuple(reserved[file.path])) if file.path in reserved else file
@@ -94,5 +91,5 @@ def _reject(file: SourceFile, owner: str) -> Reject:
         item="",
         reason="duplicate_id",
         message=f"a record of {owner}, which is in the collection, has the same name",
-        remedy="rename the file, or ingest both files in one run: then the file is taken and the record is not",
+        remedy="rename the file, or take the record out and run again",
     )

@@ -34,6 +34,7 @@ from millrace.tasks.errors import Rejected
 
 _ESCAPE_SEQUENCE = re.compile(rb"\x1b\$(?:[@AB]|[()*+][@A-Z])|\x1b\([IJ]")
 _HZ_SEGMENT = re.compile(rb"~\{(?:[!-}][!-~])+~\}")
+_UTF7_SEGMENT = re.compile(rb"\+[A-Za-z0-9+/]{3,}-?")
 _SURROGATE_PAIR = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
 
 
@@ -174,6 +175,9 @@ def _unescaped(data: bytes) -> str | None:
     segments = len(_HZ_SEGMENT.findall(data))
     text = _decoded(data, "hz") if segments else None
     if text is not None and (reads_as_any_chinese(text) or (segments > 1 and alphabetic_likeness(text) is not None)):
+        return text
+    text = _decoded(data, "utf-7") if _UTF7_SEGMENT.search(data) is not None else None
+    if text is not None and not text.isascii() and (reads_as_language(text) or alphabetic_likeness(text) is not None):
         return text
     return None
 

@@ -83,6 +83,8 @@ _SAME_LETTERS = str.maketrans("șțȘȚ", "şţŞŢ")
 _ASCII = frozenset(map(chr, range(0x80)))
 _LETTERS_FOUND_ALONE = frozenset("éüöäñåøçíóáßÉÜÖÄ©´§°’–—“”•…\xa0")
 """A text may well hold one of these and nothing else beyond ASCII; any other takes twice the evidence."""
+_BALTIC_TOO = frozenset("þðæÞÐÆ")
+"""Where Icelandic has these, the Baltic encodings have letters that are as frequent: alone they take it as well."""
 _JUDGED_CHARACTERS = 1 << 13
 _SURE = 3.0
 """The least difference between the log-likelihoods of the best reading and the next one: twenty times as likely."""
@@ -149,7 +151,9 @@ def _alphabetic_codec(sample: bytes) -> str | None:
     ranked = sorted(((likeness, codec, text) for text, (likeness, codec) in readings.items()), reverse=True)
     if not ranked:
         return None
-    needed = _SURE if len({*ranked[0][2]} - _ASCII) > 1 or {*ranked[0][2]} & _LETTERS_FOUND_ALONE else 2 * _SURE
+    found = {*ranked[0][2]} - _ASCII
+    telling = found & _LETTERS_FOUND_ALONE or (len(found) > 1 and found - _BALTIC_TOO)
+    needed = _SURE if telling else 2 * _SURE
     return ranked[0][1] if len(ranked) == 1 or ranked[0][0] - ranked[1][0] >= needed else None
 
 

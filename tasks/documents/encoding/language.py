@@ -35,7 +35,7 @@ _STRANGE_WORD = re.compile(
     r"|[§©®™±×÷½¼¾²³¹¢¥†‡¶¬ºª](?=[a-zа-я])"  # or before one
     r"|[^\W\d_][¼½¾±×÷€]|(?<!\S)[’”»\xa0](?=\w)"  # or at the wrong end of one
     r"|[à-öø-ÿĀ-\u06ff]\d+[^\W\d_]"  # digits within a word
-    r"|[âî](?!\w)"  # letters that end none
+    r"|[âîþ](?!\w)|\b[ðÐ]"  # letters that end none, and that begin none
 )
 _SCRIPTS = (
     "A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ", "\u0370-\u03ff", "\u0400-\u052f", "\u0590-\u05ff", "\u0600-\u06ff\u0750-\u077f",
@@ -46,6 +46,10 @@ _MIXED_WORD = re.compile(
     "|".join(rf"[{one}](?=[{''.join(other for other in _SCRIPTS if other != one)}])" for one in _SCRIPTS)
 )
 _SIGN_LIKELIHOODS = dict.fromkeys(USUAL_SIGNS, math.log(0.1)) | dict.fromkeys(UNUSUAL_SIGNS, math.log(0.01))
+_PAIRED_SIGNS = {"¿": "?", "¡": "!", "‚": "‘’", "„": '“”"'}
+"""Signs that open, each with those of which one closes what it opened."""
+_CLOSING_QUOTE = re.compile(r"[^\W\d_][.,!?]?“(?!\w)")
+"""As German and Baltic texts close what „ opened; elsewhere “ opens."""
 _LETTER_WITHIN_WORD = re.compile(r"(?<=[^\W\d_])[^\W\d_a-zA-Z]")
 _HANZI_WITHIN_WORD = re.compile("(?<=[A-Za-z])[\u3400-\u9fff](?=[A-Za-z])")
 _LEAST = math.log(1e-4)
@@ -127,7 +131,7 @@ def alphabetic_likeness(text: str) -> float | None:
     strange = sum(len(pattern.findall(text)) for pattern in (_STRANGE_WORD, _MIXED_WORD)) + _capitals_within_words(text)
     if unknown_signs > 0.03 * sum(signs.values()) or strange > 0.02 * beyond_ascii.total():
         return None
-    if any(opening in signs and closing not in text for opening, closing in ("¿?", "¡!")):
+    if not _signs_are_paired(text):
         return None
     all_letters = sum(c.isalpha() for c in text)
     other_letters = sum(n for c, n in letters.items() if c >= "\u0370")
@@ -143,6 +147,14 @@ def alphabetic_likeness(text: str) -> float | None:
     if letters and best < _LEAST_MEAN * sum(map(_weight, letters.values())):
         return None
     return best + sum(_SIGN_LIKELIHOODS.get(c, _LEAST) * _weight(n) for c, n in signs.items())
+
+
+def _signs_are_paired(text: str) -> bool:
+    """Whether something closes what signs of the text have opened, and „ what “ closes."""
+    if _CLOSING_QUOTE.search(text) is not None and "„" not in text:
+        return False
+    found = {*text}
+    return all(sign not in found or found & {*others} for sign, others in _PAIRED_SIGNS.items())
 
 
 def _is_letter(character: str) -> bool:

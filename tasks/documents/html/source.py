@@ -67,7 +67,8 @@ _ENDS_IMPLIED = {
     "rp": frozenset(["rb", "rt", "rp"]),
 }
 """The open elements that end where one of this name begins."""
-_RUBY_AND_OPTIONS = frozenset(["option", "optgroup", "rb", "rt", "rp"])
+_RUBY = frozenset(["rb", "rt", "rp"])
+_RUBY_AND_OPTIONS = frozenset(["option", "optgroup"]) | _RUBY
 _NOTHING: frozenset[str] = frozenset()
 _LOOK_BACK = 64
 
@@ -200,6 +201,8 @@ class _Repair:
         """Close the open elements that end where an element of this name begins."""
         if self._counts["p"] and name in _CLOSES_PARAGRAPH:
             self._close_nearest(_PARAGRAPH, past=_FORMATTING)
+        if name in _RUBY and not self._counts["ruby"]:
+            return  # outside of ruby they end nothing, and the parser nests them
         ends = _ENDS_IMPLIED.get(name)
         if ends is not None and name in _IN_TABLES:
             while self._close_nearest(ends, past=_ALL_BUT_TABLE):

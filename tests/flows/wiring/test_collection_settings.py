@@ -157,6 +157,9 @@ def test_status_names_the_model(corner: Corner) -> None:
     shown = lake_status(corner.settings())
     assert (shown.provider, shown.dimensions) == ("local", 1024)
     assert any("1,024 dimensions" in line and shown.model in line for line in shown.lines())
+    other = lake_status(corner.settings("embedding.provider=dashscope"))
+    assert (other.provider, other.model, len(other.notes)) == ("local", shown.model, 1)
+    assert "the settings say embedding.provider=dashscope" in other.notes[0]
 
 
 def test_the_forgotten_environment_does_not_end_in_word_hashes(site: Site) -> None:

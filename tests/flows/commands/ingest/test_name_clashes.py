@@ -41,13 +41,20 @@ def test_of_a_file_and_a_record_of_one_name_the_file_is_taken_and_the_rest_is_in
     assert local.ingest().chunks.upserted == 0
 
 
-def test_a_file_that_comes_later_takes_its_name_from_the_record_and_gives_it_back_when_it_goes(local: Site) -> None:
+def test_a_record_that_is_in_keeps_its_name_from_a_file_that_comes_later(local: Site) -> None:
     local.write("a.jsonl", '{"id": "x.txt", "text": "a record"}\n{"id": "y", "text": "another record"}\n')
     assert local.ingest().exit_code == 0
-    path = local.write("a.jsonl#x.txt", "a file")
+    local.write("a.jsonl#x.txt", "a file")
     report = local.ingest()
-    assert (report.exit_code, report.rejects, report.documents.changed) == (3, 1, 1)
-    assert {row.content for row in local.rows().values()} == {"a file", "another record"}
+    assert (report.exit_code, report.rejects, report.chunks.deleted) == (3, 1, 0)
+    assert clashes(local) == [("a.jsonl#x.txt", "", "duplicate_id")]
+    assert {row.content for row in local.rows().values()} == {"a record", "another record"}
+
+
+def test_a_record_gets_its_name_back_when_the_file_that_had_it_goes(local: Site) -> None:
+    local.write("a.jsonl", '{"id": "x.txt", "text": "a record"}\n{"id": "y", "text": "another record"}\n')
+    path = local.write("a.jsonl#x.txt", "a file")
+    assert local.ingest().exit_code == 3
     path.unlink()
     report = local.ingest("sources.max_removed_share=1")
     assert (report.exit_code, report.rejects, report.documents.removed) == (0, 0, 0)

@@ -252,6 +252,26 @@ def test_no_text_is_taken_for_another(codec: str) -> None:
                 assert decode(data) == text, (codec, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        ("Žuvys plaukia prieš srovę, o mes stovime ant kranto.", "cp1257"),  # as Icelandic: Þuvys plaukia prieð srovæ
+        ("Žuvys plaukia prieš srovę, o mes stovime ant kranto.", "cp775"),  # with closing quotes: œuvys plaukia prie’
+        ("Prašome uždaryti duris, nes šalta.", "iso8859-13"),
+        ("Воденицата е затворена заради наводнението.", "mac-cyrillic"),  # with a low quote: ‚оденицата
+    ],
+)
+def test_a_short_text_is_understood_or_refused(text: str, codec: str) -> None:
+    with suppress(Rejected):
+        assert decode(text.encode(codec)) == text
+
+
+def test_utf7_is_understood_and_plus_signs_are_no_utf7() -> None:
+    assert decode(FRENCH.encode("utf-7")) == FRENCH
+    for text in ("call +491234- now", "a+b-c, x+abc-y, C++ and 1+1=2", "base64: +AOkAOk/abc+"):
+        assert decode(text.encode()) == text
+
+
 def test_a_short_page_in_utf8_that_declares_gb2312_is_utf8() -> None:
     assert decode("<p>水车 手册</p>".encode(), declared="gb2312") == "<p>水车 手册</p>"
     assert decode("<p>für</p>".encode(), declared="gb2312") == "<p>für</p>"

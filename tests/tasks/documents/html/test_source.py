@@ -12,7 +12,7 @@ from tests.tasks.documents.growth import growth, hostile_blocks, repeated
 
 KNOWN = [
     "<summary>", "<search>", "<ul><li>x", "<details>", "<table><tr><td>x", "<h1 ", "<!--", '<p a="<" ', "<b><div></b>",
-    "<td colspan=999>x<td>y", "<sup>", "<a>Prev</a> |",
+    "<td colspan=999>x<td>y", "<sup>", "<a>Prev</a> |", "<rt>",
 ]  # fmt: skip
 PIECES = [
     *KNOWN, "<li>", "<table><tr>", "<dl><dd>", "<b>", "<span><div></span>", "<p>x", "<h1>", "<p a='<'", "<a href=\"",
