@@ -50,7 +50,7 @@ def names_in(folder: LakePath) -> list[str]:
         return [path.name for path in folder.iterdir()]
     try:
         return os.listdir(folder)  # noqa: PTH208 - names: the paths of ten thousand take long to make
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
