@@ -32,6 +32,9 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2); the parent is the thread that started us, 
 _START_GRACE_S = 60.0  # importing the work function on a busy machine; not part of any unit's deadline
 
 
+_NOT_EXECUTED = 255
+"""Exit code of a child in which Python could not be started, as happens now and then on a busy machine."""
+
 _NO_MAIN_GUARD = 78  # exit code of a process that began the whole run again; EX_CONFIG of sysexits.h
 
 
@@ -180,7 +183,7 @@ class WorkerPool(Generic[JobT, MessageT]):
             worker.process.kill()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _drive(self, job: JobT, post: Callable[[MessageT], None]) -> None:
+    def _drive(self, job: JobT, post: Callable[[MessageT], None], *, may_begin_again: bool = True) -> None:
         worker, fresh = self._acquire()
         unit = ""
         wait_s = self._deadline_s + fresh * _START_GRACE_S
@@ -210,6 +213,9 @@ class WorkerPool(Generic[JobT, MessageT]):
                     "the script that started this run starts it again in each reading process, because it has no main "
                     'guard: put the call of millrace below `if __name__ == "__main__":`'
                 ) from None
+            if may_begin_again and fresh and not unit and worker.process.exitcode == _NOT_EXECUTED:
+                self._drive(job, post, may_begin_again=False)
+                return
             raise WorkerLost(unit, "died", _cause_of_death(worker.process.exitcode)) from error
         finally:
             self._release(worker, reusable=reusable)

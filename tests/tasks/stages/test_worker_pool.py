@@ -21,6 +21,11 @@ ROOT = Path(__file__).parents[3]
 
 def work(job: str, channel: Channel[str]) -> None:
     """What the pool's processes do in these tests."""
+    if job.startswith("cannot be started "):
+        tries_left = Path(job.removeprefix("cannot be started "))
+        if left := int(tries_left.read_text()):
+            tries_left.write_text(str(left - 1))
+            os._exit(255)
     if job == "die at once":
         os.kill(os.getpid(), signal.SIGSEGV)
     channel.at(f"before {job}")
@@ -133,6 +138,19 @@ async def test_a_process_that_dies_before_it_begins_is_told_with_a_remedy() -> N
         with pytest.raises(WorkerLost, match=r"SIGSEGV: reading did not begin; .* documents\.workers = 1") as lost:
             await run(workers, "die at once")
         assert lost.value.unit == ""
+
+
+async def test_a_process_that_could_not_be_started_is_started_once_more_and_no_oftener(tmp_path: Path) -> None:
+    job = f"cannot be started {tmp_path / 'tries'}"
+    async with pool() as workers:
+        (tmp_path / "tries").write_text("1")
+        assert await run(workers, job) == [f"began {job}", f"ended {job}"]
+        workers.close()
+    async with pool() as workers:
+        (tmp_path / "tries").write_text("5")
+        with pytest.raises(WorkerLost, match="code 255: reading did not begin"):
+            await run(workers, job)
+    assert (tmp_path / "tries").read_text() == "3"
 
 
 async def test_an_error_of_millrace_passes_and_the_process_lives() -> None:
