@@ -42,6 +42,9 @@ define install
 	echo "a folder of wheels (UV_FIND_LINKS and PIP_FIND_LINKS). What has been set up needs none."; exit 1; fi
 	@touch $@
 endef
+# By name, because a comma in a call would end its argument.
+WITH_SERVER := '.[dev,server-tests]'
+WITH_DOCS := '.[dev,docs]'
 PIP := pip --disable-pip-version-check --python $(BIN)/python install
 own_pip = $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m $(PIP)
 
@@ -56,10 +59,10 @@ $(DEV_READY): $(BIN)/python pyproject.toml constraints.txt
 	$(call install,'.[dev]')
 
 $(SERVER_READY): $(DEV_READY)
-	$(call install,'.[dev,server-tests]')
+	$(call install,$(WITH_SERVER))
 
 $(DOCS_READY): $(DEV_READY)
-	$(call install,'.[dev,docs]')
+	$(call install,$(WITH_DOCS))
 
 DEMO := --set lake.path=demo/lake --set milvus.uri=demo/milvus.db
 
