@@ -35,7 +35,7 @@ help:
 # Where neither can be had, or it cannot install, pip. Python's own pip is quicker than one that is set up for this.
 define install
 	@uv=$$(command -v uv) || uv=$(BIN)/uv; \
-	[ -x $$uv ] || { echo "No uv on the path: pip puts it into $(VENV)."; $(PYTHON) -m $(PIP) --quiet uv; } || $(own_pip) --quiet uv; \
+	[ -x $$uv ] || { echo "No uv on the path: pip puts it into $(VENV)."; $(PYTHON) -m $(PIP) --quiet uv; } || { $(own_pip) --quiet uv; }; \
 	if [ -x $$uv ] && $$uv pip install --python $(BIN)/python --editable $(1); then :; \
 	elif echo "uv cannot: pip installs the packages, which takes minutes." && $(own_pip) --editable $(1); then :; \
 	else echo "Packages cannot be had. Set-up needs an index of packages: the network, a mirror (UV_DEFAULT_INDEX and PIP_INDEX_URL), or"; \
