@@ -19,11 +19,8 @@ _log = logging.getLogger(__name__)
 def ending_recorded(settings: Settings, report: VerifyReport, command: str) -> Iterator[None]:
     """Log and export what `report` holds when the block ends, however it does. `command`: verify or repair."""
     started = time.time()
-    try:
+    with refusal_recorded(settings, command):
         yield
-    except MillraceError as error:
-        tell_end(settings, command, started=started, exit_code=error.exit_code, error=str(error))
-        raise
     counts: dict[str, int] = {kind: report.counts[kind] for kind in get_args(Kind)}
     figures = {"documents": report.documents, "rows": report.rows, "rows_in_collection": report.rows_in_collection}
     tell_end(settings, command, started=started, exit_code=report.result().exit_code, findings=counts, figures=figures)
@@ -31,7 +28,7 @@ def ending_recorded(settings: Settings, report: VerifyReport, command: str) -> I
 
 @contextlib.contextmanager
 def refusal_recorded(settings: Settings, command: str) -> Iterator[None]:
-    """Log and export what stops a verification in this block, before there is a report."""
+    """Log and export the error that stops a verification in this block."""
     started = time.time()
     try:
         yield
