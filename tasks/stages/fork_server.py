@@ -23,6 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -82,8 +83,10 @@ class ForkServer:
     def fork(self, target: Callable[..., None], *args: object, ready: Callable[[], object]) -> Child:
         """A process that runs `target(connection, *args)`; the server has called `ready` before, once.
 
-        All must be importable by name. What comes after the call and before the first word of the worker is not waited
-        for: a server that cannot be started shows as a child without `pid`.
+        All must be importable by name. Whether it begins is not waited for: a child that could not is without `pid`.
+
+        Raises:
+            OSError: The server cannot be started.
         """
         path = [entry for entry in sys.path if entry]  # "" is the current folder
         request = pickle.dumps((path, pickle.dumps(ready), dict(os.environ), target, args))
@@ -102,17 +105,17 @@ class ForkServer:
         if self._control is None or self._owner != os.getpid():  # a fork of this process needs its own
             self._control, theirs = socket.socketpair()
             self._owner = os.getpid()
-            started = threading.Event()
+            started: Future[None] = Future()
             # The kernel ends the server with the thread that started it, so that one stays for as long.
             threading.Thread(target=_keep, args=(theirs, path, started), name="fork-server", daemon=True).start()
-            started.wait()
+            started.result()
         return self._control
 
 
 FORK_SERVER = ForkServer()
 
 
-def _keep(theirs: socket.socket, path: list[str], started: threading.Event) -> None:
+def _keep(theirs: socket.socket, path: list[str], started: "Future[None]") -> None:
     try:
         with theirs:
             server = subprocess.Popen(  # noqa: S603 - this Python, and our own words
@@ -123,9 +126,11 @@ def _keep(theirs: socket.socket, path: list[str], started: threading.Event) -> N
                 # Workers are one a core, and a process with threads is not to be forked.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
             )
-    finally:
-        started.set()
-    server.wait()
+    except OSError as error:
+        started.set_exception(error)
+    else:
+        started.set_result(None)
+        server.wait()
 
 
 def _send(control: socket.socket, request: bytes, fds: list[int]) -> None:
@@ -165,7 +170,12 @@ def serve(control_fd: int) -> None:
         sys.path[:], ready, environment, target, args = pickle.loads(_received(control, _INT.unpack(head)[0]))  # noqa: S301 - ours
         _get_ready(ready, made_ready)
         life = socket.socket(fileno=fds[1])
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # too many processes; a child without an id tells it
+            os.close(fds[0])
+            life.close()
+            continue
         if not pid:
             for inherited in (control, life, *workers.values()):
                 inherited.close()

@@ -55,7 +55,10 @@ class _Worker:
 
     def __init__(self, work: Callable[[Any, Channel[Any]], None], ready: Callable[[], object], memory_mb: int) -> None:
         self.fresh = True  # it may still be starting
-        self.process = FORK_SERVER.fork(_serve, work, memory_mb, ready=ready)
+        try:
+            self.process = FORK_SERVER.fork(_serve, work, memory_mb, ready=ready)
+        except OSError as error:
+            raise WorkerLost("", "died", f"no process can be started ({error})") from error
         self.connection = self.process.connection
 
 

@@ -147,6 +147,14 @@ async def test_what_starts_processes_is_started_again_when_it_is_gone() -> None:
         assert await run(workers, "two") == ["began two", "ended two"]
 
 
+async def test_a_machine_that_starts_no_process_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FORK_SERVER, "_control", None)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with pool() as workers:
+        with pytest.raises(WorkerLost, match=r"no process can be started .*documents\.workers = 1"):
+            await run(workers, "one")
+
+
 def parent_of(pid: int) -> int:
     """The process id of what started it."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
