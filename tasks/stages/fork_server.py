@@ -144,66 +144,74 @@ def serve(control_fd: int) -> None:
     for interrupt in (signal.SIGINT, signal.SIGTERM):  # the parent handles them, and says when readers end
         signal.signal(interrupt, signal.SIG_IGN)
     memory.configure_allocator()
-    control = socket.socket(fileno=control_fd)
     woken, waking = os.pipe()
     os.set_blocking(waking, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
-    workers: dict[int, socket.socket] = {}
-    made_ready: set[bytes] = set()
-    while True:
-        lives = {life.fileno(): pid for pid, life in workers.items()}
-        watched = [control.fileno(), woken, *lives]
-        readable = select.select(watched, [], [], None if workers else _IDLE_S)[0]
-        if not readable:
-            return
-        for pid in (lives[fd] for fd in readable if fd in lives):
-            os.kill(pid, signal.SIGKILL)  # not reaped yet, so it is still this process
+    server = _Server(socket.socket(fileno=control_fd))
+    while readable := server.wait(woken):
         if woken in readable:
             os.read(woken, 4096)
-        _reap(workers)
-        if control.fileno() not in readable:
-            continue
-        head, fds, _, _ = socket.recv_fds(control, _INT.size, 2)
+        server.kill_the_unwanted(readable)
+        server.reap()
+        if control_fd in readable and not server.fork_one():
+            return
+
+
+class _Server:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._workers: dict[int, socket.socket] = {}
+        self._made_ready: set[bytes] = set()
+
+    def wait(self, woken: int) -> list[int]:
+        """File descriptors on which something has come; none after a minute without a worker."""
+        lives = [life.fileno() for life in self._workers.values()]
+        return select.select([self._control.fileno(), woken, *lives], [], [], None if lives else _IDLE_S)[0]
+
+    def kill_the_unwanted(self, readable: list[int]) -> None:
+        for pid, life in self._workers.items():
+            if life.fileno() in readable:
+                os.kill(pid, signal.SIGKILL)  # not reaped yet, so it is still this process
+
+    def reap(self) -> None:
+        for pid in list(self._workers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                with self._workers.pop(pid) as life:
+                    _tell(life, os.waitstatus_to_exitcode(status))
+
+    def fork_one(self) -> bool:
+        """Whether there was a request; none comes when the parent is gone."""
+        head, fds, _, _ = socket.recv_fds(self._control, _INT.size, 2)
         if not head:
-            return  # the parent is gone
-        sys.path[:], ready, environment, target, args = pickle.loads(_received(control, _INT.unpack(head)[0]))  # noqa: S301 - ours
-        _get_ready(ready, made_ready)
-        life = socket.socket(fileno=fds[1])
+            return False
+        request = self._control.recv(_INT.unpack(head)[0], socket.MSG_WAITALL)
+        sys.path[:], ready, environment, target, args = pickle.loads(request)  # noqa: S301 - our parent's
+        self._get_ready(ready)
+        connection, life = Connection(fds[0]), socket.socket(fileno=fds[1])
         try:
             pid = os.fork()
         except OSError:  # too many processes; a child without an id tells it
-            os.close(fds[0])
             life.close()
-            continue
+            connection.close()
+            return True
         if not pid:
-            for inherited in (control, life, *workers.values()):
+            for inherited in (self._control, life, *self._workers.values()):
                 inherited.close()
-            _be_worker(Connection(fds[0]), environment, target, args)
-        os.close(fds[0])
-        workers[pid] = life
+            _be_worker(connection, environment, target, args)
+        connection.close()
+        self._workers[pid] = life
         _tell(life, pid)
+        return True
 
-
-def _received(control: socket.socket, size: int) -> bytes:
-    return control.recv(size, socket.MSG_WAITALL)
-
-
-def _get_ready(ready: bytes, made: set[bytes]) -> None:
-    if ready in made:
-        return
-    made.add(ready)
-    with contextlib.suppress(MillraceError):  # the first job that needs it reports the error
-        pickle.loads(ready)()  # noqa: S301 - ours
-    gc.freeze()  # collecting what all share would copy it into each
-
-
-def _reap(workers: dict[int, socket.socket]) -> None:
-    for pid in list(workers):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            with workers.pop(pid) as life:
-                _tell(life, os.waitstatus_to_exitcode(status))
+    def _get_ready(self, ready: bytes) -> None:
+        if ready in self._made_ready:
+            return
+        self._made_ready.add(ready)
+        with contextlib.suppress(MillraceError):  # the first job that needs it reports the error
+            pickle.loads(ready)()  # noqa: S301 - our parent's
+        gc.freeze()  # collecting what all share would copy it into each
 
 
 def _tell(life: socket.socket, number: int) -> None:
