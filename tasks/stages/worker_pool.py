@@ -6,52 +6,25 @@ unit it was busy with, starts another process, and the caller decides what to le
 
 import asyncio
 import contextlib
-import ctypes
-import multiprocessing
 import os
 import resource
 import signal
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from millrace.tasks.errors import ConfigurationError, MillraceError
-from millrace.tasks.stages import memory
+from millrace.tasks.errors import MillraceError
+from millrace.tasks.stages.fork_server import FORK_SERVER
 
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 JobT = TypeVar("JobT")
 MessageT = TypeVar("MessageT")
 
-_PR_SET_PDEATHSIG = 1  # of prctl(2); the parent is the thread that started us, and that lasts as long as the pool
+_KILL_S = 5.0
 _START_GRACE_S = 60.0  # importing the work function on a busy machine; not part of any unit's deadline
-
-
-_NOT_EXECUTED = 255
-"""Exit code of a child in which Python could not be started, as happens now and then on a busy machine."""
-
-_NO_MAIN_GUARD = 78  # exit code of a process that began the whole run again; EX_CONFIG of sysexits.h
-
-
-def require_processes() -> None:
-    """Raise `ConfigurationError` when this process may not start others.
-
-    A reading process imports the script that started the run. Without a main guard that begins the run again; such a
-    process ends here at once, and its parent says why.
-    """
-    process = multiprocessing.current_process()
-    if getattr(process, "_inheriting", False):  # set by `spawn` while it imports the script
-        os._exit(_NO_MAIN_GUARD)
-    if process.daemon:
-        raise ConfigurationError(
-            f"this process ({process.name}) is daemonic, and so may not start the processes that read documents: run "
-            "millrace in a process of its own, or in one that is started with daemon=False"
-        )
 
 
 class Channel(Protocol[MessageT_contra]):
@@ -78,41 +51,27 @@ class WorkerLost(MillraceError):
 
 
 class _Worker:
-    """One child process and this side of its pipe."""
+    """One child process, and whether it has had a job."""
 
-    def __init__(
-        self, work: Callable[[Any, Channel[Any]], None], ready: Callable[[], object] | None, memory_mb: int
-    ) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.fresh = True  # it has not had a job yet, and may still be starting
-        self.process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, work, ready, memory_mb, os.getpid()), daemon=True
-        )
-        # Ctrl-C goes to the whole process group, also to a child that has not come to ignoring it; it inherits this.
-        # The tracker comes first: starting the pool's first process would start it, and that unblocks the signal.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    def __init__(self, work: Callable[[Any, Channel[Any]], None], ready: Callable[[], object], memory_mb: int) -> None:
+        self.fresh = True  # it may still be starting
         try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+            self.process = FORK_SERVER.fork(_serve, work, memory_mb, ready=ready)
+        except OSError as error:
+            raise WorkerLost("", "died", f"no process can be started ({error})") from error
+        self.connection = self.process.connection
 
-    def stop(self) -> int | None:
-        """Kill the process and reap it; its exit code, negative for a signal."""
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
-        return self.process.exitcode
+
+def _nothing() -> None:
+    """What a process does before its first job, where there is nothing."""
 
 
 class WorkerPool(Generic[JobT, MessageT]):
     """Up to `size` processes, each running `work(job, channel)` for one job at a time.
 
-    Each process calls `ready`, if given, before its first job; both must be importable by name in a fresh process. A
-    unit that takes longer than `deadline_s`, or a process that dies (of the memory bound, say, where that is not a mere
-    `MemoryError`), ends `run` with `WorkerLost`.
+    `ready`, if given, is called before the first job, once for all processes; it and `work` must be importable by name
+    in a fresh process. A unit that takes longer than `deadline_s`, or a process that dies (of the memory bound, say,
+    where that is not a mere `MemoryError`), ends `run` with `WorkerLost`.
     """
 
     def __init__(
@@ -124,10 +83,9 @@ class WorkerPool(Generic[JobT, MessageT]):
         memory_mb: int,
         ready: Callable[[], object] | None = None,
     ) -> None:
-        require_processes()
         self.size = size
         self._work = work
-        self._ready = ready
+        self._ready = ready or _nothing
         self._deadline_s = deadline_s
         self._memory_mb = memory_mb
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker-pool")
@@ -181,6 +139,8 @@ class WorkerPool(Generic[JobT, MessageT]):
             workers = [*self._idle, *self._busy]
         for worker in workers:
             worker.process.kill()
+        for worker in workers:
+            worker.process.join(_KILL_S)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _drive(self, job: JobT, post: Callable[[MessageT], None], *, may_begin_again: bool = True) -> None:
@@ -207,16 +167,11 @@ class WorkerPool(Generic[JobT, MessageT]):
                     reusable = True
                     return
         except (EOFError, ConnectionError) as error:
-            worker.process.join(5)
-            if worker.process.exitcode == _NO_MAIN_GUARD:
-                raise ConfigurationError(
-                    "the script that started this run starts it again in each reading process, because it has no main "
-                    'guard: put the call of millrace below `if __name__ == "__main__":`'
-                ) from None
-            if may_begin_again and fresh and not unit and worker.process.exitcode == _NOT_EXECUTED:
+            exitcode = worker.process.join(5)
+            if may_begin_again and fresh and not unit and worker.process.pid is None:
                 self._drive(job, post, may_begin_again=False)
                 return
-            raise WorkerLost(unit, "died", _cause_of_death(worker.process.exitcode)) from error
+            raise WorkerLost(unit, "died", _cause_of_death(exitcode)) from error
         finally:
             self._release(worker, reusable=reusable)
 
@@ -240,7 +195,8 @@ class WorkerPool(Generic[JobT, MessageT]):
             if reusable and not self._closed:
                 self._idle.append(worker)
                 return
-        worker.stop()
+        worker.process.kill()
+        worker.process.join(_KILL_S)
 
 
 class _PipeChannel:
@@ -267,22 +223,9 @@ def _exit_if_parent_is_gone() -> Iterator[None]:
         os._exit(1)  # raised, it would be taken for the failure of a document's reader
 
 
-def _serve(
-    connection: Connection,
-    work: Callable[[Any, Channel[Any]], None],
-    ready: Callable[[], object] | None,
-    memory_mb: int,
-    parent: int,
-) -> None:
-    """The child: runs jobs from the pipe until it closes, and ignores interrupts, which the parent handles."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
-    memory.configure_allocator()
-    threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+def _serve(connection: Connection, work: Callable[[Any, Channel[Any]], None], memory_mb: int) -> None:
+    """The child: runs jobs from the pipe until it closes."""
     _bound_memory(memory_mb)
-    with contextlib.suppress(MillraceError):  # the first job that needs it reports the error
-        if ready is not None:
-            ready()
     channel = _PipeChannel(connection)
     while True:
         with _exit_if_parent_is_gone():
@@ -296,19 +239,6 @@ def _serve(
             connection.send(outcome)
 
 
-def _die_with_parent() -> None:
-    """On Linux by the kernel: a process that outlives a killed run would write while the next run tidies up."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _watch_parent(parent: int) -> None:
-    """End this process when its parent is gone, even in the middle of a call into a C library that never returns."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
 def _bound_memory(memory_mb: int) -> None:
     if sys.platform == "linux":  # elsewhere RLIMIT_DATA does not cover what malloc maps
         limit = memory_mb * 1024 * 1024
@@ -317,7 +247,7 @@ def _bound_memory(memory_mb: int) -> None:
 
 def _cause_of_death(exitcode: int | None) -> str:
     if exitcode is None:
-        return "the reading process closed its pipe"
+        return "the reading process is gone, and what starts such processes with it"
     if exitcode < 0:
         return f"the reading process died of {signal.Signals(-exitcode).name}"
     return f"the reading process exited with code {exitcode}"

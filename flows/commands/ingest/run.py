@@ -23,7 +23,6 @@ from millrace.flows.wiring.late_bills import take_in_late_bills
 from millrace.tasks.errors import BudgetReached, ConfigurationError, LakeError, LeaseHeld, RunStopped
 from millrace.tasks.lake import Lake, ObjectPath, new_run_id
 from millrace.tasks.stages import memory
-from millrace.tasks.stages.worker_pool import require_processes
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +81,6 @@ async def ingest(
     Raises ConfigurationError when the documents of the collection would be embedded anew, and that was not asked for;
     LeaseHeld when another living process writes to this lake, or to this collection from another lake.
     """
-    require_processes()
     memory.configure_allocator()
     with contextlib.ExitStack() as opened:
         with refusals_traced(settings, command):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from millrace.tasks.errors import SourceError
+from millrace.tasks.stages.fork_server import FORK_SERVER
 from millrace.tasks.stages.worker_pool import Channel, WorkerLost, WorkerPool
 
 ROOT = Path(__file__).parents[3]
@@ -21,11 +23,6 @@ ROOT = Path(__file__).parents[3]
 
 def work(job: str, channel: Channel[str]) -> None:
     """What the pool's processes do in these tests."""
-    if job.startswith("cannot be started "):
-        tries_left = Path(job.removeprefix("cannot be started "))
-        if left := int(tries_left.read_text()):
-            tries_left.write_text(str(left - 1))
-            os._exit(255)
     if job == "die at once":
         os.kill(os.getpid(), signal.SIGSEGV)
     channel.at(f"before {job}")
@@ -35,8 +32,9 @@ def work(job: str, channel: Channel[str]) -> None:
         time.sleep(60)
     if job == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if job == "which signals are blocked":
-        channel.send(str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+    if job == "which signals are ignored":
+        channel.send(str([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]))
+        channel.send(str(os.getpgrp()))
     if job == "refuse":
         raise SourceError("cannot be read")
     if job == "eat memory":
@@ -107,7 +105,7 @@ async def test_a_process_gets_ready_once_before_its_first_job() -> None:
 async def test_what_goes_wrong_while_a_process_gets_ready_is_left_to_the_job_that_needs_it() -> None:
     workers = WorkerPool(tell_ready, size=1, deadline_s=20, memory_mb=1024, ready=cannot_get_ready)
     try:
-        assert await run(workers, "one") == [""]
+        assert len(await run(workers, "one")) == 1
     finally:
         workers.close()
 
@@ -140,17 +138,61 @@ async def test_a_process_that_dies_before_it_begins_is_told_with_a_remedy() -> N
         assert lost.value.unit == ""
 
 
-async def test_a_process_that_could_not_be_started_is_started_once_more_and_no_oftener(tmp_path: Path) -> None:
-    job = f"cannot be started {tmp_path / 'tries'}"
+async def test_what_starts_processes_is_started_again_when_it_is_gone() -> None:
     async with pool() as workers:
-        (tmp_path / "tries").write_text("1")
-        assert await run(workers, job) == [f"began {job}", f"ended {job}"]
-        workers.close()
+        assert await run(workers, "one") == ["began one", "ended one"]
+    assert FORK_SERVER._control is not None
+    FORK_SERVER._control.shutdown(socket.SHUT_WR)  # which ends it, as having nothing to do for a minute does
     async with pool() as workers:
-        (tmp_path / "tries").write_text("5")
-        with pytest.raises(WorkerLost, match="code 255: reading did not begin"):
-            await run(workers, job)
-    assert (tmp_path / "tries").read_text() == "3"
+        assert await run(workers, "two") == ["began two", "ended two"]
+
+
+async def test_a_machine_that_starts_no_process_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FORK_SERVER, "_control", None)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with pool() as workers:
+        with pytest.raises(WorkerLost, match=r"no process can be started .*documents\.workers = 1"):
+            await run(workers, "one")
+
+
+def parent_of(pid: int) -> int:
+    """The process id of what started it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent is read from /proc")
+async def test_a_process_is_killed_with_what_started_it() -> None:
+    async with pool() as workers:
+        running = asyncio.create_task(run(workers, "hang"))
+        while not workers._busy:  # noqa: ASYNC110 - the pool tells nobody
+            await asyncio.sleep(0.01)
+        child = await asyncio.to_thread(lambda: next(iter(workers._busy)).process.pid)
+        assert child
+        os.kill(parent_of(child), signal.SIGKILL)
+        with pytest.raises(WorkerLost, match="what starts such processes"):
+            await running
+        assert await run(workers, "next") == ["began next", "ended next"]
+
+
+@pytest.mark.parametrize("module", ["pickle", "numpy", "millrace", "multiprocessing", "selectors"])
+def test_modules_in_the_current_folder_are_not_run(tmp_path: Path, module: str) -> None:
+    """They belong to the corpus: a repository of code may have a file named like any module."""
+    (tmp_path / f"{module}.py").write_text("import os\nos.write(2, b'was run')\nraise SystemExit(1)\n")
+    script = (
+        "import asyncio, sys\n"
+        f"sys.path = [{str(ROOT)!r}] + [entry for entry in sys.path if entry]\n"
+        "from tests.tasks.stages.test_worker_pool import pool, run\n"
+        "async def main():\n"
+        "    async with pool() as workers:\n"
+        "        sys.path.insert(0, '')\n"
+        "        print(await run(workers, 'one'))\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+    assert done.stdout == "['began one', 'ended one']\n"
+    assert done.stderr == ""
 
 
 async def test_an_error_of_millrace_passes_and_the_process_lives() -> None:
@@ -186,7 +228,8 @@ async def test_a_receiver_that_is_slow_holds_the_worker_up() -> None:
 
 def test_reading_processes_end_with_a_parent_that_is_killed() -> None:
     script = (
-        "import asyncio\n"
+        "import asyncio, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from tests.tasks.stages.test_worker_pool import pool\n"
         "async def main():\n"
         "    async with pool(deadline_s=60) as workers:\n"
@@ -216,22 +259,9 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_even_the_first_process_never_sees_an_interrupt(tmp_path: Path) -> None:
-    """Starting the very first process also starts a tracker, which used to unblock the signal again."""
-    script = tmp_path / "first.py"
-    script.write_text(
-        f"""
-import asyncio, sys
-sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
-import test_worker_pool
-
-async def main():
-    async with test_worker_pool.pool() as workers:
-        print(await test_worker_pool.run(workers, "which signals are blocked"))
-
-if __name__ == "__main__":
-    asyncio.run(main())
-"""
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
-    assert "'True'" in done.stdout
+async def test_interrupts_are_the_parents_affair() -> None:
+    """Ctrl-C and a service manager reach every process; the run decides when reading ends."""
+    async with pool() as workers:
+        ignored, group = (await run(workers, "which signals are ignored"))[1:3]
+        assert ignored.count("SIG_IGN") == 2
+        assert group != str(os.getpgrp())

@@ -331,7 +331,7 @@ def test_a_reader_that_hangs_loses_its_file_and_nothing_else(site: Site) -> None
     assert {(r["source"].rpartition("/")[2], r["reason"]) for r in site.rejects()} == {("slow.pdf", "timeout")}
 
 
-def test_a_script_without_a_main_guard_is_told_so(site: Site) -> None:
+def test_a_script_needs_no_main_guard(site: Site) -> None:
     site.write("a.md", "A document.")
     script = site.folder / "script.py"
     script.write_text(
@@ -347,17 +347,13 @@ def test_a_script_without_a_main_guard_is_told_so(site: Site) -> None:
         env=site.process_environment(),
         check=False,
     )
-    assert done.returncode == 1
-    assert "ConfigurationError: the script that started this run" in done.stderr
-    assert 'below `if __name__ == "__main__":`' in done.stderr
-    assert done.stderr.count("Traceback") == 1
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_daemonic_process_is_told_that_it_cannot_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemonic_process_reads_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write("a.md", "A document.")
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    with pytest.raises(ConfigurationError, match="is daemonic, and so may not start the processes that read documents"):
-        site.ingest()
+    assert site.ingest().documents.added == 1
 
 
 def _endless_pdf() -> bytes:
