@@ -23,6 +23,7 @@ from millrace.flows.wiring.components import load_model
 from millrace.flows.wiring.milvus import open_collection
 from millrace.tasks.lake import Lake
 from millrace.tasks.records import METADATA_KEYS
+from tests.flows import forked
 from tests.simulator.model.tokens import bpe_tokens
 from tests.simulator.model.vectors import expected_vector
 from tests.simulator.server import Simulator
@@ -102,14 +103,8 @@ class Site:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own, as a user would."""
-        return subprocess.run(
-            self.command(*arguments),
-            capture_output=True,
-            text=True,
-            timeout=100,
-            env=self.process_environment(**environment),
-            check=False,
-        )
+        sets = self.command(*arguments)[3:]
+        return forked.run(sets, self.process_environment(**environment), timeout_s=100)
 
     def process_environment(self, **more: str) -> dict[str, str]:
         measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}

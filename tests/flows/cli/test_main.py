@@ -2,11 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from millrace.flows.commands.search.excerpt import print_coloured
 from millrace.flows.commands.search.result import SearchHit, SearchResult
+from millrace.flows.wiring.milvus import lease_collection
+from millrace.tasks.lake import Lake
+from tests.flows import forked
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site, json_of
 from tests.simulator.settings import API_KEY
@@ -63,14 +69,77 @@ def test_rejects_make_exit_code_3_and_are_listed_with_a_remedy(site: Site) -> No
 def test_what_is_wrong_is_said_in_one_message(site: Site, more: list[str], code: int, word: str) -> None:
     site.write("a.md", "# A\n\n" + english(20))
     # Appended after the site's own settings, so that these win.
-    done = subprocess.run(
-        [*site.command("ingest", str(site.corpus), "--json"), *more],
-        capture_output=True, text=True, timeout=60, env=site.process_environment(), check=False,
-    )  # fmt: skip
+    arguments = [*site.command("ingest", str(site.corpus), "--json")[3:], *more]
+    done = forked.run(arguments, site.process_environment(), timeout_s=60)
     assert done.returncode == code, done.stderr
-    assert word in done.stderr
     assert "Traceback" not in done.stderr
-    assert word in json_of(done)["error"]
+    error = json_of(done)["error"]
+    assert word in error
+    assert done.stderr.count(error) == 1
+
+
+def lose_a_source(site: Site, _: ExitStack) -> None:
+    (site.corpus / "a.md").rename(site.folder / "away.md")
+    site.corpus.rmdir()
+
+
+def forget_the_key(site: Site, _: ExitStack) -> None:
+    site.environment.pop("DASHSCOPE_API_KEY")
+
+
+def refuse_the_key(site: Site, _: ExitStack) -> None:
+    site.environment["DASHSCOPE_API_KEY"] = "sk-of-nobody"
+
+
+def damage_the_manifest(site: Site, _: ExitStack) -> None:
+    assert site.ingest().exit_code == 0
+    for path in filter(Path.is_file, (site.lake / "documents").rglob("manifest*")):
+        path.write_bytes(b"no table")
+
+
+def hold_the_lake(site: Site, held: ExitStack) -> None:
+    held.enter_context(Lake.open(site.lake, "documents"))
+
+
+def hold_the_collection(site: Site, held: ExitStack) -> None:
+    other = site.settings(f"lake.path={site.folder / 'other'}")
+    held.enter_context(lease_collection(other, site.environment))
+
+
+def spend_all(site: Site, _: ExitStack) -> None:
+    site.overrides = ("budget.max_cny=0.0000001",)
+
+
+def take_the_milvus_away(site: Site, _: ExitStack) -> None:
+    site.overrides = ("milvus.uri=http://127.0.0.1:9", "milvus.wait_s=0", "milvus.timeout_s=2")
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        lose_a_source,
+        forget_the_key,
+        refuse_the_key,
+        damage_the_manifest,
+        hold_the_lake,
+        hold_the_collection,
+        spend_all,
+        take_the_milvus_away,
+    ],
+)
+def test_an_error_is_printed_once(site: Site, arrange: Callable[[Site, ExitStack], None]) -> None:
+    """For a person: the last thing on standard error, and nowhere besides."""
+    site.write("a.md", "# A\n\n" + english(20))
+    with ExitStack() as held:
+        arrange(site, held)
+        done = site.run("ingest", str(site.corpus))
+    assert done.returncode in {1, 2, 4}
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    told = [line.removeprefix("millrace: ") for line in lines if line.startswith("millrace: ")]
+    assert len(told) == 1
+    sentence = told[0].partition(". ")[0]
+    assert (done.stdout + done.stderr).count(sentence) == 1
 
 
 def test_a_missing_source_is_a_usage_error(site: Site) -> None:
