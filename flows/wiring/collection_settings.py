@@ -4,6 +4,8 @@ A key that the user has not set is taken from there before it is taken from the 
 the collection as it is. Another embedding or chunking embeds every document again and replaces every row; a command
 that would do so refuses, unless it was asked for.
 
+The default of provider `local` is another for lakes that have vectors of its earlier one, so its model is always named.
+
 A lake of an earlier version remembers nothing; there the last run that filled the collection says it, or else the
 embedding space that most of its documents are in.
 """
@@ -17,6 +19,7 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import load_model
 from millrace.flows.wiring.lake_location import lake_path
+from millrace.tasks.embedding import LEXICAL_MODELS
 from millrace.tasks.errors import ConfigurationError, ExitCode, LakeError, LakeUnreachable
 from millrace.tasks.lake import Lake
 
@@ -54,16 +57,28 @@ def with_remembered(settings: Settings, *, of: str = "") -> Settings:
     """
     values = remembered_values(settings, of=of)
     embedding = values.get("embedding", {})
+    lexical = next((name for name in LEXICAL_MODELS if name == embedding.get("model")), "")
     if "embedding.provider" in settings.given and embedding.get("provider") != settings.embedding.provider:
         values = {**values, "embedding": {}}
-    elif "embedding.model" in settings.given and embedding.get("model") != settings.embedding.model:
+    elif "embedding.model" in settings.given and embedding.get("model") != (settings.embedding.model or lexical):
         of_model = ("dimensions", "tokenizer", "text_type", "instruct")
         values = {**values, "embedding": {key: value for key, value in embedding.items() if key not in of_model}}
     chosen = {
         section: {key: value for key, value in keys.items() if f"{section}.{key}" not in settings.given}
         for section, keys in values.items()
     }
-    return settings.with_values(chosen, given=False) if any(chosen.values()) else settings
+    settings = settings.with_values(chosen, given=False) if any(chosen.values()) else settings
+    if settings.embedding.provider == "local" and not settings.embedding.model:
+        model = lexical or _default_model(settings)
+        settings = settings.with_values({"embedding": {"model": model}}, given=False)
+    return settings
+
+
+def _default_model(settings: Settings) -> str:
+    """The model of provider `local` where nothing names one: that of which the lake has vectors, or else the newest."""
+    vectors = Lake.open(lake_path(settings), settings.milvus.collection, read_only=True).vectors_dir
+    spaces = [folder.name for folder in vectors.iterdir()] if vectors.is_dir() else []
+    return next((m for m in LEXICAL_MODELS if any(s.startswith(f"{m}-") for s in spaces)), LEXICAL_MODELS[0])
 
 
 def remembered_values(settings: Settings, *, of: str = "") -> Values:
@@ -158,11 +173,15 @@ def _has_documents(lake: Lake) -> bool:
 
 def _known(values: Mapping[str, Any]) -> Values:
     """Of `values`, which anybody may have edited, the keys that are remembered."""
-    return {
+    known = {
         section: {key: values[section][key] for key in keys if key in values[section]}
         for section, keys in REMEMBERED.items()
         if isinstance(values.get(section), Mapping)
     }
+    embedding = known.get("embedding", {})
+    if (embedding.get("provider"), embedding.get("model")) == ("local", ""):
+        embedding["model"] = LEXICAL_MODELS[-1]  # the default then was not yet remembered by its name
+    return known
 
 
 def _of_last_run(lake: Lake) -> Values:

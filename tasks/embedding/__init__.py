@@ -20,6 +20,7 @@ from millrace.tasks.embedding.dispatch.usage import LATENCY_BUCKETS_S, Budget, L
 from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
 from millrace.tasks.embedding.providers.factory import (
+    LEXICAL_MODELS,
     SEMANTIC_MODEL,
     is_installed,
     make_client,
@@ -34,6 +35,7 @@ from millrace.tasks.embedding.rerank.reranker import Ranked, Reranker, Reranking
 
 __all__ = [
     "LATENCY_BUCKETS_S",
+    "LEXICAL_MODELS",
     "SEMANTIC_MODEL",
     "Activity",
     "Budget",

@@ -8,6 +8,9 @@ from millrace.tasks.errors import ConfigurationError, TextsRefused, Transient
 SEMANTIC_MODEL = "semantic-v1"
 """The model of provider `local` that needs a package of its own."""
 
+LEXICAL_MODELS = ("lexical-hashing-v2", "lexical-hashing-v1")
+"""The models of provider `local` that match by words alone, that of new lakes first."""
+
 
 def make_client(
     spec: ModelSpec,
@@ -65,9 +68,9 @@ def make_client(
 
 
 def _local_client(spec: ModelSpec, *, dimensions: int, sparse: bool) -> EmbeddingClient:
-    from millrace.tasks.embedding.providers.local import LocalClient, lexical_vectors
+    from millrace.tasks.embedding.providers.local import LocalClient, first_lexical_vectors, lexical_vectors
 
-    vectors = lexical_vectors
+    vectors = lexical_vectors if spec.name == LEXICAL_MODELS[0] else first_lexical_vectors
     if spec.name == SEMANTIC_MODEL:
         from millrace.tasks.embedding.providers.semantic import semantic_vectors
 

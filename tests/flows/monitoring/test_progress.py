@@ -73,7 +73,7 @@ class Played:
         self.display = RunDisplay(self.state)
         self.state.sources_compared([folder], self.found)
         self.now_s += 3
-        self.state.stages_opened(cast(Dispatcher, self.doing), find_model("local", "lexical-hashing-v1"), readers=1)
+        self.state.stages_opened(cast(Dispatcher, self.doing), find_model("local", "lexical-hashing-v2"), readers=1)
         self.random = random
 
     def parts(self) -> Iterator[tuple[Part, list[SourceFile]]]:

@@ -110,6 +110,29 @@ def test_the_same_settings_said_again_are_no_change(corner: Corner) -> None:
     assert millrace.ingest([corner.corpus], settings=corner.settings(*said)).documents.unchanged == 1
 
 
+def test_a_lake_of_the_default_model_of_earlier_versions_goes_on_with_it(corner: Corner) -> None:
+    """There the default was remembered as the empty name, and its vectors have other bits than today's."""
+    millrace.ingest([corner.corpus], settings=corner.settings("embedding.model=lexical-hashing-v1"))
+    remembered = json.loads(corner.remembered.read_text())
+    remembered["embedding"]["model"] = ""
+    corner.remembered.write_text(json.dumps(remembered))
+    for said in ([], ["embedding.model="], ["embedding.model=lexical-hashing-v1"]):
+        again = millrace.ingest([corner.corpus], settings=corner.settings(*said))
+        assert (again.documents.unchanged, again.chunks.embedded) == (1, 0)
+    assert "spare handle" in millrace.search("the spare handle", settings=corner.settings()).hits[0].content
+    other = millrace.ingest([corner.corpus], settings=corner.settings("milvus.collection=other"))
+    assert other.chunks.embedded == 0  # a new collection of that lake takes its vectors
+    with pytest.raises(ConfigurationError, match=r"made with embedding\.model=lexical-hashing-v1"):
+        millrace.ingest([corner.corpus], settings=corner.settings("embedding.model=lexical-hashing-v2"))
+
+
+def test_the_default_model_of_a_new_lake_is_remembered_by_its_name(corner: Corner) -> None:
+    millrace.ingest([corner.corpus], settings=corner.settings())
+    assert json.loads(corner.remembered.read_text())["embedding"]["model"] == "lexical-hashing-v2"
+    said = millrace.ingest([corner.corpus], settings=corner.settings("embedding.model="))
+    assert said.documents.unchanged == 1
+
+
 def test_a_first_run_that_brought_nothing_in_binds_nobody(corner: Corner) -> None:
     empty = corner.folder / "nothing"
     empty.mkdir()

@@ -94,7 +94,7 @@ def test_the_compatible_api_has_the_space_that_it_always_had() -> None:
     spec = find_model("dashscope", V4)
     assert embedding_space(spec, "", 1024) == EmbeddingSpace("dashscope", V4, 1024)
     assert embedding_space(spec, "", 1024).name == "text-embedding-v4-1024-7ac4ee0efba2fb25"
-    local = find_model("local", "")
+    local = find_model("local", "lexical-hashing-v1")
     assert embedding_space(local, "", 1024).name == "lexical-hashing-v1-1024-47350e48e2fb5977"
 
 

@@ -32,7 +32,7 @@ def test_older_models_take_25_texts_of_fixed_dimensions_and_bill_no_end_mark() -
 
 def test_every_model_of_the_provider_is_known() -> None:
     assert known_models("dashscope") == tuple(f"text-embedding-v{version}" for version in (4, 3, 2, 1))
-    assert known_models("local") == ("lexical-hashing-v1", "semantic-v1")
+    assert known_models("local") == ("lexical-hashing-v2", "lexical-hashing-v1", "semantic-v1")
 
 
 def test_the_region_follows_from_the_host() -> None:

