@@ -94,7 +94,7 @@ class DeltaTable:
         return pa.concat_tables([nothing, *self.batches(columns)])
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """What `read` gives, some thousand rows at a time; in memory are these and the deltas. Raises as `read` does."""
+        """What `read` gives, some thousand rows at a time; in memory are these and the deltas. Raises as `read`."""
         names = self._schema.names if columns is None else list(columns)
         for _ in range(5):
             # Deltas are listed before the base is opened: a fold between the two is then seen in the base's number.
@@ -237,11 +237,11 @@ class DeltaTable:
         for rows in kept:
             # One path may go on in the next batch; what else has it comes then.
             upto = taken + (pc.sum(pc.less(keys.slice(taken), rows[self._order][-1])).as_py() or 0)
-            rows = filter_rows(rows, pc.invert(pc.is_in(rows["source"], value_set=gone)))
+            now = filter_rows(rows, pc.invert(pc.is_in(rows["source"], value_set=gone)))
             if upto > taken:
-                rows = pa.concat_tables([rows, new.slice(taken, upto - taken)]).sort_by(self._order)
+                now = pa.concat_tables([now, new.slice(taken, upto - taken)]).sort_by(self._order)
             taken = upto
-            yield rows.select(names)
+            yield now.select(names)
         yield new.slice(taken).select(names)
 
     def _needed(self, names: Sequence[str]) -> list[str]:

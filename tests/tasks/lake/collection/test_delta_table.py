@@ -4,7 +4,7 @@ import contextlib
 import random
 from pathlib import Path
 
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -92,7 +92,6 @@ def test_a_change_is_written_in_proportion_to_itself_and_read_in_order(tmp_path:
         assert manifest.read(["source"])["source"].to_pylist() == sorted(manifest.read()["source"].to_pylist())
         now = sources(manifest)
         assert (len(now), now["00010"], now["00013"], "00012" in now) == (count, 2, 2, False)
-        assert [rows.num_rows <= 20_000 for rows in manifest.batches()]
     assert written[2_000] == written[20_000] < 10_000
     for job in range(3, 66):
         manifest.commit(delta(row("00010", job=job)), "run")
