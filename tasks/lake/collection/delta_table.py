@@ -226,7 +226,8 @@ class DeltaTable:
             read = list(names) if changed is None and base.is_sorted else self._needed(names)
             kept = self._rows_of(base.file, read)
             if not base.is_sorted:
-                kept = iter([pa.concat_tables(kept).sort_by(self._order)])
+                whole = list(kept)
+                kept = iter([pa.concat_tables(whole).sort_by(self._order)] if whole else [])
         if changed is None:
             yield from (rows.select(names) for rows in kept)
             return
