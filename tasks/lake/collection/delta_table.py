@@ -94,7 +94,7 @@ class DeltaTable:
         return pa.concat_tables([nothing, *self.batches(columns)])
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """What `read` gives, some thousand rows at a time; in memory are these and the deltas. Raises as it does."""
+        """What `read` gives, some thousand rows at a time; in memory are these and the deltas. Raises as `read`."""
         names = self._schema.names if columns is None else list(columns)
         for _ in range(5):
             # Deltas are listed before the base is opened: a fold between the two is then seen in the base's number.
@@ -124,7 +124,7 @@ class DeltaTable:
             self.fold(max_deltas=_TOO_MANY_DELTAS)
 
     def fold(self, *, max_deltas: int = _MANY_DELTAS) -> None:
-        """Write the deltas into the base and delete them, when they are worth it or `max_deltas`; sort an old base."""
+        """Write the deltas into the base and delete them, when they are worth it or `max_deltas`; or sort the base."""
         deltas, base = list(self._deltas()), self._open_base()
         rows = sum(self._open(path).metadata.num_rows for _, path in deltas)
         if base.is_sorted and len(deltas) < max_deltas and (not deltas or rows * _WORTH_SHARE < base.rows):
@@ -226,7 +226,8 @@ class DeltaTable:
             read = list(names) if changed is None and base.is_sorted else self._needed(names)
             kept = self._rows_of(base.file, read)
             if not base.is_sorted:
-                kept = iter([pa.concat_tables(kept).sort_by(self._order)])
+                whole = list(kept)
+                kept = iter([pa.concat_tables(whole).sort_by(self._order)] if whole else [])
         if changed is None:
             yield from (rows.select(names) for rows in kept)
             return
@@ -237,11 +238,11 @@ class DeltaTable:
         for rows in kept:
             # One path may go on in the next batch; what else has it comes then.
             upto = taken + (pc.sum(pc.less(keys.slice(taken), rows[self._order][-1])).as_py() or 0)
-            stay = filter_rows(rows, pc.invert(pc.is_in(rows["source"], value_set=gone)))
+            now = filter_rows(rows, pc.invert(pc.is_in(rows["source"], value_set=gone)))
             if upto > taken:
-                stay = pa.concat_tables([stay, new.slice(taken, upto - taken)]).sort_by(self._order)
+                now = pa.concat_tables([now, new.slice(taken, upto - taken)]).sort_by(self._order)
             taken = upto
-            yield stay.select(names)
+            yield now.select(names)
         yield new.slice(taken).select(names)
 
     def _needed(self, names: Sequence[str]) -> list[str]:

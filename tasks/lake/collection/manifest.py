@@ -54,7 +54,7 @@ class Manifest:
         self._table.commit(delta, name)
 
     def fold(self) -> None:
-        """At the end of a run: fold the deltas into `manifest.parquet` when they hold a twentieth of it or are many."""
+        """At the end of a run: fold the deltas into `manifest.parquet` when they are worth it."""
         self._table.fold()
 
     def check(self) -> list[Damage]:

@@ -143,6 +143,18 @@ def test_a_manifest_of_an_earlier_version_is_sorted_by_the_next_fold_wherever_th
     assert pq.read_metadata(tmp_path / "manifest.parquet").row_group(0).sorting_columns
 
 
+def test_a_manifest_of_an_earlier_version_that_lost_all_its_documents_is_gone_on_with(tmp_path: Path) -> None:
+    pq.write_table(delta(row("a")).slice(0, 0), tmp_path / "manifest.parquet")
+    manifest = Manifest(tmp_path)
+    assert sources(manifest) == {}
+    manifest.commit(delta(row("b")), "run")
+    manifest.fold()
+    assert sources(Manifest(tmp_path)) == {"b": 1}
+    manifest.commit(delta(row("b", status="removed")), "run")
+    manifest.fold()
+    assert sources(Manifest(tmp_path)) == {}
+
+
 def test_no_flipped_bit_of_a_manifest_forgets_or_changes_a_document_in_silence(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     manifest.commit(delta(*(row(f"{n:03d}") for n in range(100))), "all")
