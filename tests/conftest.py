@@ -16,6 +16,11 @@ settings.register_profile("busy", deadline=None)  # how long an example takes is
 settings.load_profile("busy")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what may take long, so that the processes that share the tests end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None and "tests/system" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def no_secret_of_another_test() -> Iterator[None]:
     """What one test read as a secret is not masked in the words of the next."""

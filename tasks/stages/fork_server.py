@@ -43,7 +43,7 @@ class Child:
         self.connection = connection
         self._life = life  # gives process id and exit code; closed on this side, the worker is killed
         self._lock = threading.Lock()
-        self._told: list[int] = []
+        self._numbers: list[int] = []
 
     @property
     def pid(self) -> int | None:
@@ -65,11 +65,11 @@ class Child:
         with self._lock:
             self._life.settimeout(timeout_s)
             try:
-                while len(self._told) < number and (received := self._life.recv(_INT.size, socket.MSG_WAITALL)):
-                    self._told.append(_INT.unpack(received)[0])
+                while len(self._numbers) < number and (received := self._life.recv(_INT.size, socket.MSG_WAITALL)):
+                    self._numbers.append(_INT.unpack(received)[0])
             except OSError:  # TimeoutError too
                 return None
-            return self._told[number - 1] if len(self._told) >= number else None
+            return self._numbers[number - 1] if len(self._numbers) >= number else None
 
 
 class ForkServer:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import orjson
 import pytest
 
 from millrace.tasks.embedding.models import find_model
@@ -47,6 +48,25 @@ async def test_vectors_come_as_floats_or_base64_with_or_without_a_bill(
     await client.close()
 
 
+@pytest.mark.parametrize("status", [400, 422, 501])
+async def test_base64_is_asked_for_until_a_server_refuses_it(status: int) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(orjson.loads(request.content)["encoding_format"])
+        if asked[-1] == "base64":
+            return httpx2.Response(status, json={"error": {"message": "encoding_format: input should be 'float'"}})
+        return httpx2.Response(200, json={"data": [{"index": 0, "embedding": [0.1, 2.0]}]})
+
+    client = make_client(find_model("openai", "mine", dimensions=2), base_url="http://127.0.0.1:9/v1", dimensions=2)
+    assert isinstance(client, CompatibleClient)
+    client._endpoint._pools[0].client._client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    for _ in range(2):
+        assert np.array_equal((await client.embed(["a"])).vectors, np.array([[0.1, 2.0]], np.float32))
+    assert asked == ["base64", "float", "float"]
+    await client.close()
+
+
 @pytest.mark.parametrize("key", ["", API_KEY])
 async def test_a_key_is_sent_only_where_there_is_one(key: str) -> None:
     sent: list[httpx2.Request] = []
@@ -62,7 +82,7 @@ async def test_a_key_is_sent_only_where_there_is_one(key: str) -> None:
     client._endpoint._pools[0].client._client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
     assert (await client.embed(["a"])).vectors.tolist() == [[1.0, 2.0]]
     assert sent[0].headers.get("authorization") == (f"Bearer {key}" if key else None)
-    assert sent[0].read() == b'{"model":"mine","encoding_format":"float","input":["a"]}'
+    assert sent[0].read() == b'{"model":"mine","encoding_format":"base64","input":["a"]}'
 
 
 async def test_a_server_that_wants_a_key_says_so(simulator: Simulator) -> None:
