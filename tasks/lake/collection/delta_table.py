@@ -1,38 +1,63 @@
-"""A table that is read whole and changed a little: a base file, and deltas that replace rows by their source.
+"""A table of which little changes at a time: a base, sorted, and numbered deltas that replace rows by their source.
 
-Each delta speaks for the sources it names, with all its rows; of several, the last. A tombstone takes its
-source off the table. Deltas are numbered; `fold` writes a new base that says up to which number it has taken them in,
-so that a crash before they are deleted, in whatever order, changes nothing.
+Each delta speaks for the sources it names, with all its rows; of several, the last. A tombstone takes its source off
+the table. So a change is written in proportion to itself, whatever the table holds. `fold` merges the deltas into a new
+base when there is enough of them; it says up to which number it has taken them in, so that a crash before they are
+deleted changes nothing. A base that an earlier version wrote is not sorted: it is sorted by the next fold.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.storage.atomic import (
     Checkpoint,
     Damage,
+    damaged_error,
     make_folder,
     no_checkpoint,
     quarantine,
     read_table,
     remove_files,
+    translate_read_errors,
+    write_atomically,
     write_table_atomically,
 )
-from millrace.tasks.lake.storage.location import LakePath
+from millrace.tasks.lake.storage.location import LakePath, parquet_file
 
 _FOLDED = b"millrace.folded"
-_FOLD_AFTER = 1_000
-"""Deltas that a long run may leave before they are folded in on its way: reading opens each of them."""
+_WORTH_SHARE = 20
+"""Deltas are folded when they hold a twentieth of the rows: twenty rows are written for each changed one."""
+
+_MANY_DELTAS = 64
+"""So many are folded at the end of a run, and looked at on its way: reading opens each of them."""
+
+_TOO_MANY_DELTAS = 1_000
+"""So many are folded while a run goes on, however large the table is."""
+
+_BATCH_ROWS = 1 << 14
+
+
+class _Base(NamedTuple):
+    """An open base: None when there is none; the last delta that is in it, how many rows, and whether in order."""
+
+    file: pq.ParquetFile | None
+    folded: int = 0
+    rows: int = 0
+    is_sorted: bool = True
 
 
 class DeltaTable:
     """The base at `base`, the deltas in the folder `base` with suffix `.d`.
 
-    `tombstone` is the column and value that mark a row as a tombstone; `remedy` ends the message about a damaged file.
+    `tombstone` is the column and value that mark a row as a tombstone; `order` the column that the rows are sorted by;
+    `remedy` ends the message about a damaged file.
     """
 
     def __init__(
@@ -41,6 +66,7 @@ class DeltaTable:
         schema: pa.Schema,
         *,
         tombstone: tuple[str, str],
+        order: str,
         remedy: str,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -48,6 +74,7 @@ class DeltaTable:
         self._delta_folder = base.with_suffix(".d")
         self._schema = schema
         self._tombstone = tombstone
+        self._order = order
         self._remedy = remedy
         self._checkpoint = checkpoint
         self._known_deltas: tuple[int, int] | None = (
@@ -55,20 +82,30 @@ class DeltaTable:
         )
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows as of the last delta, without tombstones, in the order in which they were first folded.
+        """The rows as of the last delta, without tombstones, in order.
 
         `columns`: which, in this order; all when None. Of a large table a few take a fraction of the memory.
 
         Raises:
             LakeError: A file is damaged, or deleted under a reader again and again.
         """
+        names = self._schema.names if columns is None else columns
+        nothing = pa.schema([self._schema.field(name) for name in names]).empty_table()
+        return pa.concat_tables([nothing, *self.batches(columns)])
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """What `read` gives, some thousand rows at a time; in memory are these and the deltas. Raises as `read`."""
+        names = self._schema.names if columns is None else list(columns)
         for _ in range(5):
-            # Deltas are listed before the base is read: a fold between the two is then seen in the base's number.
+            # Deltas are listed before the base is opened: a fold between the two is then seen in the base's number.
             deltas = list(self._deltas())
+            base = self._open_base()
             try:
-                return self._overlaid(deltas, columns)
+                changed = self._changed([(n, path) for n, path in deltas if n > base.folded], names)
             except FileNotFoundError:
                 continue  # another process has folded them in; the base has them now
+            yield from self._merged(base, changed, names)
+            return
         raise LakeError(f"{self._base_path} was being rewritten all the time. Try again when the writer is done.")
 
     def commit(self, delta: pa.Table, name: str) -> None:
@@ -83,23 +120,19 @@ class DeltaTable:
             checkpoint=self._checkpoint,
         )
         self._known_deltas = deltas + 1, last + 1
-        if deltas + 1 >= _FOLD_AFTER:
-            self.fold()
+        if (deltas + 1) % _MANY_DELTAS == 0:
+            self.fold(max_deltas=_TOO_MANY_DELTAS)
 
-    def fold(self) -> None:
-        """Write the deltas into the base and delete them; without any, nothing is written."""
-        deltas = list(self._deltas())
-        if not deltas:
+    def fold(self, *, max_deltas: int = _MANY_DELTAS) -> None:
+        """Write the deltas into the base and delete them, when they are worth it or `max_deltas`; or sort the base."""
+        deltas, base = list(self._deltas()), self._open_base()
+        rows = sum(self._open(path).metadata.num_rows for _, path in deltas)
+        if base.is_sorted and len(deltas) < max_deltas and (not deltas or rows * _WORTH_SHARE < base.rows):
             return
         self._known_deltas = None
-        table = self._overlaid(deltas)
-        last = max(number for number, _ in deltas)
-        write_table_atomically(
-            table.replace_schema_metadata({_FOLDED: str(max(last, self._folded())).encode()}),
-            self._base_path,
-            checkpoint=self._checkpoint,
-        )
-        for _, path in deltas:
+        last = max([base.folded, *(number for number, _ in deltas)])
+        self._write_base(self.batches(), last)
+        for _, path in deltas:  # in their order: those that a crash leaves are the last ones
             remove_files([path])
             self._checkpoint("delta deleted")
 
@@ -135,46 +168,95 @@ class DeltaTable:
         """How many deltas there are, and the last number in use. Not for each commit: a long run leaves many."""
         make_folder(self._delta_folder)
         taken = [number for number, _ in self._deltas()]
-        return len(taken), max([self._folded(), *taken])
+        return len(taken), max([self._open_base().folded, *taken])
 
-    def _folded(self) -> int:
-        """The number of the last delta that the base has taken in."""
+    def _open_base(self) -> _Base:
         try:
-            return self._number_of(read_table(self._base_path, columns=[], remedy=self._remedy))
+            file = self._open(self._base_path)
         except FileNotFoundError:
-            return 0
+            return _Base(None)
+        with self._reading(self._base_path):
+            footer = file.metadata
+            folded = int((footer.metadata or {}).get(_FOLDED, b"0"))
+            orders = [footer.row_group(n).sorting_columns for n in range(footer.num_row_groups)]
+            is_sorted = all(orders) and {each[0].column_index for each in orders} <= {
+                footer.schema.names.index(self._order)
+            }
+        return _Base(file, folded, footer.num_rows, is_sorted)
 
-    @staticmethod
-    def _number_of(base: pa.Table) -> int:
-        return int((base.schema.metadata or {}).get(_FOLDED, b"0"))
+    def _open(self, path: LakePath) -> pq.ParquetFile:
+        with self._reading(path):
+            return parquet_file(path, replaced=path == self._base_path)
 
-    def _overlaid(self, deltas: list[tuple[int, LakePath]], columns: Sequence[str] | None = None) -> pa.Table:
-        wanted = list(columns) if columns is not None else self._schema.names
-        column, value = self._tombstone
-        read = wanted if columns is None else [n for n in self._schema.names if n in {*wanted, "source", column}]
-        some = None if columns is None else read
-        try:
-            base = read_table(self._base_path, columns=some, remedy=self._remedy)
-        except FileNotFoundError:
-            base = pa.schema([self._schema.field(name) for name in read]).empty_table()
-        folded = self._number_of(base)
-        base = self._conforming(base, self._base_path, read)
-        newer = [
-            (n, self._conforming(read_table(p, columns=some, remedy=self._remedy), p, read))
-            for n, p in deltas
-            if n > folded
-        ]
-        if not newer:
-            return base.select(wanted)
-        changed = pa.concat_tables([table for _, table in newer])
-        numbers = np.repeat([n for n, _ in newer], [table.num_rows for _, table in newer])
+    def _reading(self, path: LakePath) -> AbstractContextManager[None]:
+        return translate_read_errors(path, lambda reason: damaged_error(path, reason, self._remedy))
+
+    def _write_base(self, batches: Iterable[pa.Table], folded: int) -> None:
+        order = [pq.SortingColumn(self._schema.get_field_index(self._order))]
+        schema = self._schema.with_metadata({_FOLDED: str(folded).encode()})
+
+        def write(sink: BinaryIO) -> None:
+            with pq.ParquetWriter(
+                sink, schema, compression="zstd", write_page_checksum=True, sorting_columns=order
+            ) as writer:
+                for batch in batches:
+                    writer.write_table(batch.replace_schema_metadata(schema.metadata))
+
+        write_atomically(self._base_path, write, checkpoint=self._checkpoint)
+
+    def _changed(self, deltas: list[tuple[int, LakePath]], names: Sequence[str]) -> pa.Table | None:
+        """Of each source in `deltas` the rows of the last, in order, tombstones too; None when there is no delta."""
+        if not deltas:
+            return None
+        wanted = self._needed(names)
+        tables = [self._conforming(read_table(p, columns=wanted, remedy=self._remedy), p, wanted) for _, p in deltas]
+        changed = pa.concat_tables(tables)
+        numbers = np.repeat([n for n, _ in deltas], [table.num_rows for table in tables])
         sources = changed["source"].combine_chunks().dictionary_encode()
         codes = sources.indices.to_numpy()
         last = np.zeros(len(sources.dictionary), dtype=np.int64)
         np.maximum.at(last, codes, numbers)
-        keep = pc.and_(pa.array(numbers == last[codes]), pc.not_equal(changed[column].combine_chunks(), value))
-        unchanged = filter_rows(base, pc.invert(pc.is_in(base["source"], value_set=sources.dictionary)))
-        return pa.concat_tables([unchanged, filter_rows(changed, keep)]).select(wanted)
+        return changed.filter(pa.array(numbers == last[codes])).sort_by(self._order)
+
+    def _merged(self, base: _Base, changed: pa.Table | None, names: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of the base that are in no delta, and among them, in order, those of the deltas."""
+        if base.file is None:
+            kept: Iterator[pa.Table] = iter(())
+        else:
+            read = list(names) if changed is None and base.is_sorted else self._needed(names)
+            kept = self._rows_of(base.file, read)
+            if not base.is_sorted:
+                whole = list(kept)
+                kept = iter([pa.concat_tables(whole).sort_by(self._order)] if whole else [])
+        if changed is None:
+            yield from (rows.select(names) for rows in kept)
+            return
+        gone = changed["source"].combine_chunks().unique()
+        column, value = self._tombstone
+        new = filter_rows(changed, pc.not_equal(changed[column], value))
+        keys, taken = new[self._order], 0
+        for rows in kept:
+            # One path may go on in the next batch; what else has it comes then.
+            upto = taken + (pc.sum(pc.less(keys.slice(taken), rows[self._order][-1])).as_py() or 0)
+            now = filter_rows(rows, pc.invert(pc.is_in(rows["source"], value_set=gone)))
+            if upto > taken:
+                now = pa.concat_tables([now, new.slice(taken, upto - taken)]).sort_by(self._order)
+            taken = upto
+            yield now.select(names)
+        yield new.slice(taken).select(names)
+
+    def _needed(self, names: Sequence[str]) -> list[str]:
+        needed = {*names, "source", self._tombstone[0], self._order}
+        return [name for name in self._schema.names if name in needed]
+
+    def _rows_of(self, file: pq.ParquetFile, names: list[str]) -> Iterator[pa.Table]:
+        with self._reading(self._base_path):
+            there, missing = None if names == self._schema.names else names, file.metadata.num_rows
+            for batch in file.iter_batches(_BATCH_ROWS, columns=there):
+                missing -= batch.num_rows
+                yield self._conforming(pa.Table.from_batches([batch]), self._base_path, names)
+            if missing:  # some damage ends the batches early, without a word
+                raise ValueError(f"{missing} rows are missing")
 
     def _conforming(self, table: pa.Table, path: LakePath, names: list[str]) -> pa.Table:
         for name in set(names) - set(table.schema.names):  # a column that an earlier version did not write

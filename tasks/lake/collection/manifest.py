@@ -23,6 +23,7 @@ class Manifest:
             collection_dir / "manifest.parquet",
             MANIFEST_SCHEMA,
             tombstone=("status", "removed"),
+            order="path",
             remedy=_REMEDY,
             checkpoint=checkpoint,
         )
@@ -53,7 +54,7 @@ class Manifest:
         self._table.commit(delta, name)
 
     def fold(self) -> None:
-        """Fold the deltas into `manifest.parquet`, as at the end of a run; without deltas nothing is written."""
+        """At the end of a run: fold the deltas into `manifest.parquet` when they are worth it."""
         self._table.fold()
 
     def check(self) -> list[Damage]:

@@ -32,6 +32,7 @@ class Rejects:
             self._folder / "rejects.parquet",
             OUTSTANDING_SCHEMA,
             tombstone=("stage", _CLEARED),
+            order="source",
             remedy=_REMEDY,
             checkpoint=checkpoint,
         )
@@ -88,7 +89,7 @@ class Rejects:
         self._by_source |= _by_source(delta.slice(0, rejects.num_rows))
 
     def fold(self) -> None:
-        """Fold the changes into `rejects/rejects.parquet`, as at the end of a run."""
+        """At the end of a run: fold the changes into `rejects/rejects.parquet` when they are worth it."""
         self._table.fold()
 
     def check(self) -> list[Damage]:

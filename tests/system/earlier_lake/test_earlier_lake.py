@@ -76,6 +76,8 @@ def test_an_earlier_lake_is_gone_on_with_and_nothing_is_embedded_again(collectio
     assert chunks == [COLLECTIONS[collection], 0, 0]
     verified = earlier.run("verify", collection)
     assert (verified["exit"], verified["rows"]) == (0, COLLECTIONS[collection]), verified
+    manifest = pq.read_metadata(earlier.folder / "lake" / collection / "manifest.parquet")
+    assert manifest.row_group(0).sorting_columns  # the present form
 
 
 def test_what_an_earlier_lake_remembers_of_its_runs_is_read(tmp_path: Path) -> None:
