@@ -157,7 +157,7 @@ class Endpoint:
         self._most_pools = -(-max_connections // _CONNECTIONS_PER_POOL)
         # A proxy from the environment cannot reach servers on this machine.
         self._trust_env = not is_this_machine(urlsplit(url).hostname or "")
-        self._tls = httpx2.create_ssl_context(trust_env=self._trust_env)
+        self._tls = httpx2.create_ssl_context()  # by SSL_CERT_FILE and SSL_CERT_DIR, on this machine too
         self._pools = [self._new_pool()]
 
     def _new_pool(self) -> "_Pool":
