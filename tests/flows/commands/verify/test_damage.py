@@ -139,6 +139,26 @@ def test_a_damaged_manifest_is_made_again_from_the_sources(site: Site, harm: Har
     assert site.simulator.books.requests == sent
 
 
+def test_a_damaged_delta_of_the_manifest_is_made_again_from_the_sources(site: Site) -> None:
+    """Until it is folded, it alone knows the present version of the document that changed."""
+    for number in range(41):
+        site.write(f"{number:02d}.txt", english(1, seed=number))
+    site.ingest()
+    site.write("07.txt", english(2, seed=70))
+    assert site.ingest().exit_code == 0
+    before = site.rows()
+    delta = the_file(site, "documents/manifest.d/*.parquet")
+    corrupt(delta)
+    stopped = site.ingest()
+    assert (stopped.exit_code, str(delta) in stopped.error) == (1, True)
+    sent = site.simulator.books.requests
+    assert found(verify(site.settings(), [site.corpus], as_json=True), "damaged_file") == {str(delta)}
+    assert repair(site.settings(), [site.corpus], as_json=True).agree
+    assert_same(site.rows(), before)
+    assert site.ingest().exit_code == 0
+    assert site.simulator.books.requests == sent
+
+
 def test_a_damaged_list_of_rejects_is_found_again(site: Site) -> None:
     site.write("a.txt", english(10))
     site.write("empty.txt", b"")
