@@ -43,6 +43,7 @@ class Plan(Result):
     """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded.
 
     `rejects` counts what it would not take, by reason; `rejected` are these items one by one, if they were asked for.
+    `mean_fill` is how full the chunks read are on average: the larger of the shares of both bounds, None without any.
     """
 
     collection: str
@@ -53,6 +54,7 @@ class Plan(Result):
     rejects: Counter[str] = field(default_factory=Counter)
     rejected: tuple[dict[str, str], ...] = ()
     milvus_bytes: int = 0
+    mean_fill: float | None = None
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
 
@@ -68,6 +70,8 @@ class Plan(Result):
             f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f} "
             f"(¥{e.batch_cost_cny:.4f} at the Batch price)",
         ]
+        if self.mean_fill is not None:
+            lines.append(f"fill       {self.mean_fill:.0%} of what a chunk may hold, on average of those read")
         if e.seconds is not None:
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
         if self.left_out.total:
@@ -103,6 +107,7 @@ class _Planner:
         self._rejects: Counter[str] = Counter()
         self._rejected: list[dict[str, str]] = []
         self._milvus_bytes = 0
+        self._fill, self._chunks_read = 0.0, 0
 
     async def run(self) -> Plan:
         settings, model = self._settings, self._model
@@ -128,6 +133,7 @@ class _Planner:
             rejects=self._rejects,
             rejected=tuple(self._rejected),
             milvus_bytes=self._milvus_bytes,
+            mean_fill=round(self._fill / self._chunks_read, 3) if self._chunks_read else None,
             estimate=self._with_time_around(self._estimator.estimate()),
             notes=model.notes,
         )
@@ -168,6 +174,8 @@ class _Planner:
             self._estimator.add(tokens + self._model.spec.end_mark_tokens)
         chunks.embedded += len(to_embed)
         chunks.total += rows.num_rows
+        self._chunks_read += rows.num_rows
+        self._fill += self._fill_of(rows)
         chunks.reused += rows.num_rows - len(to_embed)
         changed = rows.take(row_diff.changed_positions(rows))
         chunks.upserted += changed.num_rows
@@ -184,6 +192,13 @@ class _Planner:
         row_diff.finish(part.documents["source"].to_pylist())
         self._half_read.update(part.partially_read())
         self._count_rejects(part.rejects)
+
+    def _fill_of(self, rows: pa.Table) -> float:
+        """The sum of the shares of a chunk's bounds that each row fills, the larger of the two."""
+        bounds = components.chunk_options(self._settings)
+        tokens = pc.divide(pc.cast(rows["tokens"], pa.float64()), bounds.max_tokens)
+        sizes = pc.divide(pc.cast(pc.binary_length(rows["content"]), pa.float64()), bounds.max_bytes)
+        return float(pc.sum(pc.max_element_wise(tokens, sizes)).as_py() or 0)
 
     def _count_rejects(self, rejects: pa.Table) -> None:
         self._rejects.update(rejects["reason"].to_pylist())
