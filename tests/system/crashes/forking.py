@@ -22,6 +22,7 @@ from millrace.flows.commands.ingest.pipeline import Execution
 from millrace.flows.commands.ingest.run import ingest
 from millrace.flows.commands.ingest.signals import interruptible
 from millrace.tasks.errors import MillraceError
+from millrace.tasks.lake.collection import delta_table
 from millrace.tasks.lake.vectors import store
 from millrace.tasks.milvus import writer
 
@@ -87,6 +88,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             store.SEAL_ROWS, writer.MAX_CALL_ROWS = 60, 8
+            delta_table._WORTH_SHARE = 1  # edits of a small corpus then stay deltas, as those of a large one do
             os.close(reading)
             with os.fdopen(writing, "w") as answer:
                 json.dump(run(order), answer)
