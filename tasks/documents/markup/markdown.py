@@ -159,5 +159,5 @@ def _paragraph_start(text: str, floor: int, end: int) -> int:
             break
         start = line_start
     # A list, quotation or table above the line makes it a continuation or a rule, not a heading.
-    above = text[text.rfind("\n", max(floor - 1, 0), max(start - 1, 0)) + 1 : start] if start > floor else ""
+    above = text[max(text.rfind("\n", floor, max(start - 1, floor)) + 1, floor) : start]
     return start if not above.strip() else end

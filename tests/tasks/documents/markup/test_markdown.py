@@ -41,6 +41,9 @@ def test_text_is_untouched_and_headings_point_at_their_lines(document: Callable[
         ("<!-- # no\n# no -->\n# Real\n", [(1, "Real")]),
         ("`<!--` is how a comment begins\n\n# Real\n", [(1, "Real")]),
         ("text <!-- in a line --> text\n# Real\n", [(1, "Real")]),
+        ("# A\nB\n---\n", [(1, "A"), (2, "B")]),
+        ("B\n---\nC\n===\n", [(2, "B"), (1, "C")]),
+        ("```\nx\n```\nB\n---\n", [(2, "B")]),
     ],
 )
 def test_headings_are_those_of_commonmark(text: str, found: list[tuple[int, str]]) -> None:

@@ -9,7 +9,19 @@ from millrace.tasks.documents.markup import read_markdown, read_restructured
 from millrace.tasks.documents.markup.plain_text import readable
 from tests.tasks.documents.growth import growth, hostile_blocks, repeated
 
-KNOWN = ["# a" + " " * 30, "[", "](", "<a", "``a", "*a", "<!--`", "\n<h2 ", "<h1>\n", "\n----- x"]
+KNOWN = [
+    "# a" + " " * 30,
+    "[",
+    "](",
+    "<a",
+    "``a",
+    "*a",
+    "<!--`",
+    "\n<h2 ",
+    "<h1>\n",
+    "\n----- x",
+    "###### a #_a*+++\n---\na: ",
+]
 PIECES = [
     *KNOWN, "![", "`", "**a", "~~a", "\\", "{#", "<!--", "<h1 ", "\n# ", "\n#", "\n```", "\n~~~~", "---\n", "\n---", "\n===",
     "a\n", ":a:a", ":a:`", "``", "`a <", "_", "a_ ", "\n=====\nT\n", "\nT\n=", " ", "\t", "\n", "word ", "中", "\n- ", "\n> ",
