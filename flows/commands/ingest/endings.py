@@ -26,10 +26,11 @@ def log_end(summary: RunSummary) -> None:
     """Log the end event of a run."""
     counts = "; ".join(" ".join(line.split()) for line in summary.lines())
     failed = summary.exit_code in {ExitCode.STOPPED, ExitCode.USAGE}
-    # People read the error where the command ends, and need not read it twice.
+    # People read the error where the command ends, or in the state of the flow run, and need not read it twice.
     level = logging.ERROR if failed and structured() else logging.INFO
     fields = {"event": "end", "exit_code": summary.exit_code, **summary.as_json()}
-    _log.log(level, "%s: %s", summary.outcome, summary.error or counts, extra={"fields": fields})
+    details = (structured() and summary.error) or counts
+    _log.log(level, "%s", f"{summary.outcome}: {details}" if details else summary.outcome, extra={"fields": fields})
 
 
 @contextlib.contextmanager
