@@ -4,10 +4,12 @@ Starting Python for each worker took a second of CPU. The workers of `multiproce
 in the current folder first, so that a corpus with a `pickle.py` was run instead of read, and they import the script
 that began the run.
 
-One server serves all pools of a process. The kernel ends it with that process and the workers with the server (on Linux
-at once; elsewhere each sees a closed connection), and it ends by itself when it has had no worker for a minute.
+One server serves all pools of a process, and is waited for when that exits, so that the CPU of readers counts as its
+own. If it is killed, the kernel ends the server with it and the workers with the server (on Linux at once; elsewhere
+each sees a closed connection). A server that has had no worker for a minute ends by itself.
 """
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -31,6 +33,7 @@ from millrace.tasks.errors import MillraceError
 from millrace.tasks.stages import memory
 
 _IDLE_S = 60.0
+_END_S = 5.0
 _PR_SET_PDEATHSIG = 1  # of prctl(2); the parent is the thread that started us
 _INT = struct.Struct("=i")
 _BEGIN = "import sys; sys.path[:] = sys.argv[2:]; from {} import serve; serve(int(sys.argv[1]))"
@@ -78,6 +81,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
+        self._keeper: threading.Thread | None = None
         self._owner = 0
 
     def fork(self, target: Callable[..., None], *args: object, ready: Callable[[], object]) -> Child:
@@ -101,18 +105,29 @@ class ForkServer:
                 _send(self._running(path), request, fds)
         return Child(Connection(ours.detach()), life)
 
+    def close(self) -> None:
+        """End the server and its workers, and wait for it."""
+        with self._lock:
+            if self._control is None or self._keeper is None or self._owner != os.getpid():
+                return
+            self._control.close()
+            self._control = None
+        self._keeper.join(_END_S)
+
     def _running(self, path: list[str]) -> socket.socket:
         if self._control is None or self._owner != os.getpid():  # a fork of this process needs its own
             self._control, theirs = socket.socketpair()
             self._owner = os.getpid()
             started: Future[None] = Future()
             # The kernel ends the server with the thread that started it, so that one stays for as long.
-            threading.Thread(target=_keep, args=(theirs, path, started), name="fork-server", daemon=True).start()
+            self._keeper = threading.Thread(target=_keep, args=(theirs, path, started), name="fork-server", daemon=True)
+            self._keeper.start()
             started.result()
         return self._control
 
 
 FORK_SERVER = ForkServer()
+atexit.register(FORK_SERVER.close)
 
 
 def _keep(theirs: socket.socket, path: list[str], started: "Future[None]") -> None:
@@ -155,7 +170,8 @@ def serve(control_fd: int) -> None:
         server.kill_the_unwanted(readable)
         server.reap()
         if control_fd in readable and not server.fork_one():
-            return
+            break
+    server.close()
 
 
 class _Server:
@@ -174,6 +190,12 @@ class _Server:
             if life.fileno() in readable:
                 os.kill(pid, signal.SIGKILL)  # not reaped yet, so it is still this process
 
+    def close(self) -> None:
+        self._control.close()  # first: whoever asks now must see that nobody answers
+        for pid in self._workers:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
     def reap(self) -> None:
         for pid in list(self._workers):
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -186,7 +208,7 @@ class _Server:
         head, fds, _, _ = socket.recv_fds(self._control, _INT.size, 2)
         if not head:
             return False
-        request = self._control.recv(_INT.unpack(head)[0], socket.MSG_WAITALL)
+        request = self._received(_INT.unpack(head)[0])
         sys.path[:], ready, environment, target, args = pickle.loads(request)  # noqa: S301 - our parent's
         self._get_ready(ready)
         connection, life = Connection(fds[0]), socket.socket(fileno=fds[1])
@@ -204,6 +226,13 @@ class _Server:
         self._workers[pid] = life
         _tell(life, pid)
         return True
+
+    def _received(self, size: int) -> bytes:
+        received = bytearray()
+        # Again and again, because the end of a worker may interrupt MSG_WAITALL in the middle.
+        while len(received) < size and (some := self._control.recv(size - len(received))):
+            received += some
+        return bytes(received)
 
     def _get_ready(self, ready: bytes) -> None:
         if ready in self._made_ready:

@@ -22,7 +22,7 @@ _SERVER = ForkServer()
 def run(
     arguments: Sequence[str], environment: Mapping[str, str], *, timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
-    """`millrace ARGUMENTS...`; both outputs are pipes to no terminal, as files are."""
+    """`millrace ARGUMENTS...`; both outputs are files, no terminal."""
     with TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("stdout", "stderr")]
         child = _SERVER.fork(_command, list(arguments), dict(environment), [str(path) for path in paths], ready=_import)

@@ -96,15 +96,17 @@ class Site:
         """Run `ingest` in this process."""
         return ingest_here(self.settings(*more), sources or [self.corpus], quiet=True)
 
+    def arguments(self, *arguments: str) -> list[str]:
+        """Those of a command, and the settings of this site: `arguments("ingest", "DIR")`."""
+        return [*arguments, *(part for assignment in self.assignments() for part in ("--set", assignment))]
+
     def command(self, *arguments: str) -> list[str]:
-        """A command line of this site: `command("ingest", "DIR")`."""
-        sets = [part for assignment in self.assignments() for part in ("--set", assignment)]
-        return [sys.executable, "-m", "millrace.flows.cli.main", *arguments, *sets]
+        """A command line of this site, for a fresh Python."""
+        return [sys.executable, "-m", "millrace.flows.cli.main", *self.arguments(*arguments)]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the command in a process of its own, as a user would."""
-        sets = self.command(*arguments)[3:]
-        return forked.run(sets, self.process_environment(**environment), timeout_s=100)
+        """Run the command in a process of its own, as a user would; `forked` says what it does not show."""
+        return forked.run(self.arguments(*arguments), self.process_environment(**environment), timeout_s=100)
 
     def process_environment(self, **more: str) -> dict[str, str]:
         measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}

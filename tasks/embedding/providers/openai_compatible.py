@@ -20,7 +20,7 @@ class Dialect:
 
     With `always_sends_dimensions`, requests name the dimensions whenever the model takes them; otherwise only when they
     are not the model's default, because some servers refuse the parameter (vllm-project/vllm#23435). With `asks_base64`
-    vectors are asked for as base64 of float32, which costs a fifth of numbers to read, until a server refuses that.
+    vectors are asked for as base64 of float32, which costs two fifths of numbers to read, until a server refuses that.
     """
 
     rules: Sequence[Rule]

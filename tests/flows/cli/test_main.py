@@ -69,7 +69,7 @@ def test_rejects_make_exit_code_3_and_are_listed_with_a_remedy(site: Site) -> No
 def test_what_is_wrong_is_said_in_one_message(site: Site, more: list[str], code: int, word: str) -> None:
     site.write("a.md", "# A\n\n" + english(20))
     # Appended after the site's own settings, so that these win.
-    arguments = [*site.command("ingest", str(site.corpus), "--json")[3:], *more]
+    arguments = [*site.arguments("ingest", str(site.corpus), "--json"), *more]
     done = forked.run(arguments, site.process_environment(), timeout_s=60)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -139,7 +139,7 @@ def test_before_anything_is_open_it_is_said_in_a_word(site: Site) -> None:
             sys.executable,
             "-c",
             script.format(number=int(number)),
-            *site.command("ingest", str(site.corpus))[3:],
+            *site.arguments("ingest", str(site.corpus)),
             "--json",
         ]
         done = subprocess.run(

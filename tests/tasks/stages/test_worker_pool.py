@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -30,6 +31,9 @@ def work(job: str, channel: Channel[str]) -> None:
     channel.at(job)
     if job == "hang":
         time.sleep(60)
+    if job == "compute":
+        while time.process_time() < 2:
+            pass
     if job == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
     if job == "which signals are ignored":
@@ -249,6 +253,28 @@ def test_reading_processes_end_with_a_parent_that_is_killed() -> None:
     while is_running(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(child)
+
+
+def cpu_of_children_s() -> float:
+    """Of those that have been waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_the_cpu_of_reading_processes_counts_as_that_of_their_run() -> None:
+    """As `time` tells it, or a container: also of those that were in the middle of a job."""
+    script = (
+        "import asyncio, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.tasks.stages.test_worker_pool import pool, run\n"
+        "async def main():\n"
+        "    async with pool() as workers:\n"
+        "        await run(workers, 'compute')\n"
+        "asyncio.run(main())\n"
+    )
+    before = cpu_of_children_s()
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    assert cpu_of_children_s() - before >= 2
 
 
 def is_running(pid: int) -> bool:
