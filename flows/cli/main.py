@@ -60,6 +60,13 @@ def millrace() -> None:
     type=click.Choice(["any", "new", "none"]),
     help="Exit with 3 for any outstanding reject, the default, for those that are new in this run, or for none.",
 )
+@click.option(
+    "--by", metavar="TIME", help="Be done by then, by Batch as far as that leaves time: 08:00, or a date with it."
+)
+@click.option("--within", metavar="TIME", help="As --by, counted from now: 90m, 6h or 2d.")
+@click.option(
+    "--detach", is_flag=True, help="End when the Batch jobs are submitted; the next run takes in what they bring."
+)
 @reread
 @claiming
 @common
@@ -72,6 +79,9 @@ def ingest(
     *,
     change_embedding: bool,
     fail_on: str | None,
+    by: str | None,
+    within: str | None,
+    detach: bool,
     reread: str,
     as_json: bool,
 ) -> None:
@@ -84,7 +94,14 @@ def ingest(
       millrace ingest docs/
       millrace ingest docs/ notes.jsonl --set milvus.collection=handbook
       millrace ingest docs/ --set embedding.provider=dashscope --max-cny 5
+      millrace ingest docs/ --by 08:00
     """
+    if by is not None and within is not None:
+        raise click.UsageError("--by and --within both say when to be done; give one of them")
+    if by is not None or within is not None:
+        overrides = (*overrides, f"embedding.deadline={by or within}")
+    if detach:
+        overrides = (*overrides, "embedding.detach=true")
     if max_cny is not None:
         overrides = (*overrides, f"budget.max_cny={max_cny}")
     if change_embedding:
@@ -92,6 +109,8 @@ def ingest(
     if fail_on is not None:
         overrides = (*overrides, f"rejects.fail_on={fail_on}")
     settings = settings_of(config, with_claim(overrides, claim), run_of="ingest")
+    if (by is not None or within is not None or detach) and "embedding.batch" not in settings.given:
+        settings = settings.with_values({"embedding": {"batch": "auto"}}, given=False)
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:

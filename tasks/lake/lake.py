@@ -42,6 +42,7 @@ from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 from millrace.tasks.lake.storage.object_path import ObjectPath, unguarded
+from millrace.tasks.lake.vectors.batch_jobs import BatchJobs
 from millrace.tasks.lake.vectors.space import SpaceFolder, SpaceSummary, described_in, summarize
 from millrace.tasks.lake.vectors.store import VectorStore
 from millrace.tasks.records import EmbeddingSpace
@@ -243,6 +244,14 @@ class Lake:
             read_only=self._lease is None,
             checkpoint=_named("vectors", self._checkpoint),
         )
+
+    def batch_jobs(self, space: EmbeddingSpace) -> BatchJobs:
+        """The Batch jobs whose vectors are for `space`."""
+        return self.batch_jobs_in(space.name)
+
+    def batch_jobs_in(self, space: str) -> BatchJobs:
+        """The Batch jobs whose vectors are for the space of that name."""
+        return BatchJobs(self.vectors_dir / space / "batch", checkpoint=_named("batch", self._checkpoint))
 
     def seal_leftovers(self, space: EmbeddingSpace) -> None:
         """Make parts of what a killed run has journalled in `space`; where there is no journal nothing is opened.
