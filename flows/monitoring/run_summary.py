@@ -110,7 +110,8 @@ class RunSummary(Result):
     the same reason, and a run that finished has told so. `fail_on` says which of them the exit code is 3 for.
     `notes` tell the user about the model and the documents. `left` is None before the sources have been compared with
     the manifest, and `rows` until they were counted at the end. `left_out` counts what lies below the sources and no
-    run reads. `batch` is the part of Batch jobs; a run that is "detached" has left some open and moved no document. A run that has finished has an `error` when the collection does not have the rows that it should have.
+    run reads. `batch` are the Batch jobs; a run that is "detached" has left some open, and moved no document. A run
+    that has finished has an `error` when the collection does not have the rows that it should have.
     """
 
     run: str

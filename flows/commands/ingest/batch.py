@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -81,7 +81,7 @@ class BatchRun:
             self._note(f"everything is embedded over the synchronous road, at the full price: {lack}")
             wanted = False
         deadline = self._deadline()
-        async with self._opened(earlier) as (road, store, dispatcher):
+        async with self.opened(earlier) as (road, store, dispatcher):
             driver = self._driver(road, store, dispatcher, earlier, deadline)
             if wanted:
                 if not diff.documents_with_rows:
@@ -100,6 +100,17 @@ class BatchRun:
             if driver.refusal:
                 self._note(f"Batch is not to be had, so the full price is paid for the rest: {driver.refusal}")
             return not driver.jobs
+
+    async def finish_open(self) -> None:
+        """Wait for the open jobs, and take in what they bring. Raises ConfigurationError as `bring_in`."""
+        earlier = self._jobs.open()
+        if not earlier:
+            return
+        async with self.opened(earlier) as (road, store, dispatcher):
+            driver = self._driver(road, store, dispatcher, earlier, deadline=None)
+            for job in earlier:
+                self._heard(job)
+            await driver.finish_all()
 
     # What is to be embedded
 
@@ -166,6 +177,7 @@ class BatchRun:
             texts=texts,
             lines=lines,
             tokens=tokens,
+            reserved_cny=cost_cny(tokens, self._model.spec.batch_price_cny_per_1k_tokens),
             created=datetime.now().astimezone().isoformat(timespec="seconds"),
             deadline=self._settings.embedding.deadline,
         )
@@ -187,7 +199,8 @@ class BatchRun:
     # What is open meanwhile
 
     @contextlib.asynccontextmanager
-    async def _opened(self, earlier: list[BatchJob]) -> AsyncIterator[tuple[BatchRoad, VectorStore, Dispatcher]]:
+    async def opened(self, earlier: Sequence[BatchJob]) -> AsyncIterator[tuple[BatchRoad, VectorStore, Dispatcher]]:
+        """What is needed to go on with `earlier` jobs. Raises ConfigurationError for one of another account."""
         settings, model, state = self._settings, self._model, self._state
         async with contextlib.AsyncExitStack() as stack:
             api_key = components.require_api_key(settings, model)
@@ -265,14 +278,14 @@ class BatchRun:
 
         return Deadline(self._clock.now() + (moment - now).total_seconds(), seconds_for)
 
-    def _refuse_other_accounts(self, earlier: list[BatchJob]) -> None:
+    def _refuse_other_accounts(self, earlier: Sequence[BatchJob]) -> None:
         for job in earlier:
             if (job.endpoint, job.account) != (self._endpoint, self._account) and job.state != "written":
                 raise ConfigurationError(
                     f"the Batch job {job.name} was submitted to {job.endpoint} with another key (its fingerprint is "
                     f"{job.account}, that of this key is {self._account}), and nobody else can see it. Go on with that "
-                    f"key and embedding.base_url; or give the job up with `millrace jobs cancel {job.name}`: what it "
-                    "has finished by then is paid for, and its texts are embedded again"
+                    f"key and embedding.base_url; or give the job up, with `millrace jobs cancel --forget {job.name}`: "
+                    "what it has finished by then is paid for, and its texts are embedded again"
                 )
 
     def _heard(self, job: BatchJob) -> None:

@@ -50,7 +50,8 @@ class BatchJob:
     """One job. Times are UTC, ISO 8601, "" while they have not come.
 
     `account` tells keys apart without being one. `remote` is the provider's last word on the job, since `changed`.
-    `answered` and `refused` count texts, `tokens_billed` is by the provider's answers.
+    `answered`, `refused` and `not_run` count texts, `tokens_billed` is by the provider's answers. `reserved_cny` is the
+    price of its tokens as they are counted here.
     """
 
     name: str
@@ -81,6 +82,7 @@ class BatchJob:
     not_run: int = 0
     tokens_billed: int = 0
     cost_cny: float = 0.0
+    reserved_cny: float = 0.0
     problem: str = ""
 
     @property
@@ -127,7 +129,7 @@ class BatchJobs:
 
     def texts(self, job: BatchJob, columns: Sequence[str] = tuple(TEXTS_SCHEMA.names)) -> pa.Table:
         """The texts of an open job. Raises LakeError."""
-        remedy = "`millrace jobs cancel` gives the job up; its texts are then embedded again."
+        remedy = "`millrace jobs cancel --forget` gives the job up; its texts are then embedded again."
         return read_table(self._texts_path(job), columns=list(columns), remedy=remedy)
 
     def end(self, job: BatchJob) -> None:

@@ -137,7 +137,7 @@ class BatchRoad:
             raise OutputForeign(
                 f"the results of the Batch job {job.id} ({job.output_file}) hold {taken.unknown:,} lines, none of them "
                 "of this job: nothing was taken in, and nothing was deleted at the provider. Ask the provider; or give "
-                f"the job up with `millrace jobs cancel {job.name}`"
+                f"the job up with `millrace jobs cancel --forget {job.name}`"
             )
         if taken.lines_done < job.lines_done:
             self._downloads[job.name] = self._downloads.get(job.name, 0) + 1
@@ -205,7 +205,7 @@ class BatchRoad:
                 names = ", ".join(one.id for one in found)
                 raise ProviderStopped(
                     f"the provider has {len(found)} Batch jobs of one file, and each will be billed: {names}. Cancel "
-                    f"all but one in its console; or give them up with `millrace jobs cancel {job.name}`"
+                    f"all but one in its console; or give them up with `millrace jobs cancel --forget {job.name}`"
                 )
             if found:
                 return self._opened(job, found[0])
