@@ -20,6 +20,7 @@ FIRST_ASKED_AFTER_S = (2.0, 4.0, 8.0)
 
 _CANCEL_ASKED_EVERY_S = 10.0
 _BACKOFF_S = (2.0, 5.0, 15.0, 30.0, 60.0)
+_LAST_MOMENT_S = 30.0
 _NEVER = math.inf
 
 
@@ -103,11 +104,14 @@ class BatchDriver:
                 if job.name in self._jobs and self._turns[job.name].due <= self._clock.now():
                     await self._bring_on(job)
             await self._rescue()
+            for job in self.jobs if self.refusal else ():
+                if job.state == "open" and not job.cancelling:
+                    await self._cancel(job)
             if goes_on():
                 await self._sleep()
 
     async def _sleep(self) -> None:
-        due = min((turn.due for name, turn in self._turns.items() if name in self._jobs), default=_NEVER)
+        due = min((self._turns[job.name].due for job in self.jobs), default=_NEVER)
         wait_s = max(min(due, self._rescue_at()) - self._clock.now(), 0.01)
         sleeping = asyncio.ensure_future(self._clock.sleep(min(wait_s, 3600.0)))
         try:
@@ -218,15 +222,8 @@ class BatchDriver:
                 del self._jobs[job.name]
                 self._rescued.append(job)
                 continue
-            try:
-                after = await self._road.cancel(job)
-            except Transient:
-                after = job  # asked again with the next turn
-                self._turns[job.name].due = self._clock.now() + _CANCEL_ASKED_EVERY_S
+            if not await self._cancel(job):
                 break
-            self._jobs[job.name] = after
-            self._turns[job.name] = _Turn(self._clock.now() + min(_CANCEL_ASKED_EVERY_S, self._poll_s))
-            self._on_change(after)
         if self._deadline is not None:
             self._give_up_waiting()
         if self._buying is not None and self._buying.done():
@@ -236,10 +233,22 @@ class BatchDriver:
             self._bought_now = self._rescued.pop(0)
             self._buying = asyncio.create_task(self._buy_rest(self._bought_now))
 
+    async def _cancel(self, job: BatchJob) -> bool:
+        """Whether the provider was asked to end the job; if not it is asked again soon."""
+        soon = self._clock.now() + min(_CANCEL_ASKED_EVERY_S, self._poll_s)
+        self._turns[job.name] = _Turn(soon)
+        try:
+            self._jobs[job.name] = await self._road.cancel(job)
+        except Transient:
+            return False
+        self._on_change(self._jobs[job.name])
+        return True
+
     def _give_up_waiting(self) -> None:
         """What a job that does not end has left is bought at the last moment; that money may be spent twice."""
         assert self._deadline is not None
-        late = self._clock.now() + self._deadline.seconds_for(*self._left()) >= self._deadline.at
+        last_moment = self._deadline.at - self._deadline.seconds_for(*self._left()) - _LAST_MOMENT_S
+        late = self._clock.now() >= last_moment
         stuck = [job for job in self.jobs if job.cancelling]
         if late and stuck and not self._rescued and self._buying is None:
             self._too_late.add(stuck[-1].name)
