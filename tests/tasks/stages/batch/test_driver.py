@@ -154,7 +154,7 @@ def drive(fates: list[Fate], *, deadline_s: float | None = None, road: FakeRoad 
         if deadline_s is not None:
             deadline = Deadline(deadline_s, lambda tokens, requests: tokens / TOKENS_PER_S)
         driver = BatchDriver(
-            road,
+            road,  # type: ignore[arg-type]
             jobs,
             buy=buy,
             on_change=lambda one: None,
@@ -162,7 +162,7 @@ def drive(fates: list[Fate], *, deadline_s: float | None = None, road: FakeRoad 
             clock=LoopClock(),
             deadline=deadline,
             **options,
-        )  # type: ignore[arg-type]
+        )
         await driver.finish_all()
         for one in jobs:
             if one.name not in bought and road.rest.get(one.name):
