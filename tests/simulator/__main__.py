@@ -53,6 +53,7 @@ def parsed(arguments: Sequence[str]) -> tuple[SimulatorSettings, float]:
     parser.add_argument("--key", action="append", metavar="KEY[=ACCOUNT]", help="repeatable")
     parser.add_argument("--any-key", action="store_true", help="every key is right")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state-file", metavar="FILE", help="keeps files, jobs and purchases over a restart")
     parser.add_argument(
         "--fault",
         action="append",
@@ -75,6 +76,7 @@ def parsed(arguments: Sequence[str]) -> tuple[SimulatorSettings, float]:
     patch: dict[str, object] = {
         "port": given.port,
         "seed": given.seed,
+        "state_file": given.state_file,
         "any_key": given.any_key,
         "limits": limits,
         "latency": {
