@@ -42,10 +42,10 @@ from millrace.tasks.stages.scan import Scan
 _log = logging.getLogger(__name__)
 
 Bottleneck = Literal[
-    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "closing"
+    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "batch", "closing"
 ]
 """What a run can wait for: four limits of the provider's, its answers (or room for more of them), the readers, Milvus,
-the comparison of the sources with the manifest, and the tidying up at the end."""
+the comparison of the sources with the manifest, Batch jobs, and the tidying up at the end."""
 
 BOTTLENECKS: tuple[Bottleneck, ...] = get_args(Bottleneck)
 
@@ -151,6 +151,7 @@ class RunState:
     outages: list[PastOutage] = field(default_factory=list)
     away_since: dict[Service, float] = field(default_factory=dict)  # seconds of the run
     batch: dict[str, BatchJob] = field(default_factory=dict)  # by name: those that the run has had to do with
+    batch_asked: int = 0  # how often anything was heard of them
     usage: Usage = field(default_factory=Usage)
     _dispatcher: Dispatcher | None = None
     _files_loaded: dict[int, int] = field(default_factory=dict)  # by job
@@ -273,7 +274,7 @@ class RunState:
     def bottleneck(self) -> Bottleneck:
         """What the run waits for now, so that doing it faster would make the run faster."""
         if self._dispatcher is None:
-            return "comparing"
+            return "batch" if self.batch_counts().open else "comparing"
         now = self.activity
         for limit in BOTTLENECKS:
             if now.waiting_for == limit:
@@ -330,6 +331,8 @@ class RunState:
             "tokens_counted": usage.tokens_counted,
             "tokens_billed": usage.tokens_billed,
             "cost_cny": usage.cost_cny,
+            "batch_texts": usage.batch_texts,
+            "batch_asked": self.batch_asked,
         }
 
     def batch_counts(self) -> BatchCounts:

@@ -180,7 +180,7 @@ class RunSummary(Result):
             f"chunks     {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
             f"{c.rejected:,} rejected; {c.upserted:,} rows upserted, {c.deleted:,} deleted",
         ]
-        if r.sent:
+        if r.sent or t.billed:
             billed = f"{t.billed:,} billed (drift {t.drift:+.2%}); ¥{self.cost_cny:.4f}" if t.billed else "none billed"
             lines.append(
                 f"requests   {r.sent:,}: {r.throttled:,} throttled, {r.retried:,} sent again; "

@@ -291,6 +291,7 @@ class BatchRun:
     def _heard(self, job: BatchJob) -> None:
         before = self._state.batch.get(job.name)
         self._state.batch[job.name] = job
+        self._state.batch_asked += 1
         if before is None or (before.state, before.remote) != (job.state, job.remote):
             _log.info("Batch job %s: %s", job.name, job_words(job), extra={"fields": {"event": "batch"}})
 

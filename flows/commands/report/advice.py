@@ -20,6 +20,7 @@ _REMEDIES = {
     "slots": "More requests may be under way at once: raise `limits.max_in_flight`.",
     "answers": "The texts left did not fill the provider's time; larger runs use it better.",
     "milvus": "Use a Milvus server rather than Milvus Lite, or a faster one.",
+    "batch": "Batch jobs end within their window; with --detach a run need not wait, with --by it is done in time.",
     "closing": "Milvus Lite makes its index when it is closed; with a Milvus server a run does not wait for that.",
 }
 
