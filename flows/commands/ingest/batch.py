@@ -232,6 +232,7 @@ class BatchRun:
                 usage=self._spending.usage,
                 budget=self._spending.budget,
                 window=settings.embedding.batch_window,
+                poll_s=self._poll_s,
                 tell=self._note,
             )
             for job in earlier:
@@ -254,12 +255,15 @@ class BatchRun:
             dispatcher.flush()
             await asyncio.gather(*futures)
 
-        poll_s = self._settings.embedding.batch_poll_s
-        if official_endpoint(self._settings.embedding.base_url, self._model.spec.provider):
-            poll_s = max(poll_s, _OFFICIAL_POLL_S)
         return BatchDriver(
-            road, jobs, buy=buy, on_change=self._heard, poll_s=poll_s, clock=self._clock, deadline=deadline
+            road, jobs, buy=buy, on_change=self._heard, poll_s=self._poll_s, clock=self._clock, deadline=deadline
         )
+
+    @property
+    def _poll_s(self) -> float:
+        embedding = self._settings.embedding
+        official = official_endpoint(embedding.base_url, self._model.spec.provider)
+        return max(embedding.batch_poll_s, _OFFICIAL_POLL_S if official else 0.0)
 
     def _deadline(self) -> Deadline | None:
         text = self._settings.embedding.deadline

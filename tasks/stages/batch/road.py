@@ -22,9 +22,6 @@ from millrace.tasks.embedding.batch.line import LineAnswer, LineFormat
 from millrace.tasks.errors import LakeError, MillraceError, ProviderStopped, ProviderUnavailable
 from millrace.tasks.lake import BatchJob, BatchJobs, BatchState, VectorStore
 
-ASKED_AGAIN_AFTER_S = 45.0
-"""After a creation whose answer was lost the list of jobs may lag behind: so long later it is asked once more."""
-
 _LINES_AT_A_TIME = 50
 _DOWNLOADS = 3
 
@@ -58,7 +55,8 @@ class _LineTexts:
 class BatchRoad:
     """Brings the jobs of one account and space from one step to the next; every method returns the job as it is then.
 
-    Methods raise Transient for what may be tried again later, with the job as it was, or further.
+    Methods raise Transient for what may be tried again later, with the job as it was, or further. A creation whose
+    answer was lost is looked for once more after `poll_s`, before there is another.
     """
 
     def __init__(
@@ -71,6 +69,7 @@ class BatchRoad:
         usage: Usage,
         budget: Budget,
         window: str,
+        poll_s: float,
         tell: Callable[[str], None],
     ) -> None:
         self._jobs = jobs
@@ -80,6 +79,7 @@ class BatchRoad:
         self._usage = usage
         self._budget = budget
         self._window = window
+        self._poll_s = poll_s
         self._tell = tell
         self._reserved: dict[str, Fraction] = {}
         self._begun: set[str] = set()  # steps of this process, of whose answers nothing is known yet
@@ -209,9 +209,9 @@ class BatchRoad:
                 )
             if found:
                 return self._opened(job, found[0])
-            if _seconds_since(job.changed) < ASKED_AGAIN_AFTER_S:
+            if (since_s := _seconds_since(job.changed)) < self._poll_s:  # the list may lag behind
                 message = "no answer came to the creation of a Batch job; the list of jobs is looked at again"
-                raise ProviderUnavailable(message, retry_after_s=ASKED_AGAIN_AFTER_S)
+                raise ProviderUnavailable(message, retry_after_s=self._poll_s - since_s)
         self._begun.discard(job.name)
         try:
             return self._opened(job, await self._client.create(job.input_file, window=self._window, name=job.name))
