@@ -127,6 +127,10 @@ class BatchJobs:
         write_json(self._folder / f"{job.name}.json", asdict(job))
         self._checkpoint(job.state)
 
+    def passed(self, step: str) -> None:
+        """Something happened elsewhere of which nothing is written down yet."""
+        self._checkpoint(step)
+
     def texts(self, job: BatchJob, columns: Sequence[str] = tuple(TEXTS_SCHEMA.names)) -> pa.Table:
         """The texts of an open job. Raises LakeError."""
         remedy = "`millrace jobs cancel --forget` gives the job up; its texts are then embedded again."

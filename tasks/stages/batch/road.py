@@ -195,6 +195,7 @@ class BatchRoad:
             else:
                 job = self._save(replace(job, file_name=path.name, file_bytes=size), "uploading")
             file = file or await self._client.upload(path)
+        self._jobs.passed("was uploaded")
         return self._save(replace(job, input_file=file), "uploaded")
 
     async def _create(self, job: BatchJob) -> BatchJob:
@@ -214,7 +215,7 @@ class BatchRoad:
                 raise ProviderUnavailable(message, retry_after_s=self._poll_s - since_s)
         self._begun.discard(job.name)
         try:
-            return self._opened(job, await self._client.create(job.input_file, window=self._window, name=job.name))
+            remote = await self._client.create(job.input_file, window=self._window, name=job.name)
         except FileNotVisible:
             self._save(job, "uploaded")
             raise
@@ -222,6 +223,8 @@ class BatchRoad:
             if not may_have_taken_effect(error):
                 self._save(job, "uploaded")  # a definite no
             raise
+        self._jobs.passed("was created")
+        return self._opened(job, remote)
 
     def _opened(self, job: BatchJob, remote: RemoteJob) -> BatchJob:
         return self._heard(replace(job, id=remote.id, submitted=_now(), state="open"), remote, always=True)
