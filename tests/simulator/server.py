@@ -209,7 +209,9 @@ class Simulator:
             return False
         found = self._routes.find(request.path)
         if found is None:
-            return await send(reader, writer, self._control(request), request, compress=False)
+            # In a thread, since the lines of Batch jobs may have to be done first.
+            control = await asyncio.to_thread(self._control, request)
+            return await send(reader, writer, control, request, compress=False)
         endpoint, route, parameters = found
         self._answering += 1
         try:

@@ -16,6 +16,9 @@ from tests.simulator.batch.settings import BatchSettings
 
 Status = Literal["validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"]
 ENDED: frozenset[Status] = frozenset({"completed", "failed", "expired", "cancelled"})
+# Dates are near 2e9: what is due at a date must not be missed for the last bit of a float.
+_SLACK_S = 1e-5
+
 LineDamage = Literal["missing", "duplicated", "malformed", "unknown_id", "wrong_dimension"]
 SPOILING: frozenset[LineDamage] = frozenset({"missing", "malformed", "wrong_dimension"})
 """Of these the texts cannot be had, or not all."""
@@ -106,10 +109,11 @@ class Standing:
 
 def standing(job: Job, now: float, settings: BatchSettings) -> Standing:
     """Where `job`, not yet ended, stands at `now`."""
+    now += _SLACK_S
     valid_at = job.created_at + settings.validate_s
-    if now < valid_at:
+    if now < valid_at and job.cancel_asked_at is None:
         return Standing("validating", 0)
-    if job.errors:
+    if now >= valid_at and job.errors:
         return Standing("failed", 0, job.created_at)
     begins_at = valid_at + settings.queue_s_of(job.model)
     all_done_at = begins_at + _all_done_after_s(job.lines, settings)
@@ -139,17 +143,14 @@ def _done_after(elapsed_s: float, lines: int, settings: BatchSettings) -> int:
     """Lines done when `elapsed_s` have passed since the job left the queue."""
     if elapsed_s < 0:
         return 0
-    rate = settings.lines_per_s or math.inf
-    if settings.stall:
-        before = math.ceil(settings.stall.at_share * lines)
-        stalled_from_s = before / rate
-        if elapsed_s >= stalled_from_s:
-            worked_s = max(stalled_from_s, elapsed_s - settings.stall.for_s)
-            if worked_s == stalled_from_s and elapsed_s < stalled_from_s + settings.stall.for_s:
-                return before
-            elapsed_s = worked_s
-    # The small amount: a clock that was set to the second a line ends at is there, whatever floats make of it.
-    return lines if math.isinf(rate) else min(lines, math.floor(elapsed_s * rate + 1e-6))
+    stall, rate = settings.stall, settings.lines_per_s
+    before_stall = math.ceil(stall.at_share * lines) if stall else lines
+    stalled_from_s = before_stall / rate if rate else 0.0
+    if stall and elapsed_s >= stalled_from_s:
+        elapsed_s -= stall.for_s
+        if elapsed_s < stalled_from_s:
+            return before_stall
+    return lines if rate is None else min(lines, math.floor((elapsed_s + _SLACK_S) * rate))
 
 
 def job_object(job: Job, now: float, settings: BatchSettings) -> dict[str, Any]:

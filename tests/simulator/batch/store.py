@@ -150,9 +150,11 @@ class Store:
             if len(open_jobs) >= self.settings.open_jobs or (endpoint == TEST_ENDPOINT and tests >= _TEST_JOBS):
                 raise Refused(Reason.LIMIT_REQUESTS)
             checked = check_file(self.shelf.path(file.id), endpoint, self.settings)
+            number = len(self.jobs) + 1
+            settings = self.settings.of_job(number)
             job = Job(
                 id=f"batch_{uuid.uuid4()}",
-                number=len(self.jobs) + 1,
+                number=number,
                 account=account,
                 endpoint=endpoint,
                 input_file_id=input_file_id,
@@ -163,9 +165,9 @@ class Store:
                 model=checked.model,
                 lines=checked.lines,
                 errors=checked.errors,
-                is_foreign=self.settings.foreign_output,
+                is_foreign=settings.foreign_output,
             )
-            job.damage = drawn_damage(job, self.settings, self.provider.settings.seed)
+            job.damage = drawn_damage(job, settings, self.provider.settings.seed)
             self.jobs[job.id] = job
             self.counts.jobs_by_input_file[input_file_id] += 1
             self.counts.peak_open_jobs = max(self.counts.peak_open_jobs, len(open_jobs) + 1)
@@ -230,7 +232,7 @@ class Store:
 
     def _settle(self, job: Job, now: float) -> None:
         before = job.status, job.done
-        reached = standing(job, now, self.settings)
+        reached = standing(job, now, self.settings.of_job(job.number))
         events = self._work(job, reached.done)
         job.settled_at, job.status = now, reached.status
         if reached.ended_at is not None:
@@ -260,13 +262,14 @@ class Store:
     def _end(self, job: Job) -> list[dict[str, Any]]:
         """Give the job, which has ended, its result files; the events that this was."""
         assert job.ended_at is not None
-        job.published_at = job.ended_at + self.settings.result_published_after_s
+        settings = self.settings.of_job(job.number)
+        job.published_at = job.ended_at + settings.result_published_after_s
         events = []
         if any(outcome.is_success for outcome in job.outcomes):
             job.output_file_id = f"file-batch_output-{uuid.uuid4()}"
             events.append(self._result(job, job.output_file_id, "output"))
         has_failed = any(not outcome.is_success for outcome in job.outcomes)
-        if has_failed or (job.done < job.lines and job.not_done(self.settings)):
+        if has_failed or (job.done < job.lines and job.not_done(settings)):
             job.error_file_id = f"file-batch_output-{uuid.uuid4()}"
             events.append(self._result(job, job.error_file_id, "errors"))
         self._sweep(job.input_file_id)

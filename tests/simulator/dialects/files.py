@@ -6,6 +6,7 @@ in memory. What can go wrong is in `settings.files`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from urllib.parse import parse_qs
 
@@ -88,7 +89,7 @@ class Files(FileApi):
             if settings.download_bytes_per_s:
                 await provider.clock.sleep(len(line) / settings.download_bytes_per_s)
             yield line
-        self.store.downloaded(file)
+        await asyncio.to_thread(self.store.downloaded, file)
 
     def _object(self, file: StoredFile) -> dict[str, object]:
         is_input = file.part == "input"
