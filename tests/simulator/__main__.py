@@ -4,9 +4,11 @@
     python -m tests.simulator --any-key --fault internal_error:share=0.02 --fault reset:every=50
     python -m tests.simulator --settings '{"models": [...], "poison_share": 0.01}'
     python -m tests.simulator --settings '{"iflytek": {"error_body": "message"}, "openai": {"flavour": "tei"}}'
+    python -m tests.simulator --state-file state --settings '{"seconds_per_second": 60, "batch": {"queue_s": 3600}}'
 
-Roots, one a line with its name: compatible (embeddings), native (embeddings and rerank), rerank (compatible), iflytek
-(embeddings and rerank), openai (a server that speaks OpenAI's API, with rerank), tei (that server's other rerank).
+Roots, one a line with its name: compatible (embeddings, files, batches), native (embeddings and rerank), rerank
+(compatible), iflytek (embeddings and rerank), openai (a server that speaks OpenAI's API, with rerank), tei (that
+server's other rerank).
 
 It ends on SIGINT or SIGTERM, after --max-seconds, or when the process that started it is gone.
 """

@@ -152,7 +152,7 @@ class Simulator:
         """Other settings from the next request on, as `SimulatorSettings.patched`."""
         settings = self._provider.settings.patched(patch)
         self._store.settle()
-        self._store.play_again()
+        self._store.played.clear()
         self._provider.settings = settings
         self._provider.calendar.run(settings.seconds_per_second)
 
@@ -209,7 +209,9 @@ class Simulator:
             return False
         found = self._routes.find(request.path)
         if found is None:
-            return await send(reader, writer, self._control(request), request, compress=False)
+            # In a thread, since the lines of Batch jobs may have to be done first.
+            control = await asyncio.to_thread(self._control, request)
+            return await send(reader, writer, control, request, compress=False)
         endpoint, route, parameters = found
         self._answering += 1
         try:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from tests.simulator.batch.settings import BatchSettings
 
 Status = Literal["validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"]
 ENDED: frozenset[Status] = frozenset({"completed", "failed", "expired", "cancelled"})
+# Dates are near 2e9: what is due at a date must not be missed for the last bit of a float.
+_SLACK_S = 1e-5
+
 LineDamage = Literal["missing", "duplicated", "malformed", "unknown_id", "wrong_dimension"]
 SPOILING: frozenset[LineDamage] = frozenset({"missing", "malformed", "wrong_dimension"})
 """Of these the texts cannot be had, or not all."""
@@ -84,15 +87,18 @@ class Job:
             return "batch_expired", "This request could not be executed before the completion window expired."
         return None
 
-    def as_state(self) -> dict[str, Any]:
-        """Everything, for the state file."""
-        return {**asdict(self), "damage": {str(line): damage for line, damage in self.damage.items()}}
+    def as_state(self, since: int = 0) -> dict[str, Any]:
+        """Everything for the state file, but of the outcomes only those from line `since` on."""
+        damage = {str(line): damage for line, damage in self.damage.items()}
+        return {**asdict(replace(self, outcomes=self.outcomes[since:])), "damage": damage}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Job:
-        """The job that `as_state` gave."""
+    def from_state(cls, state: Mapping[str, Any], before: Job | None) -> Job:
+        """The job that `as_state` gave, with the outcomes that it had before."""
         damage = {int(line): damage for line, damage in state["damage"].items()}
-        return cls(**{**state, "damage": damage, "outcomes": [Outcome(**outcome) for outcome in state["outcomes"]]})
+        known = before.outcomes if before else []
+        outcomes = [*known, *(Outcome(**outcome) for outcome in state["outcomes"])]
+        return cls(**{**state, "damage": damage, "outcomes": outcomes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +112,11 @@ class Standing:
 
 def standing(job: Job, now: float, settings: BatchSettings) -> Standing:
     """Where `job`, not yet ended, stands at `now`."""
+    now += _SLACK_S
     valid_at = job.created_at + settings.validate_s
-    if now < valid_at:
+    if now < valid_at and job.cancel_asked_at is None:
         return Standing("validating", 0)
-    if job.errors:
+    if now >= valid_at and job.errors:
         return Standing("failed", 0, job.created_at)
     begins_at = valid_at + settings.queue_s_of(job.model)
     all_done_at = begins_at + _all_done_after_s(job.lines, settings)
@@ -139,17 +146,14 @@ def _done_after(elapsed_s: float, lines: int, settings: BatchSettings) -> int:
     """Lines done when `elapsed_s` have passed since the job left the queue."""
     if elapsed_s < 0:
         return 0
-    rate = settings.lines_per_s or math.inf
-    if settings.stall:
-        before = math.ceil(settings.stall.at_share * lines)
-        stalled_from_s = before / rate
-        if elapsed_s >= stalled_from_s:
-            worked_s = max(stalled_from_s, elapsed_s - settings.stall.for_s)
-            if worked_s == stalled_from_s and elapsed_s < stalled_from_s + settings.stall.for_s:
-                return before
-            elapsed_s = worked_s
-    # The small amount: a clock that was set to the second a line ends at is there, whatever floats make of it.
-    return lines if math.isinf(rate) else min(lines, math.floor(elapsed_s * rate + 1e-6))
+    stall, rate = settings.stall, settings.lines_per_s
+    before_stall = math.ceil(stall.at_share * lines) if stall else lines
+    stalled_from_s = before_stall / rate if rate else 0.0
+    if stall and elapsed_s >= stalled_from_s:
+        elapsed_s -= stall.for_s
+        if elapsed_s < stalled_from_s:
+            return before_stall
+    return lines if rate is None else min(lines, math.floor((elapsed_s + _SLACK_S) * rate))
 
 
 def job_object(job: Job, now: float, settings: BatchSettings) -> dict[str, Any]:

@@ -44,13 +44,13 @@ def output_lines(provider: Provider, job: Job, path: Path) -> Iterator[bytes]:
                 yield line
             if damage == "unknown_id":
                 yield line.replace(b'"custom_id":"', b'"custom_id":"unknown-', 1)
-    if provider.settings.batch.empty_last_line:
+    if provider.settings.batch.of_job(job.number).empty_last_line:
         yield b"\n"
 
 
 def error_lines(provider: Provider, job: Job, path: Path) -> Iterator[bytes]:
     """The refusals, and the lines that a job which was cancelled or has expired did not do."""
-    settings = provider.settings.batch
+    settings = provider.settings.batch.of_job(job.number)
     failed = [number for number, outcome in enumerate(job.outcomes) if not outcome.is_success]
     not_done = job.not_done(settings)
     if not_done is not None:
@@ -75,7 +75,7 @@ def size_bytes(lines: Iterator[bytes]) -> int:
 
 
 def _ordered(provider: Provider, job: Job, numbers: list[int]) -> list[int]:
-    if provider.settings.batch.shuffled:
+    if provider.settings.batch.of_job(job.number).shuffled:
         random.Random(f"{provider.settings.seed}:{job.number}").shuffle(numbers)
     return numbers
 

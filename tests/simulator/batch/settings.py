@@ -7,9 +7,9 @@ Seconds are those of the calendar.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Lost = Literal["none", "reset", "408", "500", "504"]
 """What is answered instead of the answer to a request that took effect: nothing but a reset, or that status."""
@@ -118,6 +118,20 @@ class BatchSettings(BaseModel):
     empty_last_line: bool = False
     foreign_output: bool = False
     """The output of another job: no custom_id of it was sent."""
+
+    by_job: Mapping[int, Mapping[str, Any]] = Field(default_factory=dict)
+    """Number of a job, from 1 in the order of creation -> what is otherwise for this one: `{2: {"queue_s": 600}}`."""
+
+    @model_validator(mode="after")
+    def _are_settings(self) -> Self:
+        for changed in self.by_job.values():
+            BatchSettings.model_validate(changed)
+        return self
+
+    def of_job(self, number: int) -> BatchSettings:
+        """The settings of that job."""
+        changed = self.by_job.get(number)
+        return self if changed is None else BatchSettings.model_validate({**self.model_dump(), **changed})
 
     def queue_s_of(self, model: str) -> float:
         """How long a job of `model` waits before its first line."""

@@ -26,7 +26,7 @@ def worked(
     if job.endpoint == TEST_ENDPOINT:
         return Outcome(custom_id), None
     try:
-        if not provider.settings.batch.entitled:
+        if not provider.settings.batch.of_job(job.number).entitled:
             raise Refused(Reason.ACCESS_DENIED)
         order = asked_for(provider, request["body"]).order(provider, job.account)
     except Refused as refused:

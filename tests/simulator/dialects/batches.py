@@ -53,7 +53,7 @@ class Batches(FileApi):
         if metadata is not None and not isinstance(metadata, dict):
             raise Refused(Reason.BAD_BODY)
         job = self.store.create(account, input_file_id, endpoint, window, metadata)
-        settings = self.store.settings
+        settings = self.store.settings.of_job(job.number)
         return self.lost(
             "batch.create_answer_lost",
             settings.create_answer_lost,
@@ -90,7 +90,7 @@ class Batches(FileApi):
 
     def _object(self, job: Job) -> dict[str, object]:
         with self.store.lock:
-            return job_object(job, self.store.now, self.store.settings)
+            return job_object(job, self.store.now, self.store.settings.of_job(job.number))
 
 
 def _is_wanted(job: Job, query: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ in memory. What can go wrong is in `settings.files`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from urllib.parse import parse_qs
 
@@ -82,13 +83,13 @@ class Files(FileApi):
         settings = provider.settings.files
         lines = self.store.lines(file)
         cut_at = settings.download_cut_at
-        if cut_at is not None and self.store.plays("files.download_cut_at", settings.download_cut_times):
+        if cut_at is not None and self.store.played.plays("files.download_cut_at", settings.download_cut_times):
             lines = _cut(lines, cut_at, self.store.line_count(file), settings.download_cut_form)
         for line in lines:
             if settings.download_bytes_per_s:
                 await provider.clock.sleep(len(line) / settings.download_bytes_per_s)
             yield line
-        self.store.downloaded(file)
+        await asyncio.to_thread(self.store.downloaded, file)
 
     def _object(self, file: StoredFile) -> dict[str, object]:
         is_input = file.part == "input"
