@@ -247,11 +247,7 @@ class Lake:
 
     def batch_jobs(self, space: EmbeddingSpace) -> BatchJobs:
         """The Batch jobs whose vectors are for `space`."""
-        return self.batch_jobs_in(space.name)
-
-    def batch_jobs_in(self, space: str) -> BatchJobs:
-        """The Batch jobs whose vectors are for the space of that name."""
-        return BatchJobs(self.vectors_dir / space / "batch", checkpoint=_named("batch", self._checkpoint))
+        return BatchJobs(self.vectors_dir / space.name / "batch", checkpoint=_named("batch", self._checkpoint))
 
     def seal_leftovers(self, space: EmbeddingSpace) -> None:
         """Make parts of what a killed run has journalled in `space`; where there is no journal nothing is opened.
@@ -346,7 +342,8 @@ class Lake:
             (self._jobs, self.settings, self.limits, self.switches),
         )
         found = [damage for one in of_runs for damage in one.damaged(newest)]
-        return found + [damage for one in others for damage in one.damaged()]
+        found += [damage for one in others for damage in one.damaged()]
+        return found + [damage for space in self.spaces() for damage in self.batch_jobs(space.space).damaged()]
 
     def require_lease(self) -> None:
         """Check that this process is still the writer: among objects a lease can be lost.

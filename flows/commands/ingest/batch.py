@@ -35,7 +35,7 @@ from millrace.tasks.embedding import (
     official_endpoint,
 )
 from millrace.tasks.errors import ConfigurationError
-from millrace.tasks.lake import BatchJob, ChunkParts, Lake, VectorStore
+from millrace.tasks.lake import BatchJob, ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import Collection
 from millrace.tasks.stages.batch.driver import BatchDriver, Deadline
 from millrace.tasks.stages.batch.job_writer import MAX_LINES, JobWriter
@@ -51,6 +51,9 @@ WORTH_CNY = 0.10
 
 _OFFICIAL_POLL_S = 60.0
 _FIRST_JOB_LINES = 5
+_ROUNDS = 3
+"""What a job did not come to before it expired goes by Batch again, so often."""
+
 _LOADED_PER_S = 1_000.0
 _SLACK = 1.05
 """The synchronous road is assumed to take so much longer than its limits say."""
@@ -67,6 +70,7 @@ class BatchRun:
         self._spending = spending
         self._jobs = lake.batch_jobs(model.space)
         self._clock = LoopClock()
+        self._written = 0
 
     async def bring_in(self, diff: SourceDiff, *, open_collection: Callable[[], Collection]) -> bool:
         """Whether every job has come to its end; if not, the run ends here, because it was told to detach.
@@ -74,32 +78,37 @@ class BatchRun:
         Raises ConfigurationError for jobs of another account; BudgetReached before a job that could exceed the cap.
         """
         earlier = self._jobs.open()
-        wanted = self._settings.embedding.batch != "never" and bool(diff.scan.jobs)
+        wanted = self._settings.embedding.batch != "never" and bool(diff.scan.jobs) and self._state.command == "ingest"
         if not earlier and not wanted:
             return True
+        if self._state.command != "ingest":
+            raise ConfigurationError(
+                f"{len(earlier):,} Batch jobs are open, and what they will bring would be bought again: first run "
+                "`millrace ingest` or `millrace jobs wait`, after `millrace jobs cancel` if they are not wanted"
+            )
         if wanted and (lack := why_not(self._settings, self._model)):
             self._note(f"everything is embedded over the synchronous road, at the full price: {lack}")
             wanted = False
         deadline = self._deadline()
         async with self.opened(earlier) as (road, store, dispatcher):
-            driver = self._driver(road, store, dispatcher, earlier, deadline)
-            if wanted:
-                if not diff.documents_with_rows:
-                    await run_in_thread_uncancelled(partial(_try, open_collection))  # so that nothing is paid in vain
-                written = await self._write_jobs(diff, store, earlier)
-                if why := self._why_at_once(written, deadline):
-                    for job in written:
-                        self._jobs.discard(job)
-                    self._note(f"everything new is embedded over the synchronous road: {why}")
-                else:
-                    driver = self._driver(road, store, dispatcher, [*earlier, *written], deadline)
-            for job in driver.jobs:
-                self._heard(job)
-            detach = self._settings.embedding.detach
-            await (driver.submit_all() if detach else driver.finish_all())
-            if driver.refusal:
-                self._note(f"Batch is not to be had, so the full price is paid for the rest: {driver.refusal}")
+            if wanted and not diff.documents_with_rows:
+                await run_in_thread_uncancelled(partial(_try, open_collection))  # so that nothing is paid in vain
+            for _ in range(_ROUNDS):
+                written = await self._write_worthy_jobs(diff, store, earlier, deadline) if wanted else []
+                driver = self._driver(road, store, dispatcher, [*earlier, *written], deadline)
+                await self._drive(driver)
+                expired = any(self._state.batch[job.name].remote == "expired" for job in written)
+                if driver.jobs or not expired or deadline is not None or driver.refusal:
+                    break
+                earlier = []
             return not driver.jobs
+
+    async def _drive(self, driver: BatchDriver) -> None:
+        for job in driver.jobs:
+            self._heard(job)
+        await (driver.settle() if self._settings.embedding.detach else driver.finish_all())
+        if driver.refusal:
+            self._note(f"Batch is not to be had, so the full price is paid for the rest: {driver.refusal}")
 
     async def finish_open(self) -> None:
         """Wait for the open jobs, and take in what they bring. Raises ConfigurationError as `bring_in`."""
@@ -108,13 +117,23 @@ class BatchRun:
             return
         async with self.opened(earlier) as (road, store, dispatcher):
             driver = self._driver(road, store, dispatcher, earlier, deadline=None)
-            for job in earlier:
-                self._heard(job)
-            await driver.finish_all()
+            await self._drive(driver)
 
     # What is to be embedded
 
-    async def _write_jobs(self, diff: SourceDiff, store: VectorStore, earlier: list[BatchJob]) -> list[BatchJob]:
+    async def _write_worthy_jobs(
+        self, diff: SourceDiff, store: VectorStore, earlier: Sequence[BatchJob], deadline: Deadline | None
+    ) -> list[BatchJob]:
+        """The jobs written, none where "auto" says that they do not pay."""
+        written = await self._write_jobs(diff, store, earlier)
+        why = self._why_at_once(written, deadline)
+        if why:
+            for job in written:
+                self._jobs.discard(job)
+            self._note(f"everything new is embedded over the synchronous road: {why}")
+        return [] if why else written
+
+    async def _write_jobs(self, diff: SourceDiff, store: VectorStore, earlier: Sequence[BatchJob]) -> list[BatchJob]:
         """Read what changed and write the texts without a vector as jobs; those in open jobs are under way."""
         spec = self._model.spec
         proven = any(job.answered for job in self._jobs.all())
@@ -125,7 +144,9 @@ class BatchRun:
             tokens_per_line=spec.tokens_per_request,
             first_lines=MAX_LINES if proven else _FIRST_JOB_LINES,
         )
-        under_way = {key for job in earlier for key in self._jobs.texts(job, ["text_key"])["text_key"].to_pylist()}
+        under_way = SeenKeys()
+        for job in earlier:
+            under_way.first_seen(self._jobs.texts(job, ["text_key"])["text_key"].to_pylist())
         with tempfile.TemporaryDirectory(prefix="millrace-batch-") as folder:
             parts = ChunkParts(Path(folder))
             options = components.chunk_stage_options(self._settings, self._model, Path(folder), run=self._state.run)
@@ -138,13 +159,10 @@ class BatchRun:
                 columns = ["source", "content", "text_key", "tokens"]
                 rows = parts.read(part.job, part.number, part.number, columns=columns)
                 keys = rows["text_key"].to_pylist()
-                texts = []
-                for position in store.missing(keys):
-                    text = text_at(rows, position, spec.end_mark_tokens)
-                    if keys[position] not in under_way and text.text.strip():
-                        under_way.add(keys[position])
-                        texts.append(text)
-                writer.add(texts)
+                missing = store.missing(keys)
+                new = [missing[at] for at in under_way.first_seen([keys[position] for position in missing])]
+                texts = [text_at(rows, position, spec.end_mark_tokens) for position in new]
+                writer.add([text for text in texts if text.text.strip()])
                 parts.remove([part.name])
 
             jobs = iter([ChunkJob(number, files) for number, files in enumerate(diff.scan.jobs)])
@@ -166,9 +184,9 @@ class BatchRun:
         return writer.written
 
     def _new_job(self, texts: int, lines: int, tokens: int) -> BatchJob:
-        number = sum(job.run == self._state.run for job in self._jobs.all()) + 1
+        self._written += 1
         return BatchJob(
-            name=f"{self._state.run}-{number:05}",
+            name=f"{self._state.run}-{self._written:05}",
             run=self._state.run,
             collection=self._settings.milvus.collection,
             state="written",

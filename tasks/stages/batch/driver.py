@@ -85,9 +85,9 @@ class BatchDriver:
         """The jobs that are not at their end, and are still waited for."""
         return [job for name, job in self._jobs.items() if name not in self._too_late]
 
-    async def submit_all(self) -> None:
-        """Return when every job is open at the provider, is over, or was given up because Batch is not to be had."""
-        await self._drive(lambda: any(job.state in _BEFORE_OPEN for job in self.jobs))
+    async def settle(self) -> None:
+        """Return when every job that had ended is at its end, and every other one was asked after."""
+        await self._drive(lambda: any(job.state != "open" or not self._turns[job.name].asked for job in self.jobs))
 
     async def finish_all(self) -> None:
         """Return when every job is at its end, and all its vectors are in the store."""

@@ -1,6 +1,9 @@
 """SIGKILL after every step of a Batch job: no job is started twice, and no text is bought twice."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import pytest
 
 from tests.flows.prose import english
 from tests.flows.site import Site
@@ -11,13 +14,15 @@ STEPS = (
     *("batch: was created", "batch: open", "batch: over", "vectors: append: journalled", "batch: journalled"),
     *("batch: settled", "collection: upserted"),
 )
+WHERE_MONEY_IS = ("batch: was uploaded", "batch: was created", "vectors: append: journalled", "batch: journalled")
 
 
-def test_runs_killed_at_later_and_later_steps_buy_everything_once(site: Site, runs: Runs) -> None:
+@pytest.mark.parametrize("steps", [WHERE_MONEY_IS, pytest.param(STEPS, marks=pytest.mark.thorough)])
+def test_runs_killed_at_later_and_later_steps_buy_everything_once(steps: Sequence[str], site: Site, runs: Runs) -> None:
     site.overrides += ("embedding.batch=always", "embedding.batch_poll_s=0.1")
     for number in range(4):
         site.write(f"{number}.md", f"# {number}\n\n" + english(20, seed=number))
-    for step in STEPS:
+    for step in steps:
         runs.ingest(site, step)
     ended = runs.ingest(site)
     books = site.simulator.books

@@ -198,6 +198,29 @@ def test_cancelled_jobs_are_settled_by_the_next_run(batch: Site) -> None:
     assert batch.simulator.books.texts_bought_again == 0
 
 
+def test_what_an_expired_job_did_not_come_to_goes_by_batch_again(batch: Site) -> None:
+    batch.simulator.change({"batch": {"lines_per_s": 0.0001, "queue_s": 1.0}, "seconds_per_second": 40_000})
+    report = batch.ingest()
+    assert report.exit_code == 0
+    assert jobs_in_the_books(batch)["jobs"]["expired"] >= 1
+    assert batch.simulator.books.texts_bought_again == 0
+    batch.check(max_tokens=64)
+
+
+def test_other_commands_wait_for_open_jobs_to_be_taken_in(batch: Site) -> None:
+    batch.write("broken.md", b"\x00\x01\x02 broken \xff\xfe\x00")
+    batch.simulator.change({"batch": {"queue_s": 3_600}})
+    assert batch.run("ingest", str(batch.corpus), "--detach").returncode == 0
+    batch.simulator.advance(3_700)
+    assert batch.run("ingest", str(batch.corpus)).returncode == 3
+    batch.write("more.md", "# More\n\n" + english(60, seed=99))
+    batch.simulator.change({"batch": {"queue_s": 36_000}})
+    assert batch.run("ingest", str(batch.corpus), "--detach").returncode == 0
+    done = batch.run("rejects", "retry")
+    assert done.returncode == 2
+    assert "Batch jobs are open" in done.stderr
+
+
 def test_a_damaged_record_of_an_open_job_is_told_and_nothing_is_bought(batch: Site) -> None:
     batch.simulator.change({"batch": {"queue_s": 3_600}})
     assert batch.run("ingest", str(batch.corpus), "--detach").returncode == 0
