@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.ingest.batch import BatchRun, job_words
+from millrace.flows.commands.ingest.batch import BatchRun
 from millrace.flows.commands.ingest.signals import interruptible
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components
+from millrace.flows.wiring.batch_road import job_words
 from millrace.flows.wiring.collection_settings import with_remembered
 from millrace.flows.wiring.embedding_model import Model
 from millrace.tasks.errors import ConfigurationError, MillraceError, RunStopped

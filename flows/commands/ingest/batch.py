@@ -12,16 +12,24 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
-from millrace.configs.deadline import deadline_of
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.diff import SourceDiff
 from millrace.flows.commands.ingest.signals import open_in_thread, run_in_thread_uncancelled
 from millrace.flows.commands.ingest.stages import report
 from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components
+from millrace.flows.wiring.batch_road import (
+    MARGIN_S,
+    account_of_key,
+    deadline_in,
+    job_words,
+    poll_s,
+    seconds_at_once,
+    why_at_once,
+    why_not,
+)
 from millrace.flows.wiring.components import Model, Spending
 from millrace.flows.wiring.embedder import open_embedder
 from millrace.tasks.embedding import (
@@ -31,8 +39,6 @@ from millrace.tasks.embedding import (
     LoopClock,
     cost_cny,
     endpoint_url,
-    least_seconds,
-    official_endpoint,
 )
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.lake import BatchJob, ChunkParts, Lake, SeenKeys, VectorStore
@@ -46,17 +52,13 @@ from millrace.tasks.stages.part_writer import Part
 
 _log = logging.getLogger(__name__)
 
-WORTH_CNY = 0.10
-"""Batch takes hours; below this saving nobody waits for it."""
-
-_OFFICIAL_POLL_S = 60.0
 _FIRST_JOB_LINES = 5
 _ROUNDS = 3
 """What a job did not come to before it expired goes by Batch again, so often."""
 
 _LOADED_PER_S = 1_000.0
-_SLACK = 1.05
-"""The synchronous road is assumed to take so much longer than its limits say."""
+_READ_AGAIN = 1.2
+"""The second reading takes as long as the first did, or a little longer."""
 
 
 class BatchRun:
@@ -71,6 +73,9 @@ class BatchRun:
         self._jobs = lake.batch_jobs(model.space)
         self._clock = LoopClock()
         self._written = 0
+        self._due: float | None = None  # by the clock, when every row is to be in
+        self._reading_s = 0.0
+        self._rows_read = 0
 
     async def bring_in(self, diff: SourceDiff, *, open_collection: Callable[[], Collection]) -> bool:
         """Whether every job has come to its end; if not, the run ends here, because it was told to detach.
@@ -89,16 +94,17 @@ class BatchRun:
         if wanted and (lack := why_not(self._settings, self._model)):
             self._note(f"everything is embedded over the synchronous road, at the full price: {lack}")
             wanted = False
-        deadline = self._deadline()
+        moment = deadline_in(self._settings, now := datetime.now().astimezone())
+        self._due = self._clock.now() + (moment - now).total_seconds() if moment else None
         async with self.opened(earlier) as (road, store, dispatcher):
             if wanted and not diff.documents_with_rows:
                 await run_in_thread_uncancelled(partial(_try, open_collection))  # so that nothing is paid in vain
             for _ in range(_ROUNDS):
-                written = await self._write_worthy_jobs(diff, store, earlier, deadline) if wanted else []
-                driver = self._driver(road, store, dispatcher, [*earlier, *written], deadline)
+                written = await self._write_worthy_jobs(diff, store, earlier) if wanted else []
+                driver = self._driver(road, store, dispatcher, [*earlier, *written])
                 await self._drive(driver)
                 expired = any(self._state.batch[job.name].remote == "expired" for job in written)
-                if driver.jobs or not expired or deadline is not None or driver.refusal:
+                if driver.jobs or not expired or self._due is not None or driver.refusal:
                     break
                 earlier = []
             return not driver.jobs
@@ -116,17 +122,24 @@ class BatchRun:
         if not earlier:
             return
         async with self.opened(earlier) as (road, store, dispatcher):
-            driver = self._driver(road, store, dispatcher, earlier, deadline=None)
+            driver = self._driver(road, store, dispatcher, earlier)
             await self._drive(driver)
 
     # What is to be embedded
 
     async def _write_worthy_jobs(
-        self, diff: SourceDiff, store: VectorStore, earlier: Sequence[BatchJob], deadline: Deadline | None
+        self, diff: SourceDiff, store: VectorStore, earlier: Sequence[BatchJob]
     ) -> list[BatchJob]:
         """The jobs written, none where "auto" says that they do not pay."""
         written = await self._write_jobs(diff, store, earlier)
-        why = self._why_at_once(written, deadline)
+        deadline = self._deadline()
+        why = why_at_once(
+            self._settings,
+            self._model.spec,
+            sum(job.tokens for job in written),
+            sum(job.lines for job in written),
+            left_s=deadline.at - self._clock.now() if deadline else None,
+        )
         if why:
             for job in written:
                 self._jobs.discard(job)
@@ -135,7 +148,7 @@ class BatchRun:
 
     async def _write_jobs(self, diff: SourceDiff, store: VectorStore, earlier: Sequence[BatchJob]) -> list[BatchJob]:
         """Read what changed and write the texts without a vector as jobs; those in open jobs are under way."""
-        spec = self._model.spec
+        spec, began = self._model.spec, self._clock.now()
         proven = any(job.answered for job in self._jobs.all())
         writer = JobWriter(
             self._jobs,
@@ -158,6 +171,7 @@ class BatchRun:
             def take(part: Part) -> None:
                 columns = ["source", "content", "text_key", "tokens"]
                 rows = parts.read(part.job, part.number, part.number, columns=columns)
+                self._rows_read += rows.num_rows
                 keys = rows["text_key"].to_pylist()
                 missing = store.missing(keys)
                 new = [missing[at] for at in under_way.first_seen([keys[position] for position in missing])]
@@ -181,6 +195,7 @@ class BatchRun:
             finally:
                 readers.close()
         writer.close()
+        self._reading_s = self._clock.now() - began
         return writer.written
 
     def _new_job(self, texts: int, lines: int, tokens: int) -> BatchJob:
@@ -199,20 +214,6 @@ class BatchRun:
             created=datetime.now().astimezone().isoformat(timespec="seconds"),
             deadline=self._settings.embedding.deadline,
         )
-
-    def _why_at_once(self, jobs: list[BatchJob], deadline: Deadline | None) -> str:
-        """Why these are not worth a job, by "auto"; "" when they are."""
-        if self._settings.embedding.batch == "always":
-            return ""
-        spec, tokens = self._model.spec, sum(job.tokens for job in jobs)
-        saved = cost_cny(tokens, spec.price_cny_per_1k_tokens) - cost_cny(tokens, spec.batch_price_cny_per_1k_tokens)
-        if saved < WORTH_CNY:
-            return f"Batch would save ¥{saved:.4f}, less than ¥{WORTH_CNY:.2f}" if tokens else ""
-        if deadline is not None:
-            seconds = deadline.seconds_for(tokens, sum(job.lines for job in jobs))
-            if self._clock.now() + seconds + deadline.margin_s >= deadline.at:
-                return "a Batch job leaves no way back before the deadline"
-        return ""
 
     # What is open meanwhile
 
@@ -250,7 +251,7 @@ class BatchRun:
                 usage=self._spending.usage,
                 budget=self._spending.budget,
                 window=settings.embedding.batch_window,
-                poll_s=self._poll_s,
+                poll_s=poll_s(settings, model.spec),
                 tell=self._note,
             )
             for job in earlier:
@@ -264,7 +265,6 @@ class BatchRun:
         store: VectorStore,
         dispatcher: Dispatcher,
         jobs: list[BatchJob],
-        deadline: Deadline | None,
     ) -> BatchDriver:
         async def buy(job: BatchJob) -> None:
             rows = await asyncio.to_thread(self._jobs.texts, job)
@@ -274,31 +274,26 @@ class BatchRun:
             await asyncio.gather(*futures)
 
         return BatchDriver(
-            road, jobs, buy=buy, on_change=self._heard, poll_s=self._poll_s, clock=self._clock, deadline=deadline
+            road,
+            jobs,
+            buy=buy,
+            on_change=self._heard,
+            poll_s=poll_s(self._settings, self._model.spec),
+            clock=self._clock,
+            deadline=self._deadline(),
         )
 
-    @property
-    def _poll_s(self) -> float:
-        embedding = self._settings.embedding
-        official = official_endpoint(embedding.base_url, self._model.spec.provider)
-        return max(embedding.batch_poll_s, _OFFICIAL_POLL_S if official else 0.0)
-
     def _deadline(self) -> Deadline | None:
-        text = self._settings.embedding.deadline
-        if not text:
+        """By when every vector must be there: what was just read is read once more after that, and loaded."""
+        if self._due is None:
             return None
-        now = datetime.now().astimezone()
-        try:
-            moment = deadline_of(text, now)
-        except ValueError as error:
-            raise ConfigurationError(f"embedding.deadline = {text!r}: {error}") from None
         spec = self._model.spec
+        at = self._due - _READ_AGAIN * self._reading_s - self._rows_read / _LOADED_PER_S
 
         def seconds_for(tokens: int, requests: int) -> float:
-            at_once = least_seconds(spec, requests, tokens) or 0.0
-            return _SLACK * at_once + requests * spec.texts_per_request / _LOADED_PER_S
+            return seconds_at_once(spec, tokens, requests)
 
-        return Deadline(self._clock.now() + (moment - now).total_seconds(), seconds_for)
+        return Deadline(at, seconds_for, MARGIN_S)
 
     def _refuse_other_accounts(self, earlier: Sequence[BatchJob]) -> None:
         for job in earlier:
@@ -320,34 +315,6 @@ class BatchRun:
     def _note(self, message: str) -> None:
         _log.warning("%s", message)
         self._state.notes.append(message)
-
-
-def why_not(settings: Settings, model: Model) -> str:
-    """Why the texts of these settings cannot go by Batch; "" when they can, as far as the catalogue knows."""
-    spec, embedding = model.spec, settings.embedding
-    if not spec.batch_price_cny_per_1k_tokens:
-        where = f" in {spec.region}" if spec.region else ""
-        return f"there is no Batch for {spec.name} of provider {spec.provider}{where}"
-    if embedding.api != "compatible":
-        return 'Batch is of the compatible API only, and embedding.api is "native"'
-    if model.space.text_type or model.space.instruct or model.space.sparse:
-        return "Batch takes neither embedding.text_type nor instructions, and gives no sparse vectors"
-    return ""
-
-
-def account_of_key(api_key: str) -> str:
-    """What tells one key from another without being one."""
-    return sha256(api_key.encode()).hexdigest()[:12]
-
-
-def job_words(job: BatchJob) -> str:
-    """Where a job is, for people."""
-    if job.state == "open":
-        done = f", {job.lines_done:,} of {job.lines:,} lines done" if job.lines_done else ""
-        return f"{job.remote}{done}"
-    if job.state == "settled":
-        return f"settled: {job.answered:,} of {job.texts:,} texts, ¥{job.cost_cny:.4f}"
-    return f"{job.state}: {job.problem}" if job.problem else job.state
 
 
 def _try(open_collection: Callable[[], Collection]) -> None:
