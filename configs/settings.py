@@ -137,11 +137,16 @@ class EmbeddingSettings(Section):
     api_key_env: Literal[""] | Variable
     timeout_s: Annotated[float, Field(gt=0, le=600)]
     allow_change: bool
-    batch: Literal["never", "auto", "always"]
+    batch: Literal["", "never", "auto", "always"]
     deadline: Annotated[str, AfterValidator(_deadline)]
     detach: bool
     batch_window: Annotated[str, Field(pattern=r"^[1-9][0-9]*[hd]$")]
     batch_poll_s: Annotated[float, Field(gt=0)]
+
+    @property
+    def road(self) -> Literal["never", "auto", "always"]:
+        """`batch`, with what "" stands for."""
+        return self.batch or ("auto" if self.deadline or self.detach else "never")
 
 
 class RerankSettings(Section):

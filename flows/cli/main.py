@@ -19,6 +19,7 @@ from millrace.flows.cli.console import (
     HERE,
     claiming,
     common,
+    due,
     fail,
     finish,
     log_format,
@@ -29,6 +30,7 @@ from millrace.flows.cli.console import (
     sources,
     usage_of,
     with_claim,
+    with_deadline,
 )
 from millrace.flows.cli.environment import set_variables
 from millrace.flows.monitoring.logs import structured
@@ -60,12 +62,9 @@ def millrace() -> None:
     type=click.Choice(["any", "new", "none"]),
     help="Exit with 3 for any outstanding reject, the default, for those that are new in this run, or for none.",
 )
+@due
 @click.option(
-    "--by", metavar="TIME", help="Be done by then, by Batch as far as that leaves time: 08:00, or a date with it."
-)
-@click.option("--within", metavar="TIME", help="As --by, counted from now: 90m, 6h or 2d.")
-@click.option(
-    "--detach", is_flag=True, help="End when the Batch jobs are submitted; the next run takes in what they bring."
+    "--detach", is_flag=True, help="End once the Batch jobs are submitted; the next run takes in what they bring."
 )
 @reread
 @claiming
@@ -96,10 +95,6 @@ def ingest(
       millrace ingest docs/ --set embedding.provider=dashscope --max-cny 5
       millrace ingest docs/ --by 08:00
     """
-    if by is not None and within is not None:
-        raise click.UsageError("--by and --within both say when to be done; give one of them")
-    if by is not None or within is not None:
-        overrides = (*overrides, f"embedding.deadline={by or within}")
     if detach:
         overrides = (*overrides, "embedding.detach=true")
     if max_cny is not None:
@@ -108,9 +103,7 @@ def ingest(
         overrides = (*overrides, "embedding.allow_change=true")
     if fail_on is not None:
         overrides = (*overrides, f"rejects.fail_on={fail_on}")
-    settings = settings_of(config, with_claim(overrides, claim), run_of="ingest")
-    if (by is not None or within is not None or detach) and "embedding.batch" not in settings.given:
-        settings = settings.with_values({"embedding": {"batch": "auto"}}, given=False)
+    settings = settings_of(config, with_deadline(with_claim(overrides, claim), by, within), run_of="ingest")
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:
@@ -130,20 +123,30 @@ def ingest(
 @millrace.command()
 @sources
 @click.option("--rejects", "name_rejects", is_flag=True, help="Name each item that would be rejected, and why.")
+@due
 @common
 def plan(
-    sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, name_rejects: bool, as_json: bool
+    sources: tuple[Path, ...],
+    config: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    name_rejects: bool,
+    by: str | None,
+    within: str | None,
+    as_json: bool,
 ) -> None:
     """Say what `ingest` would do and cost, without one network call.
 
     \b
       millrace plan docs/ --set embedding.provider=dashscope
       millrace plan docs/ --rejects
+      millrace plan docs/ --by 08:00
     """
     from millrace.flows.commands.plan import make_plan
 
     paths = [source.absolute() for source in sources]
-    finish(make_plan(settings_of(config, overrides), paths, name_rejects=name_rejects), as_json=as_json)
+    settings = settings_of(config, with_deadline(overrides, by, within))
+    finish(make_plan(settings, paths, name_rejects=name_rejects), as_json=as_json)
 
 
 @millrace.command(short_help="Index and verify on a schedule, with Prefect.")

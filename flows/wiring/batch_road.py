@@ -52,7 +52,7 @@ def why_at_once(settings: Settings, spec: ModelSpec, tokens: int, requests: int,
 
     `left_s` is the time until every vector must be there, None without a deadline.
     """
-    if settings.embedding.batch == "always" or not tokens:
+    if settings.embedding.road == "always" or not tokens:
         return ""
     if (saved := saving_cny(spec, tokens)) < WORTH_CNY:
         return f"Batch would save ¥{saved:.4f}, less than ¥{WORTH_CNY:.2f}"

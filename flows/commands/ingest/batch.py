@@ -83,7 +83,7 @@ class BatchRun:
         Raises ConfigurationError for jobs of another account; BudgetReached before a job that could exceed the cap.
         """
         earlier = self._jobs.open()
-        wanted = self._settings.embedding.batch != "never" and bool(diff.scan.jobs) and self._state.command == "ingest"
+        wanted = self._settings.embedding.road != "never" and bool(diff.scan.jobs) and self._state.command == "ingest"
         if not earlier and not wanted:
             return True
         if self._state.command != "ingest":
