@@ -87,9 +87,7 @@ def due(command: CommandT) -> CommandT:
     """A command that may go by Batch, with the options that say when to be done."""
     for option in (
         click.option("--within", metavar="TIME", help="As --by, counted from now: 90m, 6h or 2d."),
-        click.option(
-            "--by", metavar="TIME", help="Be done by 08:00, or a date and time, with Batch where it can."
-        ),
+        click.option("--by", metavar="TIME", help="Be done by 08:00, or a date and time, with Batch where it can."),
     ):
         command = option(command)
     return command

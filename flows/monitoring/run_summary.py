@@ -187,7 +187,7 @@ class RunSummary(Result):
                 f"tokens {t.counted:,} counted, {billed}"
             )
         if self.batch.jobs:
-            lines.append(f"batch      {self._batch_words()}")
+            lines.append(f"batch      {self.batch_words()}")
         if self.left_out.total:
             lines.append(f"left out   {self.left_out.summary()}")
         if self.has_no_readable_file:
@@ -199,7 +199,8 @@ class RunSummary(Result):
         lines += [f"note       {note}" for note in self.notes]
         return lines + self._remaining_lines()
 
-    def _batch_words(self) -> str:
+    def batch_words(self) -> str:
+        """What came by Batch, and what is still to come."""
         b = self.batch
         brought = f"{b.texts:,} texts of {b.jobs - b.open:,} jobs, ¥{b.saved_cny:.4f} less than at once"
         if not b.open:

@@ -55,6 +55,10 @@ def headline(facts: RunFacts) -> str:
     if facts.state != "finished":
         return broken_off[facts.state]
     d = report.documents
+    if report.batch.open:
+        return (
+            f"Left {pluralize(report.batch.open, 'Batch job')} open after {after}; a later run takes them in"
+        )
     if not (d.added or d.changed or d.removed or facts.rejects.total or report.chunks.upserted):
         return f"Nothing had changed: {pluralize(d.seen, 'document')} compared in {after}"
     ended = f"All in after {after}" if not report.rejects else f"In after {after}, but for {_rejects(facts)}"
@@ -81,6 +85,10 @@ def tiles(facts: RunFacts) -> list[Tile]:
         drift = f"{t.drift:+.2%} of what was counted" if t.drift else "as counted"
         found.append(Tile(format_count(t.billed), "tokens billed", drift if t.billed else "the provider tells none"))
         found.append(Tile(f"{r.sent:,}", "requests", f"{r.throttled:,} answered 429, {r.retried:,} sent again"))
+    if (batch := report.batch).jobs:
+        still = f"{pluralize(batch.open, 'job')} open with {batch.texts_open:,} texts" if batch.open else ""
+        saved = f"{yuan(batch.saved_cny)} less than at once" if batch.texts else ""
+        found.append(Tile(f"{batch.texts:,}", "texts by Batch", "; ".join(filter(None, (saved, still)))))
     outstanding = facts.rejects.total + facts.rejects.earlier
     found.append(Tile(f"{outstanding:,}", "rejects outstanding", _by_age(facts.rejects.new, outstanding)))
     return found
