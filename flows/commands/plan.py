@@ -113,8 +113,7 @@ class Plan(Result):
             f"{d.rejected:,} rejected; {d.removed:,} to remove",
             f"chunks     {c.total:,}: {c.embedded:,} to embed, {c.reused:,} to reuse, {c.unchanged:,} unchanged; "
             f"{c.upserted:,} rows to upsert ({self.milvus_bytes / 1e6:,.1f} MB), {c.deleted:,} to delete",
-            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f} "
-            f"(¥{e.batch_cost_cny:.4f} at the Batch price)",
+            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f}",
         ]
         if self.mean_fill is not None:
             lines.append(f"fill       {self.mean_fill:.0%} of what a chunk may hold, on average of those read")

@@ -173,6 +173,7 @@ class RunState:
     def stages_opened(self, dispatcher: Dispatcher, spec: ModelSpec, *, readers: int) -> None:
         """Work begins with so many readers; `dispatcher` is asked how the embedding goes."""
         self.spec, self.readers, self._dispatcher, self._opened = spec, readers, dispatcher, time.monotonic()
+        self.usage = dispatcher.usage
 
     def part_cut(self, part: Part, seconds: float, *, files: Sequence[SourceFile]) -> None:
         """A reader took `seconds` to make the part, and has read `files` to their end since the one before."""

@@ -56,9 +56,7 @@ def headline(facts: RunFacts) -> str:
         return broken_off[facts.state]
     d = report.documents
     if report.batch.open:
-        return (
-            f"Left {pluralize(report.batch.open, 'Batch job')} open after {after}; a later run takes them in"
-        )
+        return f"Left {pluralize(report.batch.open, 'Batch job')} open after {after}; a later run takes them in"
     if not (d.added or d.changed or d.removed or facts.rejects.total or report.chunks.upserted):
         return f"Nothing had changed: {pluralize(d.seen, 'document')} compared in {after}"
     ended = f"All in after {after}" if not report.rejects else f"In after {after}, but for {_rejects(facts)}"
