@@ -267,7 +267,7 @@ class Pipeline:
         Rows of an interrupted run over other sources may be there or not, and in a collection that other lakes fill
         too, theirs.
         """
-        expected = pc.sum(self._lake.manifest.read(["chunks"])["chunks"]).as_py() or 0
+        [expected] = self._lake.manifest.sums("chunks")
         counted = collection.count()
         uncommitted = sum(len(ids) for source, ids in diff.uncommitted.rows.items() if source not in completed)
         others_may_fill_it = collection.owners() != {self._lake.identity}
