@@ -112,12 +112,13 @@ class KnownFiles:
 def _one_row_a_file(documents: pa.Table) -> pa.Table:
     documents = documents.combine_chunks()
     paths = documents["path"]
-    if not pc.any(pc.equal(paths.slice(1), paths.slice(0, len(paths) - 1))).as_py():
+    if pc.all(pc.greater(paths.slice(1), paths.slice(0, len(paths) - 1))).as_py():
         return documents
     how = {"usable": "min", "lowest_hash": "min"}
     columns = [name for name in documents.column_names if name != "path"]
-    grouped = documents.group_by("path", use_threads=False).aggregate([(n, how.get(n, "max")) for n in columns])
-    return grouped.rename_columns([name.removesuffix("_min").removesuffix("_max") for name in grouped.column_names])
+    grouped = documents.group_by("path").aggregate([(name, how.get(name, "max")) for name in columns])
+    names = [name.removesuffix("_min").removesuffix("_max") for name in grouped.column_names]
+    return grouped.rename_columns(names).sort_by("path")  # groups come in any order
 
 
 def is_under(paths: pa.ChunkedArray, folders: Sequence[str] | None) -> pa.ChunkedArray:

@@ -151,11 +151,13 @@ def _aligned(
     listed: Iterator[list[SourceFile]], known: Iterator[pa.Table], nothing: pa.Table
 ) -> Iterator[tuple[list[SourceFile], pa.Table]]:
     """Both sides, range by range of paths: each is in order and has a path once; `nothing` is an empty table."""
-    files, rows = next(listed, []), next(known, nothing)
+    files, rows, before = next(listed, []), next(known, nothing), ""
     while files or rows.num_rows:
         ends = [files[-1].path] if files else []
         ends += [rows["path"][-1].as_py()] if rows.num_rows else []
         end = min(ends)
+        assert before < end, f"{end} after {before}: files would be taken for gone"
+        before = end
         count = bisect_right(files, end, key=_path)
         known_count = pc.sum(pc.less_equal(rows["path"], end)).as_py() or 0
         yield files[:count], rows.slice(0, known_count)

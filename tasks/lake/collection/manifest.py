@@ -33,8 +33,8 @@ class Manifest:
     ) -> pa.Table:
         """One row of `MANIFEST_SCHEMA` for each document that is not removed; base and deltas together.
 
-        `columns`: which of them, in this order; all when None. All of a million documents take 350 MB. `where`: which rows of
-        some of these to keep; the others are not in memory together.
+        `columns`: which of them, in this order; all when None. All of a million documents take 350 MB. `where`: which
+        of some rows to keep; the others are not in memory together.
 
         Raises:
             LakeError: A file of the manifest is damaged.

@@ -11,6 +11,7 @@ from millrace.tasks.records import MANIFEST_SCHEMA, SourceFile
 from millrace.tasks.stages import job_files
 from millrace.tasks.stages import scan as scan_stage
 from millrace.tasks.stages.job_files import JobFiles
+from millrace.tasks.stages.known_files import KnownFiles
 from millrace.tasks.stages.scan import scan
 
 
@@ -40,10 +41,13 @@ def test_a_job_has_whole_files_of_about_a_part(tmp_path: Path, sizes: list[int],
     assert [len(job) for job in jobs_of(tmp_path, sizes)] == files_of_jobs
 
 
+BLANK = {field.name: "" if field.type == "string" else 0 for field in MANIFEST_SCHEMA}
+
+
 def manifest_of(path: Path, *, file_hash: str, recorded: bool = True) -> Manifest:
     """A manifest with the one file, as it looks now; without change time and inode if they are not `recorded`."""
     stat = path.stat()
-    row = {field.name: "" if field.type == "string" else 0 for field in MANIFEST_SCHEMA} | {
+    row = BLANK | {
         "source": str(path),
         "path": str(path),
         "size_bytes": stat.st_size,
@@ -106,3 +110,16 @@ def test_files_to_read_come_again_as_often_as_asked_though_they_lie_in_a_tempora
     jobs = JobFiles(files)
     assert (jobs.files, len(jobs), [len(job) for job in jobs]) == (9, 3, [1, 4, 4])
     assert list(zip(jobs.each_file(), jobs.each_file(), strict=True)) == list(zip(files, files, strict=True))
+
+
+def test_files_of_several_records_come_in_order_of_their_paths(tmp_path: Path) -> None:
+    """Arrow's groups come in the order of paths for most sets of paths, and not for some."""
+    for corpus in range(30):
+        folder = tmp_path / f"{corpus}"
+        paths = [str(folder / f"{number:02}.jsonl") for number in range(40)]
+        rows = [BLANK | {"path": path, "source": f"{path}#{n}"} for path in paths for n in (1, 2)]
+        manifest = Manifest(folder)
+        manifest.commit(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), "run")
+        known = KnownFiles(manifest, folders=None, fingerprint="one", again=pa.array([], pa.string()))
+        found = [path for files in known for path in files["path"].to_pylist()]
+        assert found == paths
