@@ -267,9 +267,7 @@ class DeltaTable:
             if keys is not None:
                 groups = [n for n in groups if _may_hold(footer.row_group(n).column(at).statistics, keys)]
             missing = sum(footer.row_group(n).num_rows for n in groups)
-            for (
-                group
-            ) in groups:  # one by one: those asked for together are fetched together
+            for group in groups:  # one by one: those asked for together are fetched together
                 for batch in file.iter_batches(_BATCH_ROWS, [group], columns=there):
                     missing -= batch.num_rows
                     yield self._conforming(pa.Table.from_batches([batch]), self._base_path, names)
