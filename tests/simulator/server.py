@@ -152,7 +152,7 @@ class Simulator:
         """Other settings from the next request on, as `SimulatorSettings.patched`."""
         settings = self._provider.settings.patched(patch)
         self._store.settle()
-        self._store.play_again()
+        self._store.played.clear()
         self._provider.settings = settings
         self._provider.calendar.run(settings.seconds_per_second)
 

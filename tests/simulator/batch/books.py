@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
+
+from tests.simulator.batch.job import Job
+from tests.simulator.batch.shelf import Shelf
 
 Pool = Literal["realtime", "batch"]
 """By which road texts were bought: in answers at once, or by Batch files at half the price."""
@@ -50,3 +54,22 @@ class BatchCounts:
     def lines_bought_again(self) -> int:
         """Purchases beyond the first of each custom_id."""
         return sum(many - 1 for many in self.lines_bought.values())
+
+    def as_json(self, jobs: Iterable[Job], shelf: Shelf, *, lines: bool) -> dict[str, object]:
+        """These counts, and those of what is there; with `lines` also how often each custom_id was bought."""
+        inputs, results = shelf.inputs, shelf.results
+        found: dict[str, object] = {
+            "jobs": Counter(job.status for job in jobs),
+            "jobs_by_input_file": dict(self.jobs_by_input_file),
+            "peak_open_jobs": self.peak_open_jobs,
+            "lines_bought": self.lines_bought.total(),
+            "lines_bought_again": self.lines_bought_again,
+            "files_stored": len(inputs) + len(results),
+            "bytes_stored": sum(file.size_bytes for file in inputs),
+            "uploads_never_referenced": [file.id for file in inputs if not self.jobs_by_input_file[file.id]],
+            "results_never_downloaded": [file.id for file in results if not file.downloads],
+            "refused": dict(self.refused),
+        }
+        if lines:
+            found["lines"] = dict(self.lines_bought)
+        return found

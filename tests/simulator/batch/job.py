@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from tests.simulator.batch.settings import BatchSettings
@@ -87,15 +87,18 @@ class Job:
             return "batch_expired", "This request could not be executed before the completion window expired."
         return None
 
-    def as_state(self) -> dict[str, Any]:
-        """Everything, for the state file."""
-        return {**asdict(self), "damage": {str(line): damage for line, damage in self.damage.items()}}
+    def as_state(self, since: int = 0) -> dict[str, Any]:
+        """Everything for the state file, but of the outcomes only those from line `since` on."""
+        damage = {str(line): damage for line, damage in self.damage.items()}
+        return {**asdict(replace(self, outcomes=self.outcomes[since:])), "damage": damage}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Job:
-        """The job that `as_state` gave."""
+    def from_state(cls, state: Mapping[str, Any], before: Job | None) -> Job:
+        """The job that `as_state` gave, with the outcomes that it had before."""
         damage = {int(line): damage for line, damage in state["damage"].items()}
-        return cls(**{**state, "damage": damage, "outcomes": [Outcome(**outcome) for outcome in state["outcomes"]]})
+        known = before.outcomes if before else []
+        outcomes = [*known, *(Outcome(**outcome) for outcome in state["outcomes"])]
+        return cls(**{**state, "damage": damage, "outcomes": outcomes})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tests.simulator.batch.refusal import ApiRefusal
 from tests.simulator.batch.settings import FilesSettings
+from tests.simulator.batch.state import StateLog
 
 
 @dataclass(slots=True)
@@ -39,15 +40,15 @@ class StoredFile:
 
 
 class Shelf:
-    """Files of every account, by id; the bytes of uploads lie in `folder`."""
+    """Files of every account, by id; the bytes of uploads lie in the folder of `state`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, state: StateLog) -> None:
         self.files: dict[str, StoredFile] = {}
-        self._folder = folder
+        self._state = state
 
     def path(self, blob: str) -> Path:
         """Where the bytes of an upload are."""
-        return self._folder / blob
+        return self._state.folder / blob
 
     @property
     def inputs(self) -> list[StoredFile]:

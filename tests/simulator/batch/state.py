@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ import orjson
 
 
 class StateLog:
-    """The file, or nothing when `path` is None, and the folder for uploads."""
+    """The file, or nothing when `path` is None, and the folder for uploads, made when it is asked for."""
 
     def __init__(self, path: str | None) -> None:
         self._path = None if path is None else Path(path)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where uploads lie; a temporary folder where no state is kept."""
         if self._path is None:
-            self._temporary: str | None = tempfile.mkdtemp(prefix="simulator-")
-            self.folder = Path(self._temporary)
-        else:
-            self._temporary = None
-            self.folder = self._path.with_name(self._path.name + ".files")
-            self.folder.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix="simulator-"))
+        folder = self._path.with_name(self._path.name + ".files")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What happened before the start; a last line that was cut off did not happen, and is removed."""
@@ -48,12 +51,13 @@ class StateLog:
 
     def clear(self) -> None:
         """Forget everything, uploads too."""
-        for path in self.folder.iterdir():
-            path.unlink()
+        if "folder" in self.__dict__:
+            for path in self.folder.iterdir():
+                path.unlink()
         if self._path is not None:
             self._path.write_bytes(b"")
 
     def close(self) -> None:
         """Remove what does not outlive the simulator."""
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._path is None and "folder" in self.__dict__:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from tests.simulator.batch.books import BatchCounts
 from tests.simulator.batch.checking import check_file
 from tests.simulator.batch.creation import check_metadata, drawn_damage, window_s
 from tests.simulator.batch.job import Job, standing
+from tests.simulator.batch.knobs import Played
 from tests.simulator.batch.output import error_lines, line_offsets, output_lines, size_bytes
 from tests.simulator.batch.refusal import ApiRefusal
 from tests.simulator.batch.settings import ENDPOINTS, TEST_ENDPOINT, BatchSettings
@@ -35,10 +35,10 @@ class Store:
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
         self.lock = threading.RLock()
-        self.shelf = Shelf(provider.state.folder)
+        self.shelf = Shelf(provider.state)
         self.jobs: dict[str, Job] = {}
         self.counts = BatchCounts()
-        self._played: Counter[str] = Counter()
+        self.played = Played()
         for event in provider.state.events():
             self._replay(event)
 
@@ -56,21 +56,8 @@ class Store:
             self.shelf.files.clear()
             self.jobs.clear()
             self.counts = BatchCounts()
-            self._played.clear()
+            self.played.clear()
             self.provider.state.clear()
-
-    def play_again(self) -> None:
-        """Knobs that are played a number of times begin anew."""
-        with self.lock:
-            self._played.clear()
-
-    def plays(self, knob: str, times: int | None) -> bool:
-        """Whether `knob`, which is played so many times, is played now."""
-        with self.lock:
-            self._played[knob] += 1
-            return times is None or self._played[knob] <= times
-
-    # files
 
     def upload(self, account: str, filename: str, content: bytes) -> StoredFile:
         """The stored file. Raises ApiRefusal: too large, too many, no room."""
@@ -129,8 +116,6 @@ class Store:
             if file.id in self.shelf.files:
                 self._write(file.as_event())
 
-    # jobs
-
     def create(
         self, account: str, input_file_id: str, endpoint: str, window: str, metadata: dict[str, Any] | None
     ) -> Job:
@@ -145,7 +130,7 @@ class Store:
                 raise ApiRefusal(400, "The purpose of the input file must be 'batch'.", "input_file_id")
             lasts_s = window_s(window)
             check_metadata(metadata)
-            open_jobs = [job for job in self.jobs.values() if job.is_open and job.account == account]
+            open_jobs = self._open_jobs(account)
             tests = sum(job.endpoint == TEST_ENDPOINT for job in open_jobs)
             if len(open_jobs) >= self.settings.open_jobs or (endpoint == TEST_ENDPOINT and tests >= _TEST_JOBS):
                 raise Refused(Reason.LIMIT_REQUESTS)
@@ -169,8 +154,7 @@ class Store:
             )
             job.damage = drawn_damage(job, settings, self.provider.settings.seed)
             self.jobs[job.id] = job
-            self.counts.jobs_by_input_file[input_file_id] += 1
-            self.counts.peak_open_jobs = max(self.counts.peak_open_jobs, len(open_jobs) + 1)
+            self._count_new(job)
             self._write({"job": job.as_state()})
             return job
 
@@ -198,7 +182,7 @@ class Store:
             if job.cancel_asked_at is None:
                 job.cancel_asked_at = self.now
                 job.status = "cancelling"
-                self._write({"job": job.as_state()})
+                self._write({"job": job.as_state(job.done)})
             return job
 
     def settle(self) -> None:
@@ -210,25 +194,17 @@ class Store:
                     self._settle(job, now)
 
     def as_json(self, *, lines: bool = False) -> dict[str, object]:
-        """What the books say of files and jobs; with `lines` also how often each custom_id was bought."""
+        """What the books say of files and jobs (BatchCounts.as_json)."""
         with self.lock:
             self.settle()
-            counts, inputs, results = self.counts, self.shelf.inputs, self.shelf.results
-            found: dict[str, object] = {
-                "jobs": Counter(job.status for job in self.jobs.values()),
-                "jobs_by_input_file": dict(counts.jobs_by_input_file),
-                "peak_open_jobs": counts.peak_open_jobs,
-                "lines_bought": counts.lines_bought.total(),
-                "lines_bought_again": counts.lines_bought_again,
-                "files_stored": len(inputs) + len(results),
-                "bytes_stored": sum(file.size_bytes for file in inputs),
-                "uploads_never_referenced": [file.id for file in inputs if not counts.jobs_by_input_file[file.id]],
-                "results_never_downloaded": [file.id for file in results if not file.downloads],
-                "refused": dict(counts.refused),
-            }
-            if lines:
-                found["lines"] = dict(counts.lines_bought)
-            return found
+            return self.counts.as_json(self.jobs.values(), self.shelf, lines=lines)
+
+    def _open_jobs(self, account: str) -> list[Job]:
+        return [job for job in self.jobs.values() if job.is_open and job.account == account]
+
+    def _count_new(self, job: Job) -> None:
+        self.counts.jobs_by_input_file[job.input_file_id] += 1
+        self.counts.peak_open_jobs = max(self.counts.peak_open_jobs, len(self._open_jobs(job.account)))
 
     def _settle(self, job: Job, now: float) -> None:
         before = job.status, job.done
@@ -239,7 +215,7 @@ class Store:
             job.ended_at = reached.ended_at
             events += self._end(job)
         if before != (job.status, job.done):
-            self._write(*events, {"job": job.as_state()})
+            self._write(*events, {"job": job.as_state(before[1])})
 
     def _work(self, job: Job, done: int) -> list[dict[str, Any]]:
         """Do the lines up to `done`; the purchases that this was."""
@@ -311,12 +287,10 @@ class Store:
             case {"deleted": file_id}:
                 self.shelf.files.pop(file_id, None)
             case {"job": state}:
-                job = Job.from_state(state)
-                if job.id not in self.jobs:
-                    self.counts.jobs_by_input_file[job.input_file_id] += 1
-                self.jobs[job.id] = job
-                open_jobs = sum(job.is_open for job in self.jobs.values())
-                self.counts.peak_open_jobs = max(self.counts.peak_open_jobs, open_jobs)
+                before = self.jobs.get(state["id"])
+                job = self.jobs[state["id"]] = Job.from_state(state, before)
+                if before is None:
+                    self._count_new(job)
             case {"bill": bill}:
                 self._bill(bill)
         passed_s = event.get("at", 0.0) - self.now

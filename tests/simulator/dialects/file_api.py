@@ -84,7 +84,7 @@ class FileApi(ABC):
 
     def lost(self, knob: str, lost: Lost, times: int | None, response: Response) -> Response:
         """`response`, or what comes instead of it, while that knob is played."""
-        if lost == "none" or not self.store.plays(knob, times):
+        if lost == "none" or not self.store.played.plays(knob, times):
             return response
         if lost == "reset":
             return Response(HTTPStatus.OK, b"", damage=Damage.DROP)
@@ -100,7 +100,7 @@ class FileApi(ABC):
             self.store.provider.books.throttle(limit)
             raise Refused(Reason.LIMIT_REQUESTS)
         times = self.failures().get(operation, 0)
-        if times and self.store.plays(f"{type(self).__name__}.{operation}", times):
+        if times and self.store.played.plays(f"{type(self).__name__}.{operation}", times):
             raise Refused(Reason.INTERNAL_ERROR)
 
     def _refusal(self, refused: ApiRefusal, request_id: str) -> Response:

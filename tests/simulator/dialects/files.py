@@ -83,7 +83,7 @@ class Files(FileApi):
         settings = provider.settings.files
         lines = self.store.lines(file)
         cut_at = settings.download_cut_at
-        if cut_at is not None and self.store.plays("files.download_cut_at", settings.download_cut_times):
+        if cut_at is not None and self.store.played.plays("files.download_cut_at", settings.download_cut_times):
             lines = _cut(lines, cut_at, self.store.line_count(file), settings.download_cut_form)
         for line in lines:
             if settings.download_bytes_per_s:
