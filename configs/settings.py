@@ -222,6 +222,7 @@ class MilvusSettings(Section):
     content_max_bytes: Annotated[int, Field(ge=64, le=65535)]
     metric: Literal["COSINE", "IP", "L2"]
     index: Literal["HNSW", "IVF_FLAT", "DISKANN", "AUTOINDEX", "FLAT"]
+    lite_flat_rows: Annotated[int, Field(ge=0)]
     hnsw_m: Annotated[int, Field(ge=2, le=2048)]
     hnsw_ef_construction: Annotated[int, Field(ge=1)]
     hnsw_ef: Annotated[int, Field(ge=0, le=32768)]

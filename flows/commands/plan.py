@@ -226,7 +226,7 @@ class _Planner:
             self._count(part, parts, row_diff, store)
             parts.remove([part.name])
 
-        jobs = iter([ChunkJob(number, files) for number, files in enumerate(found.jobs)])
+        jobs = (ChunkJob(number, files) for number, files in enumerate(found.jobs))
 
         async def read_jobs() -> None:
             for job in jobs:

@@ -68,6 +68,7 @@ class RebuildResult(Result):
     """What was brought back, by upserts or by import.
 
     `lacking` gives, for each row that was not, its document and the reason; `notes` why rows were not imported.
+    `index` is the kind of index that their vectors have.
     """
 
     lake_collection: str
@@ -78,6 +79,7 @@ class RebuildResult(Result):
     upserted: int = 0
     imported: int = 0
     deleted: int = 0
+    index: str = ""
     missing: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     error: str = ""
@@ -161,6 +163,8 @@ def rebuild(
             report = rebuilding.run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
+            if name == settings.milvus.collection:
+                outcome.counts["rows"] = {"index": report.index}
         if is_own and not report.exit_code and not copy_collection:
             remember_shape(lake, target)
         if copy_collection and not report.exit_code:
@@ -215,6 +219,7 @@ class _Rebuilding:
         self._upserted = self._imported = self._deleted = 0
         self._missing: list[dict[str, str]] = []
         self._notes: list[str] = []
+        self._index = ""
         self._error = ""
 
     def run(self, *, drop: bool, quiet: bool) -> RebuildResult:
@@ -239,6 +244,7 @@ class _Rebuilding:
             upserted=self._upserted,
             imported=self._imported,
             deleted=self._deleted,
+            index=self._index,
             missing=self._missing,
             notes=self._notes,
             error=self._error,
@@ -280,6 +286,7 @@ class _Rebuilding:
         if why_not == "":
             with milvus.open_collection(self._target, self._model, create=False) as collection:
                 claim_collection(self._target, self._lake, collection)
+                self._index = collection.settle_index()
         elif why_not:
             self._notes.append(f"the rows were upserted, not imported: {why_not}")
         return why_not == ""
@@ -325,6 +332,7 @@ class _Rebuilding:
                     self._error = f"{removal.why_kept}. Every row of the lake is in"
                 else:
                     self._notes += filter(None, [removal.why_kept])
+            self._index = collection.settle_index()
 
     def _parts(self, stores: VectorStores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
         """The parts that can be read; the documents of the others are added to `unknown`, and reported as lacking."""

@@ -28,7 +28,9 @@ class Status(Result):
     `billed` are the sums of all runs of all collections of the lake, one bill a model.
     `provider`, `model` and `dimensions` are those of the embedding that the collection's rows were made with, or, where
     it has none, that the next run makes them with.
-    `rows` of the collection are those that the last run counted, None where none of the last did. `aliases` have moved
+    `rows` of the collection are those that the last run counted, None where none of the last did; `index` is the kind
+    of index that it left their vectors; where Milvus Lite is to have another when a run ends with `next_index_rows`
+    rows, that one is `next_index`. `aliases` have moved
     from this lake, each to the collection that it stood for then.
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
     `notes` say what to do when the collection has outgrown Milvus Lite, or the settings would make other rows.
@@ -46,6 +48,9 @@ class Status(Result):
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rows: int | None = None
+    index: str = ""
+    next_index: str = ""
+    next_index_rows: int = 0
     aliases: Mapping[str, str] = field(default_factory=dict)
     provider: str = ""
     model: str = ""
@@ -66,6 +71,7 @@ class Status(Result):
             f"{self.tokens:,} tokens; ¥{self.cost_cny:.4f} in the runs below",
             *([f"embedding: {self.model} of {self.provider}, {self.dimensions:,} dimensions"] if self.model else []),
             *([f"rows: {self.rows:,} in Milvus when a run last counted them"] if self.rows is not None else []),
+            *([f"index: {self._index_line()}"] if self.index else []),
             *(f"alias: searches of {alias} use {name} since the last switch" for alias, name in self.aliases.items()),
             "rejects: " + (", ".join(f"{n:,} {reason}" for reason, n in self.rejects.items()) or "none"),
         ]
@@ -86,6 +92,12 @@ class Status(Result):
             if run.error:
                 lines.append(f"    {run.error}")
         return lines
+
+    def _index_line(self) -> str:
+        if not self.next_index:
+            return self.index
+        rows = f"{self.next_index_rows:,} rows or more"
+        return f"{self.index}, every vector is compared; {self.next_index} when a run ends with {rows}"
 
 
 def lake_status(settings: Settings) -> Status:
@@ -112,6 +124,8 @@ def lake_status(settings: Settings) -> Status:
     problems += [damage.message for damage in lake.damaged_records(_RUNS_CHECKED)]
     reasons = Counter(rejects["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
+    index = next(filter(None, map(_index, runs)), "")
+    has_next_index = index == "FLAT" != settings.milvus.index
     chunks = pc.sum(manifest["chunks"]).as_py() or 0
     return Status(
         collection=settings.milvus.collection,
@@ -124,6 +138,9 @@ def lake_status(settings: Settings) -> Status:
         billed=tuple(lake.usage.by_model()),
         notes=(*outgrown(settings, chunks), *([other_embedding] if other_embedding else [])),
         rows=next((rows for run in runs if (rows := _counted_rows(run)) is not None), None),
+        index=index,
+        next_index=settings.milvus.index if has_next_index else "",
+        next_index_rows=settings.milvus.lite_flat_rows if has_next_index else 0,
         aliases=known_aliases(settings, lake),
         provider=provider,
         model=space.model if space is not None else "",
@@ -164,6 +181,10 @@ def _summary(run: RunRecord) -> str:
 def _counted_rows(run: RunRecord) -> int | None:
     counted = _counts(run.counts.get("rows")).get("counted")
     return counted if isinstance(counted, int) else None
+
+
+def _index(run: RunRecord) -> str:
+    return str(_counts(run.counts.get("rows")).get("index") or "")
 
 
 def _counts(value: JsonValue) -> dict[str, JsonValue]:

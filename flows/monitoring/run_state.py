@@ -13,9 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, get_args
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from millrace.configs.settings import FailOn
 from millrace.flows.monitoring.forecast import ChunkForecast
 from millrace.flows.monitoring.format_stats import FormatStats
@@ -35,6 +32,7 @@ from millrace.tasks.lake import BatchJob, Lake
 from millrace.tasks.outages import Outage, Service
 from millrace.tasks.records import LeftOut, SourceFile
 from millrace.tasks.stages.embed import Embedded
+from millrace.tasks.stages.known_files import DocumentSums
 from millrace.tasks.stages.load import Loaded
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.scan import Scan
@@ -68,15 +66,12 @@ class SourceDiffSummary:
     @classmethod
     def of(cls, sources: Sequence[Path], found: Scan) -> Self:
         """The counts of a scan of `sources`."""
-        known = set(found.previous["path"].unique().to_pylist())
-        paths = [file.path for job in found.jobs for file in job]
-        changed = sum(path in known for path in paths)
         return cls(
             sources=sources,
-            new=len(paths) - changed,
-            changed=changed,
+            new=found.jobs.files - found.changed,
+            changed=found.changed,
             removed=found.removed.num_rows,
-            unchanged=found.unchanged.num_rows,
+            unchanged=found.unchanged.documents,
         )
 
     @property
@@ -167,8 +162,7 @@ class RunState:
         """The sources were compared with the manifest."""
         self.source_diff, self.left_out = SourceDiffSummary.of(sources, found), found.left_out
         count_unchanged(found.unchanged, self.documents, self.chunks)
-        for job in found.jobs:
-            self._forecast.files_found(job)
+        self._forecast.files_found(found.jobs.each_file())
 
     def stages_opened(self, dispatcher: Dispatcher, spec: ModelSpec, *, readers: int) -> None:
         """Work begins with so many readers; `dispatcher` is asked how the embedding goes."""
@@ -378,12 +372,10 @@ RunObserver: TypeAlias = Callable[[RunState, Lake], AbstractAsyncContextManager[
 """Shows, records or exports the run while the block goes on. Nothing that it does may stop the run."""
 
 
-def count_unchanged(unchanged: pa.Table, documents: DocumentCounts, chunks: ChunkCounts) -> None:
+def count_unchanged(unchanged: DocumentSums, documents: DocumentCounts, chunks: ChunkCounts) -> None:
     """Count the documents that stay as they are, and their chunks."""
-    rejected = pc.sum(pc.equal(unchanged["status"], "rejected")).as_py() or 0
-    documents.seen += unchanged.num_rows
-    documents.rejected += rejected
-    documents.unchanged += unchanged.num_rows - rejected
-    rows = pc.sum(unchanged["chunks"]).as_py() or 0
-    chunks.unchanged += rows
-    chunks.total += rows
+    documents.seen += unchanged.documents
+    documents.rejected += unchanged.rejected
+    documents.unchanged += unchanged.documents - unchanged.rejected
+    chunks.unchanged += unchanged.chunks
+    chunks.total += unchanged.chunks

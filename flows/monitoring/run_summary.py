@@ -81,10 +81,14 @@ class LeftCounts:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Rows of the collection at the end of a run: `expected` by the manifest, and as Milvus has `counted` them."""
+    """Rows of the collection at the end of a run: `expected` by the manifest, and as Milvus has `counted` them.
+
+    `index` is the kind of index that their vectors have.
+    """
 
     expected: int
     counted: int
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,18 +270,18 @@ class Pipeline:
             self._count_rows(collection, diff, set())
 
     def _count_rows(self, collection: MilvusCollection, diff: SourceDiff, completed: set[str]) -> None:
-        """Count the rows of the collection, beside those that the manifest says it has.
+        """Count the rows of the collection, beside those that the manifest says it has; they get their index.
 
         Rows of an interrupted run over other sources may be there or not, and in a collection that other lakes fill
         too, theirs.
         """
-        expected = pc.sum(self._lake.manifest.read(["chunks"])["chunks"]).as_py() or 0
+        [expected] = self._lake.manifest.sums("chunks")
         counted = collection.count()
         uncommitted = sum(len(ids) for source, ids in diff.uncommitted.rows.items() if source not in completed)
         others_may_fill_it = collection.owners() != {self._lake.identity}
         if counted > expected and (others_may_fill_it or counted <= expected + uncommitted):
             counted = expected
-        self._state.rows = RowCounts(expected=expected, counted=counted)
+        self._state.rows = RowCounts(expected=expected, counted=counted, index=collection.settle_index())
 
     def _finish(self, diff: SourceDiff, deletions: DeletionPlan, completed: set[str]) -> None:
         """After the last row: commit new times of untouched files and rejects of the listing, then tidy up."""

@@ -116,8 +116,7 @@ def open_collection(
         ConfigurationError: Another lake fills the collection.
     """
     documents = diff.documents_with_rows
-    files = [file for job in diff.scan.jobs for file in job]
-    choose_analyzer = partial(analyzer_for_files, settings, model, files)
+    choose_analyzer = partial(analyzer_for_files, settings, model, diff.scan.jobs)
     try:
         collection = milvus.open_collection(
             settings,

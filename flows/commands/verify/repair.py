@@ -77,6 +77,7 @@ def _repair(settings: Settings, sources: Sequence[Path], report: VerifyReport, *
             "upserted": done.rows_upserted.total(),
             "deleted": done.rows_deleted,
         }
+        outcome.counts["rows"] = {"index": repairing.index}
         outcome.tokens["billed"] = done.tokens
         outcome.cost_cny = done.cost_cny
         progress = RowProgress("compared")
@@ -91,6 +92,7 @@ class _Repair:
 
     def __init__(self, settings: Settings, model: components.Model, lake: Lake, run: str, *, quiet: bool) -> None:
         self.done = Repairs()
+        self.index = ""
         self._settings = settings
         self._model = model
         self._lake = lake
@@ -270,6 +272,7 @@ class _Repair:
                     "the manifest was made anew from the sources named, so rows that no document owns now were left "
                     "alone; if all sources were named, run the same command again and they go"
                 )
+            self.index = collection.settle_index()
 
     def _protected_sources(self, manifest: pa.Table) -> frozenset[str]:
         """Documents that may own rows of which the lake knows nothing, now or since an earlier repair."""
