@@ -149,6 +149,40 @@ def plan(
     finish(make_plan(settings, paths, name_rejects=name_rejects), as_json=as_json)
 
 
+@millrace.command(short_help="Play a run in virtual time: its end, its cost, and what it waits for.")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
+@click.option("--chunks", type=click.IntRange(min=1), metavar="N", help="So many chunks in place of sources.")
+@click.option(
+    "--tokens", type=click.IntRange(min=1), default=400, show_default=True, metavar="N", help="Of each of --chunks."
+)
+@due
+@common
+def rehearse(
+    sources: tuple[Path, ...],
+    *,
+    chunks: int | None,
+    tokens: int,
+    by: str | None,
+    within: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Play the run over SOURCE... in virtual time, against the limits of the catalogue; nothing is sent or written.
+
+    The real dispatcher, pacing and Batch road; only the provider is played, as it answered in earlier runs.
+
+    \b
+      millrace rehearse docs/ --by 08:00
+      millrace rehearse --chunks 1000000 --set embedding.provider=dashscope
+    """
+    from millrace.flows.commands.rehearse import rehearse as play
+
+    settings = settings_of(config, with_deadline(overrides, by, within))
+    paths = [source.absolute() for source in sources]
+    finish(play(settings, paths, chunks=chunks or 0, tokens_per_chunk=tokens), as_json=as_json)
+
+
 @millrace.command(short_help="Index and verify on a schedule, with Prefect.")
 @sources
 @click.option("--cron", default="0 2 * * *", show_default=True, metavar="CRON", help="When to index; '' for never.")

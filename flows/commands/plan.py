@@ -5,6 +5,7 @@ Nothing of the lake is changed: chunks go to a temporary folder and are dropped 
 
 import asyncio
 import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -141,8 +142,21 @@ def make_plan(settings: Settings, sources: Sequence[Path], *, name_rejects: bool
     return replace(made, notes=(*made.notes, refusal)) if refusal else made
 
 
+def around_s(settings: Settings, rows: int) -> float:
+    """What a run takes beside what the limits allow, when it upserts so many rows."""
+    return _AROUND_S + (rows / _LITE_ROWS_PER_S if is_lite(settings.milvus.uri) else 0.0)
+
+
+def count_texts(settings: Settings, sources: Sequence[Path]) -> "array[int]":
+    """The tokens of each text that `ingest` would embed, in the order of embedding; no network, no write."""
+    planner = _Planner(with_remembered(settings), sources, name_rejects=False)
+    asyncio.run(planner.run())
+    return planner.tokens
+
+
 class _Planner:
     def __init__(self, settings: Settings, sources: Sequence[Path], *, name_rejects: bool) -> None:
+        self.tokens = array("I")
         self._settings = settings
         self._name_rejects = name_rejects
         self._sources = sources
@@ -214,8 +228,7 @@ class _Planner:
     def _with_time_around(self, estimate: Estimate) -> Estimate:
         if not estimate.seconds:
             return estimate
-        rows = self._chunks.upserted if is_lite(self._settings.milvus.uri) else 0
-        return replace(estimate, seconds=round(estimate.seconds + _AROUND_S + rows / _LITE_ROWS_PER_S, 1))
+        return replace(estimate, seconds=round(estimate.seconds + around_s(self._settings, self._chunks.upserted), 1))
 
     async def _read(self, found: Scan, folder: Path, row_diff: RowDiff, store: VectorStore) -> None:
         parts = ChunkParts(folder)
@@ -244,7 +257,8 @@ class _Planner:
         missing = store.missing(keys)
         to_embed = [missing[i] for i in self._seen.first_seen([keys[position] for position in missing])]
         for tokens in rows["tokens"].take(pa.array(to_embed, pa.int64())).to_pylist():
-            self._estimator.add(tokens + self._model.spec.end_mark_tokens)
+            self.tokens.append(tokens + self._model.spec.end_mark_tokens)
+            self._estimator.add(self.tokens[-1])
         chunks.embedded += len(to_embed)
         chunks.total += rows.num_rows
         self._chunks_read += rows.num_rows

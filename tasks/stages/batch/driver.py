@@ -9,11 +9,12 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from millrace.tasks.embedding import Clock
 from millrace.tasks.errors import ConfigurationError, ProviderStopped, Rejected, Transient
 from millrace.tasks.lake import BatchJob
-from millrace.tasks.stages.batch.road import BatchRoad, OutputForeign
+from millrace.tasks.stages.batch.road import OutputForeign
 
 FIRST_ASKED_AFTER_S = (2.0, 4.0, 8.0)
 """A file that is not valid is refused within seconds."""
@@ -46,6 +47,42 @@ class Deadline:
     margin_s: float = 300.0
 
 
+class Road(Protocol):
+    """The steps of a job, as `BatchRoad` takes them."""
+
+    async def submit(self, job: BatchJob) -> BatchJob:
+        """One step towards an open job."""
+        ...
+
+    async def ask(self, job: BatchJob) -> BatchJob:
+        """Whether an open job has ended."""
+        ...
+
+    async def cancel(self, job: BatchJob) -> BatchJob:
+        """Ask for its end."""
+        ...
+
+    async def take_in(self, job: BatchJob) -> BatchJob:
+        """Its vectors into the store."""
+        ...
+
+    async def clear(self, job: BatchJob) -> BatchJob:
+        """Its files away from the provider."""
+        ...
+
+    def drop(self, job: BatchJob, why: str) -> BatchJob:
+        """Give it up."""
+        ...
+
+    def end(self, job: BatchJob) -> None:
+        """Let its texts go."""
+        ...
+
+    def as_saved(self, job: BatchJob) -> BatchJob:
+        """As its record has it."""
+        ...
+
+
 class BatchDriver:
     """Drives `jobs`, of which none is at its end.
 
@@ -55,7 +92,7 @@ class BatchDriver:
 
     def __init__(
         self,
-        road: BatchRoad,
+        road: Road,
         jobs: Sequence[BatchJob],
         *,
         buy: Callable[[BatchJob], Awaitable[None]],

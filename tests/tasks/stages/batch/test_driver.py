@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from millrace.tasks.embedding import LoopClock
+from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from millrace.tasks.errors import BudgetReached, ProviderStopped, ProviderUnavailable
 from millrace.tasks.lake import BatchJob
 from millrace.tasks.stages.batch.driver import BatchDriver, Deadline
-from tests.tasks.embedding.virtual_time import now, run
 
 TOKENS_PER_S = 20_000.0
 LINES = 2_000
@@ -154,7 +154,7 @@ def drive(fates: list[Fate], *, deadline_s: float | None = None, road: FakeRoad 
         if deadline_s is not None:
             deadline = Deadline(deadline_s, lambda tokens, requests: tokens / TOKENS_PER_S)
         driver = BatchDriver(
-            road,  # type: ignore[arg-type]
+            road,
             jobs,
             buy=buy,
             on_change=lambda one: None,
