@@ -41,7 +41,7 @@ from millrace.tasks.embedding import (
     pack_requests,
 )
 from millrace.tasks.embedding.rate_limit import virtual_time
-from millrace.tasks.errors import BudgetReached, ConfigurationError, ProviderUnavailable
+from millrace.tasks.errors import BudgetReached, ConfigurationError, ExitCode, ProviderUnavailable
 from millrace.tasks.lake import BatchJob, Lake
 from millrace.tasks.stages.batch.driver import BatchDriver, Deadline
 from millrace.tasks.stages.batch.job_writer import MAX_LINES
@@ -88,6 +88,11 @@ class Rehearsal(Result):
     def error(self) -> str:
         """Why the run would stop before its end."""
         return self.stopped
+
+    @property
+    def exit_code(self) -> int:
+        """That of the run, where it would stop at its budget."""
+        return ExitCode.BUDGET if self.stopped else ExitCode.DONE
 
     def lines(self) -> list[str]:
         """The rehearsal for people."""
