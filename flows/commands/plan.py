@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,14 @@ from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_state import count_unchanged
 from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
 from millrace.flows.wiring import components
+from millrace.flows.wiring.batch_road import (
+    MARGIN_S,
+    Experience,
+    deadline_in,
+    seconds_at_once,
+    why_at_once,
+    why_not,
+)
 from millrace.flows.wiring.collection_settings import why_refused, with_remembered
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
@@ -39,11 +48,47 @@ _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 
 @dataclass(frozen=True, slots=True)
+class BatchOutlook:
+    """The same texts by Batch: within `window` for `cost_cny`, or `why_not`.
+
+    `median_s` and `longest_s` are of the lake's own `jobs_before`, None while there are none. `chosen` says whether
+    `ingest` would send them so; with a deadline, `way_back` is the moment from which the rest is embedded at once.
+    """
+
+    wanted: bool
+    why_not: str
+    window: str
+    cost_cny: float
+    jobs_before: int
+    median_s: float | None
+    longest_s: float | None
+    chosen: bool
+    why_at_once: str
+    deadline: str = ""
+    way_back: str = ""
+
+    def lines(self) -> list[str]:
+        """The outlook for people."""
+        if self.why_not:
+            return [f"by Batch   not to be had: {self.why_not}"] if self.wanted else []
+        known = "no job of this lake has shown how long it takes"
+        if self.median_s is not None and self.longest_s is not None:
+            took = f"{_duration(self.median_s)} in the median, {_duration(self.longest_s)} at the most"
+            known = f"{self.jobs_before:,} earlier {'job' if self.jobs_before == 1 else 'jobs'} took {took}"
+        chosen = "chosen" if self.chosen else f"not chosen: {self.why_at_once}"
+        lines = [f"by Batch   ¥{self.cost_cny:.4f} within {self.window}; {known}; {chosen}"]
+        if self.way_back and self.chosen:
+            lines.append(f"deadline   {self.deadline}: what no job has answered by {self.way_back} is embedded at once")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
 class Plan(Result):
     """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded.
 
     `rejects` counts what it would not take, by reason; `rejected` are these items one by one, if they were asked for.
-    `mean_fill` is how full the chunks read are on average: the larger of the shares of both bounds, None without any.
+    `batch` is the other road for the texts. `mean_fill` is how full the chunks read are on average: the larger of the
+    shares of both bounds, None without any.
     """
 
     collection: str
@@ -56,6 +101,7 @@ class Plan(Result):
     milvus_bytes: int = 0
     mean_fill: float | None = None
     estimate: Estimate | None = None
+    batch: BatchOutlook | None = None
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -67,13 +113,14 @@ class Plan(Result):
             f"{d.rejected:,} rejected; {d.removed:,} to remove",
             f"chunks     {c.total:,}: {c.embedded:,} to embed, {c.reused:,} to reuse, {c.unchanged:,} unchanged; "
             f"{c.upserted:,} rows to upsert ({self.milvus_bytes / 1e6:,.1f} MB), {c.deleted:,} to delete",
-            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f} "
-            f"(¥{e.batch_cost_cny:.4f} at the Batch price)",
+            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f}",
         ]
         if self.mean_fill is not None:
             lines.append(f"fill       {self.mean_fill:.0%} of what a chunk may hold, on average of those read")
         if e.seconds is not None:
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
+        if self.batch is not None and e.texts:
+            lines += self.batch.lines()
         if self.left_out.total:
             lines.append(f"left out   {self.left_out.summary()}")
         if self.rejects:
@@ -134,8 +181,34 @@ class _Planner:
             rejected=tuple(self._rejected),
             milvus_bytes=self._milvus_bytes,
             mean_fill=round(self._fill / self._chunks_read, 3) if self._chunks_read else None,
-            estimate=self._with_time_around(self._estimator.estimate()),
+            estimate=self._with_time_around(estimate := self._estimator.estimate()),
+            batch=self._outlook(lake, estimate),
             notes=model.notes,
+        )
+
+    def _outlook(self, lake: Lake, estimate: Estimate) -> BatchOutlook:
+        settings, model = self._settings, self._model
+        lacking, now = why_not(settings, model), datetime.now().astimezone()
+        moment = deadline_in(settings, now)
+        left_s = (moment - now).total_seconds() if moment else None
+        at_once = why_at_once(settings, model.spec, estimate.tokens, estimate.requests, left_s=left_s)
+        if settings.embedding.road == "never":
+            at_once = "embedding.batch is not set"
+        seconds = seconds_at_once(model.spec, estimate.tokens, estimate.requests)
+        way_back = moment - timedelta(seconds=seconds + MARGIN_S) if moment else None
+        known = Experience.of(lake.batch_jobs(model.space).all())
+        return BatchOutlook(
+            wanted=settings.embedding.road != "never",
+            why_not=lacking,
+            window=settings.embedding.batch_window,
+            cost_cny=estimate.batch_cost_cny,
+            jobs_before=known.jobs if known else 0,
+            median_s=known.median_s if known else None,
+            longest_s=known.longest_s if known else None,
+            chosen=not lacking and not at_once,
+            why_at_once=at_once,
+            deadline=moment.isoformat(timespec="minutes") if moment else "",
+            way_back=way_back.isoformat(timespec="minutes") if way_back else "",
         )
 
     def _with_time_around(self, estimate: Estimate) -> Estimate:
@@ -153,7 +226,7 @@ class _Planner:
             self._count(part, parts, row_diff, store)
             parts.remove([part.name])
 
-        jobs = iter([ChunkJob(number, files) for number, files in enumerate(found.jobs)])
+        jobs = (ChunkJob(number, files) for number, files in enumerate(found.jobs))
 
         async def read_jobs() -> None:
             for job in jobs:

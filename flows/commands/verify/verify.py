@@ -122,7 +122,7 @@ class Inspection:
             self._check_vectors(stores)
             require_fitting_spaces(stores, self._model)
             self._compare_rows(manifest, stores)
-        self._compare_sources(sources, manifest)
+        self._compare_sources(sources)
 
     def _check_dangling_parts(self, manifest: pa.Table) -> None:
         """Parts that interrupted runs left: the next run wants to read them."""
@@ -221,10 +221,10 @@ class Inspection:
         if protected:
             self._report.notes.append(f"{protected:,} rows of documents in damaged parts could not be compared")
 
-    def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
+    def _compare_sources(self, sources: Sequence[Path]) -> None:
         changes, self._report.left_out = source_changes(
             sources,
-            manifest,
+            self._lake.manifest,
             include=self._settings.sources.include,
             exclude=self._settings.sources.exclude,
             follow_links=self._settings.sources.follow_links,
