@@ -19,7 +19,7 @@ import pyarrow as pa
 from millrace.tasks.embedding import Budget, Usage, cost_cny, split_tokens
 from millrace.tasks.embedding.batch.client import BatchClient, FileNotVisible, RemoteJob, may_have_taken_effect
 from millrace.tasks.embedding.batch.line import LineAnswer, LineFormat
-from millrace.tasks.errors import LakeError, MillraceError, ProviderStopped, ProviderUnavailable
+from millrace.tasks.errors import LakeError, MillraceError, ProviderStopped, ProviderUnavailable, Transient
 from millrace.tasks.lake import BatchJob, BatchJobs, BatchState, VectorStore
 
 _LINES_AT_A_TIME = 50
