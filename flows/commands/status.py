@@ -13,7 +13,7 @@ from millrace.flows.wiring.collection_settings import remembered_values, why_ref
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import ExitCode, LakeError, MillraceError
-from millrace.tasks.lake import Lake, Manifest, RunRecord, RunUsage, holder_at
+from millrace.tasks.lake import BatchJob, Lake, Manifest, RunRecord, RunUsage, holder_at
 from millrace.tasks.records import REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
@@ -34,7 +34,7 @@ class Status(Result):
     from this lake, each to the collection that it stood for then.
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
     `notes` say what to do when the collection has outgrown Milvus Lite, or the settings would make other rows.
-    `running` is the id of the run that goes on.
+    `running` is the id of the run that goes on. `jobs_open` are the Batch jobs of the lake that a later run takes in.
     """
 
     collection: str
@@ -56,6 +56,7 @@ class Status(Result):
     model: str = ""
     dimensions: int = 0
     running: str = ""
+    jobs_open: tuple[BatchJob, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -77,8 +78,12 @@ class Status(Result):
         lines += [
             f"billed: {bill.model}, all runs and collections of the lake: {bill.tokens_billed:,} tokens in "
             f"{bill.requests:,} requests, ¥{bill.cost_cny:.4f}"
+            + (f"; Batch saved ¥{bill.batch_saved_cny:.4f}" if bill.batch_saved_cny else "")
             for bill in self.billed
         ]
+        if self.jobs_open:
+            texts = sum(job.texts for job in self.jobs_open)
+            lines.append(f"batch: {len(self.jobs_open):,} jobs open with {texts:,} texts; see `millrace jobs`")
         lines += [f"note: {note}" for note in self.notes]
         for run in self.runs:
             unended = "running" if run.id == self.running else "did not end"
@@ -131,7 +136,6 @@ def lake_status(settings: Settings) -> Status:
         cost_cny=sum(run.cost_cny for run in runs),
         runs=runs,
         billed=tuple(lake.usage.by_model()),
-        problems=tuple(problems),
         notes=(*outgrown(settings, chunks), *([other_embedding] if other_embedding else [])),
         rows=next((rows for run in runs if (rows := _counted_rows(run)) is not None), None),
         index=index,
@@ -142,6 +146,8 @@ def lake_status(settings: Settings) -> Status:
         model=space.model if space is not None else "",
         dimensions=space.dimensions if space is not None else 0,
         running=_running(lake, runs),
+        jobs_open=_open_jobs(lake, problems),
+        problems=tuple(problems),
     )
 
 
@@ -153,6 +159,14 @@ def _totals(manifest: Manifest) -> tuple[int, int, int]:
         chunks += pc.sum(rows["chunks"]).as_py() or 0
         tokens += pc.sum(rows["tokens"]).as_py() or 0
     return documents, chunks, tokens
+
+
+def _open_jobs(lake: Lake, problems: list[str]) -> tuple[BatchJob, ...]:
+    try:
+        return tuple(job for space in lake.spaces() for job in lake.batch_jobs(space.space).open())
+    except LakeError as error:
+        problems.append(str(error))
+        return ()
 
 
 def _running(lake: Lake, runs: Sequence[RunRecord]) -> str:

@@ -17,6 +17,7 @@ from millrace.configs.settings import FailOn
 from millrace.flows.monitoring.forecast import ChunkForecast
 from millrace.flows.monitoring.format_stats import FormatStats
 from millrace.flows.monitoring.run_summary import (
+    BatchCounts,
     ChunkCounts,
     DocumentCounts,
     LeftCounts,
@@ -27,7 +28,7 @@ from millrace.flows.monitoring.run_summary import (
     TokenCounts,
 )
 from millrace.tasks.embedding import Activity, Dispatcher, ModelSpec, Usage
-from millrace.tasks.lake import Lake
+from millrace.tasks.lake import BatchJob, Lake
 from millrace.tasks.outages import Outage, Service
 from millrace.tasks.records import LeftOut, SourceFile
 from millrace.tasks.stages.embed import Embedded
@@ -39,10 +40,10 @@ from millrace.tasks.stages.scan import Scan
 _log = logging.getLogger(__name__)
 
 Bottleneck = Literal[
-    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "closing"
+    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "batch", "closing"
 ]
 """What a run can wait for: four limits of the provider's, its answers (or room for more of them), the readers, Milvus,
-the comparison of the sources with the manifest, and the tidying up at the end."""
+the comparison of the sources with the manifest, Batch jobs, and the tidying up at the end."""
 
 BOTTLENECKS: tuple[Bottleneck, ...] = get_args(Bottleneck)
 
@@ -111,7 +112,8 @@ class RunState:
     `documents_rejected` were refused in this run. `files_cut` and `chunks_cut` count what
     the readers have handed over, `chunks_reused` those among them whose vector was in the lake. `waiting_s` has the
     seconds that the run waited, by bottleneck. `rejects` are the rejected items outstanding in the collection's lake,
-    `rejects_new` those that are new in this run.
+    `rejects_new` those that are new in this run. `usage` is what was asked of the provider, over both roads; `batch`
+    are the Batch jobs of this run, and those of earlier ones that it met, as they were last.
     """
 
     run: str
@@ -137,11 +139,15 @@ class RunState:
     rejects: int = 0
     rejects_new: int = 0
     fail_on: FailOn = "any"
+    detached: bool = False
     outcome: Outcome = "running"
     error: str = ""
     spec: ModelSpec | None = None
     outages: list[PastOutage] = field(default_factory=list)
     away_since: dict[Service, float] = field(default_factory=dict)  # seconds of the run
+    batch: dict[str, BatchJob] = field(default_factory=dict)  # by name: those that the run has had to do with
+    batch_asked: int = 0  # how often anything was heard of them
+    usage: Usage = field(default_factory=Usage)
     _dispatcher: Dispatcher | None = None
     _files_loaded: dict[int, int] = field(default_factory=dict)  # by job
     _forecast: ChunkForecast = field(default_factory=ChunkForecast)
@@ -161,6 +167,7 @@ class RunState:
     def stages_opened(self, dispatcher: Dispatcher, spec: ModelSpec, *, readers: int) -> None:
         """Work begins with so many readers; `dispatcher` is asked how the embedding goes."""
         self.spec, self.readers, self._dispatcher, self._opened = spec, readers, dispatcher, time.monotonic()
+        self.usage = dispatcher.usage
 
     def part_cut(self, part: Part, seconds: float, *, files: Sequence[SourceFile]) -> None:
         """A reader took `seconds` to make the part, and has read `files` to their end since the one before."""
@@ -243,11 +250,6 @@ class RunState:
         return self.source_diff.files if self.source_diff else 0
 
     @property
-    def usage(self) -> Usage:
-        """What was asked of the provider."""
-        return self._dispatcher.usage if self._dispatcher else Usage()
-
-    @property
     def activity(self) -> Activity:
         """What the embedding does at the moment."""
         return self._dispatcher.activity if self._dispatcher else Activity(0, 0, 0, "")
@@ -267,7 +269,7 @@ class RunState:
     def bottleneck(self) -> Bottleneck:
         """What the run waits for now, so that doing it faster would make the run faster."""
         if self._dispatcher is None:
-            return "comparing"
+            return "batch" if self.batch_counts().open else "comparing"
         now = self.activity
         for limit in BOTTLENECKS:
             if now.waiting_for == limit:
@@ -324,7 +326,21 @@ class RunState:
             "tokens_counted": usage.tokens_counted,
             "tokens_billed": usage.tokens_billed,
             "cost_cny": usage.cost_cny,
+            "batch_texts": usage.batch_texts,
+            "batch_asked": self.batch_asked,
         }
+
+    def batch_counts(self) -> BatchCounts:
+        """What the Batch jobs have brought by now, and what is still to come."""
+        still_open = [job for job in self.batch.values() if job.open]
+        return BatchCounts(
+            jobs=len(self.batch),
+            open=len(still_open),
+            texts_open=sum(job.texts for job in still_open),
+            texts=self.usage.batch_texts,
+            tokens_billed=self.usage.batch_tokens_billed,
+            saved_cny=round(self.usage.batch_saved_cny, 6),
+        )
 
     def summary(self) -> RunSummary:
         """What the run has done by now."""
@@ -340,6 +356,7 @@ class RunState:
             left=self.remaining,
             left_out=self.left_out,
             rows=self.rows,
+            batch=self.batch_counts(),
             rejects=self.rejects,
             rejects_new=self.rejects_new,
             fail_on=self.fail_on,

@@ -177,6 +177,7 @@ def counts_table(summary: RunSummary) -> str:
         f"| requests | {r.sent:,}: {r.throttled:,} answered 429, {r.retried:,} sent again |",
         f"| tokens | {t.counted:,} counted, {t.billed:,} billed (drift {t.drift:+.2%}) |",
         f"| cost | ¥{summary.cost_cny:.4f} |",
+        *([f"| Batch | {summary.batch_words()} |"] if summary.batch.jobs else []),
         f"| rejects outstanding | {summary.rejects:,} |",
         f"| model | `{summary.model}` |",
         f"| seconds | {summary.seconds:,.1f} |",

@@ -49,6 +49,7 @@ from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 from millrace.tasks.lake.storage.object_path import ObjectPath, unguarded
+from millrace.tasks.lake.vectors.batch_jobs import BatchJobs
 from millrace.tasks.lake.vectors.space import SpaceFolder, SpaceSummary, described_in, summarize
 from millrace.tasks.lake.vectors.store import VectorStore
 from millrace.tasks.records import EmbeddingSpace
@@ -251,6 +252,10 @@ class Lake:
             checkpoint=_named("vectors", self._checkpoint),
         )
 
+    def batch_jobs(self, space: EmbeddingSpace) -> BatchJobs:
+        """The Batch jobs whose vectors are for `space`."""
+        return BatchJobs(self.vectors_dir / space.name / "batch", checkpoint=_named("batch", self._checkpoint))
+
     def seal_leftovers(self, space: EmbeddingSpace) -> None:
         """Make parts of what a killed run has journalled in `space`; where there is no journal nothing is opened.
 
@@ -353,7 +358,8 @@ class Lake:
             (self._jobs, self.settings, self.limits, self.switches),
         )
         found = [damage for one in of_runs for damage in one.damaged(newest)]
-        return found + [damage for one in others for damage in one.damaged()]
+        found += [damage for one in others for damage in one.damaged()]
+        return found + [damage for space in self.spaces() for damage in self.batch_jobs(space.space).damaged()]
 
     def require_lease(self) -> None:
         """Check that this process is still the writer: among objects a lease can be lost.

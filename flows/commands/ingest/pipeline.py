@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
+from millrace.flows.commands.ingest.batch import BatchRun
 from millrace.flows.commands.ingest.deletions import DeletionPlan, with_rows
 from millrace.flows.commands.ingest.diff import SourceDiff, diff_sources
 from millrace.flows.commands.ingest.executor import PartExecutor, StepRunner, run_directly
@@ -92,6 +93,8 @@ class Pipeline:
         self._reread = reread
         self._execution = execution
         self._model = components.load_model(settings)
+        self._spending = components.Spending.of(settings, self._model)
+        state.usage = self._spending.usage
         self._break_off = threading.Event()
         self._waiting = Waiting(Availability("milvus", state.heard))
 
@@ -106,6 +109,10 @@ class Pipeline:
         deletions.refuse_before_reading()
         completed: set[str] = set()
         try:
+            batch = BatchRun(self._settings, self._model, self._lake, self._state, self._spending)
+            if not await batch.bring_in(diff, open_collection=partial(self._open_collection, diff)):
+                self._state.detached = True  # the rest is for the run that takes in what the jobs bring
+                return
             if found.jobs or found.removed.num_rows or deletions.orphaned(set()):
                 async with self._open_stages(diff) as stages:
                     if found.jobs:
@@ -177,6 +184,7 @@ class Pipeline:
             open_collection=partial(self._open_collection, diff),
             checkpoint=self._execution.checkpoint_of("load"),
             waiting=self._waiting,
+            spending=self._spending,
         )
 
     async def _move_documents(self, diff: SourceDiff, stages: Stages, deletions: DeletionPlan) -> None:

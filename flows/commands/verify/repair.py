@@ -181,7 +181,9 @@ class _Repair:
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
         # A run of its own: its usage must not be written over by that of the texts embedded later.
-        state = RunState(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
+        state = RunState(
+            run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name, command="repair"
+        )
         pipeline = Pipeline(self._settings, sources, self._lake, state, again=again, unknown=unknown)
         try:
             with shown(RunDisplay(state), quiet=self._quiet):
