@@ -149,7 +149,7 @@ def rebuild(
         Lake.open(components.lake_path(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
         milvus.lease_collection(target),
     ):
-        manifest = _manifest_with_rows(lake)
+        _require_rows(lake)
         _refuse_other_collection_of_the_lake(settings, name)
         mark = f"{milvus.redacted_uri(target)} {name}"
         if drop:
@@ -159,7 +159,7 @@ def rebuild(
             checkpoint("rebuild: begun")
         is_own = is_own or lake.switches.is_being_made(mark)
         with recorded(lake, target, "rebuild", run) as outcome:
-            rebuilding = _Rebuilding(settings, target, lake, manifest, is_own=is_own, checkpoint=checkpoint)
+            rebuilding = _Rebuilding(settings, target, lake, is_own=is_own, checkpoint=checkpoint)
             report = rebuilding.run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
@@ -204,18 +204,16 @@ class _Rebuilding:
         settings: Settings,
         target: Settings,
         lake: Lake,
-        manifest: pa.Table,
         *,
         is_own: bool,
         checkpoint: Checkpoint,
     ) -> None:
         self._target = target
         self._lake = lake
-        self._manifest = manifest
         self._model = components.load_model(settings)
         self._is_own = is_own
         self._checkpoint = checkpoint
-        self._rows: int = pc.sum(manifest["chunks"]).as_py() or 0
+        self._rows: int = lake.manifest.sums("chunks")[0]
         self._upserted = self._imported = self._deleted = 0
         self._missing: list[dict[str, str]] = []
         self._notes: list[str] = []
@@ -226,7 +224,7 @@ class _Rebuilding:
         """Bring every row back, then delete what no document owns."""
         began = time.monotonic()
         progress = RowProgress("upserted", rows=self._rows)
-        with VectorStores(self._lake, self._manifest, self._model.space) as stores:
+        with VectorStores(self._lake, self._lake.manifest.spaces(), self._model.space) as stores:
             require_fitting_spaces(stores, self._model)
             if drop:
                 self._require_all(stores)
@@ -239,7 +237,7 @@ class _Rebuilding:
             self._lake.collection,
             self._target.milvus.collection,
             milvus.redacted_uri(self._target),
-            documents=pc.sum(pc.greater(self._manifest["chunks"], 0)).as_py() or 0,
+            documents=self._lake.manifest.spaces().total(),
             rows=self._rows,
             upserted=self._upserted,
             imported=self._imported,
@@ -253,7 +251,7 @@ class _Rebuilding:
 
     def _require_all(self, stores: VectorStores) -> None:
         """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
-        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake), stores)):
             if expected.damage or not rows_with_vectors.has_vector.all():
                 raise LakeError(
                     f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
@@ -264,7 +262,7 @@ class _Rebuilding:
         """A collection that is not the lake's own may hold only what a rebuild brought there before."""
         if not inventory.rows:
             return
-        for expected in expected_rows(self._lake, self._manifest):
+        for expected in expected_rows(self._lake):
             inventory.own(expected.rows["id"].to_pylist())
         orphans = inventory.count_orphans()
         if orphans:
@@ -296,7 +294,7 @@ class _Rebuilding:
             progress.done += rows
 
         def all_ids() -> Iterator[list[str]]:
-            return (expected.rows["id"].to_pylist() for expected in expected_rows(self._lake, self._manifest))
+            return (expected.rows["id"].to_pylist() for expected in expected_rows(self._lake))
 
         progress.doing = "imported"
         with milvus.open_import(self._target, self._model) as importing:
@@ -336,7 +334,7 @@ class _Rebuilding:
 
     def _parts(self, stores: VectorStores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
         """The parts that can be read; the documents of the others are added to `unknown`, and reported as lacking."""
-        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake), stores)):
             if expected.damage:
                 unknown |= expected.sources
                 self._missing += [_missing(source, "rows", expected.damage) for source in sorted(expected.sources)]
@@ -376,13 +374,11 @@ def _missing(source: str, item: str, why: str) -> dict[str, str]:
     return {"source": source, "item": item, "why": why}
 
 
-def _manifest_with_rows(lake: Lake) -> pa.Table:
-    manifest = lake.manifest.read()
-    if not pc.sum(manifest["chunks"]).as_py():
+def _require_rows(lake: Lake) -> None:
+    if not lake.manifest.has_rows():
         raise ConfigurationError(
             f"the lake {lake.path} knows no row of collection {lake.collection}; run `millrace ingest` first"
         )
-    return manifest
 
 
 def _refuse_other_collection_of_the_lake(settings: Settings, name: str) -> None:

@@ -13,8 +13,8 @@ from millrace.flows.wiring.collection_settings import remembered_values, why_ref
 from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import ExitCode, LakeError, MillraceError
-from millrace.tasks.lake import BatchJob, Lake, RunRecord, RunUsage, holder_at
-from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, JsonValue
+from millrace.tasks.lake import BatchJob, Lake, Manifest, RunRecord, RunUsage, holder_at
+from millrace.tasks.records import REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
 _RUNS_CHECKED = 100
@@ -112,9 +112,10 @@ def lake_status(settings: Settings) -> Status:
         settings = with_remembered(settings)
     except MillraceError as error:
         problems.append(str(error))
-    manifest, rejects = MANIFEST_SCHEMA.empty_table(), REJECT_SCHEMA.empty_table()
+    documents = chunks = tokens = 0
+    rejects = REJECT_SCHEMA.empty_table()
     try:
-        manifest = lake.manifest.read()
+        documents, chunks, tokens = _totals(lake.manifest)
     except LakeError as error:
         problems.append(str(error))
     try:
@@ -126,12 +127,11 @@ def lake_status(settings: Settings) -> Status:
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
     index = next(filter(None, map(_index, runs)), "")
     has_next_index = index == "FLAT" != settings.milvus.index
-    chunks = pc.sum(manifest["chunks"]).as_py() or 0
     return Status(
         collection=settings.milvus.collection,
-        documents=pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0,
+        documents=documents,
         chunks=chunks,
-        tokens=pc.sum(manifest["tokens"]).as_py() or 0,
+        tokens=tokens,
         rejects=dict(reasons.most_common()),
         cost_cny=sum(run.cost_cny for run in runs),
         runs=runs,
@@ -149,6 +149,16 @@ def lake_status(settings: Settings) -> Status:
         jobs_open=_open_jobs(lake, problems),
         problems=tuple(problems),
     )
+
+
+def _totals(manifest: Manifest) -> tuple[int, int, int]:
+    """Documents with rows, chunks and tokens. Every column is read, so that damage to any of them is told."""
+    documents = chunks = tokens = 0
+    for rows in manifest.batches():
+        documents += pc.sum(pc.greater(rows["chunks"], 0)).as_py() or 0
+        chunks += pc.sum(rows["chunks"]).as_py() or 0
+        tokens += pc.sum(rows["tokens"]).as_py() or 0
+    return documents, chunks, tokens
 
 
 def _open_jobs(lake: Lake, problems: list[str]) -> tuple[BatchJob, ...]:

@@ -9,7 +9,7 @@ This component knows pyarrow, SQLite and the file system. It must not know where
 who calls it.
 """
 
-from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, PartName
+from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, PartName, row_ranges
 from millrace.tasks.lake.collection.delta_table import filter_rows
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
@@ -77,5 +77,6 @@ __all__ = [
     "make_folder",
     "new_run_id",
     "no_checkpoint",
+    "row_ranges",
     "usage_by_model",
 ]

@@ -9,11 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
+import pyarrow as pa
+
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.bills import FOLDING_FILE, SUMS_FILE, Bills
 from millrace.tasks.lake.collection import sidecars
-from millrace.tasks.lake.collection.chunk_compaction import MIN_LIGHT_PARTS, gather_light_parts, light_parts
-from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts
+from millrace.tasks.lake.collection.chunk_compaction import (
+    MIN_LIGHT_PARTS,
+    documents_of,
+    gather_light_parts,
+    light_parts,
+)
+from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, row_ranges
 from millrace.tasks.lake.collection.jobs import JobNumbers
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
@@ -308,6 +315,14 @@ class Lake:
         copy_collection(self.collection_dir, self.path / collection)
         self._checkpoint("lake: adopted")
 
+    def row_ranges(self) -> pa.Table:
+        """Where the documents of the manifest have their rows; see `tasks.lake.collection.chunk_parts.row_ranges`.
+
+        Raises:
+            LakeError: A file of the manifest is damaged.
+        """
+        return row_ranges(self.manifest.batches(ROW_LOCATION_COLUMNS))
+
     def compact_chunks(self, *, part_rows: int, min_parts: int = MIN_LIGHT_PARTS) -> int:
         """Merge chunk parts with few live rows into new parts; returns how many. Fewer than `min_parts` are left alone.
 
@@ -321,13 +336,14 @@ class Lake:
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        if len(light_parts(self.manifest.read(ROW_LOCATION_COLUMNS), part_rows=part_rows)) < min_parts:
+        light = light_parts(self.row_ranges(), part_rows=part_rows)
+        if len(light) < min_parts:
             return 0
-        light = light_parts(self.manifest.read(), part_rows=part_rows)
         job = self.next_job()
         # Rows of the new parts are in the collection already, and owned where they were: they are never uncommitted.
         self.mark_jobs_committed()
-        moved = gather_light_parts(self.chunks, light, job=job, part_rows=part_rows)
+        parts = documents_of(light, self.manifest.batches())
+        moved = gather_light_parts(self.chunks, parts, job=job, part_rows=part_rows)
         self.manifest.commit(moved, f"job-{job}")
         self.manifest.fold()
         return len(light)

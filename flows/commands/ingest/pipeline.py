@@ -26,8 +26,8 @@ from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.monitoring.run_summary import RowCounts
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.milvus import outgrown
-from millrace.tasks.errors import RunStopped
-from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, no_checkpoint
+from millrace.tasks.errors import LakeError, RunStopped
+from millrace.tasks.lake import Checkpoint, Lake, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
 from millrace.tasks.milvus import Waiting
 from millrace.tasks.outages import Availability
@@ -136,7 +136,7 @@ class Pipeline:
 
     def _diff_sources(self) -> SourceDiff:
         self._lake.rejects.outstanding()  # fail before spending money if the rejects are damaged
-        return diff_sources(
+        diff = diff_sources(
             self._settings,
             self._model,
             self._lake,
@@ -146,6 +146,9 @@ class Pipeline:
             reread=self._reread,
             proceed=self._proceed,
         )
+        if diff.scan.jobs and (damaged := self._lake.manifest.check()):  # in columns that are not compared
+            raise LakeError(damaged[0].message)
+        return diff
 
     def _proceed(self) -> None:
         if self._break_off.is_set():
@@ -302,6 +305,6 @@ class Pipeline:
             lake.mark_jobs_committed()
         if not open_parts and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self._execution.part_chunks)
-        manifest = lake.manifest.read(ROW_LOCATION_COLUMNS)
-        lake.chunks.remove(sorted(set(lake.chunks.dangling(manifest)) - open_parts))
-        self._state.notes += outgrown(self._settings, pc.sum(manifest["chunks"]).as_py() or 0)
+        ranges = lake.row_ranges()
+        lake.chunks.remove(sorted(set(lake.chunks.dangling(ranges)) - open_parts))
+        self._state.notes += outgrown(self._settings, pc.sum(ranges["chunks"]).as_py() or 0)

@@ -6,7 +6,9 @@ base when there is enough of them; it says up to which number it has taken them 
 deleted changes nothing. A base that an earlier version wrote is not sorted: it is sorted by the next fold.
 """
 
+import sys
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple
@@ -38,6 +40,9 @@ _WORTH_SHARE = 20
 
 _MANY_DELTAS = 64
 """So many are folded at the end of a run, and looked at on its way: reading opens each of them."""
+
+_MANY_ROWS = 1 << 14
+"""With so many rows in deltas these are folded at the end of a run too: every reader has them in memory."""
 
 _TOO_MANY_DELTAS = 1_000
 """So many are folded while a run goes on, however large the table is."""
@@ -129,13 +134,14 @@ class DeltaTable:
         )
         self._known_deltas = deltas + 1, last + 1
         if (deltas + 1) % _MANY_DELTAS == 0:
-            self.fold(max_deltas=_TOO_MANY_DELTAS)
+            self.fold(max_deltas=_TOO_MANY_DELTAS, max_rows=sys.maxsize)
 
-    def fold(self, *, max_deltas: int = _MANY_DELTAS) -> None:
-        """Write the deltas into the base and delete them, when they are worth it or `max_deltas`; or sort the base."""
+    def fold(self, *, max_deltas: int = _MANY_DELTAS, max_rows: int = _MANY_ROWS) -> None:
+        """Write the deltas into the base and delete them, when they are worth it or too many; or sort the base."""
         deltas, base = list(self._deltas()), self._open_base()
         rows = sum(self._open(path).metadata.num_rows for _, path in deltas)
-        if base.is_sorted and len(deltas) < max_deltas and (not deltas or rows * _WORTH_SHARE < base.rows):
+        few = len(deltas) < max_deltas and rows < max_rows and (not deltas or rows * _WORTH_SHARE < base.rows)
+        if base.is_sorted and few:
             return
         self._known_deltas = None
         last = max([base.folded, *(number for number, _ in deltas)])
@@ -149,7 +155,7 @@ class DeltaTable:
         damaged: list[Damage] = []
         for path in [self._base_path, *(path for _, path in self._deltas())]:
             try:
-                self._conforming(read_table(path, remedy=self._remedy), path, self._schema.names)
+                deque(self._rows_of(path, self._open(path), self._schema.names), maxlen=0)
             except FileNotFoundError:
                 continue
             except LakeUnreachable:
@@ -234,7 +240,7 @@ class DeltaTable:
             kept: Iterator[pa.Table] = iter(())
         else:
             as_asked = changed is None and base.is_sorted and keys is None
-            kept = self._rows_of(base.file, list(names) if as_asked else self._needed(names), keys)
+            kept = self._rows_of(self._base_path, base.file, list(names) if as_asked else self._needed(names), keys)
             if not base.is_sorted:
                 whole = list(kept)
                 kept = iter([pa.concat_tables(whole).sort_by(self._order)] if whole else [])
@@ -259,8 +265,10 @@ class DeltaTable:
         needed = {*names, "source", self._tombstone[0], self._order}
         return [name for name in self._schema.names if name in needed]
 
-    def _rows_of(self, file: pq.ParquetFile, names: list[str], keys: list[str] | None) -> Iterator[pa.Table]:
-        with self._reading(self._base_path):
+    def _rows_of(
+        self, path: LakePath, file: pq.ParquetFile, names: list[str], keys: list[str] | None = None
+    ) -> Iterator[pa.Table]:
+        with self._reading(path):
             there, footer = None if names == self._schema.names else names, file.metadata
             at = footer.schema.names.index(self._order)
             groups = list(range(footer.num_row_groups))
@@ -270,7 +278,7 @@ class DeltaTable:
             for group in groups:  # one by one: those asked for together are fetched together
                 for batch in file.iter_batches(_BATCH_ROWS, [group], columns=there):
                     missing -= batch.num_rows
-                    yield self._conforming(pa.Table.from_batches([batch]), self._base_path, names)
+                    yield self._conforming(pa.Table.from_batches([batch]), path, names)
             if missing:  # some damage ends the batches early, without a word
                 raise ValueError(f"{missing} rows are missing")
 

@@ -1,5 +1,6 @@
 """The manifest: one row a document, as of the last commit. It is written last, so it never claims what is not so."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
@@ -58,6 +59,18 @@ class Manifest:
         batches = self.batches(columns)
         found = [[pc.sum(rows[name]).as_py() or 0 for name in columns] for rows in batches]
         return [sum(each) for each in zip([0] * len(columns), *found, strict=True)]
+
+    def has_rows(self) -> bool:
+        """Whether a document has rows; raises as `read`."""
+        return any(pc.any(pc.greater(rows["chunks"], 0)).as_py() for rows in self.batches(["chunks"]))
+
+    def spaces(self) -> Counter[str]:
+        """How many documents have rows in each embedding space, by its name; raises as `read`."""
+        found: Counter[str] = Counter()
+        for rows in self.batches(["space", "chunks"]):
+            counts = pc.value_counts(rows["space"].filter(pc.greater(rows["chunks"], 0)))
+            found.update({entry["values"]: entry["counts"] for entry in counts.to_pylist()})
+        return found
 
     def commit(self, delta: pa.Table, name: str) -> None:
         """Make the rows of `delta` those of their sources, durably; `status` "removed" takes a source off.
