@@ -252,8 +252,9 @@ def test_a_model_that_batch_does_not_know_there_is_told_and_embedded_at_once(bat
 
 
 def test_the_plan_tells_both_roads_and_when_the_way_back_begins(batch: Site) -> None:
-    unset = batch.run("plan", str(batch.corpus), "--set", "embedding.batch=never", "--json")
-    assert json_of(unset)["batch"]["chosen"] is False
+    batch.overrides = (*ALWAYS, "embedding.batch=never")
+    assert json_of(batch.run("plan", str(batch.corpus), "--json"))["batch"]["chosen"] is False
+    batch.overrides = ALWAYS
     planned = json_of(batch.run("plan", str(batch.corpus), "--within", "6h", "--json"))
     outlook, estimate = planned["batch"], planned["estimate"]
     assert (outlook["chosen"], outlook["jobs_before"], outlook["median_s"]) == (True, 0, None)
