@@ -95,7 +95,7 @@ def _new_texts(document: Extraction, number: int, chance: random.Random, options
     start = sum(map(len, lines[:at]))
     within = start + chance.randrange(len(lines[at]))
     start, end, new = [
-        (start, start, "A line that was put in later, of no great length.\n"),
+        (start, start, f"Line {number}, which was put in later, of no great length.\n"),
         (start, start + len(lines[at]), ""),
         (within, min(within + 4, len(text)), "else"),
     ][number % 3]
