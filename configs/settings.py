@@ -8,6 +8,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -31,6 +32,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from millrace.configs.deadline import deadline_of
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.secrets import looks_like_secret, mask
 
@@ -94,6 +96,13 @@ def _no_secret_in_address(address: str) -> str:
     return address
 
 
+def _deadline(text: str) -> str:
+    """A moment that has passed is for the run to refuse: what was set in the morning is read at night."""
+    if text:
+        deadline_of(text, datetime(1, 1, 2, tzinfo=UTC))
+    return text
+
+
 Name = Annotated[str, Field(min_length=1)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Columns = Name | Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -128,6 +137,16 @@ class EmbeddingSettings(Section):
     api_key_env: Literal[""] | Variable
     timeout_s: Annotated[float, Field(gt=0, le=600)]
     allow_change: bool
+    batch: Literal["", "never", "auto", "always"]
+    deadline: Annotated[str, AfterValidator(_deadline)]
+    detach: bool
+    batch_window: Annotated[str, Field(pattern=r"^[1-9][0-9]*[hd]$")]
+    batch_poll_s: Annotated[float, Field(gt=0)]
+
+    @property
+    def road(self) -> Literal["never", "auto", "always"]:
+        """`batch`, with what "" stands for."""
+        return self.batch or ("auto" if self.deadline or self.detach else "never")
 
 
 class RerankSettings(Section):
@@ -204,6 +223,7 @@ class MilvusSettings(Section):
     content_max_bytes: Annotated[int, Field(ge=64, le=65535)]
     metric: Literal["COSINE", "IP", "L2"]
     index: Literal["HNSW", "IVF_FLAT", "DISKANN", "AUTOINDEX", "FLAT"]
+    lite_flat_rows: Annotated[int, Field(ge=0)]
     hnsw_m: Annotated[int, Field(ge=2, le=2048)]
     hnsw_ef_construction: Annotated[int, Field(ge=1)]
     hnsw_ef: Annotated[int, Field(ge=0, le=32768)]

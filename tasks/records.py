@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +23,7 @@ SPARSE_PAIR = np.dtype([("index", "<u4"), ("value", "<f4")])
 sends them and as the lake keeps them."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """One file of a source, as a listing found it; nothing of it has been read.
 
     `path` is absolute; `name` is what documents call it in ids and metadata: the path itself, or the path below

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from millrace.flows.monitoring.run_summary import RunSummary
 
 _OF_A_SEARCH = ("embedding.", "lake.", "milvus.", "rerank.", "search.")
+_OF_A_RUN = ("embedding.allow_change", "embedding.batch", "embedding.deadline", "embedding.detach")
 
 
 def closing_lines(
@@ -19,7 +20,7 @@ def closing_lines(
         return []
     options = [] if config is None else ["--config", str(config)]
     for override in overrides:
-        if override.startswith(_OF_A_SEARCH) and not override.startswith("embedding.allow_change"):
+        if override.startswith(_OF_A_SEARCH) and not override.startswith(_OF_A_RUN):
             options += ["--set", override]
     command = shlex.join(["millrace", "search", "what you want to know", *options])
     return [

@@ -83,6 +83,23 @@ def with_claim(overrides: tuple[str, ...], claim: str | None) -> tuple[str, ...]
     return overrides if claim is None else (*overrides, f"milvus.claim={claim}")
 
 
+def due(command: CommandT) -> CommandT:
+    """A command that may go by Batch, with the options that say when to be done."""
+    for option in (
+        click.option("--within", metavar="TIME", help="As --by, counted from now: 90m, 6h or 2d."),
+        click.option("--by", metavar="TIME", help="Be done by 08:00, or a date and time, with Batch where it can."),
+    ):
+        command = option(command)
+    return command
+
+
+def with_deadline(overrides: tuple[str, ...], by: str | None, within: str | None) -> tuple[str, ...]:
+    """The overrides, and what --by or --within stands for."""
+    if by is not None and within is not None:
+        raise click.UsageError("--by and --within both say when to be done; give one of them")
+    return overrides if by is within is None else (*overrides, f"embedding.deadline={by or within}")
+
+
 sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 
 

@@ -13,12 +13,13 @@ from typing import NoReturn
 
 import click
 
-from millrace.flows.cli import collection, search, setup
+from millrace.flows.cli import collection, jobs, search, setup
 from millrace.flows.cli.closing import closing_lines
 from millrace.flows.cli.console import (
     HERE,
     claiming,
     common,
+    due,
     fail,
     finish,
     log_format,
@@ -29,6 +30,7 @@ from millrace.flows.cli.console import (
     sources,
     usage_of,
     with_claim,
+    with_deadline,
 )
 from millrace.flows.cli.environment import set_variables
 from millrace.flows.monitoring.logs import structured
@@ -60,6 +62,10 @@ def millrace() -> None:
     type=click.Choice(["any", "new", "none"]),
     help="Exit with 3 for any outstanding reject, the default, for those that are new in this run, or for none.",
 )
+@due
+@click.option(
+    "--detach", is_flag=True, help="End once the Batch jobs are submitted; the next run takes in what they bring."
+)
 @reread
 @claiming
 @common
@@ -72,6 +78,9 @@ def ingest(
     *,
     change_embedding: bool,
     fail_on: str | None,
+    by: str | None,
+    within: str | None,
+    detach: bool,
     reread: str,
     as_json: bool,
 ) -> None:
@@ -84,14 +93,17 @@ def ingest(
       millrace ingest docs/
       millrace ingest docs/ notes.jsonl --set milvus.collection=handbook
       millrace ingest docs/ --set embedding.provider=dashscope --max-cny 5
+      millrace ingest docs/ --by 08:00
     """
+    if detach:
+        overrides = (*overrides, "embedding.detach=true")
     if max_cny is not None:
         overrides = (*overrides, f"budget.max_cny={max_cny}")
     if change_embedding:
         overrides = (*overrides, "embedding.allow_change=true")
     if fail_on is not None:
         overrides = (*overrides, f"rejects.fail_on={fail_on}")
-    settings = settings_of(config, with_claim(overrides, claim), run_of="ingest")
+    settings = settings_of(config, with_deadline(with_claim(overrides, claim), by, within), run_of="ingest")
     if os.environ.get("PREFECT_API_URL"):
         from millrace.flows.ingest import ingest_under_prefect as run_ingest
     else:
@@ -111,20 +123,64 @@ def ingest(
 @millrace.command()
 @sources
 @click.option("--rejects", "name_rejects", is_flag=True, help="Name each item that would be rejected, and why.")
+@due
 @common
 def plan(
-    sources: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], *, name_rejects: bool, as_json: bool
+    sources: tuple[Path, ...],
+    config: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    name_rejects: bool,
+    by: str | None,
+    within: str | None,
+    as_json: bool,
 ) -> None:
     """Say what `ingest` would do and cost, without one network call.
 
     \b
       millrace plan docs/ --set embedding.provider=dashscope
       millrace plan docs/ --rejects
+      millrace plan docs/ --by 08:00
     """
     from millrace.flows.commands.plan import make_plan
 
     paths = [source.absolute() for source in sources]
-    finish(make_plan(settings_of(config, overrides), paths, name_rejects=name_rejects), as_json=as_json)
+    settings = settings_of(config, with_deadline(overrides, by, within))
+    finish(make_plan(settings, paths, name_rejects=name_rejects), as_json=as_json)
+
+
+@millrace.command(short_help="Play a run in virtual time: its end, its cost, and what it waits for.")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", type=click.Path(path_type=Path))
+@click.option("--chunks", type=click.IntRange(min=1), metavar="N", help="So many chunks in place of sources.")
+@click.option(
+    "--tokens", type=click.IntRange(min=1), default=400, show_default=True, metavar="N", help="Of each of --chunks."
+)
+@due
+@common
+def rehearse(
+    sources: tuple[Path, ...],
+    *,
+    chunks: int | None,
+    tokens: int,
+    by: str | None,
+    within: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Play the run over SOURCE... in virtual time, against the limits of the catalogue; nothing is sent or written.
+
+    The real dispatcher, pacing and Batch road; only the provider is played, as it answered in earlier runs.
+
+    \b
+      millrace rehearse docs/ --by 08:00
+      millrace rehearse --chunks 1000000 --set embedding.provider=dashscope
+    """
+    from millrace.flows.commands.rehearse import rehearse as play
+
+    settings = settings_of(config, with_deadline(overrides, by, within))
+    paths = [source.absolute() for source in sources]
+    finish(play(settings, paths, chunks=chunks or 0, tokens_per_chunk=tokens), as_json=as_json)
 
 
 @millrace.command(short_help="Index and verify on a schedule, with Prefect.")
@@ -268,6 +324,7 @@ for command in (
     *(setup.init, setup.doctor),
     *(collection.verify, collection.rebuild, collection.switch, collection.prune),
     *(search.search, search.evaluate),
+    jobs.jobs,
 ):
     millrace.add_command(command)
 

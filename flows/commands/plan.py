@@ -5,9 +5,11 @@ Nothing of the lake is changed: chunks go to a temporary folder and are dropped 
 
 import asyncio
 import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +23,14 @@ from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_state import count_unchanged
 from millrace.flows.monitoring.run_summary import ChunkCounts, DocumentCounts
 from millrace.flows.wiring import components
+from millrace.flows.wiring.batch_road import (
+    MARGIN_S,
+    Experience,
+    deadline_in,
+    seconds_at_once,
+    why_at_once,
+    why_not,
+)
 from millrace.flows.wiring.collection_settings import why_refused, with_remembered
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
@@ -39,11 +49,47 @@ _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 
 @dataclass(frozen=True, slots=True)
+class BatchOutlook:
+    """The same texts by Batch: within `window` for `cost_cny`, or `why_not`.
+
+    `median_s` and `longest_s` are of the lake's own `jobs_before`, None while there are none. `chosen` says whether
+    `ingest` would send them so; with a deadline, `way_back` is the moment from which the rest is embedded at once.
+    """
+
+    wanted: bool
+    why_not: str
+    window: str
+    cost_cny: float
+    jobs_before: int
+    median_s: float | None
+    longest_s: float | None
+    chosen: bool
+    why_at_once: str
+    deadline: str = ""
+    way_back: str = ""
+
+    def lines(self) -> list[str]:
+        """The outlook for people."""
+        if self.why_not:
+            return [f"by Batch   not to be had: {self.why_not}"] if self.wanted else []
+        known = "no job of this lake has shown how long it takes"
+        if self.median_s is not None and self.longest_s is not None:
+            took = f"{_duration(self.median_s)} in the median, {_duration(self.longest_s)} at the most"
+            known = f"{self.jobs_before:,} earlier {'job' if self.jobs_before == 1 else 'jobs'} took {took}"
+        chosen = "chosen" if self.chosen else f"not chosen: {self.why_at_once}"
+        lines = [f"by Batch   ¥{self.cost_cny:.4f} within {self.window}; {known}; {chosen}"]
+        if self.way_back and self.chosen:
+            lines.append(f"deadline   {self.deadline}: what no job has answered by {self.way_back} is embedded at once")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
 class Plan(Result):
     """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded.
 
     `rejects` counts what it would not take, by reason; `rejected` are these items one by one, if they were asked for.
-    `mean_fill` is how full the chunks read are on average: the larger of the shares of both bounds, None without any.
+    `batch` is the other road for the texts. `mean_fill` is how full the chunks read are on average: the larger of the
+    shares of both bounds, None without any.
     """
 
     collection: str
@@ -56,6 +102,7 @@ class Plan(Result):
     milvus_bytes: int = 0
     mean_fill: float | None = None
     estimate: Estimate | None = None
+    batch: BatchOutlook | None = None
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -67,13 +114,14 @@ class Plan(Result):
             f"{d.rejected:,} rejected; {d.removed:,} to remove",
             f"chunks     {c.total:,}: {c.embedded:,} to embed, {c.reused:,} to reuse, {c.unchanged:,} unchanged; "
             f"{c.upserted:,} rows to upsert ({self.milvus_bytes / 1e6:,.1f} MB), {c.deleted:,} to delete",
-            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f} "
-            f"(¥{e.batch_cost_cny:.4f} at the Batch price)",
+            f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f}",
         ]
         if self.mean_fill is not None:
             lines.append(f"fill       {self.mean_fill:.0%} of what a chunk may hold, on average of those read")
         if e.seconds is not None:
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
+        if self.batch is not None and e.texts:
+            lines += self.batch.lines()
         if self.left_out.total:
             lines.append(f"left out   {self.left_out.summary()}")
         if self.rejects:
@@ -94,8 +142,21 @@ def make_plan(settings: Settings, sources: Sequence[Path], *, name_rejects: bool
     return replace(made, notes=(*made.notes, refusal)) if refusal else made
 
 
+def around_s(settings: Settings, rows: int) -> float:
+    """What a run takes beside what the limits allow, when it upserts so many rows."""
+    return _AROUND_S + (rows / _LITE_ROWS_PER_S if is_lite(settings.milvus.uri) else 0.0)
+
+
+def count_texts(settings: Settings, sources: Sequence[Path]) -> "array[int]":
+    """The tokens of each text that `ingest` would embed, in the order of embedding; no network, no write."""
+    planner = _Planner(with_remembered(settings), sources, name_rejects=False)
+    asyncio.run(planner.run())
+    return planner.tokens
+
+
 class _Planner:
     def __init__(self, settings: Settings, sources: Sequence[Path], *, name_rejects: bool) -> None:
+        self.tokens = array("I")
         self._settings = settings
         self._name_rejects = name_rejects
         self._sources = sources
@@ -134,15 +195,40 @@ class _Planner:
             rejected=tuple(self._rejected),
             milvus_bytes=self._milvus_bytes,
             mean_fill=round(self._fill / self._chunks_read, 3) if self._chunks_read else None,
-            estimate=self._with_time_around(self._estimator.estimate()),
+            estimate=self._with_time_around(estimate := self._estimator.estimate()),
+            batch=self._outlook(lake, estimate),
             notes=model.notes,
+        )
+
+    def _outlook(self, lake: Lake, estimate: Estimate) -> BatchOutlook:
+        settings, model = self._settings, self._model
+        lacking, now = why_not(settings, model), datetime.now().astimezone()
+        moment = deadline_in(settings, now)
+        left_s = (moment - now).total_seconds() if moment else None
+        at_once = why_at_once(settings, model.spec, estimate.tokens, estimate.requests, left_s=left_s)
+        if settings.embedding.road == "never":
+            at_once = "embedding.batch is not set"
+        seconds = seconds_at_once(model.spec, estimate.tokens, estimate.requests)
+        way_back = moment - timedelta(seconds=seconds + MARGIN_S) if moment else None
+        known = Experience.of(lake.batch_jobs(model.space).all())
+        return BatchOutlook(
+            wanted=settings.embedding.road != "never",
+            why_not=lacking,
+            window=settings.embedding.batch_window,
+            cost_cny=estimate.batch_cost_cny,
+            jobs_before=known.jobs if known else 0,
+            median_s=known.median_s if known else None,
+            longest_s=known.longest_s if known else None,
+            chosen=not lacking and not at_once,
+            why_at_once=at_once,
+            deadline=moment.isoformat(timespec="minutes") if moment else "",
+            way_back=way_back.isoformat(timespec="minutes") if way_back else "",
         )
 
     def _with_time_around(self, estimate: Estimate) -> Estimate:
         if not estimate.seconds:
             return estimate
-        rows = self._chunks.upserted if is_lite(self._settings.milvus.uri) else 0
-        return replace(estimate, seconds=round(estimate.seconds + _AROUND_S + rows / _LITE_ROWS_PER_S, 1))
+        return replace(estimate, seconds=round(estimate.seconds + around_s(self._settings, self._chunks.upserted), 1))
 
     async def _read(self, found: Scan, folder: Path, row_diff: RowDiff, store: VectorStore) -> None:
         parts = ChunkParts(folder)
@@ -153,7 +239,7 @@ class _Planner:
             self._count(part, parts, row_diff, store)
             parts.remove([part.name])
 
-        jobs = iter([ChunkJob(number, files) for number, files in enumerate(found.jobs)])
+        jobs = (ChunkJob(number, files) for number, files in enumerate(found.jobs))
 
         async def read_jobs() -> None:
             for job in jobs:
@@ -171,7 +257,8 @@ class _Planner:
         missing = store.missing(keys)
         to_embed = [missing[i] for i in self._seen.first_seen([keys[position] for position in missing])]
         for tokens in rows["tokens"].take(pa.array(to_embed, pa.int64())).to_pylist():
-            self._estimator.add(tokens + self._model.spec.end_mark_tokens)
+            self.tokens.append(tokens + self._model.spec.end_mark_tokens)
+            self._estimator.add(self.tokens[-1])
         chunks.embedded += len(to_embed)
         chunks.total += rows.num_rows
         self._chunks_read += rows.num_rows

@@ -68,6 +68,7 @@ class RebuildResult(Result):
     """What was brought back, by upserts or by import.
 
     `lacking` gives, for each row that was not, its document and the reason; `notes` why rows were not imported.
+    `index` is the kind of index that their vectors have.
     """
 
     lake_collection: str
@@ -78,6 +79,7 @@ class RebuildResult(Result):
     upserted: int = 0
     imported: int = 0
     deleted: int = 0
+    index: str = ""
     missing: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     error: str = ""
@@ -147,7 +149,7 @@ def rebuild(
         Lake.open(components.lake_path(settings), settings.milvus.collection, checkpoint=checkpoint) as lake,
         milvus.lease_collection(target),
     ):
-        manifest = _manifest_with_rows(lake)
+        _require_rows(lake)
         _refuse_other_collection_of_the_lake(settings, name)
         mark = f"{milvus.redacted_uri(target)} {name}"
         if drop:
@@ -157,10 +159,12 @@ def rebuild(
             checkpoint("rebuild: begun")
         is_own = is_own or lake.switches.is_being_made(mark)
         with recorded(lake, target, "rebuild", run) as outcome:
-            rebuilding = _Rebuilding(settings, target, lake, manifest, is_own=is_own, checkpoint=checkpoint)
+            rebuilding = _Rebuilding(settings, target, lake, is_own=is_own, checkpoint=checkpoint)
             report = rebuilding.run(drop=drop, quiet=quiet)
             outcome.exit = report.exit_code
             outcome.counts["chunks"] = {"upserted": report.brought, "deleted": report.deleted}
+            if name == settings.milvus.collection:
+                outcome.counts["rows"] = {"index": report.index}
         if is_own and not report.exit_code and not copy_collection:
             remember_shape(lake, target)
         if copy_collection and not report.exit_code:
@@ -200,28 +204,27 @@ class _Rebuilding:
         settings: Settings,
         target: Settings,
         lake: Lake,
-        manifest: pa.Table,
         *,
         is_own: bool,
         checkpoint: Checkpoint,
     ) -> None:
         self._target = target
         self._lake = lake
-        self._manifest = manifest
         self._model = components.load_model(settings)
         self._is_own = is_own
         self._checkpoint = checkpoint
-        self._rows: int = pc.sum(manifest["chunks"]).as_py() or 0
+        self._rows: int = lake.manifest.sums("chunks")[0]
         self._upserted = self._imported = self._deleted = 0
         self._missing: list[dict[str, str]] = []
         self._notes: list[str] = []
+        self._index = ""
         self._error = ""
 
     def run(self, *, drop: bool, quiet: bool) -> RebuildResult:
         """Bring every row back, then delete what no document owns."""
         began = time.monotonic()
         progress = RowProgress("upserted", rows=self._rows)
-        with VectorStores(self._lake, self._manifest, self._model.space) as stores:
+        with VectorStores(self._lake, self._lake.manifest.spaces(), self._model.space) as stores:
             require_fitting_spaces(stores, self._model)
             if drop:
                 self._require_all(stores)
@@ -234,11 +237,12 @@ class _Rebuilding:
             self._lake.collection,
             self._target.milvus.collection,
             milvus.redacted_uri(self._target),
-            documents=pc.sum(pc.greater(self._manifest["chunks"], 0)).as_py() or 0,
+            documents=self._lake.manifest.spaces().total(),
             rows=self._rows,
             upserted=self._upserted,
             imported=self._imported,
             deleted=self._deleted,
+            index=self._index,
             missing=self._missing,
             notes=self._notes,
             error=self._error,
@@ -247,7 +251,7 @@ class _Rebuilding:
 
     def _require_all(self, stores: VectorStores) -> None:
         """Raise `LakeError` when the lake has not all of every row: then the collection may be the last that has."""
-        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake), stores)):
             if expected.damage or not rows_with_vectors.has_vector.all():
                 raise LakeError(
                     f"the lake lacks some of the rows of {self._lake.collection}, so the collection is not dropped. "
@@ -258,7 +262,7 @@ class _Rebuilding:
         """A collection that is not the lake's own may hold only what a rebuild brought there before."""
         if not inventory.rows:
             return
-        for expected in expected_rows(self._lake, self._manifest):
+        for expected in expected_rows(self._lake):
             inventory.own(expected.rows["id"].to_pylist())
         orphans = inventory.count_orphans()
         if orphans:
@@ -280,6 +284,7 @@ class _Rebuilding:
         if why_not == "":
             with milvus.open_collection(self._target, self._model, create=False) as collection:
                 claim_collection(self._target, self._lake, collection)
+                self._index = collection.settle_index()
         elif why_not:
             self._notes.append(f"the rows were upserted, not imported: {why_not}")
         return why_not == ""
@@ -289,7 +294,7 @@ class _Rebuilding:
             progress.done += rows
 
         def all_ids() -> Iterator[list[str]]:
-            return (expected.rows["id"].to_pylist() for expected in expected_rows(self._lake, self._manifest))
+            return (expected.rows["id"].to_pylist() for expected in expected_rows(self._lake))
 
         progress.doing = "imported"
         with milvus.open_import(self._target, self._model) as importing:
@@ -325,10 +330,11 @@ class _Rebuilding:
                     self._error = f"{removal.why_kept}. Every row of the lake is in"
                 else:
                     self._notes += filter(None, [removal.why_kept])
+            self._index = collection.settle_index()
 
     def _parts(self, stores: VectorStores, unknown: set[str]) -> Iterator[tuple[ExpectedRows, RowsWithVectors]]:
         """The parts that can be read; the documents of the others are added to `unknown`, and reported as lacking."""
-        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake, self._manifest), stores)):
+        for expected, rows_with_vectors in prefetch(_with_vectors(expected_rows(self._lake), stores)):
             if expected.damage:
                 unknown |= expected.sources
                 self._missing += [_missing(source, "rows", expected.damage) for source in sorted(expected.sources)]
@@ -368,13 +374,11 @@ def _missing(source: str, item: str, why: str) -> dict[str, str]:
     return {"source": source, "item": item, "why": why}
 
 
-def _manifest_with_rows(lake: Lake) -> pa.Table:
-    manifest = lake.manifest.read()
-    if not pc.sum(manifest["chunks"]).as_py():
+def _require_rows(lake: Lake) -> None:
+    if not lake.manifest.has_rows():
         raise ConfigurationError(
             f"the lake {lake.path} knows no row of collection {lake.collection}; run `millrace ingest` first"
         )
-    return manifest
 
 
 def _refuse_other_collection_of_the_lake(settings: Settings, name: str) -> None:

@@ -84,11 +84,13 @@ def retry_rejects(settings: Settings, *, reason: str, quiet: bool) -> RetryResul
         outstanding = outstanding.filter(pc.equal(outstanding["reason"], reason))
     of_listing = pc.equal(outstanding["stage"], "scan")
     tried = outstanding.filter(pc.invert(of_listing))
-    manifest = lake.manifest.read()
-    concerned = pc.is_in(manifest["source"], value_set=tried["source"].combine_chunks())
-    if not reason:
-        concerned = pc.or_(concerned, pc.greater(manifest["rejects"], 0))
-    documents = manifest.filter(concerned)
+    names = tried["source"].combine_chunks()
+
+    def is_concerned(rows: pa.Table) -> pa.ChunkedArray:
+        known = pc.is_in(rows["source"], value_set=names)
+        return known if reason else pc.or_(known, pc.greater(rows["rejects"], 0))
+
+    documents = lake.manifest.read(where=is_concerned)
     paths = {Path(path) for path in documents["path"].to_pylist()}
     there = sorted(path for path in paths if path.exists())
     gone = {str(path) for path in paths.difference(there)}
@@ -112,10 +114,9 @@ def _report(
     of_listing: int,
 ) -> RetryResult:
     now = lake.rejects.outstanding()
-    files = set(documents["path"].to_pylist())
-    manifest = lake.manifest.read()
-    of_files = manifest.filter(pc.is_in(manifest["path"], value_set=pa.array(sorted(files), pa.string())))
-    now = now.filter(pc.is_in(now["source"], value_set=of_files["source"].combine_chunks()))
+    of_files = lake.manifest.batches(["path", "source"], paths=set(documents["path"].to_pylist()))
+    sources = pa.array([source for rows in of_files for source in rows["source"].to_pylist()], pa.string())
+    now = now.filter(pc.is_in(now["source"], value_set=sources))
     remaining = [row for row in now.to_pylist() if row["stage"] != "scan" and not is_gone(row["source"])]
     still = {(row["source"], row["item"]) for row in remaining}
     before = [(row["source"], row["item"]) for row in tried.select(["source", "item"]).to_pylist()]

@@ -209,11 +209,7 @@ def _report_of(settings: Settings, now: str) -> SwitchResult:
 def _has_rows(settings: Settings) -> bool:
     """Whether the lake knows rows of the collection of the settings."""
     lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
-    return lake.collection_dir.is_dir() and _rows_of(lake.manifest.read()) > 0
-
-
-def _rows_of(manifest: pa.Table) -> int:
-    return pc.sum(manifest["chunks"]).as_py() or 0
+    return lake.collection_dir.is_dir() and lake.manifest.has_rows()
 
 
 def _build(
@@ -239,8 +235,7 @@ def _build(
             f"these settings first, or delete {empty}, or name another milvus.collection"
         )
     origin = settings.with_overrides([f"milvus.collection={source}"])
-    manifest = components.existing_lake(origin).manifest.read()
-    spaces = set(manifest.filter(pc.greater(manifest["chunks"], 0))["space"].to_pylist())
+    spaces = set(components.existing_lake(origin).manifest.spaces())
     if spaces - {model.space.name}:
         raise ConfigurationError(
             f"the rows of {source} are in the embedding space {', '.join(sorted(spaces))}, and the settings name "
@@ -266,18 +261,19 @@ def _try(report: SwitchResult, settings: Settings, model: components.Model, alia
     trial = report.trial = SwitchChecks()
     lake = Lake.open(path, name, read_only=True)
     manifest = lake.manifest.read()
-    others = Lake.open(path, other, read_only=True).manifest.read() if other else manifest
+    other_lake = Lake.open(path, other, read_only=True) if other else lake
+    others, other_spaces = other_lake.manifest.read(), other_lake.manifest.spaces()
     drawn = draw_sample(lake, manifest, size=sample, seed=0).rows
     with (
-        VectorStores(lake, pa.concat_tables([manifest, others]), model.space) as stores,
+        VectorStores(lake, lake.manifest.spaces() + other_spaces, model.space) as stores,
         open_indexed(settings, model) as collection,
     ):
-        count_rows(trial, collection, lake, manifest)
+        count_rows(trial, collection, lake)
         ask = partial(collection.search, top_k=TOP_K)
         find_rows(trial, ask, drawn, stores)
-        if other and _rows_of(others) and aliases.exists(other):
+        if other and other_spaces and aliases.exists(other):
             ask_other = partial(aliases.search, other, aliases.shape(other), top_k=TOP_K)
-            compare_answers(trial, ask, ask_other, drawn, stores, other_space=_main_space(others))
+            compare_answers(trial, ask, ask_other, drawn, stores, other_space=other_spaces.most_common(1)[0][0])
     report.problems = trial.problems()
     _note_missing_documents(report, settings, mine=manifest, theirs=others)
 
@@ -293,12 +289,6 @@ def _note_missing_documents(report: SwitchResult, settings: Settings, *, mine: p
             f"{report.collection}, more than {share:.0%} (sources.max_removed_share); ingest them there first, or "
             "allow it once with --set sources.max_removed_share=1"
         )
-
-
-def _main_space(manifest: pa.Table) -> str:
-    """The space of most documents with rows."""
-    counted = manifest.filter(pc.greater(manifest["chunks"], 0))["space"].value_counts().to_pylist()
-    return str(max(counted, key=lambda entry: entry["counts"])["values"])
 
 
 def _move(report: SwitchResult, aliases: Aliases, lake: Lake, name: str, checkpoint: Checkpoint) -> None:

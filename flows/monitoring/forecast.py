@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pyarrow.compute as pc
 
 from millrace.tasks.records import SourceFile
+from millrace.tasks.stages.job_files import expected_chunks
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.scan import expected_chunks
 
 
 @dataclass(slots=True)

@@ -97,6 +97,14 @@ class RunDisplay:
                 for service, since_s in away.items()
             )
         waiting_for = state.activity.waiting_for or state.bottleneck
+        if waiting_for == "batch":
+            counts = state.batch_counts()
+            lines = sum(job.lines for job in state.batch.values() if job.open)
+            done = sum(job.lines_done for job in state.batch.values() if job.open)
+            return (
+                f"waits for {counts.open:,} Batch {'job' if counts.open == 1 else 'jobs'} with {counts.texts_open:,} "
+                f"texts ({done:,} of {lines:,} lines done)"
+            )
         return _WAITING_FOR.get(waiting_for, f"waits for {waiting_for}")
 
     def _rates(self) -> tuple[float, float, float]:

@@ -60,7 +60,7 @@ class RunMetrics(Collector):
             yield self._gauge("run_end_timestamp_seconds", "When the run ended, however it did.", self.ended)
             exit_code = self._state.summary().exit_code
             yield self._gauge("run_exit_code", "Its exit code: 0 all in, 3 with rejects.", exit_code)
-            if exit_code in _FINISHED:
+            if exit_code in _FINISHED and not self._state.detached:
                 self.last_success = self.ended
         yield self._gauge(_LAST_SUCCESS, "When a run finished last; 0 is never.", self.last_success)
         yield self._info()
@@ -112,6 +112,11 @@ class RunMetrics(Collector):
         yield self._counter("tokens_counted", "Tokens of embedded texts, as counted here.", usage.tokens_counted)
         yield self._counter("tokens_billed", "Tokens as billed by the provider.", usage.tokens_billed)
         yield self._counter("cost_cny", "What was billed, in yuan.", usage.cost_cny)
+        batch = state.batch_counts()
+        yield self._counter("batch_tokens_billed", "Those among them that came by Batch.", batch.tokens_billed)
+        yield self._counter("batch_saved_cny", "How much less these cost than at once, in yuan.", batch.saved_cny)
+        yield self._gauge("batch_jobs_open", "Batch jobs that have not come to their end.", batch.open)
+        yield self._gauge("batch_texts_open", "Texts in these jobs.", batch.texts_open)
         for unit, ceiling in zip(("requests", "tokens"), state.ceilings, strict=True):
             help_text = f"{unit.capitalize()} a second that may go, with what was learned; 0 is no limit."
             yield self._gauge(f"ceiling_{unit}_per_second", help_text, ceiling)
@@ -196,9 +201,15 @@ def last_success(records: Iterable[RunRecord], *, now: float) -> float:
     ended = (
         datetime.fromisoformat(record.ended).timestamp()
         for record in records
-        if record.exit in _FINISHED and record.ended
+        if record.exit in _FINISHED and record.ended and not jobs_left_open(record)
     )
     return next((time_s for time_s in ended if time_s <= now), 0.0)
+
+
+def jobs_left_open(record: RunRecord) -> bool:
+    """Whether the run left documents to a later one, because it did not wait for its Batch jobs."""
+    batch = record.counts.get("batch")
+    return isinstance(batch, dict) and bool(batch.get("open"))
 
 
 def write_textfile(path: Path, metrics: Collector) -> None:

@@ -26,7 +26,7 @@ class Outcome:
     def note(self, state: RunState) -> None:
         """Take over what an ingestion has counted by now."""
         summary = state.summary()
-        counts = {name: getattr(summary, name) for name in ("documents", "chunks", "requests")}
+        counts = {name: getattr(summary, name) for name in ("documents", "chunks", "requests", "batch")}
         self.counts = {name: asdict(value) for name, value in counts.items()}
         self.counts |= {"rejects": summary.rejects, "rejects_new": summary.rejects_new}
         if summary.rows is not None:

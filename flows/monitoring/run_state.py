@@ -13,13 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, get_args
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from millrace.configs.settings import FailOn
 from millrace.flows.monitoring.forecast import ChunkForecast
 from millrace.flows.monitoring.format_stats import FormatStats
 from millrace.flows.monitoring.run_summary import (
+    BatchCounts,
     ChunkCounts,
     DocumentCounts,
     LeftCounts,
@@ -30,10 +28,11 @@ from millrace.flows.monitoring.run_summary import (
     TokenCounts,
 )
 from millrace.tasks.embedding import Activity, Dispatcher, ModelSpec, Usage
-from millrace.tasks.lake import Lake
+from millrace.tasks.lake import BatchJob, Lake
 from millrace.tasks.outages import Outage, Service
 from millrace.tasks.records import LeftOut, SourceFile
 from millrace.tasks.stages.embed import Embedded
+from millrace.tasks.stages.known_files import DocumentSums
 from millrace.tasks.stages.load import Loaded
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.scan import Scan
@@ -41,10 +40,10 @@ from millrace.tasks.stages.scan import Scan
 _log = logging.getLogger(__name__)
 
 Bottleneck = Literal[
-    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "closing"
+    "requests", "tokens", "growth", "pause", "slots", "answers", "reading", "milvus", "comparing", "batch", "closing"
 ]
 """What a run can wait for: four limits of the provider's, its answers (or room for more of them), the readers, Milvus,
-the comparison of the sources with the manifest, and the tidying up at the end."""
+the comparison of the sources with the manifest, Batch jobs, and the tidying up at the end."""
 
 BOTTLENECKS: tuple[Bottleneck, ...] = get_args(Bottleneck)
 
@@ -67,15 +66,12 @@ class SourceDiffSummary:
     @classmethod
     def of(cls, sources: Sequence[Path], found: Scan) -> Self:
         """The counts of a scan of `sources`."""
-        known = set(found.previous["path"].unique().to_pylist())
-        paths = [file.path for job in found.jobs for file in job]
-        changed = sum(path in known for path in paths)
         return cls(
             sources=sources,
-            new=len(paths) - changed,
-            changed=changed,
+            new=found.jobs.files - found.changed,
+            changed=found.changed,
             removed=found.removed.num_rows,
-            unchanged=found.unchanged.num_rows,
+            unchanged=found.unchanged.documents,
         )
 
     @property
@@ -116,7 +112,8 @@ class RunState:
     `documents_rejected` were refused in this run. `files_cut` and `chunks_cut` count what
     the readers have handed over, `chunks_reused` those among them whose vector was in the lake. `waiting_s` has the
     seconds that the run waited, by bottleneck. `rejects` are the rejected items outstanding in the collection's lake,
-    `rejects_new` those that are new in this run.
+    `rejects_new` those that are new in this run. `usage` is what was asked of the provider, over both roads; `batch`
+    are the Batch jobs of this run, and those of earlier ones that it met, as they were last.
     """
 
     run: str
@@ -142,11 +139,15 @@ class RunState:
     rejects: int = 0
     rejects_new: int = 0
     fail_on: FailOn = "any"
+    detached: bool = False
     outcome: Outcome = "running"
     error: str = ""
     spec: ModelSpec | None = None
     outages: list[PastOutage] = field(default_factory=list)
     away_since: dict[Service, float] = field(default_factory=dict)  # seconds of the run
+    batch: dict[str, BatchJob] = field(default_factory=dict)  # by name: those that the run has had to do with
+    batch_asked: int = 0  # how often anything was heard of them
+    usage: Usage = field(default_factory=Usage)
     _dispatcher: Dispatcher | None = None
     _files_loaded: dict[int, int] = field(default_factory=dict)  # by job
     _forecast: ChunkForecast = field(default_factory=ChunkForecast)
@@ -161,12 +162,12 @@ class RunState:
         """The sources were compared with the manifest."""
         self.source_diff, self.left_out = SourceDiffSummary.of(sources, found), found.left_out
         count_unchanged(found.unchanged, self.documents, self.chunks)
-        for job in found.jobs:
-            self._forecast.files_found(job)
+        self._forecast.files_found(found.jobs.each_file())
 
     def stages_opened(self, dispatcher: Dispatcher, spec: ModelSpec, *, readers: int) -> None:
         """Work begins with so many readers; `dispatcher` is asked how the embedding goes."""
         self.spec, self.readers, self._dispatcher, self._opened = spec, readers, dispatcher, time.monotonic()
+        self.usage = dispatcher.usage
 
     def part_cut(self, part: Part, seconds: float, *, files: Sequence[SourceFile]) -> None:
         """A reader took `seconds` to make the part, and has read `files` to their end since the one before."""
@@ -249,11 +250,6 @@ class RunState:
         return self.source_diff.files if self.source_diff else 0
 
     @property
-    def usage(self) -> Usage:
-        """What was asked of the provider."""
-        return self._dispatcher.usage if self._dispatcher else Usage()
-
-    @property
     def activity(self) -> Activity:
         """What the embedding does at the moment."""
         return self._dispatcher.activity if self._dispatcher else Activity(0, 0, 0, "")
@@ -266,14 +262,14 @@ class RunState:
 
     @property
     def chunks_embedded(self) -> int:
-        """Chunks whose vector is on disk, made in this run or reused."""
-        return self.usage.texts_embedded + self.chunks_reused
+        """Chunks whose vector is on disk, made in this run or reused; those by Batch are found again, and so reused."""
+        return self.usage.texts_embedded - self.usage.batch_texts + self.chunks_reused
 
     @property
     def bottleneck(self) -> Bottleneck:
         """What the run waits for now, so that doing it faster would make the run faster."""
         if self._dispatcher is None:
-            return "comparing"
+            return "batch" if self.batch_counts().open else "comparing"
         now = self.activity
         for limit in BOTTLENECKS:
             if now.waiting_for == limit:
@@ -330,7 +326,21 @@ class RunState:
             "tokens_counted": usage.tokens_counted,
             "tokens_billed": usage.tokens_billed,
             "cost_cny": usage.cost_cny,
+            "batch_texts": usage.batch_texts,
+            "batch_asked": self.batch_asked,
         }
+
+    def batch_counts(self) -> BatchCounts:
+        """What the Batch jobs have brought by now, and what is still to come."""
+        still_open = [job for job in self.batch.values() if job.open]
+        return BatchCounts(
+            jobs=len(self.batch),
+            open=len(still_open),
+            texts_open=sum(job.texts for job in still_open),
+            texts=self.usage.batch_texts,
+            tokens_billed=self.usage.batch_tokens_billed,
+            saved_cny=round(self.usage.batch_saved_cny, 6),
+        )
 
     def summary(self) -> RunSummary:
         """What the run has done by now."""
@@ -346,6 +356,7 @@ class RunState:
             left=self.remaining,
             left_out=self.left_out,
             rows=self.rows,
+            batch=self.batch_counts(),
             rejects=self.rejects,
             rejects_new=self.rejects_new,
             fail_on=self.fail_on,
@@ -361,12 +372,10 @@ RunObserver: TypeAlias = Callable[[RunState, Lake], AbstractAsyncContextManager[
 """Shows, records or exports the run while the block goes on. Nothing that it does may stop the run."""
 
 
-def count_unchanged(unchanged: pa.Table, documents: DocumentCounts, chunks: ChunkCounts) -> None:
+def count_unchanged(unchanged: DocumentSums, documents: DocumentCounts, chunks: ChunkCounts) -> None:
     """Count the documents that stay as they are, and their chunks."""
-    rejected = pc.sum(pc.equal(unchanged["status"], "rejected")).as_py() or 0
-    documents.seen += unchanged.num_rows
-    documents.rejected += rejected
-    documents.unchanged += unchanged.num_rows - rejected
-    rows = pc.sum(unchanged["chunks"]).as_py() or 0
-    chunks.unchanged += rows
-    chunks.total += rows
+    documents.seen += unchanged.documents
+    documents.rejected += unchanged.rejected
+    documents.unchanged += unchanged.documents - unchanged.rejected
+    chunks.unchanged += unchanged.chunks
+    chunks.total += unchanged.chunks

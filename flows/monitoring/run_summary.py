@@ -9,10 +9,11 @@ from millrace.flows.monitoring.result import Result
 from millrace.tasks.errors import BudgetReached, ExitCode, RunStopped
 from millrace.tasks.records import LeftOut
 
-Outcome = Literal["running", "finished", "stopped", "refused", "budget", "interrupted"]
+Outcome = Literal["running", "finished", "detached", "stopped", "refused", "budget", "interrupted"]
 
 _EXIT_CODES: Mapping[Outcome, ExitCode] = {
     "running": ExitCode.STOPPED,
+    "detached": ExitCode.DONE,
     "stopped": ExitCode.STOPPED,
     "refused": ExitCode.USAGE,
     "budget": ExitCode.BUDGET,
@@ -80,10 +81,29 @@ class LeftCounts:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Rows of the collection at the end of a run: `expected` by the manifest, and as Milvus has `counted` them."""
+    """Rows of the collection at the end of a run: `expected` by the manifest, and as Milvus has `counted` them.
+
+    `index` is the kind of index that their vectors have.
+    """
 
     expected: int
     counted: int
+    index: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """Batch jobs that the run had to do with, those still open, and the texts in them.
+
+    `texts` came by Batch in this run, were billed `tokens_billed`, and cost `saved_cny` less than at once.
+    """
+
+    jobs: int = 0
+    open: int = 0
+    texts_open: int = 0
+    texts: int = 0
+    tokens_billed: int = 0
+    saved_cny: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +114,8 @@ class RunSummary(Result):
     the same reason, and a run that finished has told so. `fail_on` says which of them the exit code is 3 for.
     `notes` tell the user about the model and the documents. `left` is None before the sources have been compared with
     the manifest, and `rows` until they were counted at the end. `left_out` counts what lies below the sources and no
-    run reads. A run that has finished has an `error` when the collection does not have the rows that it should have.
+    run reads. `batch` are the Batch jobs; a run that is "detached" has left some open, and moved no document. A run
+    that has finished has an `error` when the collection does not have the rows that it should have.
     """
 
     run: str
@@ -107,6 +128,7 @@ class RunSummary(Result):
     left: LeftCounts | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
     rows: RowCounts | None = None
+    batch: BatchCounts = field(default_factory=BatchCounts)
     rejects: int = 0
     rejects_new: int = 0
     fail_on: FailOn = "any"
@@ -162,12 +184,14 @@ class RunSummary(Result):
             f"chunks     {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
             f"{c.rejected:,} rejected; {c.upserted:,} rows upserted, {c.deleted:,} deleted",
         ]
-        if r.sent:
+        if r.sent or t.billed:
             billed = f"{t.billed:,} billed (drift {t.drift:+.2%}); ¥{self.cost_cny:.4f}" if t.billed else "none billed"
             lines.append(
                 f"requests   {r.sent:,}: {r.throttled:,} throttled, {r.retried:,} sent again; "
                 f"tokens {t.counted:,} counted, {billed}"
             )
+        if self.batch.jobs:
+            lines.append(f"batch      {self.batch_words()}")
         if self.left_out.total:
             lines.append(f"left out   {self.left_out.summary()}")
         if self.has_no_readable_file:
@@ -179,7 +203,17 @@ class RunSummary(Result):
         lines += [f"note       {note}" for note in self.notes]
         return lines + self._remaining_lines()
 
+    def batch_words(self) -> str:
+        """What came by Batch, and what is still to come."""
+        b = self.batch
+        brought = f"{b.texts:,} texts of {b.jobs - b.open:,} jobs, ¥{b.saved_cny:.4f} less than at once"
+        if not b.open:
+            return brought
+        waiting = f"{b.open:,} {'job' if b.open == 1 else 'jobs'} open with {b.texts_open:,} texts"
+        later = "the same command takes in what they bring; `millrace jobs` shows them"
+        return f"{brought}; {waiting}: {later}" if b.texts else f"{waiting}: {later}"
+
     def _remaining_lines(self) -> list[str]:
-        if self.left is None or self.outcome in {"running", "finished"}:
+        if self.left is None or self.outcome in {"running", "finished", "detached"}:
             return []
         return [f"left       {self.left.files:,} files; {self.left.chunks:,} chunks of them were cut"]

@@ -11,8 +11,8 @@ from millrace.flows.wiring import components
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake import ChunkParts, Lake
 from millrace.tasks.milvus import Analyzer, Collection, analyzer_for
-from millrace.tasks.records import SourceFile
 from millrace.tasks.stages.chunk import ChunkJob
+from millrace.tasks.stages.job_files import JobFiles
 from millrace.tasks.stages.part_writer import Part
 
 T = TypeVar("T")
@@ -22,10 +22,12 @@ _PARTS = 8
 _FILE_BYTES = 2_000_000
 
 
-def analyzer_for_files(settings: Settings, model: components.Model, files: Sequence[SourceFile]) -> Analyzer:
+def analyzer_for_files(settings: Settings, model: components.Model, files: JobFiles) -> Analyzer:
     """The analyzer for the languages of some of the files, which are read for it in a process of their own."""
-    small = [file for file in files if file.size_bytes <= _FILE_BYTES] or files
-    chosen = tuple(_evenly(small, _FILES))
+    count = sum(file.size_bytes <= _FILE_BYTES for file in files.each_file())
+    suitable = (file for file in files.each_file() if file.size_bytes <= _FILE_BYTES or not count)
+    numbers = set(_evenly(range(count or files.files), _FILES))
+    chosen = tuple(file for number, file in enumerate(suitable) if number in numbers)
     texts: list[str] = []
     with tempfile.TemporaryDirectory(prefix="millrace-sample-") as folder:
         parts = ChunkParts(Path(folder))

@@ -10,11 +10,8 @@ A lake of an earlier version remembers nothing; there the last run that filled t
 embedding space that most of its documents are in.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
-
-import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import load_model
@@ -168,7 +165,7 @@ def remember_shape(lake: Lake, settings: Settings) -> None:
 
 def _has_documents(lake: Lake) -> bool:
     try:
-        return bool(pc.any(pc.greater(lake.manifest.read(["chunks"])["chunks"], 0)).as_py())
+        return lake.manifest.has_rows()
     except LakeUnreachable:
         raise
     except LakeError:  # damaged, and therefore not empty
@@ -221,13 +218,11 @@ def _of_documents(lake: Lake) -> Values:
 def _spaces(lake: Lake) -> list[str]:
     """The names of the spaces that documents with rows are in, that of most first; none where nobody can say."""
     try:
-        documents = lake.manifest.read(["space", "chunks"])
+        return [name for name, _ in lake.manifest.spaces().most_common()]
     except LakeUnreachable:
         raise
     except LakeError:
         return []
-    with_rows = documents.filter(pc.greater(documents["chunks"], 0))["space"].to_pylist()
-    return [name for name, _ in Counter(with_rows).most_common()]
 
 
 def _differences(before: Settings, now: Settings) -> dict[str, tuple[object, object]]:

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.embedding_model import API_KEY_VARIABLES
@@ -41,6 +43,24 @@ from millrace.tasks.stages.scan import fingerprint_of
 
 READING_VERSION = 4
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a run has used, over all its roads, and the budget that none of them may exceed."""
+
+    usage: Usage
+    budget: Budget
+
+    @classmethod
+    def of(cls, settings: Settings, model: Model) -> Self:
+        """Nothing spent yet."""
+        spec = model.spec
+        usage = Usage(
+            price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens,
+            batch_price_cny_per_1k_tokens=spec.batch_price_cny_per_1k_tokens,
+        )
+        return cls(usage, Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens))
 
 
 def require_api_key(settings: Settings, model: Model, environment: Mapping[str, str] | None = None) -> str:
@@ -184,9 +204,11 @@ def open_dispatcher(
     *,
     limiter: RateLimiter,
     on_event: Callable[[Event], None] | None = None,
+    spending: Spending | None = None,
 ) -> Dispatcher:
-    """The dispatcher that fills `store` at the rate of `pacer` and within the budget."""
+    """The dispatcher that fills `store` at the rate of `limiter` and within the budget."""
     spec = model.spec
+    spending = spending or Spending.of(settings, model)
     return Dispatcher(
         client,
         limiter,
@@ -194,9 +216,9 @@ def open_dispatcher(
         texts_per_request=spec.texts_per_request,
         tokens_per_request=spec.tokens_per_request,
         max_in_flight=model.max_in_flight,
-        budget=Budget(settings.budget.max_cny, spec.price_cny_per_1k_tokens),
+        budget=spending.budget,
         on_event=on_event,
-        usage=Usage(price_cny_per_1k_tokens=spec.price_cny_per_1k_tokens),
+        usage=spending.usage,
     )
 
 

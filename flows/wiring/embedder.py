@@ -12,7 +12,7 @@ from functools import partial
 
 from millrace.configs.settings import Settings
 from millrace.flows.wiring import components
-from millrace.flows.wiring.components import Model
+from millrace.flows.wiring.components import Model, Spending
 from millrace.flows.wiring.late_bills import save_bill
 from millrace.tasks.embedding import Dispatcher, Event, LearnedLimits, RateLimiter, VectorSink, endpoint_url
 from millrace.tasks.errors import LakeError
@@ -33,8 +33,11 @@ async def open_embedder(
     run: str,
     query: bool = False,
     on_event: Callable[[Event], None] | None = None,
+    spending: Spending | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """The dispatcher that embeds documents, or queries, for `store` in `run`; closed at the end of the block.
+
+    It goes on with `spending`, where there was something before it.
 
     Raises `ConfigurationError` when the key or the account's shared limit is missing.
     """
@@ -48,7 +51,9 @@ async def open_embedder(
             from millrace.flows.wiring.prefect_slots import shared_account
 
             await stack.enter_async_context(shared_account(settings.limits.shared_as, limiter.set_share))
-        dispatcher = components.open_dispatcher(settings, model, client, store, limiter=limiter, on_event=on_event)
+        dispatcher = components.open_dispatcher(
+            settings, model, client, store, limiter=limiter, on_event=on_event, spending=spending
+        )
         writer = UsageWriter(
             lake, RunUsage(run, settings.milvus.collection, model.spec.name), account, dispatcher, limiter
         )
@@ -109,11 +114,13 @@ class UsageWriter:
             tokens_billed=sent.tokens_billed,
             tokens_in_doubt=sent.tokens_in_doubt,
             cost_cny=sent.cost_cny,
+            batch_tokens_billed=sent.batch_tokens_billed,
+            batch_saved_cny=sent.batch_saved_cny,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return usage, self._limiter.learned
 
     def _write(self, save: Callable[[RunUsage], object], usage: RunUsage, learned: LearnedLimits) -> None:
-        if usage.requests:
+        if usage.requests or usage.tokens_billed:
             save(usage)
             self._lake.limits.save(self._account, {name: v for name, v in learned.as_values().items() if v})

@@ -192,6 +192,7 @@ def _shape(settings: Settings, model: Model) -> CollectionShape:
         analyzer=milvus.analyzer,
         scalar_fields=scalar_fields(milvus.scalar_fields, partition_key=milvus.partition_key),
         partition_key=milvus.partition_key,
+        lite_flat_rows=milvus.lite_flat_rows,
     )
 
 

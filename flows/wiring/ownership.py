@@ -7,8 +7,6 @@ is this lake's alone.
 import logging
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
 from millrace.configs.settings import Settings
 from millrace.flows.wiring.milvus import milvus_is_missing, open_aliases, redacted_uri
 from millrace.tasks.errors import ConfigurationError
@@ -135,13 +133,13 @@ def refuse_to_drop(settings: Settings, lake: Lake) -> None:
 
 
 def _known_rows(lake: Lake) -> int:
-    return pc.sum(lake.manifest.read(["chunks"])["chunks"]).as_py() or 0
+    return lake.manifest.sums("chunks")[0]
 
 
 def _knows_all_rows(lake: Lake, collection: Collection) -> bool:
     """Whether each row of the collection is one that a document of this lake owns. Lists all ids."""
     inventory = IdInventory(collection)
-    for expected in expected_rows(lake, lake.manifest.read()):
+    for expected in expected_rows(lake):
         inventory.own(expected.rows["id"].to_pylist())
     return not inventory.count_orphans()
 

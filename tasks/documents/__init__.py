@@ -1,13 +1,14 @@
 """Documents: bytes to text, with the provenance of every part.
 
-`list_files` finds the files of the sources; `read_documents` makes documents of one file. Both give a `Reject` with a
-reason and a remedy for what cannot be read, so that one bad file, page or row never stops the others.
+`list_files` finds the files of the sources, `list_known_files` looks at some by name; `read_documents` makes documents
+of one file. All give a `Reject` with a reason and a remedy for what cannot be read, so that one bad file, page or row
+never stops the others.
 
 This component knows formats and encodings. It does not know chunks, models, the lake or the collection.
 """
 
 from millrace.tasks.documents.formats import FORMATS
-from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, Listing, list_files
+from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, Listing, list_files, list_known_files
 from millrace.tasks.documents.options import DocumentOptions, PdfEngine
 from millrace.tasks.documents.pdf.open_file import close_file
 from millrace.tasks.documents.pdf.page_ranges import (
@@ -35,6 +36,7 @@ __all__ = [
     "file_hash",
     "join_page_ranges",
     "list_files",
+    "list_known_files",
     "long_pdf_pages",
     "may_be_long_pdf",
     "page_ranges",

@@ -28,7 +28,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -58,6 +58,7 @@ class Selection:
 
     include: re.Pattern[str]
     exclude: re.Pattern[str]
+    exclude_files: re.Pattern[str]  # without the patterns for folders, which are not entered
     leftovers: tuple[tuple[str, re.Pattern[str]], ...]
 
     @classmethod
@@ -67,8 +68,12 @@ class Selection:
         Raises:
             ConfigurationError: a pattern is empty.
         """
+        excluded = (*LEFTOVERS, *exclude)
         return cls(
-            _any_of(include), _any_of((*LEFTOVERS, *exclude)), tuple((each, _any_of([each])) for each in LEFTOVERS)
+            _any_of(include),
+            _any_of(excluded),
+            _any_of([each for each in excluded if not each.endswith("/")]),
+            tuple((each, _any_of([each])) for each in LEFTOVERS),
         )
 
     def takes_folder(self, name: str, relative: str) -> bool:
@@ -80,7 +85,7 @@ class Selection:
         return (
             not name.startswith(".")
             and self.include.fullmatch(relative) is not None
-            and self.exclude.fullmatch(relative) is None
+            and self.exclude_files.fullmatch(relative) is None
         )
 
     def takes_path(self, relative: str) -> bool:
@@ -109,16 +114,19 @@ class _LeftOutItem:
 
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(_glob_regex, patterns)), re.IGNORECASE | re.DOTALL)
+    """A regular expression for the whole of a path below the SOURCE, where a folder's path ends in a slash."""
+    choices = [_glob_regex(pattern) for pattern in patterns if "/" in pattern[:-1]]
+    at_any_depth = [_glob_regex(pattern) for pattern in patterns if "/" not in pattern[:-1]]
+    if at_any_depth:  # together, because the folders are then looked for once
+        choices.append(f"(?:.*/)?(?:{'|'.join(at_any_depth)})")
+    return re.compile("|".join(choices), re.IGNORECASE | re.DOTALL)
 
 
 def _glob_regex(pattern: str) -> str:
-    """A regular expression for the whole of a path below the SOURCE, where a folder's path ends in a slash."""
     if not pattern.strip("/"):
         raise ConfigurationError(f"The pattern {pattern!r} matches nothing; write for instance '*.pdf' or 'drafts/'.")
-    anchored = "/" in pattern[:-1]
     body = "".join(_sign_regex(sign) for sign in _SIGNS.findall(pattern.removeprefix("/").rstrip("/")))
-    return f"{'' if anchored else '(?:.*/)?'}{body}{'/.*' if pattern.endswith('/') else '/?'}"
+    return f"{body}{'/.*' if pattern.endswith('/') else '/?'}"
 
 
 def _sign_regex(sign: str) -> str:
@@ -132,7 +140,7 @@ def _sign_regex(sign: str) -> str:
 
 
 _Found = SourceFile | Reject
-_Entry = tuple[bytes, _Found | _LeftOutItem]
+_Entry = tuple[str, _Found | _LeftOutItem]
 
 
 class Listing(Iterator[SourceFile | Reject]):
@@ -197,6 +205,25 @@ def list_files(
     return Listing(_merged(walks))
 
 
+def list_known_files(paths: Iterable[str]) -> Listing:
+    """Those of the files at `paths` that are there and may be read, in their order, as if each was named as a SOURCE.
+
+    What no reader takes comes as a Reject.
+    """
+    selection = Selection.of((), ())
+
+    def entries() -> Iterator[_Found | _LeftOutItem]:
+        for path in paths:
+            try:
+                status = os.stat(path)  # noqa: PTH116 - there may be a million of them
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
+                yield _Walk(path, (), selection, "", follow_links=False).named_file(status)[1]
+
+    return Listing(entries())
+
+
 def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - resolve() would put the targets of links into the names
 
@@ -239,7 +266,7 @@ def _merged(walks: list[Iterator[_Entry]]) -> Iterator[_Found | _LeftOutItem]:
             yield found
         return
     waiting: _Entry | None = None
-    for entry in heapq.merge(*walks, key=lambda entry: entry[0]):
+    for entry in heapq.merge(*walks, key=lambda entry: os.fsencode(entry[0])):
         if waiting is None or waiting[0] != entry[0]:
             if waiting is not None:
                 yield waiting[1]
@@ -264,14 +291,14 @@ class _Walk:
         self._follow_links = follow_links
 
     def entries(self) -> Iterator[_Entry]:
-        """Pairs of (path bytes, item), ordered by those bytes.
+        """Pairs of (path, item), ordered by the path's bytes.
 
         An explicit stack, because folders may lie deeper than Python may recurse.
         """
         root = self._root
         status = Path(root).stat()
         if stat.S_ISREG(status.st_mode):
-            yield self._named_file(status)
+            yield self.named_file(status)
             return
         below = len(root) + (not root.endswith("/"))
         stack: list[Iterator[os.DirEntry[str]]] = [iter(_sorted_entries(root))]
@@ -288,11 +315,11 @@ class _Walk:
                 if isinstance(opened, list):
                     stack.append(iter(opened))
                 else:
-                    yield os.fsencode(entry.path + "/"), opened
+                    yield entry.path + "/", opened
             elif (found := self._file(entry, relative)) is not None:
                 yield found
 
-    def _named_file(self, status: os.stat_result) -> _Entry:
+    def named_file(self, status: os.stat_result) -> _Entry:
         """The file that is a SOURCE itself; a Reject where its first bytes show that no reader takes it."""
         path, found = self._item(self._root, status, within=self._root)
         suffix = PurePosixPath(self._root).suffix
@@ -312,7 +339,7 @@ class _Walk:
 
     def _file(self, entry: os.DirEntry[str], relative: str) -> _Entry | None:
         """A file that is no link, or why it is not listed; None when it was deleted since its folder was read."""
-        path = os.fsencode(entry.path)
+        path = entry.path
         if not entry.is_file(follow_symlinks=False):
             return path, _LeftOutItem("not_regular")
         if not self._selection.takes_file(entry.name, relative):
@@ -345,7 +372,7 @@ class _Walk:
 
     def _link(self, entry: os.DirEntry[str], relative: str) -> Iterator[_Entry]:
         """What a link leads to, if it is to be listed or reported."""
-        selection, path = self._selection, os.fsencode(entry.path)
+        selection, path = self._selection, entry.path
         target = os.path.realpath(entry.path)
         is_wanted = selection.takes_file(entry.name, relative)
         try:
@@ -388,12 +415,12 @@ class _Walk:
     def _item(self, path: str, status: os.stat_result, *, within: str | None = "") -> _Entry:
         """The file at `path`, which must lie in `within` when it is opened: "" is this source, None is anywhere."""
         if not _is_utf8(path):
-            return os.fsencode(path), self._unusable_name(path)
+            return path, self._unusable_name(path)
         bound = "" if within is None else within or self._root
         name = path[len(self._prefix) :]
         inode = status.st_ino if status.st_ino < 1 << 63 else status.st_ino - (1 << 64)  # an int64 in the manifest
         stat_of = (status.st_size, status.st_mtime_ns, bound, status.st_ctime_ns, inode)
-        return os.fsencode(path), SourceFile(path, name, *stat_of)
+        return path, SourceFile(path, name, *stat_of)
 
     def _unusable_name(self, path: str) -> Reject:
         return self._reject(

@@ -11,12 +11,21 @@ from millrace.tasks.embedding.addresses import (
     official_endpoint,
     provider_url,
 )
+from millrace.tasks.embedding.batch.client import BatchClient
+from millrace.tasks.embedding.batch.line import LineFormat
 from millrace.tasks.embedding.dispatch.dispatcher import Dispatcher
-from millrace.tasks.embedding.dispatch.estimate import Estimate, Estimator
+from millrace.tasks.embedding.dispatch.estimate import Estimate, Estimator, least_seconds
 from millrace.tasks.embedding.dispatch.packing import pack_requests
 from millrace.tasks.embedding.dispatch.queue import Activity, Event, Text, VectorSink
 from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
-from millrace.tasks.embedding.dispatch.usage import LATENCY_BUCKETS_S, Budget, Latencies, Usage, cost_cny
+from millrace.tasks.embedding.dispatch.usage import (
+    LATENCY_BUCKETS_S,
+    Budget,
+    Latencies,
+    Usage,
+    cost_cny,
+    split_tokens,
+)
 from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
 from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
 from millrace.tasks.embedding.providers.factory import (
@@ -38,6 +47,7 @@ __all__ = [
     "LEXICAL_MODELS",
     "SEMANTIC_MODEL",
     "Activity",
+    "BatchClient",
     "Budget",
     "Clock",
     "Dispatcher",
@@ -48,6 +58,7 @@ __all__ = [
     "Event",
     "Latencies",
     "LearnedLimits",
+    "LineFormat",
     "LoopClock",
     "ModelSpec",
     "Ranked",
@@ -69,6 +80,7 @@ __all__ = [
     "find_reranker",
     "is_installed",
     "known_models",
+    "least_seconds",
     "make_client",
     "make_reranker",
     "native_url",
@@ -78,4 +90,5 @@ __all__ = [
     "provider_url",
     "require_installed",
     "rerank_url",
+    "split_tokens",
 ]

@@ -9,7 +9,7 @@ This component knows pyarrow, SQLite and the file system. It must not know where
 who calls it.
 """
 
-from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, PartName
+from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, PartName, row_ranges
 from millrace.tasks.lake.collection.delta_table import filter_rows
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
@@ -31,13 +31,19 @@ from millrace.tasks.lake.storage.lease import Holder, Lease, acquire_lease
 from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.lake.storage.object_lease import holder_at
 from millrace.tasks.lake.storage.object_path import ObjectPath, ObjectStore
+from millrace.tasks.lake.vectors.batch_jobs import TEXTS_SCHEMA as BATCH_TEXTS_SCHEMA
+from millrace.tasks.lake.vectors.batch_jobs import BatchJob, BatchJobs, BatchState
 from millrace.tasks.lake.vectors.journal import Recovery
 from millrace.tasks.lake.vectors.key_index import SeenKeys
 from millrace.tasks.lake.vectors.space import SpaceSummary
 from millrace.tasks.lake.vectors.store import VectorStore
 
 __all__ = [
+    "BATCH_TEXTS_SCHEMA",
     "ROW_LOCATION_COLUMNS",
+    "BatchJob",
+    "BatchJobs",
+    "BatchState",
     "Checkpoint",
     "ChunkParts",
     "Damage",
@@ -71,5 +77,6 @@ __all__ = [
     "make_folder",
     "new_run_id",
     "no_checkpoint",
+    "row_ranges",
     "usage_by_model",
 ]

@@ -46,6 +46,7 @@ class RunUsage:
 
     `tokens_counted` of the texts that were embedded, by our tokenizer; `tokens_billed` by the provider's answers;
     `tokens_in_doubt` of requests whose answer was lost, and that may have been billed; `updated` UTC, ISO 8601.
+    `batch_tokens_billed` are those among the billed that came by Batch, `batch_saved_cny` what that saved.
     """
 
     run: str
@@ -57,6 +58,8 @@ class RunUsage:
     tokens_in_doubt: int = 0
     cost_cny: float = 0.0
     updated: str = ""
+    batch_tokens_billed: int = 0
+    batch_saved_cny: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,8 @@ def usage_by_model(usages: Iterable[RunUsage]) -> list[RunUsage]:
             tokens_in_doubt=so_far.tokens_in_doubt + usage.tokens_in_doubt,
             cost_cny=so_far.cost_cny + usage.cost_cny,
             updated=max(so_far.updated, usage.updated),
+            batch_tokens_billed=so_far.batch_tokens_billed + usage.batch_tokens_billed,
+            batch_saved_cny=so_far.batch_saved_cny + usage.batch_saved_cny,
         )
     return [by_model[model] for model in sorted(by_model)]
 

@@ -9,11 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
+import pyarrow as pa
+
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake.bills import FOLDING_FILE, SUMS_FILE, Bills
 from millrace.tasks.lake.collection import sidecars
-from millrace.tasks.lake.collection.chunk_compaction import MIN_LIGHT_PARTS, gather_light_parts, light_parts
-from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts
+from millrace.tasks.lake.collection.chunk_compaction import (
+    MIN_LIGHT_PARTS,
+    documents_of,
+    gather_light_parts,
+    light_parts,
+)
+from millrace.tasks.lake.collection.chunk_parts import ROW_LOCATION_COLUMNS, ChunkParts, row_ranges
 from millrace.tasks.lake.collection.jobs import JobNumbers
 from millrace.tasks.lake.collection.manifest import Manifest
 from millrace.tasks.lake.collection.rejects import Rejects
@@ -42,6 +49,7 @@ from millrace.tasks.lake.storage.lease import Lease
 from millrace.tasks.lake.storage.location import LakePath, local_folder
 from millrace.tasks.lake.storage.object_lease import ObjectLease, lease_at
 from millrace.tasks.lake.storage.object_path import ObjectPath, unguarded
+from millrace.tasks.lake.vectors.batch_jobs import BatchJobs
 from millrace.tasks.lake.vectors.space import SpaceFolder, SpaceSummary, described_in, summarize
 from millrace.tasks.lake.vectors.store import VectorStore
 from millrace.tasks.records import EmbeddingSpace
@@ -244,6 +252,10 @@ class Lake:
             checkpoint=_named("vectors", self._checkpoint),
         )
 
+    def batch_jobs(self, space: EmbeddingSpace) -> BatchJobs:
+        """The Batch jobs whose vectors are for `space`."""
+        return BatchJobs(self.vectors_dir / space.name / "batch", checkpoint=_named("batch", self._checkpoint))
+
     def seal_leftovers(self, space: EmbeddingSpace) -> None:
         """Make parts of what a killed run has journalled in `space`; where there is no journal nothing is opened.
 
@@ -303,6 +315,14 @@ class Lake:
         copy_collection(self.collection_dir, self.path / collection)
         self._checkpoint("lake: adopted")
 
+    def row_ranges(self) -> pa.Table:
+        """Where the documents of the manifest have their rows; see `tasks.lake.collection.chunk_parts.row_ranges`.
+
+        Raises:
+            LakeError: A file of the manifest is damaged.
+        """
+        return row_ranges(self.manifest.batches(ROW_LOCATION_COLUMNS))
+
     def compact_chunks(self, *, part_rows: int, min_parts: int = MIN_LIGHT_PARTS) -> int:
         """Merge chunk parts with few live rows into new parts; returns how many. Fewer than `min_parts` are left alone.
 
@@ -316,13 +336,14 @@ class Lake:
         Raises:
             LakeError: The lake was opened read-only, or the disk refuses.
         """
-        if len(light_parts(self.manifest.read(ROW_LOCATION_COLUMNS), part_rows=part_rows)) < min_parts:
+        light = light_parts(self.row_ranges(), part_rows=part_rows)
+        if len(light) < min_parts:
             return 0
-        light = light_parts(self.manifest.read(), part_rows=part_rows)
         job = self.next_job()
         # Rows of the new parts are in the collection already, and owned where they were: they are never uncommitted.
         self.mark_jobs_committed()
-        moved = gather_light_parts(self.chunks, light, job=job, part_rows=part_rows)
+        parts = documents_of(light, self.manifest.batches())
+        moved = gather_light_parts(self.chunks, parts, job=job, part_rows=part_rows)
         self.manifest.commit(moved, f"job-{job}")
         self.manifest.fold()
         return len(light)
@@ -337,7 +358,8 @@ class Lake:
             (self._jobs, self.settings, self.limits, self.switches),
         )
         found = [damage for one in of_runs for damage in one.damaged(newest)]
-        return found + [damage for one in others for damage in one.damaged()]
+        found += [damage for one in others for damage in one.damaged()]
+        return found + [damage for space in self.spaces() for damage in self.batch_jobs(space.space).damaged()]
 
     def require_lease(self) -> None:
         """Check that this process is still the writer: among objects a lease can be lost.

@@ -255,6 +255,16 @@ class Collection:
             )
         )
 
+    def settle_index(self) -> str:
+        """The kind of the index of `embedding`; to be asked by who has written, when it is done.
+
+        On Milvus Lite, which holds FLAT until then, the index of the shape is built here when there are as many rows as
+        it says. That takes about a millisecond a row, and other users of this process wait.
+        """
+        from millrace.tasks.milvus import schema
+
+        return schema.settle_index(self._connection, self.name, self.shape)
+
     def owners(self) -> frozenset[str]:
         """The identities of the lakes that fill the collection; empty where none has marked it."""
         from millrace.tasks.milvus.owners import read_owners

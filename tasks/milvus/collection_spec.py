@@ -141,7 +141,8 @@ class CollectionShape:
     are asked for; as pairs, so that a shape can be hashed. `hybrid` adds the field `sparse`: with "sparse" the rows
     bring it, with "bm25" Milvus makes it from the words of `content`, as `analyzer` cuts them; "auto" is whichever an
     existing collection has, and chosen by the texts for a new one. `partition_key` names the one of `scalar_fields`
-    that parts the rows, "" for none.
+    that parts the rows, "" for none. Milvus Lite compares every vector (FLAT) until a writer that is done has brought
+    it to `lite_flat_rows` rows, and has `index` from then on.
     """
 
     dimensions: int = 1024
@@ -154,6 +155,7 @@ class CollectionShape:
     analyzer: AnalyzerChoice = "standard"
     scalar_fields: tuple[ScalarField, ...] = ()
     partition_key: str = ""
+    lite_flat_rows: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +224,33 @@ def wanted_indexes(shape: CollectionShape) -> tuple[IndexShape, ...]:
     return *indexes, *(IndexShape(scalar.name, SCALAR_INDEX) for scalar in shape.scalar_fields)
 
 
-def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], indexes: Mapping[str, IndexShape]) -> list[str]:
+def first_indexes(shape: CollectionShape, *, is_lite: bool) -> tuple[IndexShape, ...]:
+    """The indexes that a collection of this shape begins with, that of `embedding` first.
+
+    On Milvus Lite that one costs nothing to make, and is replaced once there are rows enough for another to pay.
+    """
+    of_vectors, *others = wanted_indexes(shape)
+    flat = is_lite and shape.lite_flat_rows > 0
+    return (_flat(of_vectors) if flat else of_vectors), *others
+
+
+def _flat(index: IndexShape) -> IndexShape:
+    return replace(index, kind="FLAT", params=())
+
+
+def differences(
+    shape: CollectionShape,
+    fields: tuple[FieldShape, ...],
+    indexes: Mapping[str, IndexShape],
+    *,
+    is_lite: bool = False,
+) -> list[str]:
     """What stands between an existing collection and `shape`, one line a field or index; empty when it fits.
 
     A further field counts only if rows must fill it, and an analyzer only if BM25 needs it: without either, a search by
     the dense vectors alone works there too. `indexes`, by field, may lack some: they are then still to be made. Those
-    of promoted fields are not compared, for an older server chooses them by itself.
+    of promoted fields are not compared, for an older server chooses them by itself. With `is_lite`, FLAT fits whatever
+    index is wanted.
     """
     found: Mapping[str, FieldShape] = {field.name: field for field in fields}
     lines = []
@@ -248,8 +271,10 @@ def differences(shape: CollectionShape, fields: tuple[FieldShape, ...], indexes:
         if field.name not in ours and not field.optional and not field.made
     ]
     for index in wanted_indexes(shape):
-        if index.metric and index.field in indexes:
-            lines += _index_differences(index, indexes[index.field])
+        found_index = indexes.get(index.field)
+        if index.metric and found_index:
+            fits_flat = is_lite and index.field == VECTOR_FIELD and found_index.kind == "FLAT"
+            lines += _index_differences(_flat(index) if fits_flat else index, found_index)
     return lines
 
 

@@ -61,7 +61,7 @@ def look_at(address: MilvusAddress, name: str, shape: CollectionShape) -> Milvus
         untested=untested(str(release), is_lite=connection.is_lite),
         has_collection=found,
         owners=owners,
-        differences=tuple(differences(shape, fields, indexes)) if found else (),
+        differences=tuple(differences(shape, fields, indexes, is_lite=connection.is_lite)) if found else (),
     )
 
 

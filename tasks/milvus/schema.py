@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace.tasks.errors import CollectionError, CollectionMissing, ConfigurationError
 from millrace.tasks.milvus.client.connection import Connection
-from millrace.tasks.milvus.client.sdk import DataType, Function, FunctionType, MilvusClient
+from millrace.tasks.milvus.client.sdk import DataType, Function, FunctionType, MilvusClient, milvus_pb2
 from millrace.tasks.milvus.collection_spec import (
     CONTENT_FIELD,
     LITE_INDEXES,
@@ -20,10 +20,12 @@ from millrace.tasks.milvus.collection_spec import (
     analyzer_name,
     check_analyzer,
     differences,
+    first_indexes,
     wanted_fields,
     wanted_indexes,
 )
 from millrace.tasks.milvus.errors import Refused
+from millrace.tasks.milvus.reader import count_rows
 
 BUILD_TIMEOUT_S = 600.0
 """For what takes a server minutes when the collection is large: building the index, and loading."""
@@ -49,7 +51,7 @@ def ensure(
         ConfigurationError: this Milvus, or this machine, cannot do what `shape` asks for.
     """
     timeout_s = connection.timeout_s
-    client = connection.client
+    client, is_lite = connection.client, connection.is_lite
     _check_lite(connection, shape)
     if not connection.call("looking for the collection", lambda: client.has_collection(name, timeout=timeout_s)):
         if not create:
@@ -58,15 +60,15 @@ def ensure(
         _check_version(connection, shape)
         if shape.hybrid == "bm25":
             analyzer = choose_analyzer() if shape.analyzer == "auto" else shape.analyzer
-            check_analyzer(analyzer, is_lite=connection.is_lite)
+            check_analyzer(analyzer, is_lite=is_lite)
             shape = replace(shape, analyzer=analyzer)
         connection.call("creating the collection", lambda: _create(client, name, shape, timeout_s))
     fields = fields_of(connection, name)
     indexes = indexes_of(connection, name)
-    different = differences(shape, fields, indexes)
+    different = differences(shape, fields, indexes, is_lite=is_lite)
     content = next((field for field in fields if field.name == CONTENT_FIELD), None)
     if shape.hybrid == "bm25" and content is not None:
-        check_analyzer(content.analyzer, is_lite=connection.is_lite)
+        check_analyzer(content.analyzer, is_lite=is_lite)
     if different:
         message = (
             f"{connection.where}: the collection {name!r} has another shape:\n  "
@@ -76,11 +78,18 @@ def ensure(
             "without a gap for searches"
         )
         raise CollectionError(message)
-    for index in wanted_indexes(shape):
+    of_vectors, *others = first_indexes(shape, is_lite=is_lite)
+    for index in (of_vectors, *others):
         if index.field not in indexes:
             make = _create_index if index.metric else _create_scalar_index
             make(connection, name, index)
-    load(connection, name)
+    try:
+        load(connection, name)
+    except Refused:
+        if not is_lite:
+            raise
+        # Milvus Lite refuses for ever what a process that was killed had written half of an index.
+        _replace_index(connection, name, of_vectors)
     return {field.name: field for field in fields}
 
 
@@ -91,9 +100,35 @@ def drop(connection: Connection, name: str) -> None:
         connection.call("dropping the collection", lambda: client.drop_collection(name, timeout=timeout_s))
 
 
+def settle_index(connection: Connection, name: str, shape: CollectionShape) -> str:
+    """The kind of the index of `embedding`: that of `shape`, or FLAT as long as Milvus Lite has few rows.
+
+    Where it has rows enough by now, the other index is built here, in seconds or minutes, while searches wait.
+    """
+    wanted = wanted_indexes(shape)[0]
+    if not connection.is_lite:
+        return wanted.kind
+    found = indexes_of(connection, name)[VECTOR_FIELD].kind
+    if found == wanted.kind or count_rows(connection, name) < shape.lite_flat_rows:
+        return found
+    _replace_index(connection, name, wanted)
+    return wanted.kind
+
+
+def _replace_index(connection: Connection, name: str, index: IndexShape) -> None:
+    """Leaves Milvus Lite with `index` in place of another on its field; when cut short, with none there."""
+    client = connection.client
+    connection.call("releasing the collection", lambda: client.release_collection(name, timeout=connection.timeout_s))
+    # `MilvusClient.drop_index` names no field, and Milvus Lite then drops the indexes of all.
+    request = milvus_pb2.DropIndexRequest(collection_name=name, field_name=index.field)
+    connection.ask("DropIndex", request, doing="dropping the index")
+    _create_index(connection, name, index)
+    load(connection, name)
+
+
 def load(connection: Connection, name: str) -> None:
     """Leaves the collection loaded, so that it can be searched; a loaded one stays as it is."""
-    client, timeout_s = connection.client, max(connection.timeout_s, BUILD_TIMEOUT_S)
+    client, timeout_s = connection.client, _build_timeout_s(connection)
     connection.call("loading the collection", lambda: client.load_collection(name, timeout=timeout_s))
 
 
@@ -165,10 +200,15 @@ def _create_index(connection: Connection, name: str, wanted: IndexShape) -> None
     if wanted.metric:
         params["metric_type"] = wanted.metric
     index.add_index(wanted.field, wanted.kind, wanted.field, params=params)
-    client, timeout_s = connection.client, max(connection.timeout_s, BUILD_TIMEOUT_S)
+    client, timeout_s = connection.client, _build_timeout_s(connection)
     # Milvus Lite has it when the call returns, and pymilvus would sleep half a second before it looks.
     wait = not connection.is_lite
     connection.call("creating the index", lambda: client.create_index(name, index, timeout=timeout_s, sync=wait))
+
+
+def _build_timeout_s(connection: Connection) -> float | None:
+    """None for Milvus Lite, which builds in this process: it is at work, and cannot be away."""
+    return None if connection.is_lite else max(connection.timeout_s, BUILD_TIMEOUT_S)
 
 
 def _create_scalar_index(connection: Connection, name: str, wanted: IndexShape) -> None:

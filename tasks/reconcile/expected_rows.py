@@ -5,8 +5,9 @@ belong to none. What cannot be read comes as damage with the documents that it c
 unknown is not taken for one that no document owns.
 """
 
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,7 +19,12 @@ import pyarrow.compute as pc
 from millrace.tasks.errors import LakeError, LakeUnreachable
 from millrace.tasks.lake import Lake, PartName, VectorStore
 from millrace.tasks.lake.vectors.store import SPARSE
-from millrace.tasks.records import CHUNK_SCHEMA, EmbeddingSpace
+from millrace.tasks.records import CHUNK_SCHEMA, MANIFEST_SCHEMA, EmbeddingSpace
+
+_COLUMNS = ["source", "job", "part_first", "part_last", "chunks", "space"]
+_SORTED_AT_ONCE = 1 << 15  # documents, or as many chunks
+_MOST_FILES = 256
+_IN_MEMORY_BYTES = 1_000_000
 
 Vectors = npt.NDArray[np.float32]
 """The column beside those of `CHUNK_SCHEMA` in which sparse vectors travel with their rows."""
@@ -39,17 +45,42 @@ class ExpectedRows:
     sources: frozenset[str] = frozenset()
 
 
-def expected_rows(lake: Lake, manifest: pa.Table) -> Iterator[ExpectedRows]:
-    """The rows of every document of `manifest`, in order of job and part; one part in memory at a time.
+def expected_rows(lake: Lake) -> Iterator[ExpectedRows]:
+    """The rows of every document of the manifest, in order of job and part; one part in memory at a time.
 
     Rows of a document that an interrupted run was deleting have no owner any more.
     """
-    stays = pc.and_(pc.greater(manifest["chunks"], 0), pc.not_equal(manifest["status"], "leaving"))
-    live = manifest.filter(stays).sort_by("job")
-    jobs, starts = np.unique(live["job"].to_numpy(), return_index=True)
-    bounds = [*starts.tolist(), live.num_rows]
-    for job, start, end in zip(jobs.tolist(), bounds[:-1], bounds[1:], strict=True):
-        yield from _rows_of_job(lake, job, live.slice(start, end - start))
+    for documents in _documents_by_job(lake):
+        jobs, starts = np.unique(documents["job"].to_numpy(), return_index=True)
+        bounds = [*starts.tolist(), documents.num_rows]
+        for job, start, end in zip(jobs.tolist(), bounds[:-1], bounds[1:], strict=True):
+            yield from _rows_of_job(lake, job, documents.slice(start, end - start))
+
+
+def _documents_by_job(lake: Lake) -> Iterator[pa.Table]:
+    """The documents with rows in order of their jobs, those of some jobs in memory at a time.
+
+    The manifest has them in order of paths. So they are dealt out by their job to temporary files, each of which is
+    then put in order.
+    """
+    ranges = lake.row_ranges()
+    chunks = np.cumsum(ranges["chunks"].to_numpy())
+    share = chunks // max(_SORTED_AT_ONCE, int(chunks[-1:].sum()) // _MOST_FILES)
+    firsts = np.unique([0, *ranges["job"].to_numpy()[1:][np.diff(share) > 0]])  # the first job of each file
+    schema = MANIFEST_SCHEMA.empty_table().select(_COLUMNS).schema
+    files = [tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) for _ in firsts]  # noqa: SIM115 - closed below
+    writers = [pa.ipc.new_stream(file, schema) for file in files]
+    for documents in lake.manifest.batches([*_COLUMNS, "status"]):
+        stays = pc.and_(pc.greater(documents["chunks"], 0), pc.not_equal(documents["status"], "leaving"))
+        live = documents.filter(stays).select(_COLUMNS)
+        at = np.searchsorted(firsts, live["job"].to_numpy(), "right") - 1
+        for number in np.unique(at).tolist():
+            writers[number].write_table(live.filter(pa.array(at == number)))
+    for file, writer in zip(files, writers, strict=True):
+        writer.close()
+        file.seek(0)
+        yield pa.ipc.open_stream(file).read_all().sort_by("job")
+        file.close()
 
 
 def _rows_of_job(lake: Lake, job: int, documents: pa.Table) -> Iterator[ExpectedRows]:
@@ -116,15 +147,15 @@ class RowsWithVectors:
 
 
 class VectorStores:
-    """The vector stores of the spaces that a manifest names. Use as a context manager."""
+    """The vector stores of some spaces. Use as a context manager."""
 
-    def __init__(self, lake: Lake, manifest: pa.Table, space: EmbeddingSpace) -> None:
-        """Open a store for each space of `manifest`, and of `space`, as the lake was opened: to read, or to write.
+    def __init__(self, lake: Lake, names: Iterable[str], space: EmbeddingSpace) -> None:
+        """Open a store for each of the spaces called `names`, and of `space`, as the lake was: to read, or to write.
 
         Raises:
             LakeError: A store cannot be read, or written by us.
         """
-        wanted = {name for name in manifest["space"].unique().to_pylist() if name} | {space.name}
+        wanted = {*names, space.name}
         known = {space.name: space}
         if wanted - known.keys():
             known |= {summary.space.name: summary.space for summary in lake.spaces()}

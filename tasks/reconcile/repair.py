@@ -136,8 +136,8 @@ def forget_rows(lake: Lake, sources: Group[str], run: str) -> int:
 
     How many documents that are. Their rows in the collection stay.
     """
-    manifest = lake.manifest.read()
-    rows = manifest.filter(pc.is_in(manifest["source"], value_set=pa.array(sorted(sources), pa.string())))
+    names = pa.array(sorted(sources), pa.string())
+    rows = lake.manifest.read(where=lambda rows: pc.is_in(rows["source"], value_set=names))
     for name, value in (("chunks", 0), ("tokens", 0), ("status", "rejected"), ("fingerprint", "")):
         position = MANIFEST_SCHEMA.get_field_index(name)
         field = MANIFEST_SCHEMA.field(name)

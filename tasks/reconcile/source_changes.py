@@ -3,16 +3,15 @@
 Joins `scan`, which finds the differences, with the manifest's own list of files for when no source is named.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-
+from millrace.tasks.lake import Manifest
 from millrace.tasks.records import LeftOut, SourceFile
-from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, scan
+from millrace.tasks.stages.known_files import STAT_COLUMNS
+from millrace.tasks.stages.scan import Scan, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class SourceChange:
 
 def source_changes(
     sources: Sequence[Path],
-    manifest: pa.Table,
+    manifest: Manifest,
     *,
     include: Sequence[str],
     exclude: Sequence[str],
@@ -44,37 +43,26 @@ def source_changes(
     Raises:
         SourceError: A source cannot be read.
     """
-    gone: list[str] = []
-    if not sources:
-        known = sorted(set(manifest["path"].to_pylist()))
-        there = [path for path in known if os.access(path, os.R_OK)]
-        gone = sorted(set(known).difference(there))
-        sources = [Path(path) for path in there]
-        base = None  # names play no part in the comparison, and files may lie outside of the present one
-    found: list[SourceChange] = []
-    left_out = LeftOut()
-    if sources:
-        listing = scan(
-            sources,
-            manifest,
-            include=include,
-            exclude=exclude,
-            base=base,
-            fingerprint=fingerprint,
-            follow_links=follow_links,
-            reread=reread,
-        )
-        left_out = listing.left_out
-        gone += sorted(set(listing.removed["path"].to_pylist()))
-        found += _to_read(listing, fingerprint, by_content=bool(reread))
-    return found + [SourceChange("gone", path) for path in gone], left_out
+    found = scan(
+        sources or None,
+        manifest,
+        include=include,
+        exclude=exclude,
+        base=base if sources else None,  # without, names play no part, and files may lie outside of the present one
+        fingerprint=fingerprint,
+        follow_links=follow_links,
+        reread=reread,
+    )
+    gone = sorted(set(found.removed["path"].to_pylist()))
+    changes = [*_to_read(found, fingerprint, by_content=bool(reread)), *(SourceChange("gone", path) for path in gone)]
+    return changes, found.left_out
 
 
 def _to_read(found: Scan, fingerprint: str, *, by_content: bool) -> Iterator[SourceChange]:
     before: dict[str, list[dict[str, object]]] = {}
     for row in found.previous.select(["path", *STAT_COLUMNS, "file_hash", "fingerprint"]).to_pylist():
         before.setdefault(row["path"], []).append(row)
-    for file in (file for job in found.jobs for file in job):
+    for file in found.jobs.each_file():
         rows = before.get(file.path, [])
         if not rows:
             yield SourceChange("new", file.path)

@@ -68,10 +68,10 @@ class SwitchChecks:
         return problems
 
 
-def count_rows(checks: SwitchChecks, collection: Collection, lake: Lake, manifest: pa.Table) -> None:
+def count_rows(checks: SwitchChecks, collection: Collection, lake: Lake) -> None:
     """Note which rows are there, by id."""
     inventory = IdInventory(collection)
-    for expected in expected_rows(lake, manifest):
+    for expected in expected_rows(lake):
         checks.damaged += len(expected.sources)
         checks.rows += expected.rows.num_rows
         inventory.own(expected.rows["id"].to_pylist())

@@ -149,11 +149,9 @@ class _Growth:
             store.close()
             found = self._timed(
                 "scan the corpus, unchanged",
-                lambda: scan(
-                    [self._corpus], lake.manifest.read(), include=(), exclude=(), base=None, fingerprint="growth"
-                ),
+                lambda: scan([self._corpus], lake.manifest, fingerprint="growth"),
             )
-            assert (len(found.jobs), found.unchanged.num_rows) == (0, self._chunks // CHUNKS_A_DOCUMENT)
+            assert (len(found.jobs), found.unchanged.documents) == (0, self._chunks // CHUNKS_A_DOCUMENT)
         status = self._timed("status", lambda: lake_status(settings))
         assert status.chunks == self._chunks
 

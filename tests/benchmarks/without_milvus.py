@@ -34,6 +34,9 @@ class NoMilvus:
         NoMilvus._owners = frozenset(owners)
         return ""
 
+    def settle_index(self) -> str:
+        return self.shape.index
+
     def count(self) -> int:
         return NoMilvus._rows
 

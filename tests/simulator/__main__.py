@@ -4,9 +4,11 @@
     python -m tests.simulator --any-key --fault internal_error:share=0.02 --fault reset:every=50
     python -m tests.simulator --settings '{"models": [...], "poison_share": 0.01}'
     python -m tests.simulator --settings '{"iflytek": {"error_body": "message"}, "openai": {"flavour": "tei"}}'
+    python -m tests.simulator --state-file state --settings '{"seconds_per_second": 60, "batch": {"queue_s": 3600}}'
 
-Roots, one a line with its name: compatible (embeddings), native (embeddings and rerank), rerank (compatible), iflytek
-(embeddings and rerank), openai (a server that speaks OpenAI's API, with rerank), tei (that server's other rerank).
+Roots, one a line with its name: compatible (embeddings, files, batches), native (embeddings and rerank), rerank
+(compatible), iflytek (embeddings and rerank), openai (a server that speaks OpenAI's API, with rerank), tei (that
+server's other rerank).
 
 It ends on SIGINT or SIGTERM, after --max-seconds, or when the process that started it is gone.
 """
@@ -53,6 +55,7 @@ def parsed(arguments: Sequence[str]) -> tuple[SimulatorSettings, float]:
     parser.add_argument("--key", action="append", metavar="KEY[=ACCOUNT]", help="repeatable")
     parser.add_argument("--any-key", action="store_true", help="every key is right")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state-file", metavar="FILE", help="keeps files, jobs and purchases over a restart")
     parser.add_argument(
         "--fault",
         action="append",
@@ -75,6 +78,7 @@ def parsed(arguments: Sequence[str]) -> tuple[SimulatorSettings, float]:
     patch: dict[str, object] = {
         "port": given.port,
         "seed": given.seed,
+        "state_file": given.state_file,
         "any_key": given.any_key,
         "limits": limits,
         "latency": {

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from tests.simulator.batch.books import Pool, PoolCounts
 from tests.simulator.faults import Fault
 from tests.simulator.limits import LimitName
 from tests.simulator.refusals import THROTTLES, Reason
@@ -91,8 +92,9 @@ class Books:
             self.peak_concurrency = 0
             self.connections = 0
             self.rerank = RerankCounts()
+            self.pools: dict[Pool, PoolCounts] = {"realtime": PoolCounts(), "batch": PoolCounts()}
             self.routes: Counter[str] = Counter()
-            """Requests by path."""
+            """Requests by route: the path, with `{id}` for an id."""
             self._started_at: float | None = None
             self._seconds: dict[int, Second] = {}
             self._texts: dict[Space, dict[bytes, TextCount]] = {}
@@ -144,19 +146,33 @@ class Books:
         with self._lock:
             self.faults[fault] += 1
 
-    def bill(self, now: float, space: Space, digests: Sequence[bytes], tokens: int, *, sound: bool) -> None:
-        """The model worked: the texts are bought if the answer is sound, else spoiled."""
+    def bill(
+        self,
+        now: float,
+        space: Space,
+        digests: Sequence[bytes],
+        tokens: int,
+        *,
+        sound: bool,
+        yuan: float = 0.0,
+        pool: Pool = "realtime",
+    ) -> None:
+        """The model worked: the texts are bought if the answer is sound, else spoiled.
+
+        A line of a batch file is no answer, and no part of the second it is billed in.
+        """
         with self._lock:
             counts = self._texts.setdefault(space, {})
             self.tokens_billed += tokens
-            second = self._second(now)
-            second.tokens += tokens
-            if sound:
-                self.answered += 1
-                second.answered += 1
-            else:
-                self.spoiled += 1
+            self.pools[pool].add(len(digests), tokens, yuan, sound=sound)
+            if not sound:
                 self.tokens_spoiled += tokens
+            if pool == "realtime":
+                second = self._second(now)
+                second.tokens += tokens
+                second.answered += sound
+                self.answered += sound
+                self.spoiled += not sound
             for digest in digests:
                 count = counts.setdefault(digest, TextCount())
                 if sound:
@@ -214,7 +230,7 @@ class Books:
 
     @property
     def texts_bought_again(self) -> int:
-        """Purchases beyond the first of each text and space: what law and journal should keep at 0."""
+        """Purchases beyond the first of each text and space, in either pool: what law and journal should keep at 0."""
         return sum(max(count.bought - 1, 0) for count in self._counts())
 
     @property
@@ -252,6 +268,7 @@ class Books:
             "peak_concurrency": self.peak_concurrency,
             "connections": self.connections,
             "routes": dict(self.routes),
+            "pools": {name: asdict(counts) for name, counts in self.pools.items()},
             "rerank": asdict(self.rerank),
             "by_second": [asdict(second) for second in self.by_second],
         }

@@ -82,6 +82,43 @@ class SetClock:
         self._watchers = [watcher for watcher in self._watchers if waiting < watcher[0]]
 
 
+class Calendar:
+    """The date of the simulated world, in seconds since 1970: what lasts hours goes by it, and not by the clock.
+
+    It runs `seconds_per_second` times as fast as the clock, and can be advanced while the clock stays.
+
+    >>> clock = SetClock()
+    >>> calendar = Calendar(clock, starts_at=1000.0, seconds_per_second=60.0)
+    >>> calendar.advance(600)
+    >>> clock.advance(1)
+    >>> calendar.now()
+    1660.0
+    """
+
+    def __init__(self, clock: Clock, starts_at: float, seconds_per_second: float = 1.0) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_at, self._date, self._factor = clock.now(), starts_at, seconds_per_second
+
+    def now(self) -> float:
+        with self._lock:
+            return self._date_at(self._clock.now())
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` of the calendar pass at once."""
+        with self._lock:
+            self._date += seconds
+
+    def run(self, seconds_per_second: float) -> None:
+        """Run at another speed from now on."""
+        with self._lock:
+            now = self._clock.now()
+            self._read_at, self._date, self._factor = now, self._date_at(now), seconds_per_second
+
+    def _date_at(self, clock_now: float) -> float:
+        return self._date + (clock_now - self._read_at) * self._factor
+
+
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

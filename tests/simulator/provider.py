@@ -8,12 +8,15 @@ limits; all share one fault plan, one latency and one set of books.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from tests.simulator.batch.books import Pool
+from tests.simulator.batch.state import StateLog
 from tests.simulator.books import Books, Space, text_digest
-from tests.simulator.clock import Clock, MachineClock
+from tests.simulator.clock import Calendar, Clock, MachineClock
 from tests.simulator.faults import LEGAL_DAMAGE, Damage, Fault, fault_of
 from tests.simulator.limits import REASON_OF_LIMIT, Limiter, LimitName, Limits
 from tests.simulator.model.models import Endpoint, Model, Quota, RerankModel
@@ -107,7 +110,24 @@ class Order:
         return {"limit": model.tokens_per_text, "model": model.name, "allowed": sorted(model.dimensions)}
 
     def enter(self, books: Books, now: float, *, sound: bool) -> None:
-        books.bill(now, self.space, self.digests, self.tokens, sound=sound)
+        books.bill(now, self.space, self.digests, self.tokens, sound=sound, yuan=self.yuan)
+
+    @property
+    def yuan(self) -> float:
+        """The price in real time."""
+        return self.tokens / 1000 * self.model.yuan_per_1k_tokens
+
+    def bill_event(self, *, sound: bool, pool: Pool, yuan: float) -> dict[str, object]:
+        """What the state file keeps of a purchase: the arguments of `Books.bill` but the time."""
+        digests = [digest.hex() for digest in self.digests]
+        return {
+            "space": list(self.space),
+            "digests": digests,
+            "tokens": self.tokens,
+            "sound": sound,
+            "yuan": yuan,
+            "pool": pool,
+        }
 
 
 class Provider:
@@ -116,7 +136,9 @@ class Provider:
     def __init__(self, settings: SimulatorSettings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or MachineClock()
+        self.calendar = Calendar(self.clock, settings.starts_at or time.time(), settings.seconds_per_second)
         self.books = Books()
+        self.state = StateLog(settings.state_file)
         self.renderings = Renderings(settings.rendered_texts_kept)
         self.reset()
 
@@ -167,9 +189,8 @@ class Provider:
         self.books.listed(len(texts))
         if len(texts) > model.texts_per_request:
             raise Refused(Reason.BATCH_SIZE, limit=model.texts_per_request, given=len(texts))
-        if dimensions is None or model.ignores_dimensions:
-            dimensions = model.default_dimensions
-        elif dimensions not in model.dimensions:
+        dimensions = model.length(dimensions)
+        if dimensions not in model.dimensions:
             raise Refused(Reason.DIMENSION, model=model.short_name, allowed=sorted(model.dimensions))
         form = form or Form()
         digests = tuple(text_digest(text) for text in texts)
@@ -205,13 +226,21 @@ class Provider:
 
     def bill(self, job: Job, fault: Fault | None) -> None:
         """Enter the answer to `job` in the books."""
-        job.enter(self.books, self.clock.now(), sound=fault is None or fault in LEGAL_DAMAGE)
+        sound = fault is None or fault in LEGAL_DAMAGE
+        job.enter(self.books, self.clock.now(), sound=sound)
+        if isinstance(job, Order):
+            self.state.write({"bill": job.bill_event(sound=sound, pool="realtime", yuan=job.yuan)})
 
     async def refuse(self, reason: Reason) -> None:
         """Enter a refusal in the books and let its time pass."""
         self.books.refuse(self.clock.now(), reason)
         if self.settings.latency.refusal_s:
             await self.clock.sleep(self.settings.latency.refusal_s)
+
+    def seen(self, model: Model, text: str) -> str:
+        """`text` as the model sees it, if it did not refuse it."""
+        # No token has less than one byte, so that most texts need not be counted again.
+        return self._measured(model, text)[0] if len(text.encode()) >= model.tokens_per_text else text
 
     def _measured(self, model: Model, text: str) -> tuple[str, int]:
         """The text as the model sees it, and what it bills for it."""

@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tests.simulator.batch.settings import BatchSettings, FilesSettings
 from tests.simulator.dialects.openai_settings import OpenAiSettings
 from tests.simulator.faults import FaultRule
 from tests.simulator.limits import Limits
@@ -105,6 +106,15 @@ class SimulatorSettings(BaseModel):
     rerank: RerankSettings = RerankSettings()
     iflytek: IflytekSettings = IflytekSettings()
     openai: OpenAiSettings = OpenAiSettings()
+    files: FilesSettings = FilesSettings()
+    batch: BatchSettings = BatchSettings()
+
+    seconds_per_second: float = Field(default=1.0, ge=0)
+    """How fast the calendar runs, by which Batch jobs live; latency and the limits of answers go by the clock."""
+    starts_at: float | None = None
+    """The date at the start, in seconds since 1970; None is the machine's. Cannot be changed while it runs."""
+    state_file: str | None = None
+    """Keeps files, jobs and purchases over a restart (batch/state.py). Cannot be changed while it runs."""
 
     token_offset: int = 0
     """Added to each text's bill: a tokenizer that drifted."""

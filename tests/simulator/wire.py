@@ -8,7 +8,7 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -29,6 +29,10 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes
+    route: str = ""
+    """The route that it was found by, such as `/v1/files/{id}`."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What stood in the path for the names in braces."""
 
     @property
     def keeps_alive(self) -> bool:
@@ -44,6 +48,12 @@ class Response:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     damage: Damage | None = None
+    chunks: AsyncIterator[bytes] | None = None
+    """Sent instead of `body`, chunked, with neither length nor type; raises CutOff to end in the middle."""
+
+
+class CutOff(Exception):
+    """The rest of an answer in chunks is not sent: the connection is closed without the last chunk."""
 
 
 class ProtocolError(Exception):
@@ -55,9 +65,9 @@ class ProtocolError(Exception):
 
 
 async def read_request(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_body_bytes: int
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_body_bytes: Callable[[str], int]
 ) -> Request | None:
-    """The next request of the connection, or None when the client has closed it.
+    """The next request of the connection, or None when the client has closed it. `max_body_bytes` takes its path.
 
     Raises ProtocolError if it is malformed, chunked or too large.
     """
@@ -80,7 +90,8 @@ async def read_request(
     if not length_text.isdecimal():
         raise ProtocolError(HTTPStatus.BAD_REQUEST)
     length = int(length_text)
-    if length > max_body_bytes:
+    split = urlsplit(target)
+    if length > max_body_bytes(split.path):
         raise ProtocolError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     if headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -88,7 +99,6 @@ async def read_request(
         body = await reader.readexactly(length)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    split = urlsplit(target)
     return Request(method, split.path, split.query, headers, body)
 
 
@@ -104,16 +114,11 @@ async def send(
 
     An answer that hangs returns when the client has given up.
     """
-    match response.damage:
-        case Damage.DROP:
-            _reset(writer)
-            return False
-        case Damage.HANG:
-            await _client_gone(reader)
-            return False
-        case Damage.ENDLESS | Damage.GZIP_BOMB:
-            await _send_without_end(writer, response)
-            return False
+    if response.damage in _UNANSWERED:
+        await _leave_unanswered(reader, writer, response)
+        return False
+    if response.chunks is not None:
+        return await _send_in_chunks(writer, response, response.chunks, request)
     body, headers = response.body, dict(response.headers)
     if compress and request is not None and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, compresslevel=1)
@@ -146,9 +151,46 @@ async def send(
     return keeps_alive and response.damage not in _HALF
 
 
+async def _send_in_chunks(
+    writer: asyncio.StreamWriter, response: Response, chunks: AsyncIterator[bytes], request: Request | None
+) -> bool:
+    """Write `chunks` as they come."""
+    keeps_alive = request is not None and request.keeps_alive
+    head = [
+        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
+        "transfer-encoding: chunked",
+        f"date: {formatdate(usegmt=True)}",
+        "server: istio-envoy",
+        *(f"{name}: {value}" for name, value in response.headers.items()),
+    ]
+    try:
+        writer.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n")
+        async for chunk in chunks:
+            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+    except (ConnectionError, CutOff):
+        return False
+    return keeps_alive
+
+
 _HALF = frozenset({Damage.RESET, Damage.STALL, Damage.TRICKLE})
+_UNANSWERED = frozenset({Damage.DROP, Damage.HANG, Damage.ENDLESS, Damage.GZIP_BOMB})
 _TRICKLE_S = 0.05
 _BOMB_BYTES = 4 << 30
+
+
+async def _leave_unanswered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Response) -> None:
+    """Nothing, or what never ends."""
+    match response.damage:
+        case Damage.DROP:
+            _reset(writer)
+        case Damage.HANG:
+            await _client_gone(reader)
+        case _:
+            await _send_without_end(writer, response)
 
 
 async def _trickle(writer: asyncio.StreamWriter, rest: bytes) -> None:

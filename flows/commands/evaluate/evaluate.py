@@ -145,7 +145,7 @@ class _Evaluation:
                 say(price)
             with shown(runner.questions.progress, quiet=quiet):
                 refused, vectors, answers = asyncio.run(self._ask(runner, query_set, collection, lake))
-            with VectorStores(lake, manifest, self._space) as stores:
+            with VectorStores(lake, lake.manifest.spaces(), self._space) as stores:
                 query_set.inspect_rows(collection, stores, vectors, answers)
         report = self._report(query_set, runner, answers, manifest, refused)
         report = replace(report, rows_in_collection=rows)

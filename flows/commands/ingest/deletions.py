@@ -14,8 +14,10 @@ from millrace.configs.settings import Settings
 from millrace.flows.wiring import components
 from millrace.tasks.errors import SourceError
 from millrace.tasks.records import MANIFEST_SCHEMA, ManifestRow
+from millrace.tasks.stages.known_files import STAT_COLUMNS
 from millrace.tasks.stages.part_writer import Part
-from millrace.tasks.stages.scan import STAT_COLUMNS, Scan, UncommittedRows
+from millrace.tasks.stages.scan import Scan
+from millrace.tasks.stages.uncommitted import UncommittedRows
 
 
 class DeletionPlan:
@@ -45,7 +47,7 @@ class DeletionPlan:
         files = [row["source"] for row in self._partially_read.values()]
         rejected = [reject.source for reject in self._found.rejects]
         unread = [(name, True) for name in [*files, *rejected]] + [(name, False) for name in rejected]
-        unchanged = set(self._found.unchanged["source"].to_pylist())
+        unchanged = set(self._found.unchanged_again["source"].to_pylist())
         return {
             source
             for source in uncommitted
@@ -110,7 +112,7 @@ class DeletionPlan:
             return set()
         found = self._found
         known = pa.concat_tables(
-            table.select(["source", "chunks"]) for table in (found.previous, found.unchanged, found.removed)
+            table.select(["source", "chunks"]) for table in (found.previous, found.unchanged_again, found.removed)
         )
         known = known.filter(pc.greater(known["chunks"], 0))
         return {s for s in self._uncommitted.rows if self.in_scope(s)}.difference(known["source"].to_pylist())
@@ -123,12 +125,10 @@ def with_rows(documents: pa.Table) -> int:
 
 def _not_in_files(sources: set[str], found: Scan) -> set[str]:
     """Those of `sources` that are no file to be read, nor a record of one."""
-    files = {file.name for job in found.jobs for file in job}
-    return {
-        source
-        for source in sources
-        if source not in files and not any(source[:i] in files for i, c in enumerate(source) if c == "#")
-    }
+    names = {source: {source, *(source[:i] for i, c in enumerate(source) if c == "#")} for source in sources}
+    wanted = set().union(*names.values())
+    read = {file.name for file in found.jobs.each_file() if file.name in wanted} if wanted else set()
+    return {source for source in sources if names[source].isdisjoint(read)}
 
 
 def refuse_mass_deletion(removed: int, known: int, max_share: float, sources: Sequence[Path], *, listed: int) -> None:

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.ingest.deletions import with_rows
 from millrace.flows.wiring import components
 from millrace.tasks.lake import Lake
-from millrace.tasks.stages.scan import Scan, UncommittedRows, scan, uncommitted_rows
+from millrace.tasks.stages.memory import release_free_memory
+from millrace.tasks.stages.scan import Scan, scan
+from millrace.tasks.stages.uncommitted import UncommittedRows, uncommitted_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +42,10 @@ def diff_sources(
     off; `reread` as of `scan`.
     """
     uncommitted = uncommitted_rows(lake)
-    manifest = lake.manifest.read()
     paths = settings.sources
     found = scan(
         sources,
-        manifest,
+        lake.manifest,
         include=paths.include,
         exclude=paths.exclude,
         follow_links=paths.follow_links,
@@ -55,9 +55,9 @@ def diff_sources(
         reread=reread,
         proceed=proceed,
     )
-    staying = manifest.filter(pc.not_equal(manifest["status"], "leaving"))
+    release_free_memory()
     found = replace(found, previous=_without_rows(found.previous, unknown))
-    return SourceDiff(found, uncommitted, with_rows(staying))
+    return SourceDiff(found, uncommitted, found.staying_with_rows)
 
 
 def _without_rows(documents: pa.Table, sources: Collection[str]) -> pa.Table:

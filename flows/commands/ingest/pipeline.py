@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
+from millrace.flows.commands.ingest.batch import BatchRun
 from millrace.flows.commands.ingest.deletions import DeletionPlan, with_rows
 from millrace.flows.commands.ingest.diff import SourceDiff, diff_sources
 from millrace.flows.commands.ingest.executor import PartExecutor, StepRunner, run_directly
@@ -25,8 +26,8 @@ from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.monitoring.run_summary import RowCounts
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.milvus import outgrown
-from millrace.tasks.errors import RunStopped
-from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Checkpoint, Lake, no_checkpoint
+from millrace.tasks.errors import LakeError, RunStopped
+from millrace.tasks.lake import Checkpoint, Lake, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
 from millrace.tasks.milvus import Waiting
 from millrace.tasks.outages import Availability
@@ -92,6 +93,8 @@ class Pipeline:
         self._reread = reread
         self._execution = execution
         self._model = components.load_model(settings)
+        self._spending = components.Spending.of(settings, self._model)
+        state.usage = self._spending.usage
         self._break_off = threading.Event()
         self._waiting = Waiting(Availability("milvus", state.heard))
 
@@ -106,6 +109,10 @@ class Pipeline:
         deletions.refuse_before_reading()
         completed: set[str] = set()
         try:
+            batch = BatchRun(self._settings, self._model, self._lake, self._state, self._spending)
+            if not await batch.bring_in(diff, open_collection=partial(self._open_collection, diff)):
+                self._state.detached = True  # the rest is for the run that takes in what the jobs bring
+                return
             if found.jobs or found.removed.num_rows or deletions.orphaned(set()):
                 async with self._open_stages(diff) as stages:
                     if found.jobs:
@@ -129,7 +136,7 @@ class Pipeline:
 
     def _diff_sources(self) -> SourceDiff:
         self._lake.rejects.outstanding()  # fail before spending money if the rejects are damaged
-        return diff_sources(
+        diff = diff_sources(
             self._settings,
             self._model,
             self._lake,
@@ -139,6 +146,9 @@ class Pipeline:
             reread=self._reread,
             proceed=self._proceed,
         )
+        if diff.scan.jobs and (damaged := self._lake.manifest.check()):  # in columns that are not compared
+            raise LakeError(damaged[0].message)
+        return diff
 
     def _proceed(self) -> None:
         if self._break_off.is_set():
@@ -174,6 +184,7 @@ class Pipeline:
             open_collection=partial(self._open_collection, diff),
             checkpoint=self._execution.checkpoint_of("load"),
             waiting=self._waiting,
+            spending=self._spending,
         )
 
     async def _move_documents(self, diff: SourceDiff, stages: Stages, deletions: DeletionPlan) -> None:
@@ -262,18 +273,18 @@ class Pipeline:
             self._count_rows(collection, diff, set())
 
     def _count_rows(self, collection: MilvusCollection, diff: SourceDiff, completed: set[str]) -> None:
-        """Count the rows of the collection, beside those that the manifest says it has.
+        """Count the rows of the collection, beside those that the manifest says it has; they get their index.
 
         Rows of an interrupted run over other sources may be there or not, and in a collection that other lakes fill
         too, theirs.
         """
-        expected = pc.sum(self._lake.manifest.read(["chunks"])["chunks"]).as_py() or 0
+        [expected] = self._lake.manifest.sums("chunks")
         counted = collection.count()
         uncommitted = sum(len(ids) for source, ids in diff.uncommitted.rows.items() if source not in completed)
         others_may_fill_it = collection.owners() != {self._lake.identity}
         if counted > expected and (others_may_fill_it or counted <= expected + uncommitted):
             counted = expected
-        self._state.rows = RowCounts(expected=expected, counted=counted)
+        self._state.rows = RowCounts(expected=expected, counted=counted, index=collection.settle_index())
 
     def _finish(self, diff: SourceDiff, deletions: DeletionPlan, completed: set[str]) -> None:
         """After the last row: commit new times of untouched files and rejects of the listing, then tidy up."""
@@ -294,6 +305,6 @@ class Pipeline:
             lake.mark_jobs_committed()
         if not open_parts and (found.jobs or found.removed.num_rows):
             lake.compact_chunks(part_rows=self._execution.part_chunks)
-        manifest = lake.manifest.read(ROW_LOCATION_COLUMNS)
-        lake.chunks.remove(sorted(set(lake.chunks.dangling(manifest)) - open_parts))
-        self._state.notes += outgrown(self._settings, pc.sum(manifest["chunks"]).as_py() or 0)
+        ranges = lake.row_ranges()
+        lake.chunks.remove(sorted(set(lake.chunks.dangling(ranges)) - open_parts))
+        self._state.notes += outgrown(self._settings, pc.sum(ranges["chunks"]).as_py() or 0)

@@ -117,8 +117,8 @@ async def ingest(
                 if handler is not None:
                     handler.attach()
                 await pipeline.run()
-                remember(lake, settings, has_shape=True)
-                state.end("finished", _row_difference(state))
+                remember(lake, settings, has_shape=not state.detached)
+                state.end("detached" if state.detached else "finished", _row_difference(state))
             except BudgetReached as reached:
                 state.end("budget", str(reached))
             except RunStopped as stopped:

@@ -13,7 +13,7 @@ from millrace.flows.monitoring.run_state import RunState
 from millrace.flows.wiring import components, milvus
 from millrace.flows.wiring.alias_notes import alias_notes
 from millrace.flows.wiring.analyzer import analyzer_for_files, analyzer_notes
-from millrace.flows.wiring.components import Model
+from millrace.flows.wiring.components import Model, Spending
 from millrace.flows.wiring.embedder import open_embedder
 from millrace.flows.wiring.ownership import claim_collection, refuse_unknown_collection
 from millrace.tasks.embedding import Dispatcher, Event
@@ -52,6 +52,7 @@ async def open_stages(
     open_collection: Callable[[], Collection],
     checkpoint: Checkpoint,
     waiting: Waiting,
+    spending: Spending,
 ) -> AsyncIterator[Stages]:
     """Open the stages for the work of `diff`: the collection before the provider, so that nothing is paid in vain."""
     async with contextlib.AsyncExitStack() as stack:
@@ -71,7 +72,8 @@ async def open_stages(
             lake,
             store,
             run=state.run,
-            on_event=partial(_report, state),
+            on_event=partial(report, state),
+            spending=spending,
         )
         dispatcher = await stack.enter_async_context(embedder)
         stack.push_async_callback(dispatcher.close)
@@ -114,8 +116,7 @@ def open_collection(
         ConfigurationError: Another lake fills the collection.
     """
     documents = diff.documents_with_rows
-    files = [file for job in diff.scan.jobs for file in job]
-    choose_analyzer = partial(analyzer_for_files, settings, model, files)
+    choose_analyzer = partial(analyzer_for_files, settings, model, diff.scan.jobs)
     try:
         collection = milvus.open_collection(
             settings,
@@ -138,7 +139,8 @@ def open_collection(
     return collection
 
 
-def _report(state: RunState, event: Event) -> None:
+def report(state: RunState, event: Event) -> None:
+    """Log what the dispatcher reports, and note what the user must hear of."""
     if event.outage is not None:
         state.heard(event.outage)
         return

@@ -20,6 +20,7 @@ _REMEDIES = {
     "slots": "More requests may be under way at once: raise `limits.max_in_flight`.",
     "answers": "The texts left did not fill the provider's time; larger runs use it better.",
     "milvus": "Use a Milvus server rather than Milvus Lite, or a faster one.",
+    "batch": "Batch jobs end within their window; with --detach a run need not wait, with --by it is done in time.",
     "closing": "Milvus Lite makes its index when it is closed; with a Milvus server a run does not wait for that.",
 }
 
@@ -54,6 +55,8 @@ def headline(facts: RunFacts) -> str:
     if facts.state != "finished":
         return broken_off[facts.state]
     d = report.documents
+    if report.batch.open:
+        return f"Left {pluralize(report.batch.open, 'Batch job')} open after {after}; a later run takes them in"
     if not (d.added or d.changed or d.removed or facts.rejects.total or report.chunks.upserted):
         return f"Nothing had changed: {pluralize(d.seen, 'document')} compared in {after}"
     ended = f"All in after {after}" if not report.rejects else f"In after {after}, but for {_rejects(facts)}"
@@ -80,6 +83,10 @@ def tiles(facts: RunFacts) -> list[Tile]:
         drift = f"{t.drift:+.2%} of what was counted" if t.drift else "as counted"
         found.append(Tile(format_count(t.billed), "tokens billed", drift if t.billed else "the provider tells none"))
         found.append(Tile(f"{r.sent:,}", "requests", f"{r.throttled:,} answered 429, {r.retried:,} sent again"))
+    if (batch := report.batch).jobs:
+        still = f"{pluralize(batch.open, 'job')} open with {batch.texts_open:,} texts" if batch.open else ""
+        saved = f"{yuan(batch.saved_cny)} less than at once" if batch.texts else ""
+        found.append(Tile(f"{batch.texts:,}", "texts by Batch", "; ".join(filter(None, (saved, still)))))
     outstanding = facts.rejects.total + facts.rejects.earlier
     found.append(Tile(f"{outstanding:,}", "rejects outstanding", _by_age(facts.rejects.new, outstanding)))
     return found

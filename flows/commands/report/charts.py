@@ -36,7 +36,7 @@ from millrace.flows.monitoring.format_stats import FormatCounts
 WIDE, HALF = 9.4, 4.7  # inches; 96 CSS pixels each
 FONT_PT = 9.0
 _BINS = 150
-VARIABLES = ("ink", "muted", "grid", "blue", "orange", "green", "red", "purple", "teal", "grey", "sand", "sky")
+VARIABLES = ("ink", "muted", "grid", "blue", "orange", "green", "red", "purple", "teal", "grey", "sand", "sky", "rose")
 COLOURS = {name: f"#0{index:01x}0e0{index:01x}" for index, name in enumerate(VARIABLES)}
 """CSS variables by what matplotlib is told instead; it writes these codes and no others."""
 
@@ -248,7 +248,7 @@ _LEAST_SHARE = 0.002  # of what a run waited for, below which it is not drawn
 _WAIT_COLOURS = dict(
     zip(
         BOTTLENECK_WORDS,
-        ("blue", "sky", "teal", "red", "purple", "sand", "orange", "green", "grey", "muted"),
+        ("blue", "sky", "teal", "red", "purple", "sand", "orange", "green", "grey", "rose", "muted"),
         strict=True,
     )
 )

@@ -26,7 +26,7 @@ from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.embedder import account_of
 from millrace.tasks.embedding import LearnedLimits
 from millrace.tasks.errors import ConfigurationError, LakeError
-from millrace.tasks.lake import Lake, PartName, RunRecord, Timeline
+from millrace.tasks.lake import ROW_LOCATION_COLUMNS, Lake, PartName, RunRecord, Timeline, row_ranges
 from millrace.tasks.records import JsonValue
 
 LISTED = 200
@@ -117,11 +117,10 @@ def short_item(item: str) -> str:
 def chunk_sizes_of(lake: Lake, run: str) -> ChunkSizes:
     """The sizes of chunks that the run brought in and that still are."""
     try:
-        manifest = lake.manifest.read()
+        documents = lake.manifest.batches(["run", *ROW_LOCATION_COLUMNS])
+        ranges = row_ranges(rows.filter(pc.equal(rows["run"], run)) for rows in documents)
     except LakeError:
         return ChunkSizes(np.zeros(0, np.int64), 0, 0)
-    mine = manifest.filter(pc.and_(pc.equal(manifest["run"], run), pc.greater(manifest["chunks"], 0)))
-    ranges = mine.select(["job", "part_first", "part_last"]).group_by(["job", "part_first", "part_last"]).aggregate([])
     names = sorted(
         {
             PartName(row["job"], number)

@@ -14,6 +14,7 @@ BOTTLENECK_WORDS: Mapping[str, str] = {
     "reading": "reading and cutting",
     "milvus": "Milvus",
     "comparing": "comparing the sources with the manifest",
+    "batch": "Batch jobs",
     "closing": "tidying up and closing the collection",
 }
 

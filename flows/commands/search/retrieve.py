@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import pyarrow.compute as pc
-
 from millrace.configs.settings import Settings
 from millrace.flows.wiring import components, milvus
 from millrace.tasks.embedding import EmbeddingClient, Reranker, Vectors
@@ -70,11 +68,8 @@ def compatibility_of(settings: Settings, lake: Lake, query_space: EmbeddingSpace
 
     Raises LakeError when the manifest cannot be read.
     """
-    manifest = lake.manifest.read()
-    counted = manifest.filter(pc.greater(manifest["chunks"], 0))["space"].value_counts().to_pylist()
-    return check_compatibility(
-        query_space, {entry["values"]: (lake.space_named(entry["values"]), entry["counts"]) for entry in counted}
-    )
+    spaces = lake.manifest.spaces()
+    return check_compatibility(query_space, {name: (lake.space_named(name), count) for name, count in spaces.items()})
 
 
 def check_query(query: str, model: components.Model) -> None:
@@ -173,7 +168,7 @@ async def retry_provider(
 def _documents_with_rows(settings: Settings) -> int:
     """How many documents the lake knows to have rows; 0 where it cannot say."""
     try:
-        manifest = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True).manifest.read()
+        lake = Lake.open(components.lake_path(settings), settings.milvus.collection, read_only=True)
+        return lake.manifest.spaces().total()
     except LakeError:
         return 0
-    return pc.sum(pc.greater(manifest["chunks"], 0)).as_py() or 0

@@ -77,6 +77,7 @@ def _repair(settings: Settings, sources: Sequence[Path], report: VerifyReport, *
             "upserted": done.rows_upserted.total(),
             "deleted": done.rows_deleted,
         }
+        outcome.counts["rows"] = {"index": repairing.index}
         outcome.tokens["billed"] = done.tokens
         outcome.cost_cny = done.cost_cny
         progress = RowProgress("compared")
@@ -91,6 +92,7 @@ class _Repair:
 
     def __init__(self, settings: Settings, model: components.Model, lake: Lake, run: str, *, quiet: bool) -> None:
         self.done = Repairs()
+        self.index = ""
         self._settings = settings
         self._model = model
         self._lake = lake
@@ -139,14 +141,14 @@ class _Repair:
             return frozenset()
         self._lake.rejects.quarantine()
         self.done.files_set_aside += [str(damage.path) for damage in damaged]
-        manifest = self._lake.manifest.read()
-        with_rejects = manifest.filter(
-            pc.or_(pc.greater(manifest["rejects"], 0), pc.equal(manifest["status"], "rejected"))
+        with_rejects = self._lake.manifest.read(
+            ["source", "rejects", "status"],
+            where=lambda rows: pc.or_(pc.greater(rows["rejects"], 0), pc.equal(rows["status"], "rejected")),
         )
         return frozenset(with_rejects["source"].to_pylist())
 
     def _repair_vectors(self) -> None:
-        with VectorStores(self._lake, self._lake.manifest.read(), self._model.space) as stores:
+        with VectorStores(self._lake, self._lake.manifest.spaces(), self._model.space) as stores:
             require_fitting_spaces(stores, self._model)
             for store in stores.by_name.values():
                 damaged = list(store.check())
@@ -158,7 +160,7 @@ class _Repair:
         """Documents whose rows the lake does not know any more."""
         chunks = self._lake.chunks
         self.done.files_set_aside += [str(chunks.path(part)) for part in set_aside_damaged(chunks)]
-        expected = expected_rows(self._lake, self._lake.manifest.read())
+        expected = expected_rows(self._lake)
         return frozenset(source for some in expected for source in some.sources)
 
     def _read_again(self, again: frozenset[str], unknown: frozenset[str]) -> None:
@@ -169,8 +171,7 @@ class _Repair:
         there = [path for path in paths if path.exists()]
         if there:
             self._read(there, again=again | unknown, unknown=unknown)
-        manifest = self._lake.manifest.read()
-        still_unknown = {source for some in expected_rows(self._lake, manifest) for source in some.sources}
+        still_unknown = {source for some in expected_rows(self._lake) for source in some.sources}
         if still_unknown:
             forgotten = forget_rows(self._lake, still_unknown, self._run)
             self.done.notes.append(
@@ -180,7 +181,9 @@ class _Repair:
 
     def _read(self, sources: Sequence[Path], *, again: frozenset[str], unknown: frozenset[str]) -> None:
         # A run of its own: its usage must not be written over by that of the texts embedded later.
-        state = RunState(run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name)
+        state = RunState(
+            run=new_run_id(), collection=self._settings.milvus.collection, model=self._model.spec.name, command="repair"
+        )
         pipeline = Pipeline(self._settings, sources, self._lake, state, again=again, unknown=unknown)
         try:
             with shown(RunDisplay(state), quiet=self._quiet):
@@ -198,18 +201,19 @@ class _Repair:
             done.rows_deleted += report.chunks.deleted
 
     def _paths(self, sources: frozenset[str]) -> list[Path]:
-        manifest = self._lake.manifest.read()
-        concerned = manifest.filter(pc.is_in(manifest["source"], value_set=pa.array(sorted(sources), pa.string())))
+        names = pa.array(sorted(sources), pa.string())
+        concerned = self._lake.manifest.read(
+            ["source", "path"], where=lambda rows: pc.is_in(rows["source"], value_set=names)
+        )
         return sorted({Path(path) for path in concerned["path"].to_pylist()})
 
     def _embed_missing(self) -> None:
         """Embed the texts of live rows whose vector the lake lacks."""
-        manifest = self._lake.manifest.read()
         with self._lake.vectors(self._model.space) as store:
-            missing = missing_texts(expected_rows(self._lake, manifest), store)
+            missing = missing_texts(expected_rows(self._lake), store)
             if not missing:
                 return
-            wanted = (expected for expected in expected_rows(self._lake, manifest) if expected.part in missing)
+            wanted = (expected for expected in expected_rows(self._lake) if expected.part in missing)
 
             async def buy() -> int:
                 async with open_embedder(self._settings, self._model, self._lake, store, run=self._run) as dispatcher:
@@ -235,15 +239,14 @@ class _Repair:
 
     def _repair_rows(self, *, delete: bool) -> None:
         """Upsert what is missing or different; then, once all of that is in, delete what no document owns."""
-        manifest = self._lake.manifest.read()
-        progress = RowProgress("compared and repaired", rows=pc.sum(manifest["chunks"]).as_py() or 0)
+        progress = RowProgress("compared and repaired", rows=self._lake.manifest.sums("chunks")[0])
         with (
-            VectorStores(self._lake, manifest, self._model.space) as stores,
+            VectorStores(self._lake, self._lake.manifest.spaces(), self._model.space) as stores,
             self._open_collection() as collection,
             shown(progress, quiet=self._quiet),
         ):
             comparison = Comparison(collection, stores)
-            for expected in prefetch(expected_rows(self._lake, manifest)):
+            for expected in prefetch(expected_rows(self._lake)):
                 compared = comparison.compare(expected)
                 invalid = {row_id for row_id, _ in upsert_valid(collection, *compared.rows_to_repair())}
                 ids = expected.rows["id"].to_pylist()
@@ -259,7 +262,7 @@ class _Repair:
                     collection,
                     comparison.inventory,
                     self._ownership,
-                    protected=self._protected_sources(manifest),
+                    protected=self._protected_sources(),
                 )
                 self.done.rows_deleted += removal.deleted
                 self.done.notes += filter(None, [removal.why_kept])
@@ -268,9 +271,12 @@ class _Repair:
                     "the manifest was made anew from the sources named, so rows that no document owns now were left "
                     "alone; if all sources were named, run the same command again and they go"
                 )
+            self.index = collection.settle_index()
 
-    def _protected_sources(self, manifest: pa.Table) -> frozenset[str]:
+    def _protected_sources(self) -> frozenset[str]:
         """Documents that may own rows of which the lake knows nothing, now or since an earlier repair."""
-        without = manifest.filter(pc.equal(manifest["chunks"], 0))
+        without = self._lake.manifest.read(
+            ["source", "chunks", "fingerprint"], where=lambda rows: pc.equal(rows["chunks"], 0)
+        )
         forgotten = without.filter(pc.equal(without["fingerprint"], ""))["source"].to_pylist()
         return self._unknown.intersection(without["source"].to_pylist()).union(forgotten)

@@ -112,21 +112,20 @@ class Inspection:
         if of_manifest:
             self._report.notes.append("without the manifest it is not known which rows should be there")
             return
-        manifest = self._lake.manifest.read()
-        with_rows = pc.greater(manifest["chunks"], 0)
-        self._report.documents = pc.sum(with_rows).as_py() or 0
-        self._progress.rows = pc.sum(manifest["chunks"]).as_py() or 0
-        self._check_dangling_parts(manifest)
+        spaces, ranges = self._lake.manifest.spaces(), self._lake.row_ranges()
+        self._report.documents = spaces.total()
+        self._progress.rows = pc.sum(ranges["chunks"]).as_py() or 0
+        self._check_dangling_parts(ranges)
         self._report.notes += [damage.message for damage in self._lake.damaged_records()]
-        with VectorStores(self._lake, manifest, self._model.space) as stores:
+        with VectorStores(self._lake, spaces, self._model.space) as stores:
             self._check_vectors(stores)
             require_fitting_spaces(stores, self._model)
-            self._compare_rows(manifest, stores)
-        self._compare_sources(sources, manifest)
+            self._compare_rows(stores)
+        self._compare_sources(sources)
 
-    def _check_dangling_parts(self, manifest: pa.Table) -> None:
+    def _check_dangling_parts(self, ranges: pa.Table) -> None:
         """Parts that interrupted runs left: the next run wants to read them."""
-        for part in self._lake.chunks.dangling(manifest):
+        for part in self._lake.chunks.dangling(ranges):
             problem = self._lake.chunks.problem(part)
             if problem:
                 self._report.add(Finding("damaged_file", str(self._lake.chunks.path(part)), detail=problem))
@@ -151,22 +150,22 @@ class Inspection:
                     + (f", and {found.dropped_batches:,} batches are damaged" if found.dropped_batches else "")
                 )
 
-    def _compare_rows(self, manifest: pa.Table, stores: VectorStores) -> None:
+    def _compare_rows(self, stores: VectorStores) -> None:
         try:
             collection = milvus.open_collection(self._settings, self._model, create=False)
         except CollectionMissing as missing:
             if self._report.documents:
                 self._report.add(Finding("missing_collection", self._settings.milvus.collection, detail=str(missing)))
-            self._compare_parts(manifest, stores, None)
+            self._compare_parts(stores, None)
             return
         with collection:
-            self._compare_parts(manifest, stores, collection)
+            self._compare_parts(stores, collection)
 
-    def _compare_parts(self, manifest: pa.Table, stores: VectorStores, collection: Collection | None) -> None:
+    def _compare_parts(self, stores: VectorStores, collection: Collection | None) -> None:
         comparison = Comparison(collection, stores) if collection is not None else None
         unknown: set[str] = set()
         missing: set[bytes] = set()
-        for expected in prefetch(expected_rows(self._lake, manifest)):
+        for expected in prefetch(expected_rows(self._lake)):
             if expected.damage:
                 unknown |= expected.sources
                 self._report.add(
@@ -221,10 +220,10 @@ class Inspection:
         if protected:
             self._report.notes.append(f"{protected:,} rows of documents in damaged parts could not be compared")
 
-    def _compare_sources(self, sources: Sequence[Path], manifest: pa.Table) -> None:
+    def _compare_sources(self, sources: Sequence[Path]) -> None:
         changes, self._report.left_out = source_changes(
             sources,
-            manifest,
+            self._lake.manifest,
             include=self._settings.sources.include,
             exclude=self._settings.sources.exclude,
             follow_links=self._settings.sources.follow_links,

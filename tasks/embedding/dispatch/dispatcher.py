@@ -7,6 +7,7 @@ split in halves, or it is refused.
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
@@ -242,7 +243,7 @@ class Dispatcher:
 
     # One try and its outcome
 
-    async def _try(self, request: Request, reserved: int, sent_at: float) -> None:
+    async def _try(self, request: Request, reserved: Fraction, sent_at: float) -> None:
         try:
             answer = await self._client.embed([pending.item.text for pending in request.texts])
         except Transient as failure:

@@ -54,11 +54,11 @@ class Estimator:
             tokens=self._tokens,
             cost_cny=cost_cny(self._tokens, spec.price_cny_per_1k_tokens),
             batch_cost_cny=cost_cny(self._tokens, spec.batch_price_cny_per_1k_tokens),
-            seconds=_least_seconds(spec, requests, self._tokens),
+            seconds=least_seconds(spec, requests, self._tokens),
         )
 
 
-def _least_seconds(spec: ModelSpec, requests: int, tokens: int) -> float | None:
+def least_seconds(spec: ModelSpec, requests: int, tokens: int) -> float | None:
     """The longest time that any one limit would take, plus half the time of the ramp-up to the request rate."""
     rates = [
         (requests, spec.requests_per_second),

@@ -45,7 +45,8 @@ class Usage:
 
     `tokens_counted` is our tokenizer's count for the embedded texts, `tokens_billed_for_vectors` the provider's for the
     same texts. `tokens_billed` also has what unusable answers cost. `tokens_in_doubt` is our count for requests whose
-    answer was lost or did not say its usage: they may have been billed. `latencies` are those of usable answers.
+    answer was lost or did not say its usage: they may have been billed. `latencies` are those of usable answers. The
+    `batch` figures are a part of those that came by Batch jobs, at their own price.
     """
 
     requests_sent: int = 0
@@ -60,6 +61,9 @@ class Usage:
     tokens_billed: int = 0
     tokens_in_doubt: int = 0
     price_cny_per_1k_tokens: float = 0.0
+    batch_texts: int = 0
+    batch_tokens_billed: int = 0
+    batch_price_cny_per_1k_tokens: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
 
     def record_failure(self, failure: Transient, tokens: int) -> int:
@@ -93,7 +97,24 @@ class Usage:
     @property
     def cost_cny(self) -> float:
         """The price of the billed tokens, in yuan."""
-        return cost_cny(self.tokens_billed, self.price_cny_per_1k_tokens)
+        at_once = self.tokens_billed - self.batch_tokens_billed
+        by_batch = cost_cny(self.batch_tokens_billed, self.batch_price_cny_per_1k_tokens)
+        return cost_cny(at_once, self.price_cny_per_1k_tokens) + by_batch
+
+    @property
+    def batch_saved_cny(self) -> float:
+        """How much less what came by Batch cost, in yuan."""
+        dearer = cost_cny(self.batch_tokens_billed, self.price_cny_per_1k_tokens)
+        return dearer - cost_cny(self.batch_tokens_billed, self.batch_price_cny_per_1k_tokens)
+
+    def record_batch(self, *, texts: int, counted: int, billed: int, billed_for_vectors: int) -> None:
+        """Count a Batch job: `texts` vectors of `counted` tokens, and what all of it was billed."""
+        self.texts_embedded += texts
+        self.batch_texts += texts
+        self.tokens_counted += counted
+        self.tokens_billed += billed
+        self.tokens_billed_for_vectors += billed_for_vectors
+        self.batch_tokens_billed += billed
 
 
 class Budget:
@@ -112,44 +133,48 @@ class Budget:
             if cap_cny is None or price_cny_per_1k_tokens == 0
             else int(Fraction(str(cap_cny)) * 1000 / Fraction(str(price_cny_per_1k_tokens)))
         )
-        self._spent = 0
-        self._reserved = 0
+        self._spent = Fraction(0)
+        self._reserved = Fraction(0)
         self._drift: Fraction | None = None
 
     @property
     def spent_tokens(self) -> int:
-        """Tokens that were billed, or may have been."""
-        return self._spent
+        """Tokens that were billed, or may have been; those that cost less count for as much less."""
+        return math.ceil(self._spent)
 
     @property
     def remaining_tokens(self) -> float:
         """Tokens neither spent nor reserved; infinite without a cap."""
-        return self._cap_tokens - self._spent - self._reserved
+        left = self._cap_tokens - self._spent - self._reserved
+        return math.floor(left) if isinstance(left, Fraction) else left
 
     def fits(self, tokens: int) -> bool:
         """Whether a request of `tokens` tokens stays under the cap even if everything in flight is billed."""
         return self._bound(tokens) <= self.remaining_tokens
 
-    def reserve(self, tokens: int) -> int:
+    def reserve(
+        self, tokens: int, *, share: Fraction = Fraction(1), what: str = "request", owed: bool = False
+    ) -> Fraction:
         """Reserve what a request of `tokens` tokens may cost; the reservation, for `settle`.
 
-        Raises BudgetReached if that could exceed the cap.
+        `share` of the price is what a token costs there. Raises BudgetReached if that could exceed the cap, unless it
+        is `owed` already.
         """
-        reserved = self._bound(tokens)
-        if reserved > self.remaining_tokens:
-            spent, cap = cost_cny(self._spent, self._price), self._cap_cny
+        reserved = self._bound(tokens) * share
+        if not owed and reserved > self._cap_tokens - self._spent - self._reserved:
+            spent, cap = cost_cny(self.spent_tokens, self._price), self._cap_cny
             message = (
-                f"the next request, of {tokens} tokens, could exceed the cap: {spent:.6f} of {cap} yuan are spent "
+                f"the next {what}, of {tokens} tokens, could exceed the cap: {spent:.6f} of {cap} yuan are spent "
                 f"(budget.max_cny); finished vectors are kept, and a run with a higher or a new cap goes on from here"
             )
             raise BudgetReached(message)
         self._reserved += reserved
         return reserved
 
-    def settle(self, reserved: int, billed: int, *, counted: int = 0) -> None:
+    def settle(self, reserved: Fraction, billed: int, *, counted: int = 0, share: Fraction = Fraction(1)) -> None:
         """End a reservation: the request cost `billed` tokens, and we counted `counted` (0 for an unusable answer)."""
         self._reserved -= reserved
-        self._spent += billed
+        self._spent += billed * share
         if counted:
             self._drift = max(self._drift or Fraction(1), Fraction(billed, counted))
 

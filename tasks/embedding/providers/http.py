@@ -8,8 +8,8 @@ import asyncio
 import logging
 import math
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,7 +52,7 @@ _REFUSAL_BYTES = 64 << 10
 """As much of an error's body is read; the rest says nothing more."""
 
 _max_bytes: ContextVar[int] = ContextVar("max_bytes")
-"""Bound on the answer of the request that this task sends."""
+"""Bound on the answer of the request that this task sends; 0 for one that is read as a stream."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ class _BoundedClient(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """The answer with its whole body, decompressed. Raises _TooLong, and what httpx raises."""
+        if not _max_bytes.get():  # who asked reads it piece by piece
+            return await super().send(request, **options)
         response = await super().send(request, **{**options, "stream": True})
         try:
             body = await _read(response, _max_bytes.get())
@@ -193,14 +195,22 @@ class Endpoint:
 
         Raises as `EmbeddingClient.embed`.
         """
+        async with self.asked(max_bytes=max_bytes, timeout_s=self._timeout_s) as client:
+            response = await client.post(self._url, body=dict(body), cast_to=httpx2.Response, options=self._options)
+        return Answer(response.status_code, response.content, quoted(response.headers.get("x-request-id", ""), 100))
+
+    @asynccontextmanager
+    async def asked(self, *, max_bytes: int, timeout_s: float | None) -> AsyncIterator[openai.AsyncOpenAI]:
+        """A client of the SDK to ask once with; the block is over within `timeout_s`, and fails with our errors.
+
+        An answer may have `max_bytes` bytes; with 0 it is read as a stream. Raises as `EmbeddingClient.embed`.
+        """
         pool = self._pool()
         pool.in_flight += 1
         _max_bytes.set(max_bytes)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                response = await pool.client.post(
-                    self._url, body=dict(body), cast_to=httpx2.Response, options=self._options
-                )
+            async with asyncio.timeout(timeout_s):
+                yield pool.client
         except TimeoutError:
             raise self._too_late() from None
         except _TooLong as error:
@@ -210,9 +220,10 @@ class Endpoint:
             raise self._refused(error) from None
         except openai.APIConnectionError as error:
             raise self._disconnected(error) from None
+        except httpx2.TransportError as error:  # while a stream is read, the SDK is not in between
+            raise lost_answer(self.target, quoted(f"{type(error).__name__}: {error}".rstrip(": "))) from None
         finally:
             pool.in_flight -= 1
-        return Answer(response.status_code, response.content, quoted(response.headers.get("x-request-id", ""), 100))
 
     def refusal(self, answer: Answer, body: Mapping[str, object]) -> MillraceError:
         """The error for an answer with a good status whose decoded `body` is an error."""

@@ -8,8 +8,9 @@ The documents' rows are written to parts of a job of their own, then the manifes
 ones. Rows and ids stay as they are, so the collection is not concerned.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,27 +32,41 @@ class LightPart:
     documents: pa.Table
 
 
-def light_parts(manifest: pa.Table, *, part_rows: int) -> list[LightPart]:
-    """The parts with less than half of `part_rows` live rows, by job and number.
+def light_parts(ranges: pa.Table, *, part_rows: int) -> list[PartName]:
+    """The parts with less than half of `part_rows` live rows, by job and number; `ranges` as of `dangling`.
 
     Those that hold a piece of a document longer than a part are none: that document fills the parts before.
     """
-    live = manifest.filter(pc.greater(manifest["chunks"], 0))
+    live = ranges.filter(pc.greater(ranges["chunks"], 0))
     if not live.num_rows:
         return []
     order = np.lexsort((live["part_first"].to_numpy(), live["job"].to_numpy()))
     job, first, last, counts = (live[name].to_numpy()[order] for name in ("job", "part_first", "part_last", "chunks"))
     starts = np.flatnonzero(np.r_[True, (job[1:] != job[:-1]) | (first[1:] != first[:-1])])
-    ends = np.r_[starts[1:], live.num_rows]
     rows = np.add.reduceat(counts, starts)
     whole = np.logical_and.reduceat(first == last, starts)
-    light = whole & (rows < part_rows // 2)
+    light = starts[whole & (rows < part_rows // 2)]
     long = {(job[at], number) for at in np.flatnonzero(first != last) for number in range(first[at], last[at] + 1)}
-    return [
-        LightPart(PartName(int(job[start]), int(first[start])), live.take(pa.array(order[start:end])))
-        for start, end in zip(starts[light].tolist(), ends[light].tolist(), strict=True)
-        if (job[start], first[start]) not in long
-    ]
+    names = (PartName(int(job[start]), int(first[start])) for start in light)
+    return [name for name in names if name not in long]
+
+
+def documents_of(parts: Sequence[PartName], documents: Iterable[pa.Table]) -> list[LightPart]:
+    """The `parts`, in order, with their `documents`: rows of the manifest, of which those of other parts are left."""
+    keys = np.array([_key(*part) for part in parts], np.int64)
+    some = [MANIFEST_SCHEMA.empty_table()]
+    for rows in documents:
+        here = np.isin(_key(rows["job"].to_numpy().astype(np.int64), rows["part_first"].to_numpy()), keys)
+        some.append(rows.filter(pc.and_(pa.array(here), pc.greater(rows["chunks"], 0))))
+    found = pa.concat_tables(some).sort_by([("job", "ascending"), ("part_first", "ascending")])
+    of = _key(found["job"].to_numpy().astype(np.int64), found["part_first"].to_numpy())
+    bounds = zip(np.searchsorted(of, keys).tolist(), np.searchsorted(of, keys, "right").tolist(), strict=True)
+    return [LightPart(name, found.slice(first, end - first)) for name, (first, end) in zip(parts, bounds, strict=True)]
+
+
+def _key(job: Any, number: Any) -> Any:
+    """One number for a part, or an array for several, in the order of parts."""
+    return (job << 32) + number
 
 
 def gather_light_parts(chunks: ChunkParts, light: list[LightPart], *, job: int, part_rows: int) -> pa.Table:

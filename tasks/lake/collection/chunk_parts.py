@@ -24,7 +24,7 @@ from millrace.tasks.lake.storage.atomic import (
     write_table_atomically,
 )
 from millrace.tasks.lake.storage.location import LakePath, parquet_file
-from millrace.tasks.records import CHUNK_SCHEMA
+from millrace.tasks.records import CHUNK_SCHEMA, MANIFEST_SCHEMA
 
 _NAME = re.compile(r"part-(\d{6,})-(\d{3,})\.parquet")
 _REMEDY = "Run `millrace verify --repair`, which makes its rows again from the sources; vectors are not embedded again."
@@ -32,6 +32,8 @@ _PARTS_AT_A_TIME = 1_000  # of a hundred thousand, beside a manifest of ten mill
 
 ROW_LOCATION_COLUMNS = ("source", "job", "part_first", "part_last", "chunks")
 """The columns of the manifest that say which parts hold a document's rows."""
+
+_RANGE = ["job", "part_first", "part_last"]
 
 
 class PartName(NamedTuple):
@@ -117,16 +119,18 @@ class ChunkParts:
         matches = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
         return sorted(PartName(int(m[1]), int(m[2])) for m in matches if m)
 
-    def dangling(self, manifest: pa.Table) -> list[PartName]:
-        """Parts that hold no row of a document in `manifest`.
+    def dangling(self, ranges: pa.Table) -> list[PartName]:
+        """Parts that hold no row of a document. `ranges`: the `row_ranges` of the manifest, or rows of it.
 
         Before a run they are what interrupted runs left: some of their rows may be in the collection, and no document
         owns them. After a run has committed they are the parts that changed and removed documents have outlived.
         """
+        live = ranges.filter(pc.greater(ranges["chunks"], 0))
+        jobs, firsts, lasts = (live[name].to_pylist() for name in _RANGE)
         rows = {
-            (int(job), number)
-            for job, first, last in _distinct_ranges(manifest)
-            for number in range(int(first), int(last) + 1)
+            (job, number)
+            for job, first, last in zip(jobs, firsts, lasts, strict=True)
+            for number in range(first, last + 1)
         }
         return [part for part in self.all() if part not in rows]
 
@@ -213,8 +217,16 @@ def _locations_of(sources: pa.Array, manifest: pa.Table) -> dict[tuple[int, int,
     return locations
 
 
-def _distinct_ranges(manifest: pa.Table) -> np.ndarray:
-    """The distinct (job, part_first, part_last) of rows that have chunks: int64, shape (n, 3)."""
-    live = manifest.filter(pc.greater(manifest["chunks"], 0)).select(["job", "part_first", "part_last"])
-    columns = [column.to_numpy().astype(np.int64) for column in live.columns]
-    return np.unique(np.stack(columns, axis=1), axis=0)
+def row_ranges(documents: Iterable[pa.Table]) -> pa.Table:
+    """Where documents have their rows: job, first and last part, and how many (`chunks`), each range once, in order.
+
+    `documents`: rows of the manifest with `ROW_LOCATION_COLUMNS`, a batch in memory at a time.
+    """
+    ranges = [_by_range(rows.filter(pc.greater(rows["chunks"], 0))) for rows in documents]
+    nothing = _by_range(MANIFEST_SCHEMA.empty_table())
+    return _by_range(pa.concat_tables([nothing, *ranges])).sort_by([(name, "ascending") for name in _RANGE])
+
+
+def _by_range(rows: pa.Table) -> pa.Table:
+    grouped = rows.group_by(_RANGE).aggregate([("chunks", "sum")])
+    return grouped.rename_columns([*_RANGE, "chunks"])

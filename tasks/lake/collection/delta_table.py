@@ -6,6 +6,9 @@ base when there is enough of them; it says up to which number it has taken them 
 deleted changes nothing. A base that an earlier version wrote is not sorted: it is sorted by the next fold.
 """
 
+import sys
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple
@@ -38,10 +41,13 @@ _WORTH_SHARE = 20
 _MANY_DELTAS = 64
 """So many are folded at the end of a run, and looked at on its way: reading opens each of them."""
 
+_MANY_ROWS = 1 << 14
+"""With so many rows in deltas these are folded at the end of a run too: every reader has them in memory."""
+
 _TOO_MANY_DELTAS = 1_000
 """So many are folded while a run goes on, however large the table is."""
 
-_BATCH_ROWS = 1 << 14
+_BATCH_ROWS = 1 << 13
 
 
 class _Base(NamedTuple):
@@ -89,12 +95,18 @@ class DeltaTable:
         Raises:
             LakeError: A file is damaged, or deleted under a reader again and again.
         """
-        names = self._schema.names if columns is None else columns
-        nothing = pa.schema([self._schema.field(name) for name in names]).empty_table()
-        return pa.concat_tables([nothing, *self.batches(columns)])
+        return pa.concat_tables([self.nothing(columns), *self.batches(columns)])
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """What `read` gives, some thousand rows at a time; in memory are these and the deltas. Raises as `read`."""
+    def nothing(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """No row of these columns."""
+        return self._schema.empty_table().select(self._schema.names if columns is None else columns)
+
+    def batches(self, columns: Sequence[str] | None = None, *, only: Iterable[str] | None = None) -> Iterator[pa.Table]:
+        """What `read` gives, some thousand rows at a time; in memory are these and the deltas. Raises as `read`.
+
+        With `only` the rows that have one of these values in the column of the order; what holds none is not read.
+        """
+        keys = None if only is None else sorted(only)
         names = self._schema.names if columns is None else list(columns)
         for _ in range(5):
             # Deltas are listed before the base is opened: a fold between the two is then seen in the base's number.
@@ -104,7 +116,8 @@ class DeltaTable:
                 changed = self._changed([(n, path) for n, path in deltas if n > base.folded], names)
             except FileNotFoundError:
                 continue  # another process has folded them in; the base has them now
-            yield from self._merged(base, changed, names)
+            for rows in self._merged(base, changed, names, keys):
+                yield (rows if keys is None else _with_one_of(rows, self._order, keys)).select(names)
             return
         raise LakeError(f"{self._base_path} was being rewritten all the time. Try again when the writer is done.")
 
@@ -121,13 +134,14 @@ class DeltaTable:
         )
         self._known_deltas = deltas + 1, last + 1
         if (deltas + 1) % _MANY_DELTAS == 0:
-            self.fold(max_deltas=_TOO_MANY_DELTAS)
+            self.fold(max_deltas=_TOO_MANY_DELTAS, max_rows=sys.maxsize)
 
-    def fold(self, *, max_deltas: int = _MANY_DELTAS) -> None:
-        """Write the deltas into the base and delete them, when they are worth it or `max_deltas`; or sort the base."""
+    def fold(self, *, max_deltas: int = _MANY_DELTAS, max_rows: int = _MANY_ROWS) -> None:
+        """Write the deltas into the base and delete them, when they are worth it or too many; or sort the base."""
         deltas, base = list(self._deltas()), self._open_base()
         rows = sum(self._open(path).metadata.num_rows for _, path in deltas)
-        if base.is_sorted and len(deltas) < max_deltas and (not deltas or rows * _WORTH_SHARE < base.rows):
+        few = len(deltas) < max_deltas and rows < max_rows and (not deltas or rows * _WORTH_SHARE < base.rows)
+        if base.is_sorted and few:
             return
         self._known_deltas = None
         last = max([base.folded, *(number for number, _ in deltas)])
@@ -141,7 +155,7 @@ class DeltaTable:
         damaged: list[Damage] = []
         for path in [self._base_path, *(path for _, path in self._deltas())]:
             try:
-                self._conforming(read_table(path, remedy=self._remedy), path, self._schema.names)
+                deque(self._rows_of(path, self._open(path), self._schema.names), maxlen=0)
             except FileNotFoundError:
                 continue
             except LakeUnreachable:
@@ -200,7 +214,7 @@ class DeltaTable:
                 sink, schema, compression="zstd", write_page_checksum=True, sorting_columns=order
             ) as writer:
                 for batch in batches:
-                    writer.write_table(batch.replace_schema_metadata(schema.metadata))
+                    writer.write_table(batch.replace_schema_metadata(schema.metadata), _BATCH_ROWS)
 
         write_atomically(self._base_path, write, checkpoint=self._checkpoint)
 
@@ -218,43 +232,53 @@ class DeltaTable:
         np.maximum.at(last, codes, numbers)
         return changed.filter(pa.array(numbers == last[codes])).sort_by(self._order)
 
-    def _merged(self, base: _Base, changed: pa.Table | None, names: Sequence[str]) -> Iterator[pa.Table]:
+    def _merged(
+        self, base: _Base, changed: pa.Table | None, names: Sequence[str], keys: list[str] | None
+    ) -> Iterator[pa.Table]:
         """The rows of the base that are in no delta, and among them, in order, those of the deltas."""
         if base.file is None:
             kept: Iterator[pa.Table] = iter(())
         else:
-            read = list(names) if changed is None and base.is_sorted else self._needed(names)
-            kept = self._rows_of(base.file, read)
+            as_asked = changed is None and base.is_sorted and keys is None
+            kept = self._rows_of(self._base_path, base.file, list(names) if as_asked else self._needed(names), keys)
             if not base.is_sorted:
                 whole = list(kept)
                 kept = iter([pa.concat_tables(whole).sort_by(self._order)] if whole else [])
         if changed is None:
-            yield from (rows.select(names) for rows in kept)
+            yield from kept
             return
         gone = changed["source"].combine_chunks().unique()
         column, value = self._tombstone
         new = filter_rows(changed, pc.not_equal(changed[column], value))
-        keys, taken = new[self._order], 0
+        order, taken = new[self._order], 0
         for rows in kept:
             # One path may go on in the next batch; what else has it comes then.
-            upto = taken + (pc.sum(pc.less(keys.slice(taken), rows[self._order][-1])).as_py() or 0)
+            upto = taken + (pc.sum(pc.less(order.slice(taken), rows[self._order][-1])).as_py() or 0)
             now = filter_rows(rows, pc.invert(pc.is_in(rows["source"], value_set=gone)))
             if upto > taken:
                 now = pa.concat_tables([now, new.slice(taken, upto - taken)]).sort_by(self._order)
             taken = upto
-            yield now.select(names)
-        yield new.slice(taken).select(names)
+            yield now
+        yield new.slice(taken)
 
     def _needed(self, names: Sequence[str]) -> list[str]:
         needed = {*names, "source", self._tombstone[0], self._order}
         return [name for name in self._schema.names if name in needed]
 
-    def _rows_of(self, file: pq.ParquetFile, names: list[str]) -> Iterator[pa.Table]:
-        with self._reading(self._base_path):
-            there, missing = None if names == self._schema.names else names, file.metadata.num_rows
-            for batch in file.iter_batches(_BATCH_ROWS, columns=there):
-                missing -= batch.num_rows
-                yield self._conforming(pa.Table.from_batches([batch]), self._base_path, names)
+    def _rows_of(
+        self, path: LakePath, file: pq.ParquetFile, names: list[str], keys: list[str] | None = None
+    ) -> Iterator[pa.Table]:
+        with self._reading(path):
+            there, footer = None if names == self._schema.names else names, file.metadata
+            at = footer.schema.names.index(self._order)
+            groups = list(range(footer.num_row_groups))
+            if keys is not None:
+                groups = [n for n in groups if _may_hold(footer.row_group(n).column(at).statistics, keys)]
+            missing = sum(footer.row_group(n).num_rows for n in groups)
+            for group in groups:  # one by one: those asked for together are fetched together
+                for batch in file.iter_batches(_BATCH_ROWS, [group], columns=there):
+                    missing -= batch.num_rows
+                    yield self._conforming(pa.Table.from_batches([batch]), path, names)
             if missing:  # some damage ends the batches early, without a word
                 raise ValueError(f"{missing} rows are missing")
 
@@ -265,6 +289,22 @@ class DeltaTable:
         if not set(names) <= set(table.schema.names) <= set(self._schema.names):
             raise LakeError(f"{path} has the columns {table.schema.names}, not {self._schema.names}. {self._remedy}")
         return table.select(names).cast(pa.schema([self._schema.field(name) for name in names]))
+
+
+def _may_hold(statistics: pq.Statistics | None, keys: list[str]) -> bool:
+    """Whether a row group with these statistics may hold one of `keys`, which ascend."""
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bisect_left(keys, statistics.min) < bisect_right(keys, statistics.max)
+
+
+def _with_one_of(rows: pa.Table, column: str, keys: list[str]) -> pa.Table:
+    """The rows with one of `keys`, which ascend as they do, in `column`."""
+    if not rows.num_rows:
+        return rows
+    first, last = (rows[column][at].as_py() for at in (0, -1))
+    here = keys[bisect_left(keys, first) : bisect_right(keys, last)]
+    return filter_rows(rows, pc.is_in(rows[column], value_set=pa.array(here, pa.string())))
 
 
 def filter_rows(table: pa.Table, mask: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 from millrace.tasks.errors import CollectionError, ConfigurationError
 from millrace.tasks.milvus.address import MilvusAddress, Waiting, is_lite, without_credentials
 from millrace.tasks.milvus.client import lite
-from millrace.tasks.milvus.client.sdk import ConnectionConfig, MilvusClient, MilvusException, grpc, milvus_pb2_grpc
+from millrace.tasks.milvus.client.sdk import (
+    ConnectionConfig,
+    MilvusClient,
+    MilvusException,
+    common_pb2,
+    grpc,
+    milvus_pb2_grpc,
+)
 from millrace.tasks.milvus.client.server_wait import wait_for_server
 from millrace.tasks.milvus.errors import CredentialsRefused, ServerAway, from_rpc, from_status
 
@@ -121,14 +128,14 @@ class Connection:
         return self.retry(lambda: self.call(doing, lambda: method(*arguments, timeout=self.timeout_s)))
 
     def ask(self, method: str, request: Any, *, doing: str) -> Any:
-        """The reply to a request of the Milvus protocol, whose `method` it is.
+        """The reply to a request of the Milvus protocol, whose `method` it is; some are a status and nothing else.
 
         Raises:
             CollectionError: the server cannot be reached, or refuses.
         """
         send = getattr(self._stub, method)
         reply = self.call(doing, lambda: send(request, timeout=self.timeout_s, metadata=self._metadata))
-        status = reply.status
+        status = reply if isinstance(reply, common_pb2.Status) else reply.status
         if status.code or status.error_code:
             code = status.code or status.error_code
             raise from_status(code, status.reason, retriable=status.retriable, doing=doing, where=self.where)

@@ -18,6 +18,7 @@ from millrace.flows.monitoring import progress
 from millrace.flows.monitoring.progress import RowProgress, RunDisplay, shown
 from millrace.flows.monitoring.run_state import RunState
 from millrace.tasks.embedding import Activity, Dispatcher, Usage, find_model
+from millrace.tasks.lake import Manifest
 from millrace.tasks.outages import Outage
 from millrace.tasks.records import MANIFEST_SCHEMA, SourceFile, reject_table
 from millrace.tasks.stages.embed import Embedded
@@ -65,8 +66,7 @@ class Played:
             size = int(2_000 * 1.02**number * random.uniform(0.5, 2))
             with (folder / f"{number:03}.md").open("wb") as file:
                 file.truncate(size)
-        nothing = MANIFEST_SCHEMA.empty_table()
-        self.found = scan([folder], nothing, include=(), exclude=(), base=None, fingerprint="one")
+        self.found = scan([folder], Manifest(folder / "no manifest"), fingerprint="one")
         self.state = RunState(run="a run", collection="documents", model="text-embedding-v4")
         self.usage = Usage(price_cny_per_1k_tokens=0.0005)
         self.doing = SimpleNamespace(usage=self.usage, activity=Activity(0, 0, 0, ""), current_rates=(0.0, 0.0))

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from millrace.flows.wiring.shared_limits import LOOK_EVERY_S, SEEN_AFTER_S, SlotLost, SlotServerUnreachable, sharing
+from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from tests.flows.prose import english
 from tests.flows.site import ROOT, Site
 from tests.simulator.settings import API_KEY
-from tests.tasks.embedding.virtual_time import now, run
 
 
 @dataclass

@@ -34,6 +34,7 @@ class Model(BaseModel):
     takes_instruct: bool = False
     """On the native endpoint."""
     quota: Quota = "embeddings"
+    yuan_per_1k_tokens: float = 0.0
 
     @classmethod
     def of_one_length(
@@ -57,6 +58,10 @@ class Model(BaseModel):
             quota=quota,
         )
 
+    def length(self, asked: int | None) -> int:
+        """The length of its vectors when `asked` is asked for."""
+        return self.default_dimensions if asked is None or self.ignores_dimensions else asked
+
     @property
     def short_name(self) -> str:
         """`v4`, as error messages have it."""
@@ -72,6 +77,7 @@ MODELS = (
         tokens_per_text=8192,
         gives_sparse=True,
         takes_instruct=True,
+        yuan_per_1k_tokens=0.0005,
     ),
     Model(
         name="text-embedding-v3",
@@ -80,6 +86,7 @@ MODELS = (
         texts_per_request=10,
         tokens_per_text=8192,
         gives_sparse=True,
+        yuan_per_1k_tokens=0.0005,
     ),
     *(
         Model(
@@ -90,6 +97,7 @@ MODELS = (
             tokens_per_text=2048,
             end_tokens=0,
             ignores_dimensions=True,
+            yuan_per_1k_tokens=0.0007,
         )
         for name in ("text-embedding-v2", "text-embedding-v1")
     ),

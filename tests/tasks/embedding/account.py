@@ -13,10 +13,10 @@ from millrace.tasks.embedding.dispatch.dispatcher import PROBE, Dispatcher
 from millrace.tasks.embedding.dispatch.queue import Text
 from millrace.tasks.embedding.providers.client import EmbeddingResponse
 from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
+from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from millrace.tasks.errors import Throttled, ThrottledLimit
 from tests.simulator.limits import Limiter, LimitName, Limits
 from tests.tasks.embedding.fakes import DIMENSIONS, FakeSink, item
-from tests.tasks.embedding.virtual_time import now, run
 
 NAMED: dict[LimitName, ThrottledLimit] = {
     "requests_per_second": "requests",

@@ -75,7 +75,7 @@ def parts_of(folder: Path, documents: Sequence[tuple[int, int]], *, part_chunks:
     to_come = sum(size for _, size in documents)
     writer = PartWriter(origin, job=1, first=0, send=handed.append, bytes_to_come=to_come)
     for number, (count, size) in enumerate(documents):
-        file = replace(file_named(f"{number:03d}.md"), size_bytes=size)
+        file = file_named(f"{number:03d}.md")._replace(size_bytes=size)
         writer.add_document(file, Document(file.name, "", "", "0" * 64), chunks_of(file.name, count))
         writer.end_file(file)
     writer.flush()

@@ -11,9 +11,9 @@ from millrace.tasks.embedding.dispatch.retry_policy import RetryPolicy
 from millrace.tasks.embedding.dispatch.usage import Budget
 from millrace.tasks.embedding.providers.client import LostAnswer
 from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
+from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from millrace.tasks.errors import BudgetReached, RunStopped, TextsRefused
 from tests.tasks.embedding.fakes import Scene, item, items, sparse_of
-from tests.tasks.embedding.virtual_time import now, run
 
 PRICE = 0.0005
 

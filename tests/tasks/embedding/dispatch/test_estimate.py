@@ -11,8 +11,8 @@ from millrace.tasks.embedding.dispatch.estimate import Estimate, Estimator
 from millrace.tasks.embedding.dispatch.packing import pack_requests
 from millrace.tasks.embedding.models import find_model
 from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
+from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from tests.tasks.embedding.fakes import FakeClient, FakeSink, items
-from tests.tasks.embedding.virtual_time import now, run
 
 V4 = find_model("dashscope", "text-embedding-v4")
 

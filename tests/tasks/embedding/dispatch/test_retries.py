@@ -11,6 +11,7 @@ import pytest
 from millrace.tasks.embedding.dispatch.queue import Outcome
 from millrace.tasks.embedding.providers.client import BilledInvalidResponse, LostAnswer, Unreachable
 from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
+from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from millrace.tasks.errors import (
     LakeError,
     MillraceError,
@@ -20,7 +21,6 @@ from millrace.tasks.errors import (
     Throttled,
 )
 from tests.tasks.embedding.fakes import Behaviour, Scene, item, items
-from tests.tasks.embedding.virtual_time import now, run
 
 TOO_LONG = TextsRefused("HTTP 400: Range of input length", reason="text_too_long", remedy="cut it")
 DOWN = ProviderUnavailable("HTTP 503")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -55,7 +56,7 @@ def test_drift_between_our_count_and_the_bill_is_held_against_the_cap() -> None:
 @given(st.lists(st.tuples(st.integers(1, 20_000), st.floats(0.5, 1.0)), max_size=60), st.floats(0, 0.1))
 def test_no_order_of_reserving_and_settling_passes_the_cap(requests: list[tuple[int, float]], cap: float) -> None:
     budget = Budget(cap, PRICE)
-    under_way: list[tuple[int, int, int]] = []
+    under_way: list[tuple[Fraction, int, int]] = []
     for tokens, drift in requests:
         if budget.fits(tokens):
             under_way.append((budget.reserve(tokens), int(tokens * drift), tokens))

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from millrace.tasks.embedding.rate_limit.limiter import LearnedLimits, RateLimiter
+from millrace.tasks.embedding.rate_limit.virtual_time import run
 from tests.simulator.limits import Limits, WindowKind
 from tests.tasks.embedding.account import Account, beijing, beijing_limiter, buy, corpus, embedded
-from tests.tasks.embedding.virtual_time import run
 
 QUICK, SLOW = (0.15, 0.05), (0.6, 0.2)
 CEILING = 20_000

@@ -7,9 +7,9 @@ import pytest
 
 from millrace.tasks.embedding.rate_limit.adaptive_rate import HOLD_REQUESTS
 from millrace.tasks.embedding.rate_limit.limiter import RateLimiter
+from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from millrace.tasks.embedding.rate_limit.windows import BURST_S
 from tests.simulator.limits import Limiter, Limits, WindowKind
-from tests.tasks.embedding.virtual_time import now, run
 
 
 def beijing() -> RateLimiter:

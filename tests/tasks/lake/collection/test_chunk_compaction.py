@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from millrace.tasks.lake import Lake, PartName
-from millrace.tasks.lake.collection.chunk_compaction import light_parts
+from millrace.tasks.lake.collection.chunk_compaction import documents_of, light_parts
+from millrace.tasks.lake.collection.chunk_parts import row_ranges
 from millrace.tasks.records import MANIFEST_SCHEMA
 from tests.tasks.lake.collection.test_chunk_parts import manifest
 from tests.tasks.lake.edited import EditedLake, contents, expected
@@ -39,10 +40,13 @@ def test_parts_with_few_live_rows_are_told_by_the_manifest_alone() -> None:
     documents = documents.set_column(
         at, field, pa.array([counts[s] for s in documents["source"].to_pylist()], field.type)
     )
-    light = light_parts(documents, part_rows=20)
-    assert [part.name for part in light] == [PartName(2, 5), PartName(3, 0), PartName(3, 1)]
-    assert [part.documents["source"].to_pylist() for part in light] == [["e"], ["a", "b"], ["c"]]
-    assert light_parts(documents.slice(0, 0), part_rows=20) == []
+    ranges = row_ranges([documents.slice(0, 4), documents.slice(4)])
+    light = light_parts(ranges, part_rows=20)
+    assert light == [PartName(2, 5), PartName(3, 0), PartName(3, 1)]
+    found = documents_of(light, [documents.slice(0, 1), documents.slice(1)])
+    assert [part.name for part in found] == light
+    assert [part.documents["source"].to_pylist() for part in found] == [["e"], ["a", "b"], ["c"]]
+    assert light_parts(row_ranges([]), part_rows=20) == []
 
 
 def test_dead_rows_go_and_every_document_keeps_its_rows(tmp_path: Path) -> None:
