@@ -262,8 +262,8 @@ class RunState:
 
     @property
     def chunks_embedded(self) -> int:
-        """Chunks whose vector is on disk, made in this run or reused."""
-        return self.usage.texts_embedded + self.chunks_reused
+        """Chunks whose vector is on disk, made in this run or reused; those by Batch are found again, and so reused."""
+        return self.usage.texts_embedded - self.usage.batch_texts + self.chunks_reused
 
     @property
     def bottleneck(self) -> Bottleneck:

@@ -143,7 +143,7 @@ def reject_rows(rejects: pa.Table, run: str) -> list[dict[str, str]]:
 
 def completed(summary: RunSummary, more: str) -> Any:
     """The state of a run that came to its end, with a message that ends in `more`; its name tells of rejects."""
-    message = summary.lines()[0] + more
+    message = (summary.batch_words() if summary.outcome == "detached" else summary.lines()[0]) + more
     if not summary.rejects:
         return Completed(message=message, data=summary)
     counted = f"{summary.rejects_new:,} new of {summary.rejects:,}"

@@ -19,11 +19,11 @@ import pyarrow as pa
 from millrace.tasks.embedding import Budget, Usage, cost_cny, split_tokens
 from millrace.tasks.embedding.batch.client import BatchClient, FileNotVisible, RemoteJob, may_have_taken_effect
 from millrace.tasks.embedding.batch.line import LineAnswer, LineFormat
-from millrace.tasks.errors import LakeError, MillraceError, ProviderStopped, ProviderUnavailable
+from millrace.tasks.errors import LakeError, MillraceError, ProviderStopped, ProviderUnavailable, Transient
 from millrace.tasks.lake import BatchJob, BatchJobs, BatchState, VectorStore
 
 _LINES_AT_A_TIME = 50
-_DOWNLOADS = 3
+_TRIES = 3
 
 
 class OutputForeign(ProviderStopped):
@@ -84,6 +84,7 @@ class BatchRoad:
         self._reserved: dict[str, Fraction] = {}
         self._begun: set[str] = set()  # steps of this process, of whose answers nothing is known yet
         self._downloads: dict[str, int] = {}
+        self._cleared: dict[str, int] = {}
 
     def reserve(self, job: BatchJob, *, owed: bool = False) -> None:
         """Reserve what the job may cost. Raises BudgetReached, unless it is `owed` already."""
@@ -142,7 +143,7 @@ class BatchRoad:
         if taken.lines_done < job.lines_done:
             self._downloads[job.name] = self._downloads.get(job.name, 0) + 1
             short = f"{taken.lines_done:,} of {job.lines_done:,} lines of the Batch job {job.id} came"
-            if self._downloads[job.name] < _DOWNLOADS:
+            if self._downloads[job.name] < _TRIES:
                 raise ProviderUnavailable(f"{short}; its results are asked for again")
             self._tell(f"{short}, and no more: the other texts are embedded again")
         cost = cost_cny(taken.billed, self._usage.batch_price_cny_per_1k_tokens)
@@ -167,11 +168,14 @@ class BatchRoad:
         )
 
     async def clear(self, job: BatchJob) -> BatchJob:
-        """Delete the files of a job whose vectors are in the store; a failure is only told."""
+        """Delete the files of a job whose vectors are in the store; what fails again and again is only told."""
         try:
             for file in filter(None, (job.input_file, job.output_file, job.error_file)):
                 await self._client.delete(file)
         except MillraceError as error:
+            self._cleared[job.name] = self._cleared.get(job.name, 0) + 1
+            if isinstance(error, Transient) and self._cleared[job.name] < _TRIES:
+                raise
             self._tell(f"the files of the Batch job {job.id} stay at the provider: {error}")
         return self._save(job, "settled")
 

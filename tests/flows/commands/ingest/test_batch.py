@@ -96,7 +96,10 @@ def test_texts_that_no_job_answered_go_over_the_other_road_and_are_refused_there
             "files": {"answer_lost": "reset", "answer_lost_times": 1, "visible_after_s": 0.2},
             "batch": {"create_answer_lost": "500", "create_answer_lost_times": 1},
         },
-        {"batch": {"create_fails": 1, "result_published_after_s": 0.3, "fails": {"retrieve": 2}}},
+        {
+            "files": {"fails": {"delete": 2}},
+            "batch": {"create_fails": 1, "result_published_after_s": 0.3, "fails": {"retrieve": 2}},
+        },
         {
             "files": {"download_cut_at": 0.5, "download_cut_times": 1},
             "batch": {"duplicated_lines": 2, "unknown_ids": 2, "empty_last_line": True},
@@ -109,6 +112,7 @@ def test_lost_and_late_answers_cost_nothing_twice(batch: Site, damage: dict[str,
     report = batch.ingest()
     assert report.exit_code == 0
     assert_bought_once_at_half_the_price(batch)
+    assert jobs_in_the_books(batch)["files_stored"] == 0
     batch.check(max_tokens=64)
 
 
