@@ -162,10 +162,11 @@ class RerankSettings(Section):
 
 
 class ChunkingSettings(Section):
-    """How long a chunk may be, in tokens."""
+    """How long a chunk may be, in tokens, and whether sections share one."""
 
     max_tokens: Annotated[int, Field(ge=1, le=8191)]
     overlap_tokens: Annotated[int, Field(ge=0)]
+    sections: Literal["pack", "apart"]
 
     @model_validator(mode="after")
     def _overlap_leaves_room(self) -> "ChunkingSettings":

@@ -139,11 +139,31 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkSection:
+    """One of several sections in a chunk: it begins at character `start` of the text, on `page` if there are pages.
+
+    `heading_path` is the part of its path below that of the chunk. The first section may begin before the chunk; its
+    `start` is then that of the chunk.
+    """
+
+    start: int
+    heading_path: tuple[str, ...]
+    page: int | None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """As it is in the row's metadata."""
+        place: dict[str, JsonValue] = {"start": self.start, "heading_path": list(self.heading_path)}
+        return place if self.page is None else place | {"page": self.page}
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A passage that becomes one row: `content == document.text[start:end]`.
 
     `number` counts from 0 in document order; `tokens` is the tokenizer's count of `content` without the end mark.
-    `page_start` and `page_end` are None where the document has no pages.
+    `page_start` and `page_end` are None where the document has no pages. Of a chunk that several sections share,
+    `heading_path` is what their paths have in common, and `sections` says where each begins, but for the innermost
+    ones, `sections_left_out` of them, where the list would have more than `SECTIONS_MAX_BYTES`.
     """
 
     id: str
@@ -159,11 +179,19 @@ class Chunk:
     title: str
     document_hash: str
     extra: Mapping[str, JsonValue]
+    sections: tuple[ChunkSection, ...] = ()
+    sections_left_out: int = 0
 
     def metadata(self) -> dict[str, JsonValue]:
-        """The row's metadata; every key is always there, null where it does not apply."""
+        """The row's metadata; every key is always there, null where it does not apply, but for those of sections."""
+        several: dict[str, JsonValue] = {}
+        if self.sections or self.sections_left_out:
+            several["sections"] = [section.as_json() for section in self.sections]
+        if self.sections_left_out:
+            several["sections_left_out"] = self.sections_left_out
         return {
             **self.extra,
+            **several,
             "source": self.source,
             "title": self.title,
             "page_start": self.page_start,
@@ -179,6 +207,9 @@ class Chunk:
 
 METADATA_MAX_BYTES = 65_536
 """A Milvus server's limit for one JSON value. Source: `common.JSON.maxLength` of its configuration."""
+
+SECTIONS_MAX_BYTES = 16_384
+"""What the key `sections` takes of that at most, as `metadata_json` spells it."""
 
 METADATA_KEYS = frozenset(
     [

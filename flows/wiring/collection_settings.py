@@ -33,7 +33,7 @@ REMEMBERED: Mapping[str, tuple[str, ...]] = {
         "provider", "api", "model", "region", "base_url", "dimensions", "ask_dimensions", "text_type", "instruct",
         "tokenizer", "api_key_env",
     ),
-    "chunking": ("max_tokens", "overlap_tokens"),
+    "chunking": ("max_tokens", "overlap_tokens", "sections"),
     "milvus": _SHAPE_KEYS,
 }  # fmt: skip
 """What the rows of a collection, and its shape, are made by, and with which it can be searched."""
@@ -86,7 +86,9 @@ def remembered_values(settings: Settings, *, of: str = "") -> Values:
     lake = Lake.open(lake_path(settings), of or settings.milvus.collection, read_only=True)
     if not lake.collection_dir.is_dir() or not _has_documents(lake):
         return {}
-    return _known(lake.settings.read()) or _of_last_run(lake) or _of_documents(lake)
+    values = _known(lake.settings.read()) or _of_last_run(lake) or _of_documents(lake)
+    # A collection of a version that remembers no such key has its sections apart.
+    return {**values, "chunking": {"sections": "apart", **values.get("chunking", {})}}
 
 
 def require_same_embedding(settings: Settings) -> Settings:
@@ -111,6 +113,8 @@ def why_refused(settings: Settings) -> str:
     if not values:
         return _why_another_space(chosen)
     changed = _differences(settings.with_values(values), chosen)
+    if "embedding" not in values and (refusal := _why_another_space(chosen)):
+        return refusal
     if not changed:
         return ""
     before = [f"{key}={was}" for key, (was, _) in changed.items()]
@@ -240,6 +244,7 @@ def _differences(before: Settings, now: Settings) -> dict[str, tuple[object, obj
         "embedding.tokenizer": (was.spec.tokenizer, now_is.spec.tokenizer),
         "chunking.max_tokens": (before.chunking.max_tokens, now.chunking.max_tokens),
         "chunking.overlap_tokens": (before.chunking.overlap_tokens, now.chunking.overlap_tokens),
+        "chunking.sections": (before.chunking.sections, now.chunking.sections),
         "milvus.content_max_bytes": (before.milvus.content_max_bytes, now.milvus.content_max_bytes),
     }
     return {key: pair for key, pair in changed.items() if pair[0] != pair[1]}

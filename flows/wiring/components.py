@@ -256,6 +256,7 @@ def chunk_options(settings: Settings) -> ChunkOptions:
         max_tokens=settings.chunking.max_tokens,
         overlap_tokens=settings.chunking.overlap_tokens,
         max_bytes=settings.milvus.content_max_bytes,
+        sections=settings.chunking.sections,
     )
 
 
@@ -286,8 +287,9 @@ def open_readers(settings: Settings, options: ChunkSettings, jobs: int) -> Chunk
 def fingerprint(settings: Settings, model: Model) -> str:
     """A short name for all that shapes the rows of a document: reading, chunking and the embedding space."""
     tokenizer = tokenizer_identity(model.spec.tokenizer)
+    packed = ("pack",) if settings.chunking.sections == "pack" else ()  # "apart" is older than the choice
     return fingerprint_of(
-        READING_VERSION, document_options(settings), chunk_options(settings), tokenizer, model.space.name
+        READING_VERSION, document_options(settings), chunk_options(settings), tokenizer, model.space.name, *packed
     )
 
 

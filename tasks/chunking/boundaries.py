@@ -33,6 +33,7 @@ class Kind(IntEnum):
     """The end of a line and of a sentence, near others of this kind: the better line ends in wrapped prose."""
     PARAGRAPH = 6
     HEADING = 7
+    """Where sections share chunks, a heading of a higher rank has a greater number than one of a lower."""
 
 
 _CLOSERS = r"[\"'”’»›」』】〕）〉》)\]}＂＇*_]*+"
@@ -63,9 +64,6 @@ _HEADING_LINES = re.compile(
 """A heading's line, with the rules that reStructuredText and Markdown draw above and below it."""
 
 _NEAR_LINES = 8
-
-_HASH_BEFORE_CHARS = 16
-_HASH_AFTER_CHARS = 48
 
 
 def skip_space(text: str, position: int) -> int:
@@ -98,8 +96,20 @@ class TextWindow:
     Token counts are taken over the whole window, and so are off by a token or two for a part of it.
     """
 
-    def __init__(self, text: str, start: int, max_chars: int, headings: Sequence[int], tokenizer: Tokenizer) -> None:
-        """`text[start]` is not white space; `headings` are the positions of the window's headings, ascending."""
+    def __init__(
+        self,
+        text: str,
+        start: int,
+        max_chars: int,
+        headings: Sequence[int],
+        tokenizer: Tokenizer,
+        *,
+        hashed_chars: tuple[int, int] = (16, 48),
+    ) -> None:
+        """`text[start]` is not white space; `headings` are the positions of the window's headings, ascending.
+
+        Hashes are of so many characters before and after a position.
+        """
         self.start = start
         self.limit = min(start + max_chars, len(text))
         piece = text[start : self.limit].rstrip()
@@ -112,8 +122,10 @@ class TextWindow:
         widths = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
         self._bytes_before = np.concatenate(([0], np.cumsum(widths)))
         self._token_ends = tokenizer.token_ends(piece)
-        context_start = max(0, start - _HASH_BEFORE_CHARS)
-        self._contexts = _ContextHash(code_points(text[context_start : self.end + _HASH_AFTER_CHARS]), context_start)
+        chars_before, chars_after = hashed_chars
+        context_start = max(0, start - chars_before)
+        points = code_points(text[context_start : self.end + chars_after])
+        self._contexts = _ContextHash(points, context_start, hashed_chars)
         self.heading_ends: dict[int, int] = {}
         """Where the line of each heading ends, keyed by where it begins."""
         self.boundaries = self._find(text, piece, headings)
@@ -249,7 +261,8 @@ def _powers(count: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]
 class _ContextHash:
     """Hashes of the characters around positions: equal surroundings have equal hashes, wherever they are."""
 
-    def __init__(self, points: npt.NDArray[np.uint32], origin: int) -> None:
+    def __init__(self, points: npt.NDArray[np.uint32], origin: int, hashed_chars: tuple[int, int]) -> None:
+        self._chars_before, self._chars_after = hashed_chars
         size = 1 << len(points).bit_length()
         powers, self._inverses = _powers(size)
         self._sums = np.zeros(len(points) + 1, dtype=np.uint64)
@@ -259,8 +272,8 @@ class _ContextHash:
     def at(self, positions: Offsets) -> npt.NDArray[np.uint64]:
         """One hash a position, dtype uint64."""
         relative = positions - self._origin
-        first = np.clip(relative - _HASH_BEFORE_CHARS, 0, len(self._sums) - 1)
-        last = np.minimum(relative + _HASH_AFTER_CHARS, len(self._sums) - 1)
+        first = np.clip(relative - self._chars_before, 0, len(self._sums) - 1)
+        last = np.minimum(relative + self._chars_after, len(self._sums) - 1)
         mixed = (self._sums[last] - self._sums[first]) * self._inverses[first]
         # The low bits of a sum of products are weak; these are the last steps of splitmix64.
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,7 +1,8 @@
-"""The bounds of a chunk."""
+"""The bounds of a chunk, and whether sections share one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from millrace.tasks.chunking.rules import Sections
 from millrace.tasks.errors import ConfigurationError
 
 MAX_TOKENS = 8191
@@ -10,10 +11,12 @@ MAX_TOKENS = 8191
 
 @dataclass(frozen=True, slots=True)
 class ChunkOptions:
-    """The bounds of a chunk, both inclusive.
+    """The bounds of a chunk, both inclusive, and whether sections share one.
 
     `max_tokens` does not count the end mark. A chunk begins at most `overlap_tokens` before the end of the previous
     chunk, and never before its own section. `max_bytes` counts UTF-8 bytes.
+    With `sections` "pack" neighbouring sections share a chunk; with "apart" only small ones do. It is no part of the
+    repr, by which a lake knows documents that were cut before there was a choice.
 
     Raises:
         ConfigurationError: a bound is out of range.
@@ -22,6 +25,7 @@ class ChunkOptions:
     max_tokens: int = 512
     overlap_tokens: int = 0
     max_bytes: int = 8192
+    sections: Sections = field(default="apart", repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_tokens <= MAX_TOKENS:

@@ -10,6 +10,7 @@ import numpy as np
 from millrace.tasks.chunking.boundaries import Kind, Offsets, TextWindow, skip_space
 from millrace.tasks.records import Heading
 
+_LOWEST_LEVEL = 9
 _TINY_SHARE = 8
 """A section is small if it fills less than one part in this many of both bounds."""
 
@@ -69,6 +70,27 @@ def find_section_breaks(window: TextWindow, sections: Sequence[Section], *, max_
     if window.reaches_text_end and (not breaks or breaks[-1] != last):
         breaks.append(last)
     return np.array(breaks, dtype=np.int64)
+
+
+def find_text_end(window: TextWindow) -> Offsets:
+    """The index of the window's boundary at the end of the text, if it reaches so far."""
+    last = len(window.boundaries.kinds) - 1
+    return np.array([last] if window.reaches_text_end else [], dtype=np.int64)
+
+
+def rank_headings(window: TextWindow, sections: Sequence[Section]) -> None:
+    """Make the window's headings better cuts the higher they rank, and none of the one after a heading without text.
+
+    `sections` are those that begin in the window, including at its very start.
+    """
+    b = window.boundaries
+    ranks = {section.start: Kind.HEADING + _LOWEST_LEVEL - section.outer for section in sections}
+    before = window.start
+    for head in np.flatnonzero(b.kinds == Kind.HEADING).tolist():
+        start = int(b.starts[head])
+        follows_heading = window.heading_ends.get(before, 0) >= b.ends[head]
+        b.kinds[head] = Kind.HEADING_LINE if follows_heading else ranks[start]
+        before = start
 
 
 def heading_paths(headings: Sequence[Heading]) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -1,10 +1,8 @@
 """Cut a text into spans that fit both bounds (tokens and bytes), at positions that the text itself determines.
 
-`sections` and `anchors` give the positions where a chunk always begins. Between two of them, each cut depends only on
-the text from the previous cut to the bound: of the boundaries between `_MIN_SHARE` of the bound and all of it, the
-splitter takes the best kind, and among several of that kind the one whose surrounding text has the smallest hash.
-After an edit the old and the new cuts see mostly the same boundaries and so agree again soon, at the next anchor at the
-latest.
+`sections` and `anchors` give the positions where a chunk always begins; between two of them `choice` or `packing` takes
+a boundary. After an edit the old and the new cuts see mostly the same boundaries and so agree again soon, at the next
+anchor at the latest.
 """
 
 from bisect import bisect_left
@@ -14,24 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from millrace.tasks.chunking.anchors import find_anchors, is_too_short_for_an_anchor
-from millrace.tasks.chunking.boundaries import Kind, Offsets, TextWindow, skip_space
+from millrace.tasks.chunking.anchors import find_anchors, is_surely_one_chunk
+from millrace.tasks.chunking.boundaries import Kind, TextWindow, skip_space
 from millrace.tasks.chunking.characters import grapheme_end, grapheme_ends
+from millrace.tasks.chunking.choice import MIN_SHARE, Choice
 from millrace.tasks.chunking.options import ChunkOptions
-from millrace.tasks.chunking.sections import find_section_breaks, find_sections
+from millrace.tasks.chunking.packing import PackingChoice
+from millrace.tasks.chunking.rules import RULES
+from millrace.tasks.chunking.sections import find_section_breaks, find_sections, find_text_end, rank_headings
 from millrace.tasks.chunking.tokenizer import Tokenizer
 from millrace.tasks.records import Heading
 
-_MIN_SHARE = 0.4
-"""A chunk fills at least this share of the bound, where there is a choice."""
-_MIN_TAIL_SHARE = 0.2
-"""The last chunk of a section fills at least this share of the bound, where there is a choice."""
-_WINDOW_CHUNKS = 16
-"""The length of a window, in full chunks (by bytes)."""
 _BYTES_WORTH_COUNTING = 6
 """A text of more bytes to a token of the bound has hardly ever few enough tokens: it is not counted to find out."""
-_LOOKAHEAD_CHUNKS = 3
-_EARLIER_CHUNKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +67,10 @@ def _only_span(text: str, headings: Sequence[Heading], tokenizer: Tokenizer, opt
     if not content or size_bytes > _BYTES_WORTH_COUNTING * options.max_tokens:
         return None
     end = start + len(content)
-    if any(start < skip_space(text, heading.start) < end for heading in headings):
+    if options.sections == "apart" and any(start < skip_space(text, heading.start) < end for heading in headings):
         return None
     tokens = tokenizer.count(content)
-    if not is_too_short_for_an_anchor(tokens, size_bytes, max_tokens=options.max_tokens, max_bytes=options.max_bytes):
+    if not is_surely_one_chunk(tokens, size_bytes, options):
         return None
     return Span(start, end, tokens)
 
@@ -101,10 +94,11 @@ class _Splitter:
         self._text = text
         self._tokenizer = tokenizer
         self._options = options
+        self._rule = RULES[options.sections]
         self._sections = find_sections(text, headings)
         self._section_starts = [s.start for s in self._sections]
         self._split_grapheme_end = 0
-        self._recent: deque[int] = deque(maxlen=_EARLIER_CHUNKS)
+        self._recent: deque[int] = deque(maxlen=self._rule.earlier_chunks)
         self._starts_section = True
 
     def spans(self) -> Iterator[Span]:
@@ -123,26 +117,32 @@ class _Splitter:
         """Keep where the last chunks began: the next window begins some chunks early, to find the same anchors."""
         if starts_section:
             self._recent.clear()
-        self._starts_section = starts_section or (self._starts_section and len(self._recent) < _EARLIER_CHUNKS)
+        self._starts_section = starts_section or (
+            self._starts_section and len(self._recent) < self._rule.earlier_chunks
+        )
         self._recent.append(begin)
 
     def _load_window(self, begin: int) -> None:
         """Find the boundaries of the window that holds the chunk beginning at `begin`."""
         o = self._options
-        max_chars = max(_WINDOW_CHUNKS * o.max_bytes, 1 << 16)
+        max_chars = max(self._rule.window_chunks * o.max_bytes, 1 << 16)
         if begin - self._recent[0] > max_chars // 4:
             self._recent.clear()
             self._remember(begin, starts_section=False)
         start = self._recent[0]
         inside = slice(bisect_left(self._section_starts, start), bisect_left(self._section_starts, start + max_chars))
-        window = TextWindow(self._text, start, max_chars, self._section_starts[inside], self._tokenizer)
-        section_breaks = find_section_breaks(
-            window, self._sections[inside], max_tokens=o.max_tokens, max_bytes=o.max_bytes
-        )
-        anchors = find_anchors(
-            window, section_breaks, starts_section=self._starts_section, max_tokens=o.max_tokens, max_bytes=o.max_bytes
-        )
+        heads, hashed_chars = self._section_starts[inside], self._rule.hashed_chars
+        window = TextWindow(self._text, start, max_chars, heads, self._tokenizer, hashed_chars=hashed_chars)
+        if o.sections == "pack":
+            rank_headings(window, self._sections[inside])
+            section_breaks = find_text_end(window)
+        else:
+            section_breaks = find_section_breaks(
+                window, self._sections[inside], max_tokens=o.max_tokens, max_bytes=o.max_bytes
+            )
+        anchors = find_anchors(window, section_breaks, o, starts_section=self._starts_section)
         self._window = window
+        self._choice = PackingChoice(window, o) if o.sections == "pack" else Choice(window, o)
         self._section_break_starts = frozenset(window.boundaries.starts[section_breaks].tolist())
         self._fixed = np.union1d(section_breaks, anchors)
 
@@ -150,7 +150,7 @@ class _Splitter:
         """Whether the window is long enough that a longer one would give the same cut."""
         window = self._window
         return position < window.end and (
-            window.reaches_text_end or begin + _LOOKAHEAD_CHUNKS * self._options.max_bytes <= window.limit
+            window.reaches_text_end or begin + self._rule.lookahead_chunks * self._options.max_bytes <= window.limit
         )
 
     def _next_chunk(self, begin: int, position: int) -> tuple[int, _Cut, int]:
@@ -187,78 +187,12 @@ class _Splitter:
         end = int(self._fixed[next_fixed]) if next_fixed < len(self._fixed) else None
         if end is not None and end <= last:
             return self._cut_at(end)
-        chosen = self._best_boundary(begin, position, first, last, end) if first <= last else None
+        chosen = self._choice.boundary(begin, position, first, last, end) if first <= last else None
         if chosen is not None:
             return self._cut_at(chosen)
         if begin < position:
             return None
         return self._cut_word(position, allowance)
-
-    def _best_boundary(self, begin: int, position: int, first: int, last: int, end: int | None) -> int | None:
-        """The index of the best boundary from `first` to `last`; None if it is better to cut a word."""
-        b = self._window.boundaries
-        low = self._first_above_min_share(position, begin, first)
-        if low <= last:
-            kinds = b.kinds[low : last + 1]
-            best = int(kinds.max())
-            line_end = self._line_end_that_keeps_a_line_whole(first, low, last) if best < Kind.LINE else None
-            if line_end is not None:
-                return line_end
-            candidates = np.flatnonzero(kinds == best) + low
-            if end is not None:
-                candidates = self._with_a_good_remainder(candidates, end)
-            return int(candidates[self._window.index_of_smallest_hash(b.starts[candidates])])
-        kinds = b.kinds[first : last + 1]
-        latest = last - int(np.argmax(kinds[::-1]))
-        return latest if kinds[latest - first] >= Kind.LINE or self._fits(last, last + 1) else None
-
-    def _line_end_that_keeps_a_line_whole(self, first: int, low: int, last: int) -> int | None:
-        """The last line end from `first` to `low`, if the line after it, which ends after `last`, would fit a chunk."""
-        b = self._window.boundaries
-        before = np.flatnonzero(b.kinds[first:low] >= Kind.LINE)
-        after = np.flatnonzero(b.kinds[last + 1 :] >= Kind.LINE)
-        if not len(before) or not len(after):
-            return None
-        line_start, line_end = first + int(before[-1]), last + 1 + int(after[0])
-        return line_start if self._fits(line_start, line_end) else None
-
-    def _fits(self, before: int, after: int) -> bool:
-        """Whether the text between two boundaries fits a chunk."""
-        b = self._window.boundaries
-        return (
-            after < len(b.ends)
-            and int(b.tokens_before_end[after] - b.tokens_before_start[before]) <= self._options.max_tokens
-            and int(b.bytes_before_end[after] - b.bytes_before_start[before]) <= self._options.max_bytes
-        )
-
-    def _first_above_min_share(self, position: int, begin: int, first: int) -> int:
-        """The first boundary at which the chunk has `_MIN_SHARE` of new text."""
-        b = self._window.boundaries
-        tokens_from, bytes_from = self._window.tokens_before(position), self._window.bytes_before(position)
-        tokens = self._options.max_tokens - (tokens_from - self._window.tokens_before(begin))
-        size = self._options.max_bytes - (bytes_from - self._window.bytes_before(begin))
-        return max(
-            first,
-            min(
-                int(np.searchsorted(b.tokens_before_end, tokens_from + _MIN_SHARE * tokens)),
-                int(np.searchsorted(b.bytes_before_end, bytes_from + _MIN_SHARE * size)),
-            ),
-        )
-
-    def _with_a_good_remainder(self, candidates: Offsets, end: int) -> Offsets:
-        """The candidates that leave one chunk of at least `_MIN_TAIL_SHARE` up to `end`.
-
-        If there are none: those that leave at least that share; if there are none of these either, all candidates.
-        """
-        b, o = self._window.boundaries, self._options
-        tokens = (b.tokens_before_end[end] - b.tokens_before_start[candidates]) / o.max_tokens
-        remainders = np.maximum(tokens, (b.bytes_before_end[end] - b.bytes_before_start[candidates]) / o.max_bytes)
-        enough = remainders >= _MIN_TAIL_SHARE
-        for acceptable in (enough & (remainders <= 1), enough):
-            if acceptable.any():
-                candidates = candidates[acceptable]
-                break
-        return candidates
 
     def _cut_word(self, position: int, allowance: int) -> _Cut:
         """A cut between graphemes, where there is no boundary; inside a grapheme only if it alone exceeds a bound."""
@@ -268,7 +202,7 @@ class _Splitter:
         low = max(
             position + 1,
             window.reach(
-                tokens_from + int(_MIN_SHARE * allowance), bytes_from + int(_MIN_SHARE * self._options.max_bytes)
+                tokens_from + int(MIN_SHARE * allowance), bytes_from + int(MIN_SHARE * self._options.max_bytes)
             ),
         )
         if high > position:
@@ -309,7 +243,7 @@ class _Splitter:
             int(np.searchsorted(b.starts, begin, side="right")),
             int(np.searchsorted(b.tokens_before_start, tokens - self._options.overlap_tokens)),
         )
-        headings = np.flatnonzero(b.kinds[first : here + 1] == Kind.HEADING)
+        headings = np.flatnonzero(b.kinds[first : here + 1] >= Kind.HEADING)
         if len(headings):
             first += int(headings[-1])
         order = np.argsort(-b.kinds[first:here].astype(np.int64), kind="stable") + first

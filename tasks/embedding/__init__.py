@@ -27,7 +27,7 @@ from millrace.tasks.embedding.dispatch.usage import (
     split_tokens,
 )
 from millrace.tasks.embedding.models import ModelSpec, check_capabilities, choose_dimensions, find_model, known_models
-from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Vectors
+from millrace.tasks.embedding.providers.client import EmbeddingClient, EmbeddingResponse, Unreachable, Vectors
 from millrace.tasks.embedding.providers.factory import (
     LEXICAL_MODELS,
     SEMANTIC_MODEL,
@@ -68,6 +68,7 @@ __all__ = [
     "Reranking",
     "RetryPolicy",
     "Text",
+    "Unreachable",
     "Usage",
     "VectorSink",
     "Vectors",

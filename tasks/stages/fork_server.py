@@ -10,7 +10,6 @@ each sees a closed connection). A server that has had no worker for a minute end
 """
 
 import atexit
-import contextlib
 import ctypes
 import gc
 import os
@@ -26,6 +25,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -112,7 +112,8 @@ class ForkServer:
                 return
             self._control.close()
             self._control = None
-        self._keeper.join(_END_S)
+        with suppress(KeyboardInterrupt):  # who is in a hurry need not wait: the server ends by itself
+            self._keeper.join(_END_S)
 
     def _running(self, path: list[str]) -> socket.socket:
         if self._control is None or self._owner != os.getpid():  # a fork of this process needs its own
@@ -238,7 +239,7 @@ class _Server:
         if ready in self._made_ready:
             return
         self._made_ready.add(ready)
-        with contextlib.suppress(MillraceError):  # the first job that needs it reports the error
+        with suppress(MillraceError):  # the first job that needs it reports the error
             pickle.loads(ready)()  # noqa: S301 - our parent's
         gc.freeze()  # collecting what all share would copy it into each
 

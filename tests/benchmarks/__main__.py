@@ -14,7 +14,7 @@ from tests.system.servers.milvus_server import NoServer
 
 NAMES = (
     *("standing_still", "first_request", "throughput", "responses", "under_limits", "milvus_writes", "rebuild", "pdf"),
-    *("edited_line", "killed", "prefect_share", "memory", "growth", "scale", "key_index"),
+    *("chunk_fill", "edited_line", "killed", "prefect_share", "memory", "growth", "scale", "key_index"),
 )
 
 

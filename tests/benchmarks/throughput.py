@@ -2,7 +2,7 @@
 
 And beside two frameworks, each if its variable names the Python of an environment in which it is installed (see
 `tests.benchmarks.frameworks`): `MILLRACE_BENCH_LLAMA_INDEX`, `MILLRACE_BENCH_LANGCHAIN`. `MILLRACE_BENCH_CORPUS` names a
-folder of text files to take in place of generated prose.
+folder of text files to take in place of generated prose, `MILLRACE_BENCH_SET` settings of millrace ("chunking.sections=pack").
 
 The work is the corpus: who cuts smaller chunks has more of them a second, and no file sooner. So rows are told beside
 the time. Each is a whole command in a process that has imported nothing.
@@ -121,7 +121,7 @@ class Address(Simulator):
 
 
 def _millrace(folder: Path, base_url: str) -> Done:
-    site = Site(folder, Address(base_url))
+    site = Site(folder, Address(base_url), tuple(os.environ.get("MILLRACE_BENCH_SET", "").split()))
     printed, seconds, cpu_s = _timed(site.command("ingest", str(site.corpus), "--json"), site.process_environment())
     return Done(int(json.loads(printed)["chunks"]["upserted"]), seconds, cpu_s)
 

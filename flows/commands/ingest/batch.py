@@ -281,6 +281,7 @@ class BatchRun:
             poll_s=poll_s(self._settings, self._model.spec),
             clock=self._clock,
             deadline=self._deadline(),
+            tell_outage=self._state.heard,
         )
 
     def _deadline(self) -> Deadline | None:

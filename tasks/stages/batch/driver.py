@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from millrace.tasks.embedding import Clock
-from millrace.tasks.errors import ConfigurationError, ProviderStopped, Rejected, Transient
+from millrace.tasks.embedding import Clock, Unreachable
+from millrace.tasks.errors import ConfigurationError, ProviderStopped, Rejected, Throttled, Transient
 from millrace.tasks.lake import BatchJob
+from millrace.tasks.outages import Availability, Tell, no_listener
 from millrace.tasks.stages.batch.road import OutputForeign
 
 FIRST_ASKED_AFTER_S = (2.0, 4.0, 8.0)
@@ -21,6 +22,7 @@ FIRST_ASKED_AFTER_S = (2.0, 4.0, 8.0)
 
 _CANCEL_ASKED_EVERY_S = 10.0
 _BACKOFF_S = (2.0, 5.0, 15.0, 30.0, 60.0)
+_GIVE_UP_FAILURES = 4
 _LAST_MOMENT_S = 30.0
 _NEVER = math.inf
 
@@ -100,6 +102,7 @@ class BatchDriver:
         poll_s: float,
         clock: Clock,
         deadline: Deadline | None = None,
+        tell_outage: Tell = no_listener,
     ) -> None:
         self._road = road
         self._buy = buy
@@ -107,6 +110,8 @@ class BatchDriver:
         self._poll_s = poll_s
         self._clock = clock
         self._deadline = deadline
+        self._availability = Availability("provider", tell_outage, clock=clock.now)
+        self._reached = False
         self._jobs = {job.name: job for job in jobs}
         self._turns = {job.name: _Turn(clock.now()) for job in jobs}
         self._rescued: list[BatchJob] = []  # cancelled ones whose rest is to be bought now
@@ -164,6 +169,7 @@ class BatchDriver:
         except OutputForeign:
             raise
         except Transient as failure:
+            self._note_failure(failure, turn)
             wait_s = failure.retry_after_s or _BACKOFF_S[min(turn.failures, len(_BACKOFF_S) - 1)]
             turn.failures += 1
             turn.due = self._clock.now() + wait_s
@@ -174,6 +180,8 @@ class BatchDriver:
                 raise
             self._give_up_batch(str(refusal))
             return
+        self._reached = True
+        self._availability.answered()
         turn.failures = 0
         turn.asked = turn.asked + 1 if after.state == job.state == "open" else 0
         turn.due = self._clock.now() + self._wait_s(after, turn)
@@ -181,6 +189,14 @@ class BatchDriver:
         self._on_change(after)
         if after.state == "settled":
             self._leave(after)
+
+    def _note_failure(self, failure: Transient, turn: _Turn) -> None:
+        """Raises ProviderStopped where nothing has ever answered, and nothing does for a minute."""
+        if isinstance(failure, Throttled):
+            return
+        self._availability.failed(f"{failure}; it is waited for")
+        if isinstance(failure, Unreachable) and not self._reached and turn.failures >= _GIVE_UP_FAILURES:
+            raise ProviderStopped(f"{failure}. It has never answered; the Batch jobs stay as they are") from failure
 
     async def _step(self, job: BatchJob) -> BatchJob:
         match job.state:

@@ -65,6 +65,7 @@ def test_settings_that_are_left_out_are_those_that_the_collection_was_made_with(
         ("embedding.provider=dashscope", "embedding.provider=local"),
         ("chunking.max_tokens=64", "chunking.max_tokens=512"),
         ("chunking.overlap_tokens=10", "chunking.overlap_tokens=0"),
+        ("chunking.sections=pack", "chunking.sections=apart"),
         ("milvus.content_max_bytes=512", "milvus.content_max_bytes=8192"),
     ],
 )
@@ -124,6 +125,24 @@ def test_a_lake_of_the_default_model_of_earlier_versions_goes_on_with_it(corner:
     assert other.chunks.embedded == 0  # a new collection of that lake takes its vectors
     with pytest.raises(ConfigurationError, match=r"made with embedding\.model=lexical-hashing-v1"):
         millrace.ingest([corner.corpus], settings=corner.settings("embedding.model=lexical-hashing-v2"))
+
+
+def test_a_lake_of_a_version_that_knew_no_packed_sections_goes_on_with_them_apart(corner: Corner) -> None:
+    (corner.corpus / "b.md").write_text("".join(f"# Part {n}\n\n{english(8, seed=n)}\n\n" for n in range(6)))
+    first = millrace.ingest([corner.corpus], settings=corner.settings("chunking.sections=apart"))
+    remembered = json.loads(corner.remembered.read_text())
+    del remembered["chunking"]["sections"]
+    corner.remembered.write_text(json.dumps(remembered))
+    again = millrace.ingest([corner.corpus], settings=corner.settings())
+    assert (again.documents.unchanged, again.chunks.embedded, again.chunks.upserted) == (2, 0, 0)
+    corner.remembered.unlink()
+    for run in (corner.folder / "lake" / "documents").rglob("run*.json"):
+        run.unlink()
+    assert with_remembered(corner.settings()).chunking.sections == "apart"
+    packed = millrace.ingest([corner.corpus], settings=corner.settings("chunking.sections=pack"), change_embedding=True)
+    assert packed.chunks.total < first.chunks.total
+    assert json.loads(corner.remembered.read_text())["chunking"]["sections"] == "pack"
+    assert millrace.ingest([corner.corpus], settings=corner.settings()).documents.unchanged == 2
 
 
 def test_the_default_model_of_a_new_lake_is_remembered_by_its_name(corner: Corner) -> None:

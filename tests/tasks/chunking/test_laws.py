@@ -57,6 +57,7 @@ def _options(draw: st.DrawFn) -> ChunkOptions:
         max_tokens=max_tokens,
         overlap_tokens=draw(st.sampled_from([0, max_tokens // 4, max_tokens // 2])),
         max_bytes=draw(st.sampled_from([4, 5, 16, 64, 8192])),
+        sections=draw(st.sampled_from(["pack", "apart"])),
     )
 
 

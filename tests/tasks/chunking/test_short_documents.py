@@ -41,14 +41,15 @@ _EXTRACTIONS = st.one_of(
     ),
 )
 _OPTIONS = st.builds(
-    lambda tokens, overlap, size: ChunkOptions(tokens, tokens // overlap, size),
+    lambda tokens, overlap, size, sections: ChunkOptions(tokens, tokens // overlap, size, sections),
     st.sampled_from([24, 64, 200, 512]),
     st.sampled_from([2, 4, 1000]),
     st.sampled_from([200, 700, 8192]),
+    st.sampled_from(["pack", "apart"]),
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=120)
 @given(_EXTRACTIONS, _OPTIONS, st.sampled_from(["qwen", "bytes"]), st.integers(1, 40))
 def test_a_document_has_the_chunks_that_its_boundaries_give(
     extraction: Extraction, options: ChunkOptions, name: str, page_chars: int

@@ -241,3 +241,30 @@ def test_faults_of_the_other_road_do_not_matter_to_batch(batch: Site) -> None:
     batch.simulator.change({"faults": [FaultRule(fault=Reason.LIMIT_REQUESTS, share=1.0)]})
     assert batch.ingest().exit_code == 0
     assert_bought_once_at_half_the_price(batch)
+
+
+def test_a_model_that_batch_does_not_know_there_is_told_and_embedded_at_once(batch: Site) -> None:
+    batch.overrides += ("embedding.model=text-embedding-v3",)
+    report = batch.ingest()
+    assert report.exit_code == 0
+    assert any("Batch is not to be had" in note and "model_not_found" in note for note in report.notes)
+    assert batch.simulator.books.pools["realtime"].texts_bought == report.chunks.total
+
+
+def test_the_plan_tells_both_roads_and_when_the_way_back_begins(batch: Site) -> None:
+    batch.overrides = (*ALWAYS, "embedding.batch=never")
+    assert json_of(batch.run("plan", str(batch.corpus), "--json"))["batch"]["chosen"] is False
+    batch.overrides = ALWAYS
+    planned = json_of(batch.run("plan", str(batch.corpus), "--within", "6h", "--json"))
+    outlook, estimate = planned["batch"], planned["estimate"]
+    assert (outlook["chosen"], outlook["jobs_before"], outlook["median_s"]) == (True, 0, None)
+    assert outlook["cost_cny"] == pytest.approx(estimate["cost_cny"] / 2)
+    assert outlook["way_back"] < outlook["deadline"]
+    assert batch.ingest().exit_code == 0
+    batch.write("more.md", "# More\n\n" + english(60, seed=99))
+    said = batch.run("plan", str(batch.corpus)).stdout
+    assert "earlier jobs took" in said
+    passed = batch.run("plan", str(batch.corpus), "--by", "2020-01-01T00:00")
+    assert passed.returncode == 2
+    assert "has passed" in passed.stderr
+    assert batch.run("plan", str(batch.corpus), "--by", "soon").returncode == 2

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from millrace.tasks.embedding import LoopClock
+from millrace.tasks.embedding import LoopClock, Unreachable
 from millrace.tasks.embedding.rate_limit.virtual_time import now, run
 from millrace.tasks.errors import BudgetReached, ProviderStopped, ProviderUnavailable
 from millrace.tasks.lake import BatchJob
+from millrace.tasks.outages import Outage
 from millrace.tasks.stages.batch.driver import BatchDriver, Deadline
 
 TOKENS_PER_S = 20_000.0
@@ -232,6 +233,28 @@ def test_a_first_job_that_is_refused_line_by_line_says_the_same() -> None:
     assert end.driver.refusal
     assert end.road.cancelled_at.keys() == {"job-001"}
     assert end.at_s < 3_600
+
+
+def test_a_provider_that_never_answers_stops_the_run_and_one_that_did_is_waited_for() -> None:
+    class Away(FakeRoad):
+        async def submit(self, one: BatchJob) -> BatchJob:
+            self.require()
+            return await super().submit(one)
+
+        async def ask(self, one: BatchJob) -> BatchJob:
+            self.require()
+            return await super().ask(one)
+
+        def require(self) -> None:
+            if self.refuses or 2.5 < now() < 1_000:
+                raise Unreachable("no connection")
+
+    with pytest.raises(ProviderStopped, match="never answered"):
+        drive([Fate()], road=Away({}, refuses="always"))
+    heard: list[Outage] = []
+    end = drive([Fate(), Fate(), Fate(), Fate()], road=Away({}), tell_outage=heard.append)
+    assert end.spent == 4 * 4_000_000 / 2
+    assert [outage.away_s is None for outage in heard] == [True, False]
 
 
 def test_the_cap_stops_the_run_and_leaves_what_is_open() -> None:
