@@ -55,8 +55,10 @@ class IdInventory:
     def __init__(self, collection: Collection) -> None:
         """List the ids. Raises `CollectionError` as the collection does."""
         self._collection = collection
-        pages = [_hashes(ids) for ids in collection.ids()]
-        self._ids = np.unique(np.concatenate([np.empty(0, np.int64), *pages]))
+        self._ids = np.fromiter((hash(row_id) for ids in collection.ids() for row_id in ids), np.int64)
+        self._ids.sort()  # in place: `unique` would copy it once more
+        if np.any(self._ids[1:] == self._ids[:-1]):
+            self._ids = np.unique(self._ids)
         self._owned = np.zeros(len(self._ids), np.bool_)
         self.rows = collection.count()
 

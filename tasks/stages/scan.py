@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.tasks.documents import Listing, file_hash, list_files, list_known_files
+from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Manifest
 from millrace.tasks.records import MANIFEST_SCHEMA, LeftOut, Reject, SourceFile
 from millrace.tasks.stages.job_files import JobFiles
@@ -106,7 +107,7 @@ def scan(
     read_or_gone = pa.concat_tables([previous, removed])["source"]
     return Scan(
         jobs=found.jobs,
-        changed=len(found.changed.intersection(previous["path"].unique().to_pylist())),
+        changed=len(set(previous["path"].unique().to_pylist()) - clashes.undecided),
         previous=previous,
         unchanged=known.under - DocumentSums.of(previous) - DocumentSums.of(removed),
         unchanged_again=known.again.filter(pc.invert(pc.is_in(known.again["source"], value_set=read_or_gone))),
@@ -173,6 +174,7 @@ class _Differences:
         self.files = 0
         self.changed: set[str] = set()
         self._touched: dict[str, SourceFile] = {}
+        self._read_again: frozenset[str] = frozenset()
         self._gone: set[str] = set()
         self._reread = reread
         self._proceed = proceed
@@ -211,7 +213,8 @@ class _Differences:
             self.jobs = JobFiles(_without_clashes(self.jobs.each_file(), clashes))
         for path in (*clashes.rejects, *clashes.read_again):
             self._touched.pop(path, None)
-        self.changed = (self.changed - clashes.rejects.keys()) | clashes.read_again.keys()
+        self.changed -= clashes.rejects.keys()
+        self._read_again = frozenset(clashes.read_again)
 
     def documents(
         self, manifest: Manifest, undecided: frozenset[str], unreachable: Sequence[str]
@@ -223,10 +226,16 @@ class _Differences:
         """
         gone = pa.chunked_array([sorted(self._gone)], pa.string())
         reachable = set(gone.filter(pc.invert(is_under(gone, unreachable))).to_pylist())
-        to_read = self.changed | (undecided & reachable)
-        concerned = to_read.union(reachable, self._touched)
+        known = self.changed.union(reachable, self._touched)
+        concerned = known | self._read_again
         some = manifest.batches(paths=concerned) if concerned else ()
         rows = pa.concat_tables([MANIFEST_SCHEMA.empty_table(), *some])
+        if lost := known.difference(rows["path"].unique().to_pylist()):
+            raise LakeError(
+                f"the manifest had {len(lost):,} files when it was compared, {min(lost)} for one, and not now: "
+                "another process is writing it, or it is damaged. Try again, or run `millrace verify`."
+            )
+        to_read = self.changed.union(undecided & reachable, self._read_again)
         previous, touched, removed = (
             rows.filter(pc.is_in(rows["path"], value_set=pa.array(sorted(paths), pa.string())))
             for paths in (to_read, self._touched, reachable - to_read)

@@ -1,11 +1,13 @@
 """The scan stage: how the files to read are grouped into jobs. What it finds to be changed is in tests/flows."""
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import Lake, Manifest
 from millrace.tasks.records import MANIFEST_SCHEMA, SourceFile
 from millrace.tasks.stages import job_files
@@ -73,6 +75,24 @@ def test_bytes_are_compared_of_files_that_match_though_they_look_the_same(
     found = scan([tmp_path], manifest, fingerprint="one", reread=reread)
     assert sum(map(len, found.jobs)) == read
     assert found.unchanged.documents == 1 - read
+
+
+class Forgetful(Manifest):
+    """Has documents when all are asked for, and not when some are: as where statistics of a file are damaged."""
+
+    def batches(
+        self, columns: Sequence[str] | None = None, *, paths: Iterable[str] | None = None
+    ) -> Iterator[pa.Table]:
+        return super().batches(columns) if paths is None else iter(())
+
+
+def test_a_changed_document_whose_earlier_version_is_not_found_again_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("content")
+    manifest_of(path, file_hash="that of another content")
+    path.write_text("new content")
+    with pytest.raises(LakeError, match=r"had 1 files .*/a\.md for one"):
+        scan([tmp_path], Forgetful(tmp_path / ".lake"), fingerprint="one")
 
 
 def test_change_times_of_a_lake_that_has_none_are_recorded_without_reading(tmp_path: Path) -> None:
