@@ -90,7 +90,7 @@ def test_files_without_a_reader_are_counted_and_nothing_else_is_no_success(local
     assert (report.exit_code, report.documents.added, report.left_out.total) == (0, 1, 4)
     as_json = json.loads(local.run("ingest", str(local.corpus), "--json").stdout)
     assert as_json["left_out"]["unsupported"] == {".docx": 2, ".vsd": 1}
-    assert as_json["rows"] == {"expected": 1, "counted": 1}
+    assert as_json["rows"] == {"expected": 1, "counted": 1, "index": "FLAT"}
 
 
 def test_a_file_named_on_the_command_line_that_no_reader_takes_is_a_reject(local: Site) -> None:
