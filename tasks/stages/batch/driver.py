@@ -112,6 +112,7 @@ class BatchDriver:
         self._deadline = deadline
         self._availability = Availability("provider", tell_outage, clock=clock.now)
         self._reached = False
+        self._all_in_vain = False  # what refused every line of one job will refuse those that are open too
         self._jobs = {job.name: job for job in jobs}
         self._turns = {job.name: _Turn(clock.now()) for job in jobs}
         self._rescued: list[BatchJob] = []  # cancelled ones whose rest is to be bought now
@@ -146,7 +147,7 @@ class BatchDriver:
                 if job.name in self._jobs and self._turns[job.name].due <= self._clock.now():
                     await self._bring_on(job)
             await self._rescue()
-            for job in self.jobs if self.refusal else ():
+            for job in self.jobs if self._all_in_vain else ():
                 if job.state == "open" and not job.cancelling:
                     await self._cancel(job)
             if goes_on():
@@ -228,6 +229,7 @@ class BatchDriver:
         self._proven |= job.answered > 0
         nothing_came = not job.answered and not job.cancelling
         if nothing_came and not self._proven and job.remote in {"completed", "failed"}:
+            self._all_in_vain = True
             self._give_up_batch(job.problem or "the first job was refused line by line")
         if job.not_run + job.refused and self._jobs and self._deadline is not None:
             self._rescued.append(job)

@@ -227,6 +227,19 @@ def test_an_account_without_batch_is_told_once_and_everything_is_left_to_the_oth
     assert end.spent == 3 * 4_000_000
 
 
+def test_a_file_that_is_refused_leaves_the_jobs_that_are_open_to_their_end() -> None:
+    class Full(FakeRoad):
+        async def submit(self, one: BatchJob) -> BatchJob:
+            if len(self.created_at) == 2:
+                raise ProviderStopped("no room for files")
+            return await super().submit(one)
+
+    end = drive([Fate()] * 4, road=Full({}))
+    assert end.driver.refusal == "no room for files"
+    assert end.road.cancelled_at == {}
+    assert end.spent == 4_000_000 * (0.5 + 0.5 + 1 + 1)
+
+
 def test_a_first_job_that_is_refused_line_by_line_says_the_same() -> None:
     fates = [Fate(runs_s=60), Fate(queue_s=10**6, runs_s=10)]
     end = drive(fates, road=FakeRoad({}, refuses_lines=True))
