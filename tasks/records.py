@@ -95,6 +95,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a document: `text[start:end]`, one line a row; its header row is `text[start:body]`, if any."""
+
+    start: int
+    body: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Heading:
     """A heading of `level` 1 (highest) to 9 whose line begins at character `start` of the text."""
 
@@ -107,9 +116,10 @@ class Heading:
 class Document:
     """The extracted text of one document, with where each part of it came from.
 
-    `text` holds no lone surrogates, so it always encodes as UTF-8. `pages` and `headings` are ordered by `start`;
-    `pages` is empty where the format has none. `document_hash` is the SHA-256 (hex) of the bytes it was made from: the
-    file, or the record. `extra` are the metadata columns of a record. `blank_pages` counts pages that hold nothing.
+    `text` holds no lone surrogates, so it always encodes as UTF-8. `pages`, `headings` and `tables` are ordered by
+    `start`; `pages` is empty where the format has none. `document_hash` is the SHA-256 (hex) of the bytes it was made
+    from: the file, or the record. `extra` is metadata of its own: the columns of a record, the headers of a mail.
+    `blank_pages` counts pages that hold nothing.
     """
 
     source: str
@@ -120,6 +130,7 @@ class Document:
     headings: tuple[Heading, ...] = ()
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     blank_pages: int = 0
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Formats: which one a file name's suffix means, and how a format's reader reports the text or the fault it found."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import BinaryIO, Literal, Protocol
 
 from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import Rejected
-from millrace.tasks.records import Document, Heading, Page, Reject, SourceFile
+from millrace.tasks.records import Document, Heading, JsonValue, Page, Reject, SourceFile, Table
 
 MAX_TITLE_CHARACTERS = 300
 
@@ -16,7 +16,7 @@ MAX_TITLE_CHARACTERS = 300
 class Extraction:
     """A document's text, and what its format says about it.
 
-    `title` is "" if the format names none. `blank_pages` counts the pages that hold nothing.
+    `title` is "" if the format names none. `blank_pages` counts the pages that hold nothing. `extra` becomes metadata.
     """
 
     text: str
@@ -24,6 +24,38 @@ class Extraction:
     headings: tuple[Heading, ...] = ()
     pages: tuple[Page, ...] = ()
     blank_pages: int = 0
+    tables: tuple[Table, ...] = ()
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file within a file, such as an attachment, that is to be read as a document of its own.
+
+    `name` is its path within, with `/`; the document is called after both, with "#" between. `content` is a real file
+    without a name (`tempfile.TemporaryFile`), which whoever takes the member closes. `format` overrules its suffix.
+    """
+
+    name: str
+    content: BinaryIO
+    format: "Format | None" = None
+
+
+class Reader(Protocol):
+    """What the reader of a binary format is.
+
+    It gets the open file, which it reads from the beginning and does not close, the name for its rejects, and `skip`
+    and `at` as of `read_documents`. It gives one Extraction at most, the members, and a Reject for each part that could
+    not be read. A member has to be taken before the next item is asked for.
+
+    Raises:
+        Rejected: nothing of the file can be read.
+    """
+
+    def __call__(
+        self, opened: BinaryIO, name: str, *, skip: Mapping[str, str], at: Callable[[str], None]
+    ) -> Iterator[Extraction | Member | Reject]:
+        """The contents of the file."""
 
 
 def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
@@ -90,7 +122,7 @@ def document_of(file: SourceFile, extraction: Extraction, digest: str) -> Docume
         raise Rejected(
             "The file holds no text besides its markup.",
             reason="no_text",
-            remedy="Open it in a browser: if scripts fill the page, save it after they have run.",
+            remedy="Open it in its own program: pictures of text, and what scripts write, must be saved as text.",
         )
     return Document(
         source=file.name,
@@ -100,4 +132,6 @@ def document_of(file: SourceFile, extraction: Extraction, digest: str) -> Docume
         pages=extraction.pages,
         headings=extraction.headings,
         blank_pages=extraction.blank_pages,
+        tables=extraction.tables,
+        extra=extraction.extra,
     )

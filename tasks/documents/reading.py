@@ -2,22 +2,27 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from millrace.tasks.documents.encoding import decode, editor_declared_encoding
 from millrace.tasks.documents.formats import (
     Extraction,
     Format,
+    Member,
+    Reader,
     abandoned_unit,
     document_of,
     file_errors_as_rejects,
     format_of,
 )
 from millrace.tasks.documents.options import DocumentOptions
-from millrace.tasks.documents.source_bytes import read_source
+from millrace.tasks.documents.source_bytes import open_source, read_source
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
 
 _SKIP_NONE: Mapping[str, str] = {}
+_MAX_DEPTH = 4  # an attachment in a mail in an archive in an archive
 
 
 def _no_deadline(item: str) -> None:
@@ -33,35 +38,108 @@ def read_documents(
 ) -> Iterator[Document | Reject]:
     """The documents of one file, and a Reject for each part of it that could not be read.
 
-    A record file gives one document for each row (`source` is the file's name, "#" and the row's id), any other file at
-    most one. A fault of the file itself is a Reject with item "", never an exception.
+    A record file gives one document for each row (`source` is the file's name, "#" and the row's id), a file that holds
+    others one or more for each of those ("#" and its name within), any other file at most one. A fault of the file
+    itself is a Reject with item "", never an exception.
 
-    `at(item)` is called before each unit that could take too long ("" for opening, "page 7", "outline", "row 12000").
+    `at(item)` is called before each unit that could take too long ("" for opening, "page 7", "outline", "row 12000",
+    "attached.pdf#page 7").
     A caller that had to kill the reader during a unit reads the file again with `skip={item: cause}`; that unit becomes
     a Reject with the reason "timeout" (or "reader_died", if the cause begins with "died"), and is not read again.
 
     Raises:
         ConfigurationError: `options.encoding` is not the name of an encoding.
     """
+    yield from _documents(_Reading(file, format_of(file.name), options, skip, at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A file and how it is to be read; `depth` is the number of files that it lies in."""
+
+    file: SourceFile
+    form: Format
+    options: DocumentOptions
+    skip: Mapping[str, str]
+    at: Callable[[str], None]
+    depth: int = 0
+
+
+def _documents(reading: _Reading) -> Iterator[Document | Reject]:
+    file, form, skip, at = reading.file, reading.form, reading.skip, reading.at
     if "" in skip:
         yield abandoned_unit(file.name, "", skip[""], "Save it again in its own program, or split it, then retry.")
         return
     at("")
-    yield from file_errors_as_rejects(file, _read(file, options, skip, at))
-
-
-def _read(
-    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
-) -> Iterator[Document | Reject]:
-    form = format_of(file.name)
+    items: Iterator[Document | Reject]
     if form in {"json_lines", "csv", "tsv", "parquet"}:
         from millrace.tasks.documents.record_files import read_records
 
-        yield from read_records(file, form, options, skip=skip, at=at)
+        items = read_records(file, form, reading.options, skip=skip, at=at)
+    elif form == "pdf":
+        items = _read_pdf(file, reading.options, skip, at)
+    elif (reader := _reader_of(form)) is not None:
+        items = _read_binary(reading, reader)
+    else:
+        items = _read_text(file, form, reading.options)
+    yield from file_errors_as_rejects(file, items)
+
+
+def _reader_of(form: Format) -> Reader | None:
+    """The reader of a binary format; None for the formats of text. Each library is imported when first needed."""
+    match form:
+        case _:
+            return None
+
+
+def _read_binary(reading: _Reading, reader: Reader) -> Iterator[Document | Reject]:
+    file = reading.file
+    with open_source(file) as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        opened.seek(0)
+        for item in reader(opened, file.name, skip=reading.skip, at=reading.at):
+            match item:
+                case Reject():
+                    yield item
+                case Extraction():
+                    yield from file_errors_as_rejects(file, _document(file, item, digest))
+                case Member():
+                    with item.content:
+                        yield from _read_member(item, reading)
+
+
+def _read_member(member: Member, outer: _Reading) -> Iterator[Document | Reject]:
+    """The documents of a file within another; its units are called after it."""
+    name, prefix, depth = f"{outer.file.name}#{member.name}", f"{member.name}#", outer.depth + 1
+    if depth > _MAX_DEPTH:
+        yield Reject(
+            "read", name, "", "too_deep", f"It lies in a file in a file, {depth} deep; {_MAX_DEPTH} are read.",
+            "Unpack what it lies in.",
+        )  # fmt: skip
         return
-    if form == "pdf":
-        yield from _read_pdf(file, options, skip, at)
-        return
+    inner = _Reading(
+        SourceFile(_path_of_open(member.content), name, _size_bytes(member.content), outer.file.mtime_ns),
+        member.format or format_of(member.name),
+        outer.options,
+        {item.removeprefix(prefix): cause for item, cause in outer.skip.items() if item.startswith(prefix)},
+        lambda item: outer.at(prefix + item),
+        depth,
+    )
+    yield from _documents(inner)
+
+
+def _size_bytes(content: BinaryIO) -> int:
+    return content.seek(0, 2)
+
+
+def _path_of_open(content: BinaryIO) -> str:
+    """A path under which this process can open a file that has no name: nothing is left of it, however it ends."""
+    content.flush()
+    content.seek(0)
+    return f"/dev/fd/{content.fileno()}"
+
+
+def _read_text(file: SourceFile, form: Format, options: DocumentOptions) -> Iterator[Document]:
     data = read_source(file)
     digest = hashlib.sha256(data).hexdigest()
     if data.startswith(b"%PDF-"):
@@ -112,3 +190,7 @@ def _extracted(form: Format, text: str) -> Extraction:
             return read_restructured(text)
         case _:
             return read_text(text)
+
+
+def _document(file: SourceFile, extraction: Extraction, digest: str) -> Iterator[Document]:
+    yield document_of(file, extraction, digest)

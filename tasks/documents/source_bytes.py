@@ -9,8 +9,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import SourceFile
@@ -19,7 +19,7 @@ _HASH_BLOCK_BYTES = 1 << 20
 _BLOCKS_PER_BEAT = 64
 
 
-def open_source(file: SourceFile) -> BinaryIO:
+def open_source(file: SourceFile) -> BufferedReader:
     """The file, open for reading.
 
     Raises:

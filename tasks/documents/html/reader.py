@@ -55,12 +55,12 @@ def read_html(markup: str) -> Extraction:
     renderer = Renderer()
     if parser.body is not None:
         renderer.render(parser.body)
-    text, headings = renderer.builder.finish()
+    text, headings, tables = renderer.builder.finish()
     head_title = parser.head.css_first("title") if parser.head is not None else None
     title = " ".join(head_title.text().split())[:MAX_TITLE_CHARACTERS] if head_title is not None else ""
     if not title and headings:
         title = next((h for h in headings if h.level == 1), headings[0]).title
-    return Extraction(text, title=title, headings=headings)
+    return Extraction(text, title=title, headings=headings, tables=tables)
 
 
 def _frameset_reject(frameset: "LexborNode") -> Rejected:

@@ -39,8 +39,8 @@ from millrace.tasks.documents.html.navigation import (
     is_page_frame,
 )
 from millrace.tasks.documents.html.table import CELLS, Table
-from millrace.tasks.documents.html.text_builder import TextBuilder
 from millrace.tasks.documents.invisible import without_invisible
+from millrace.tasks.documents.text_builder import TextBuilder
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode

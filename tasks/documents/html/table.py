@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from millrace.tasks.documents.html.text_builder import SPACES, TextBuilder
+from millrace.tasks.documents.text_builder import SPACES, TextBuilder
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
@@ -18,11 +18,12 @@ _MAX_COPIES_A_CELL = 10
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell's text, and how many columns and rows it spans."""
+    """A cell's text, how many columns and rows it spans, and whether it heads its column."""
 
     text: TextBuilder
     columns: int = 1
     rows: int = 1
+    heads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +42,25 @@ class Table:
                 text,
                 min(_number(columns, 1), _MAX_COLUMNS) or 1,
                 min(_number(rows, 1), _MAX_ROWS) or _MAX_ROWS,  # 0 means all rows that follow
+                heads=node.tag == "th",
             )
         )
 
     def add_to_surrounding(self) -> TextBuilder:
         """The surrounding text with the rows: a line for a row of data, paragraphs for a row that lays out the page."""
+        data: list[list[str]] = []
+        header = False
         for cells, places in zip(self.rows, _grid(self.rows), strict=True):
             filled = [cell for cell in cells if cell.text.length]
             if (len(cells) == 1 and len({*places} - {""}) <= 1) or any(_is_layout(cell.text) for cell in filled):
+                self.surrounding.add_table(data, header=header, lines=1)
+                data = []
                 for cell in filled:
                     self.surrounding.append(cell.text)
             elif filled:
-                self.surrounding.break_line(1)
-                self.surrounding.add_verbatim(" | ".join(places))
-                self.surrounding.break_line(1)
+                header = header if data else len(cells) > 1 and all(cell.heads for cell in filled)
+                data.append(places)
+        self.surrounding.add_table(data, header=header, lines=1)
         return self.surrounding
 
 

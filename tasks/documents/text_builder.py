@@ -1,10 +1,10 @@
 """A text under construction: white space, paragraphs and bullets as a browser would place them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from millrace.tasks.records import Heading
+from millrace.tasks.records import Heading, Table
 
 SPACES = re.compile(r"[ \t\n\r\f]+")
 _WHITE = " \t\n\r\f"
@@ -25,6 +25,14 @@ class _HeadingMark:
     lead: int
 
 
+@dataclass(frozen=True, slots=True)
+class _TableMark:
+    """Says that the next `length` characters are a table, of which `header` are its header row with its line end."""
+
+    header: int
+    length: int
+
+
 @dataclass(slots=True)
 class TextBuilder:
     """Text under construction.
@@ -33,7 +41,7 @@ class TextBuilder:
     text that is appended becomes a part without being copied: the time does not grow with the depth of the nesting.
     """
 
-    parts: list["str | _HeadingMark | TextBuilder"] = field(default_factory=list)
+    parts: list["str | _HeadingMark | _TableMark | TextBuilder"] = field(default_factory=list)
     length: int = 0
     last: str = ""
     """The last character so far."""
@@ -45,12 +53,13 @@ class TextBuilder:
     structured: bool = False
     """Whether the text holds headings, tables or code, which do not fit into one line of a table."""
 
-    def finish(self) -> tuple[str, tuple[Heading, ...]]:
-        """The text, and the headings in it."""
+    def finish(self) -> tuple[str, tuple[Heading, ...], tuple[Table, ...]]:
+        """The text, and the headings and tables in it."""
         texts: list[str] = []
         headings: list[Heading] = []
+        tables: list[Table] = []
         offset = 0
-        open_parts: list[Iterator[str | _HeadingMark | TextBuilder]] = [iter(self.parts)]
+        open_parts: list[Iterator[str | _HeadingMark | _TableMark | TextBuilder]] = [iter(self.parts)]
         while open_parts:
             part = next(open_parts[-1], None)
             if part is None:
@@ -60,9 +69,11 @@ class TextBuilder:
                 offset += len(part)
             elif isinstance(part, _HeadingMark):
                 headings.append(Heading(part.level, part.title, offset + part.lead))
+            elif isinstance(part, _TableMark):
+                tables.append(Table(offset, offset + part.header, offset + part.length))
             else:
                 open_parts.append(iter(part.parts))
-        return "".join(texts), tuple(headings)
+        return "".join(texts), tuple(headings), tuple(tables)
 
     def break_line(self, lines: int) -> None:
         """Begin a new line (1) or a new paragraph (2) before the next word."""
@@ -86,6 +97,32 @@ class TextBuilder:
         """Add text unchanged."""
         self._write_pending(text)
         self._write(text)
+
+    def add_table(self, rows: Sequence[Sequence[str]], *, header: bool, lines: int = 2) -> None:
+        """Add rows of cells, one line a row, with ` | ` between cells; white space in a cell collapses.
+
+        `header` says that the first row names the columns. `lines` is what `break_line` is given before and after.
+        """
+        written = [" | ".join(SPACES.sub(" ", cell).strip(_WHITE) for cell in row) for row in rows]
+        if not written:
+            return
+        self.break_line(lines)
+        self._write_pending("")
+        table = "\n".join(written)
+        self.parts.append(_TableMark(min(len(written[0]) + 1, len(table)) if header else 0, len(table)))
+        self._write(table)
+        self.break_line(lines)
+
+    def add_heading(self, level: int, title: str, max_characters: int) -> None:
+        """Add a heading as a paragraph of its own; nothing of a blank one."""
+        if not title.strip():
+            return
+        self.break_line(2)
+        self._write_pending(title)
+        part = len(self.parts)
+        self._write(SPACES.sub(" ", title).strip(_WHITE))
+        self.mark_heading(level, part, max_characters)
+        self.break_line(2)
 
     def append(self, other: "TextBuilder") -> None:
         """Add a finished text as paragraphs of its own."""
