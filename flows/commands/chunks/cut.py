@@ -86,7 +86,8 @@ def cut_file(settings: Settings, file: Path) -> CutFile:
     """
     if file.is_dir():
         raise SourceError(f"{file} is a folder; name one file of it.")
-    found = list(list_files([file], base=components.sources_base(settings)))
+    base, include = components.sources_base(settings), components.included(settings)
+    found = list(list_files([file], include=include, base=base))
     refused = [each for each in found if isinstance(each, Reject)]
     files = tuple(each for each in found if isinstance(each, SourceFile))
     chunks, rejects = asyncio.run(_read(settings, files)) if files else ((), ())
@@ -101,7 +102,7 @@ async def _read(
     rejects: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="millrace-chunks-") as folder:
         parts = ChunkParts(Path(folder))
-        options = components.chunk_stage_options(settings, model, Path(folder), run="chunks")
+        options = components.chunk_stage_options(settings, model, Path(folder), run="chunks", read_only=True)
         stage = components.open_readers(settings, options, 1)
 
         async def take(part: Part) -> None:

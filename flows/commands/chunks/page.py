@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from millrace.configs.settings import Settings
 from millrace.flows.commands.chunks.cut import CutChunk, CutFile
+from millrace.flows.wiring import components
 from millrace.tasks.documents import list_files
 from millrace.tasks.documents.pdf.picture import as_png, page_pictures, require_pictures
 from millrace.tasks.errors import Rejected
@@ -66,7 +67,9 @@ def page_of(settings: Settings, cut: CutFile) -> str:
 async def _pictures(settings: Settings, path: Path, numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
     """Of each page its picture, or "" and why there is none."""
     require_pictures()
-    file = next(each for each in list_files([path]) if isinstance(each, SourceFile))
+    file = next(
+        each for each in list_files([path], include=components.included(settings)) if isinstance(each, SourceFile)
+    )
     documents = settings.documents
     pool: WorkerPool[tuple[SourceFile, int], bytes | str] = WorkerPool(
         draw, size=1, deadline_s=documents.timeout_s, memory_mb=documents.max_memory_mb
