@@ -67,8 +67,9 @@ def read_once(
     beat: Callable[[], None],
     *,
     cpu_s: float = 0.0,
+    always: bool = False,
 ) -> Iterator[Document | Reject]:
-    """What is kept of the file, else `items`, which are then kept if reading them was slow.
+    """What is kept of the file, else `items`, which are then kept if reading them was slow, or `always`.
 
     `cpu_s` is the CPU time that went before. `items` are not begun when something is kept.
 
@@ -84,7 +85,7 @@ def read_once(
         read.append(item[0])
         yield item[0]
     digest = next((item.document_hash for item in read if isinstance(item, Document)), "")
-    if digest and cpu_s > SLOW_S:
+    if digest and (always or cpu_s > SLOW_S):
         parsed.keep(_as_json(read), "read", digest, parsed.reading)
 
 

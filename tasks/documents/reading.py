@@ -21,6 +21,7 @@ from millrace.tasks.documents.formats import (
 )
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
+from millrace.tasks.documents.recognition import NOT_RECOGNIZED
 from millrace.tasks.documents.source_bytes import open_source, read_source
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
@@ -87,9 +88,11 @@ def _documents(reading: _Reading) -> Iterator[Document | Reject]:
 
         items = read_records(file, form, reading.options, skip=skip, at=at)
     elif form == "pdf":
-        items = _kept_if_slow(reading, _read_pdf(file, reading.options, skip, at))
+        items = _kept_if_slow(reading, _read_pdf(reading))
+    elif form == "picture" and not (reading.options.ocr == "all" and reading.options.may_recognize):
+        items = _kept_if_slow(reading, _picture_not_read(reading))
     elif (reader := _reader_of(form)) is not None:
-        items = _read_binary(reading, reader)
+        items = _kept_if_slow(reading, _read_binary(reading, reader))
     else:
         items = _read_text(file, form, reading.options)
     yield from file_errors_as_rejects(file, items)
@@ -99,7 +102,16 @@ def _kept_if_slow(reading: _Reading, items: Iterator[Document | Reject]) -> Iter
     """The items, or what was kept of them; a part that had to be left out this time may be read another time."""
     if reading.skip:
         return items
-    return read_once(reading.file, items, reading.parsed, lambda: reading.at(""))
+    always = reading.form == "picture"
+    return read_once(reading.file, items, reading.parsed, lambda: reading.at(""), always=always)
+
+
+def _picture_not_read(reading: _Reading) -> Iterator[Reject]:
+    """Why a picture file is not looked at: it is not wanted at all, or not now."""
+    reason, message = "unsupported_format", "The file is a picture, in which text is recognized only if that is set."
+    if reading.options.ocr == "all":
+        reason, message = NOT_RECOGNIZED, "The text in the picture is to be recognized."
+    yield Reject("read", reading.file.name, "page 1", reason, message, 'Set documents.ocr = "all", or leave it out.')
 
 
 def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[Document | Reject]:
@@ -136,6 +148,10 @@ def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[Docu
 def _reader_of(form: Format) -> Reader | None:
     """The reader of a binary format; None for the formats of text. Each library is imported when first needed."""
     match form:
+        case "picture":
+            from millrace.tasks.documents.picture_file import read_picture
+
+            return read_picture
         case _:
             return None
 
@@ -203,23 +219,23 @@ def _read_text(file: SourceFile, form: Format, options: DocumentOptions) -> Iter
     yield document_of(file, _extracted(form, text), digest)
 
 
-def _read_pdf(
-    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
-) -> Iterator[Document | Reject]:
-    digest, items = _pdf_contents(file, options, skip, at)  # the file is closed before the pages are used
+def _read_pdf(reading: _Reading) -> Iterator[Document | Reject]:
+    digest, items = _pdf_contents(reading)  # the file is closed before the pages are used
     for item in items:
-        yield item if isinstance(item, Reject) else document_of(file, item, digest)
+        yield item if isinstance(item, Reject) else document_of(reading.file, item, digest)
 
 
-def _pdf_contents(
-    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
-) -> tuple[str, list[Extraction | Reject]]:
+def _pdf_contents(reading: _Reading) -> tuple[str, list[Extraction | Reject]]:
     from millrace.tasks.documents.pdf.open_file import close_file, open_file
-    from millrace.tasks.documents.pdf.reader import read_pdf
+    from millrace.tasks.documents.pdf.page_ranges import read_page_range
+    from millrace.tasks.documents.pdf.reader import join_pages
 
+    file, options, skip, at = reading.file, reading.options, reading.skip, reading.at
     try:
-        opened, minimum = open_file(file, options.pdf_engine), options.min_page_characters
-        return opened.digest, list(read_pdf(opened.pdf, file.name, min_page_characters=minimum, skip=skip, at=at))
+        pages = range(1, open_file(file, options.pdf_engine).pdf.page_count + 1)
+        read = read_page_range(file, options, pages, skip=skip, at=at, parsed=reading.parsed)
+        assert read is not None  # it is open
+        return read.digest, list(join_pages([read.pages], file.name, skip=skip, at=at))
     finally:
         close_file()
 

@@ -27,6 +27,7 @@ from millrace.tasks.documents.pdf.engine import (
 )
 from millrace.tasks.documents.pdf.outline import Outline, headings_of, title_of
 from millrace.tasks.documents.pdf.text_layer import judge_page
+from millrace.tasks.documents.recognition import NOT_RECOGNIZED
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Page, Reject
 
@@ -143,6 +144,9 @@ def join_pages(
     for number, text in (page for part in ranges for page in part.taken):
         pages.append(Page(number, end + 2, end + 2 + len(text)))
         end = pages[-1].end
+    if not pages and any(reject.reason == NOT_RECOGNIZED for reject in rejects):
+        yield from rejects
+        return
     if not pages:
         raise _nothing_usable([r for r in rejects if r.item.startswith("page ")], blank)
     text = "\n\n".join(text for part in ranges for _, text in part.taken)
