@@ -7,7 +7,7 @@ never stops the others.
 This component knows formats and encodings. It does not know chunks, models, the lake or the collection.
 """
 
-from millrace.tasks.documents.formats import FORMATS
+from millrace.tasks.documents.formats import FORMATS, LeftOutMember
 from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, Listing, list_files, list_known_files
 from millrace.tasks.documents.options import DocumentOptions, PdfEngine
 from millrace.tasks.documents.pdf.open_file import close_file
@@ -28,6 +28,7 @@ __all__ = [
     "FORMATS",
     "LEFTOVERS",
     "DocumentOptions",
+    "LeftOutMember",
     "Listing",
     "PageRange",
     "PdfEngine",

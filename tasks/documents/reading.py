@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from millrace.tasks.documents.encoding import decode, editor_declared_encoding
 from millrace.tasks.documents.formats import (
+    FORMATS,
     Extraction,
     Format,
+    LeftOutMember,
     Member,
     Reader,
     abandoned_unit,
@@ -19,10 +22,11 @@ from millrace.tasks.documents.formats import (
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.source_bytes import open_source, read_source
 from millrace.tasks.errors import Rejected
-from millrace.tasks.records import Document, Reject, SourceFile
+from millrace.tasks.records import Document, LeftOut, Reject, SourceFile
 
 _SKIP_NONE: Mapping[str, str] = {}
 _MAX_DEPTH = 4  # an attachment in a mail in an archive in an archive
+_Item = Document | LeftOutMember | Reject
 
 
 def _no_deadline(item: str) -> None:
@@ -35,12 +39,13 @@ def read_documents(
     *,
     skip: Mapping[str, str] = _SKIP_NONE,
     at: Callable[[str], None] = _no_deadline,
-) -> Iterator[Document | Reject]:
+) -> Iterator[Document | LeftOutMember | Reject]:
     """The documents of one file, and a Reject for each part of it that could not be read.
 
     A record file gives one document for each row (`source` is the file's name, "#" and the row's id), a file that holds
     others one or more for each of those ("#" and its name within), any other file at most one. A fault of the file
     itself is a Reject with item "", never an exception.
+    A file within it that no reader takes, or that would be left out in a folder, comes as a LeftOutMember.
 
     `at(item)` is called before each unit that could take too long ("" for opening, "page 7", "outline", "row 12000",
     "attached.pdf#page 7").
@@ -65,13 +70,13 @@ class _Reading:
     depth: int = 0
 
 
-def _documents(reading: _Reading) -> Iterator[Document | Reject]:
+def _documents(reading: _Reading) -> Iterator[_Item]:
     file, form, skip, at = reading.file, reading.form, reading.skip, reading.at
     if "" in skip:
         yield abandoned_unit(file.name, "", skip[""], "Save it again in its own program, or split it, then retry.")
         return
     at("")
-    items: Iterator[Document | Reject]
+    items: Iterator[_Item]
     if form in {"json_lines", "csv", "tsv", "parquet"}:
         from millrace.tasks.documents.record_files import read_records
 
@@ -88,27 +93,45 @@ def _documents(reading: _Reading) -> Iterator[Document | Reject]:
 def _reader_of(form: Format) -> Reader | None:
     """The reader of a binary format; None for the formats of text. Each library is imported when first needed."""
     match form:
+        case "eml":
+            from millrace.tasks.documents.mail.message import read_mail
+
+            return read_mail
+        case "mbox":
+            from millrace.tasks.documents.mail.mailbox import read_mailbox
+
+            return read_mailbox
         case _:
             return None
 
 
-def _read_binary(reading: _Reading, reader: Reader) -> Iterator[Document | Reject]:
-    file = reading.file
+def _read_binary(reading: _Reading, reader: Reader) -> Iterator[_Item]:
+    file, is_empty = reading.file, True
     with open_source(file) as opened:
+        if not opened.read(1):
+            raise Rejected("The file holds 0 bytes.", reason="empty", remedy="Remove it, or write it again.")
+        opened.seek(0)
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         opened.seek(0)
         for item in reader(opened, file.name, skip=reading.skip, at=reading.at):
+            is_empty = is_empty and isinstance(item, LeftOutMember)
             match item:
-                case Reject():
+                case Reject() | LeftOutMember():
                     yield item
                 case Extraction():
                     yield from file_errors_as_rejects(file, _document(file, item, digest))
                 case Member():
                     with item.content:
                         yield from _read_member(item, reading)
+    if is_empty:
+        raise Rejected(
+            "The file holds no text, and no file that a reader takes.",
+            reason="no_text",
+            remedy="Nothing to do, unless text was expected; `sources.exclude` leaves such files out.",
+        )
 
 
-def _read_member(member: Member, outer: _Reading) -> Iterator[Document | Reject]:
+def _read_member(member: Member, outer: _Reading) -> Iterator[_Item]:
     """The documents of a file within another; its units are called after it."""
     name, prefix, depth = f"{outer.file.name}#{member.name}", f"{member.name}#", outer.depth + 1
     if depth > _MAX_DEPTH:
@@ -117,9 +140,13 @@ def _read_member(member: Member, outer: _Reading) -> Iterator[Document | Reject]
             "Unpack what it lies in.",
         )  # fmt: skip
         return
+    form = member.format or FORMATS.get(suffix := PurePosixPath(member.name).suffix.lower())
+    if form is None:
+        yield LeftOutMember(name, LeftOut({suffix: 1}))
+        return
     inner = _Reading(
         SourceFile(_path_of_open(member.content), name, _size_bytes(member.content), outer.file.mtime_ns),
-        member.format or format_of(member.name),
+        form,
         outer.options,
         {item.removeprefix(prefix): cause for item, cause in outer.skip.items() if item.startswith(prefix)},
         lambda item: outer.at(prefix + item),
