@@ -77,6 +77,12 @@ def _columns(value: object) -> object:
     return value
 
 
+def _commands(value: object) -> object:
+    """A TOML table of suffixes and commands, as text or as it is."""
+    example = '{ ".doc" = "soffice --headless --convert-to docx --outdir {out} {in}" }'
+    return _toml(value, f"not commands by suffix; write {example}") if isinstance(value, str) and value else value or {}
+
+
 def _toml(text: str, problem: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -107,6 +113,7 @@ Name = Annotated[str, Field(min_length=1)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Columns = Name | Annotated[tuple[Name, ...], Field(min_length=1)]
 TextColumns = Annotated[Columns | dict[Name, Columns], NoDecode, BeforeValidator(_columns)]
+Commands = Annotated[dict[Name, Name], NoDecode, BeforeValidator(_commands)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_no_secret)]
 BaseUrl = Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$"), AfterValidator(_no_secret_in_address)]
 Provider = Literal["local", "dashscope", "iflytek", "openai"]
@@ -243,6 +250,7 @@ class SourceSettings(Section):
     exclude: Words
     base: str
     follow_links: bool
+    unknown: Literal["report", "reject"]
     max_removed_share: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -256,6 +264,8 @@ class DocumentSettings(Section):
     metadata_columns: Words
     timeout_s: Annotated[float, Field(gt=0)]
     pdf_engine: Literal["pypdf", "pdfium"]
+    external: Commands
+    external_timeout_s: Annotated[float, Field(gt=0)]
     max_memory_mb: Annotated[int, Field(ge=512)]
     workers: CountOrCatalogue
     dask_scheduler: Annotated[str, Field(pattern=r"^((tcp|tls)://[^\s@/]+:\d+)?$")]

@@ -115,6 +115,7 @@ def switch(
     "--keep", type=click.IntRange(min=0), default=100, show_default=True, metavar="N", help="Newest runs that stay."
 )
 @click.option("--vectors", is_flag=True, help="Also vectors that no chunk uses; they were paid for.")
+@click.option("--parsed", is_flag=True, help="Also what slow and external parsers gave; it is parsed again.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, as without --yes.")
 @click.option("--yes", is_flag=True, help="Remove it.")
 @common
@@ -123,6 +124,7 @@ def prune(
     older_than: str,
     keep: int,
     vectors: bool,
+    parsed: bool,
     dry_run: bool,
     yes: bool,
     config: Path | None,
@@ -145,5 +147,5 @@ def prune(
     if dry_run and yes:
         raise click.UsageError("--dry-run and --yes contradict each other")
     settings = settings_of(config, overrides)
-    result = prune_lake(settings, older_than=age_of(older_than), keep=keep, vectors=vectors, yes=yes)
+    result = prune_lake(settings, older_than=age_of(older_than), keep=keep, vectors=vectors, parsed=parsed, yes=yes)
     finish(result, as_json=as_json)

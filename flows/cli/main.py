@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from millrace.flows.cli import collection, jobs, search, setup
+from millrace.flows.cli import chunks, collection, jobs, search, setup
 from millrace.flows.cli.closing import closing_lines
 from millrace.flows.cli.console import (
     HERE,
@@ -324,7 +324,7 @@ for command in (
     *(setup.init, setup.doctor),
     *(collection.verify, collection.rebuild, collection.switch, collection.prune),
     *(search.search, search.evaluate),
-    jobs.jobs,
+    *(chunks.chunks, jobs.jobs),
 ):
     millrace.add_command(command)
 

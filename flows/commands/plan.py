@@ -233,7 +233,7 @@ class _Planner:
 
     async def _read(self, found: Scan, folder: Path, row_diff: RowDiff, store: VectorStore) -> None:
         parts = ChunkParts(folder)
-        options = components.chunk_stage_options(self._settings, self._model, folder, run="plan")
+        options = components.chunk_stage_options(self._settings, self._model, folder, run="plan", read_only=True)
         stage = components.open_readers(self._settings, options, len(found.jobs))
 
         async def count(part: Part) -> None:

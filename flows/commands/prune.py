@@ -77,6 +77,7 @@ _NAMES = {
     "reports": "pages of runs",
     "bills": "bills, whose sums stay",
     "slips": "slips of dead workers",
+    "parsed": "files as they were parsed; the next run that needs one parses it again",
 }
 
 
@@ -98,6 +99,7 @@ def prune(
     older_than: timedelta = timedelta(days=KEEP_DAYS),
     keep: int = KEEP_RUNS,
     vectors: bool = False,
+    parsed: bool = False,
     yes: bool = False,
     now: datetime | None = None,
 ) -> PruneResult:
@@ -123,6 +125,8 @@ def prune(
         _count(result, "bills", bills)
         if yes:
             lake.usage.fold(bills)
+        if parsed:
+            _remove(result, "parsed", lake.parsed.files(), yes=yes)
         if vectors:
             result = _prune_vectors(result, lake, others, settings=settings, yes=yes)
     return result

@@ -14,6 +14,7 @@ from millrace.flows.wiring.components import existing_lake, load_model
 from millrace.flows.wiring.milvus import outgrown
 from millrace.tasks.errors import ExitCode, LakeError, MillraceError
 from millrace.tasks.lake import BatchJob, Lake, Manifest, RunRecord, RunUsage, holder_at
+from millrace.tasks.lake.storage.location import size_of
 from millrace.tasks.records import REJECT_SCHEMA, JsonValue
 
 _RUNS_SHOWN = 10
@@ -35,6 +36,7 @@ class Status(Result):
     `problems` names the files that cannot be read, each with the remedy; their contents are not in the totals.
     `notes` say what to do when the collection has outgrown Milvus Lite, or the settings would make other rows.
     `running` is the id of the run that goes on. `jobs_open` are the Batch jobs of the lake that a later run takes in.
+    `parsed_files` of all collections are kept as they were parsed, because that is slow; they take `parsed_bytes`.
     """
 
     collection: str
@@ -57,6 +59,8 @@ class Status(Result):
     dimensions: int = 0
     running: str = ""
     jobs_open: tuple[BatchJob, ...] = ()
+    parsed_files: int = 0
+    parsed_bytes: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -84,6 +88,9 @@ class Status(Result):
         if self.jobs_open:
             texts = sum(job.texts for job in self.jobs_open)
             lines.append(f"batch: {len(self.jobs_open):,} jobs open with {texts:,} texts; see `millrace jobs`")
+        if self.parsed_files:
+            size = f"{self.parsed_bytes / 1e6:,.1f} MB"
+            lines.append(f"parsed: {self.parsed_files:,} slow files are kept as they were parsed, {size}")
         lines += [f"note: {note}" for note in self.notes]
         for run in self.runs:
             unended = "running" if run.id == self.running else "did not end"
@@ -126,6 +133,7 @@ def lake_status(settings: Settings) -> Status:
     reasons = Counter(rejects["reason"].to_pylist())
     runs = tuple(lake.runs.newest(_RUNS_SHOWN))
     index = next(filter(None, map(_index, runs)), "")
+    parsed = [size_of(path) for path in lake.parsed.files()]
     has_next_index = index == "FLAT" != settings.milvus.index
     return Status(
         collection=settings.milvus.collection,
@@ -147,6 +155,8 @@ def lake_status(settings: Settings) -> Status:
         dimensions=space.dimensions if space is not None else 0,
         running=_running(lake, runs),
         jobs_open=_open_jobs(lake, problems),
+        parsed_files=len(parsed),
+        parsed_bytes=sum(parsed),
         problems=tuple(problems),
     )
 

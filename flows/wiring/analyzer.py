@@ -31,7 +31,7 @@ def analyzer_for_files(settings: Settings, model: components.Model, files: JobFi
     texts: list[str] = []
     with tempfile.TemporaryDirectory(prefix="millrace-sample-") as folder:
         parts = ChunkParts(Path(folder))
-        options = components.chunk_stage_options(settings, model, Path(folder), run="sample")
+        options = components.chunk_stage_options(settings, model, Path(folder), run="sample", read_only=True)
         stage = components.open_readers(settings, options, 1)
 
         async def collect(part: Part) -> None:

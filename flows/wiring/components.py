@@ -1,5 +1,6 @@
 """Settings to components: opens each component of `tasks` with the options that the configuration gives it."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from millrace.flows.wiring.embedding_model import query_space as query_space  # 
 from millrace.flows.wiring.embedding_model import search_notes as search_notes  # noqa: PLC0414
 from millrace.flows.wiring.lake_location import lake_path as lake_path  # noqa: PLC0414
 from millrace.tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
-from millrace.tasks.documents import DocumentOptions
+from millrace.tasks.documents import DEFAULT_INCLUDE, DocumentOptions, ExternalCommand, ParsedFiles
 from millrace.tasks.embedding import (
     Budget,
     Dispatcher,
@@ -35,7 +36,7 @@ from millrace.tasks.embedding import (
     rerank_url,
 )
 from millrace.tasks.errors import ConfigurationError
-from millrace.tasks.lake import Lake, LakePath
+from millrace.tasks.lake import PARSED_FOLDER, Lake, LakePath, ParsedFolder
 from millrace.tasks.secrets import read_secret
 from millrace.tasks.stages.chunk import ChunkSettings, ChunkStage
 from millrace.tasks.stages.part_writer import PART_CHUNKS, PartContext
@@ -247,7 +248,15 @@ def document_options(settings: Settings) -> DocumentOptions:
         title_column=documents.title_column,
         metadata_columns=documents.metadata_columns,
         pdf_engine=documents.pdf_engine,
+        external=external_commands(tuple(sorted(documents.external.items()))),
+        external_timeout_s=documents.external_timeout_s,
     )
+
+
+@functools.cache
+def external_commands(commands: tuple[tuple[str, str], ...]) -> tuple[ExternalCommand, ...]:
+    """The user's parsers. Raises ConfigurationError as `ExternalCommand.of`."""
+    return tuple(ExternalCommand.of(suffix, command) for suffix, command in commands)
 
 
 def chunk_options(settings: Settings) -> ChunkOptions:
@@ -261,14 +270,26 @@ def chunk_options(settings: Settings) -> ChunkOptions:
 
 
 def chunk_stage_options(
-    settings: Settings, model: Model, chunks_dir: LakePath, *, run: str, part_chunks: int = PART_CHUNKS
+    settings: Settings,
+    model: Model,
+    chunks_dir: LakePath,
+    *,
+    run: str,
+    part_chunks: int = PART_CHUNKS,
+    read_only: bool = False,
 ) -> ChunkSettings:
-    """The options of the reading processes of `run`, which write their parts to `chunks_dir`."""
+    """The options of the reading processes of `run`, which write their parts to `chunks_dir`.
+
+    With `read_only`, what was parsed before is taken from the lake, and nothing is put there.
+    """
+    parsed = ParsedFolder(lake_path(settings) / PARSED_FOLDER, read_only=read_only)
+    documents = document_options(settings)
     return ChunkSettings(
-        documents=document_options(settings),
+        documents=documents,
         chunking=chunk_options(settings),
         tokenizer=model.spec.tokenizer,
         origin=PartContext(chunks_dir, run, fingerprint(settings, model), model.space.name, part_chunks),
+        parsed=ParsedFiles(parsed, fingerprint_of(READING_VERSION, documents)),
     )
 
 
@@ -291,6 +312,17 @@ def fingerprint(settings: Settings, model: Model) -> str:
     return fingerprint_of(
         READING_VERSION, document_options(settings), chunk_options(settings), tokenizer, model.space.name, *packed
     )
+
+
+def included(settings: Settings) -> tuple[str, ...]:
+    """The globs of the files that are read."""
+    commands = tuple(f"*{suffix.lower()}" for suffix in settings.documents.external)
+    return tuple(settings.sources.include) or (*DEFAULT_INCLUDE, *commands)
+
+
+def rejects_unknown(settings: Settings) -> bool:
+    """Whether a file that no reader takes is a reject; one that `sources.include` does not name never is."""
+    return settings.sources.unknown == "reject" and not settings.sources.include
 
 
 def sources_base(settings: Settings) -> Path | None:

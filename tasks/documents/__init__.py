@@ -7,9 +7,11 @@ never stops the others.
 This component knows formats and encodings. It does not know chunks, models, the lake or the collection.
 """
 
+from millrace.tasks.documents.external import ExternalCommand
 from millrace.tasks.documents.formats import FORMATS, LeftOutMember
 from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, Listing, list_files, list_known_files
 from millrace.tasks.documents.options import DocumentOptions, PdfEngine
+from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
 from millrace.tasks.documents.pdf.open_file import close_file
 from millrace.tasks.documents.pdf.page_ranges import (
     PageRange,
@@ -27,10 +29,13 @@ __all__ = [
     "DEFAULT_INCLUDE",
     "FORMATS",
     "LEFTOVERS",
+    "NOTHING_KEPT",
     "DocumentOptions",
+    "ExternalCommand",
     "LeftOutMember",
     "Listing",
     "PageRange",
+    "ParsedFiles",
     "PdfEngine",
     "check_cpu_time",
     "close_file",
@@ -42,5 +47,6 @@ __all__ = [
     "may_be_long_pdf",
     "page_ranges",
     "read_documents",
+    "read_once",
     "read_page_range",
 ]

@@ -45,6 +45,10 @@ LEFTOVERS = (
 )
 """Patterns of what editors, archivers, version control and package managers leave beside documents."""
 
+_CONVERT = (
+    "Convert it to a format that millrace reads, name a command that does in documents.external, or leave it out with"
+    " sources.exclude."
+)
 _TOOL_FOLDER_MARKS = frozenset(["CACHEDIR.TAG", "pyvenv.cfg"])
 """Files that mark the folder they are in. Source: bford.info/cachedir and PEP 405, read 2026-11."""
 
@@ -60,9 +64,10 @@ class Selection:
     exclude: re.Pattern[str]
     exclude_files: re.Pattern[str]  # without the patterns for folders, which are not entered
     leftovers: tuple[tuple[str, re.Pattern[str]], ...]
+    reject_unknown: bool
 
     @classmethod
-    def of(cls, include: Sequence[str], exclude: Sequence[str]) -> "Selection":
+    def of(cls, include: Sequence[str], exclude: Sequence[str], *, reject_unknown: bool = False) -> "Selection":
         """The selection for these patterns; `LEFTOVERS` are excluded too.
 
         Raises:
@@ -74,6 +79,7 @@ class Selection:
             _any_of(excluded),
             _any_of([each for each in excluded if not each.endswith("/")]),
             tuple((each, _any_of([each])) for each in LEFTOVERS),
+            reject_unknown,
         )
 
     def takes_folder(self, name: str, relative: str) -> bool:
@@ -183,11 +189,13 @@ def list_files(
     exclude: Sequence[str] = (),
     base: Path | None = None,
     follow_links: bool = False,
+    reject_unknown: bool = False,
 ) -> Listing:
     """The files below `sources`, ordered by the bytes of their names; what could not be listed comes as a Reject.
 
     Names are absolute POSIX paths, or paths below `base`. The sources themselves are checked before the first item.
-    With `follow_links`, files outside the sources are taken where a link inside leads to them.
+    With `follow_links`, files outside the sources are taken where a link inside leads to them. With `reject_unknown`,
+    a file that `include` does not match is a Reject, unless it is left out for another reason.
 
     Raises:
         ConfigurationError: no source was given, a pattern is empty, or a source lies outside `base`.
@@ -195,7 +203,7 @@ def list_files(
     """
     if not sources:
         raise ConfigurationError("No source was given; name at least one file or folder.")
-    selection = Selection.of(include or DEFAULT_INCLUDE, exclude)
+    selection = Selection.of(include or DEFAULT_INCLUDE, exclude, reject_unknown=reject_unknown)
     prefix = _name_prefix(base)
     roots = sorted({_absolute(source) for source in sources})
     for root in roots:
@@ -205,12 +213,12 @@ def list_files(
     return Listing(_merged(walks))
 
 
-def list_known_files(paths: Iterable[str]) -> Listing:
+def list_known_files(paths: Iterable[str], *, include: Sequence[str] = ()) -> Listing:
     """Those of the files at `paths` that are there and may be read, in their order, as if each was named as a SOURCE.
 
     What no reader takes comes as a Reject.
     """
-    selection = Selection.of((), ())
+    selection = Selection.of(include or DEFAULT_INCLUDE, ())
 
     def entries() -> Iterator[_Found | _LeftOutItem]:
         for path in paths:
@@ -322,8 +330,9 @@ class _Walk:
     def named_file(self, status: os.stat_result) -> _Entry:
         """The file that is a SOURCE itself; a Reject where its first bytes show that no reader takes it."""
         path, found = self._item(self._root, status, within=self._root)
-        suffix = PurePosixPath(self._root).suffix
-        if not isinstance(found, SourceFile) or suffix.lower() in FORMATS:
+        name = PurePosixPath(self._root)
+        suffix = name.suffix
+        if not isinstance(found, SourceFile) or self._selection.include.fullmatch(name.name):
             return path, found
         try:
             with open_source(found) as opened:
@@ -333,8 +342,7 @@ class _Walk:
         if not kind:
             return path, found
         return path, self._reject(
-            self._root, "unsupported_format", f"The file is {kind}, which no reader takes.",
-            "Convert it to PDF, HTML, Markdown or plain text, and name the result.",
+            self._root, "unsupported_format", f"The file is {kind}, which no reader takes.", _CONVERT,
         )  # fmt: skip
 
     def _file(self, entry: os.DirEntry[str], relative: str) -> _Entry | None:
@@ -343,7 +351,10 @@ class _Walk:
         if not entry.is_file(follow_symlinks=False):
             return path, _LeftOutItem("not_regular")
         if not self._selection.takes_file(entry.name, relative):
-            return path, self._selection.why_left_out(entry.name, relative, is_folder=False)
+            why = self._selection.why_left_out(entry.name, relative, is_folder=False)
+            if why.field == "unsupported" and self._selection.reject_unknown:
+                return path, self._unsupported(path, why.key)
+            return path, why
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -427,6 +438,10 @@ class _Walk:
             path, "name_not_utf8", "The name is not valid UTF-8, so it can neither be stored nor shown.",
             "Rename it, for instance with `convmv -f gb18030 -t utf8`.",
         )  # fmt: skip
+
+    def _unsupported(self, path: str, suffix: str) -> Reject:
+        kind = f"with the suffix {suffix}" if suffix else "without a suffix"
+        return self._reject(path, "unsupported_format", f"No reader takes files {kind}.", _CONVERT)
 
     def _unreadable(self, path: str, kind: str, error: OSError) -> Reject:
         return self._reject(

@@ -2,10 +2,11 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
+from millrace.tasks.documents.external import ExternalCommand
 from millrace.tasks.errors import ConfigurationError
 
 PdfEngine = Literal["pypdf", "pdfium"]
@@ -23,6 +24,7 @@ class DocumentOptions:
     is the same for all of them, or differs by glob, of which the first that fits a file counts (see `text_columns`);
     only the `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer
     than `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
+    `external` are the user's own parsers, each of which may take `external_timeout_s` for a file.
 
     Raises:
         ConfigurationError: the engine's library is not installed.
@@ -35,9 +37,16 @@ class DocumentOptions:
     metadata_columns: tuple[str, ...] = ()
     min_page_characters: int = 20
     pdf_engine: PdfEngine = "pypdf"
+    external: tuple[ExternalCommand, ...] = ()
+    external_timeout_s: float = field(default=600.0, repr=False)  # it changes no document
 
     def __post_init__(self) -> None:
         require_engine(self.pdf_engine)
+
+    def external_for(self, file_name: str) -> ExternalCommand | None:
+        """The user's command for files of this name, if there is one."""
+        suffix = PurePosixPath(file_name).suffix.lower()
+        return next((each for each in self.external if each.suffix == suffix), None)
 
     def text_columns(self, file_name: str) -> tuple[str, ...]:
         """The columns that make the text of the record file `file_name`, which may be a path with `/`; at least one.

@@ -1,12 +1,15 @@
 """Read one file, whatever its format: the entry point to the readers."""
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from millrace.tasks.documents.encoding import decode, editor_declared_encoding
+from millrace.tasks.documents.external import ExternalCommand, run, working_folder
 from millrace.tasks.documents.formats import (
     FORMATS,
     Extraction,
@@ -20,6 +23,7 @@ from millrace.tasks.documents.formats import (
     format_of,
 )
 from millrace.tasks.documents.options import DocumentOptions
+from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
 from millrace.tasks.documents.source_bytes import open_source, read_source
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, LeftOut, Reject, SourceFile
@@ -39,6 +43,7 @@ def read_documents(
     *,
     skip: Mapping[str, str] = _SKIP_NONE,
     at: Callable[[str], None] = _no_deadline,
+    parsed: ParsedFiles = NOTHING_KEPT,
 ) -> Iterator[Document | LeftOutMember | Reject]:
     """The documents of one file, and a Reject for each part of it that could not be read.
 
@@ -52,10 +57,12 @@ def read_documents(
     A caller that had to kill the reader during a unit reads the file again with `skip={item: cause}`; that unit becomes
     a Reject with the reason "timeout" (or "reader_died", if the cause begins with "died"), and is not read again.
 
+    What took long to parse, or was parsed by a command of the user's, is kept in `parsed` and taken from there.
+
     Raises:
         ConfigurationError: `options.encoding` is not the name of an encoding.
     """
-    yield from _documents(_Reading(file, format_of(file.name), options, skip, at))
+    yield from _documents(_Reading(file, format_of(file.name), options, skip, at, parsed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class _Reading:
     options: DocumentOptions
     skip: Mapping[str, str]
     at: Callable[[str], None]
+    parsed: ParsedFiles
     depth: int = 0
 
 
@@ -77,17 +85,60 @@ def _documents(reading: _Reading) -> Iterator[_Item]:
         return
     at("")
     items: Iterator[_Item]
-    if form in {"json_lines", "csv", "tsv", "parquet"}:
+    if (command := reading.options.external_for(file.name)) is not None:
+        items = _read_external(reading, command)
+    elif form in {"json_lines", "csv", "tsv", "parquet"}:
         from millrace.tasks.documents.record_files import read_records
 
         items = read_records(file, form, reading.options, skip=skip, at=at)
     elif form == "pdf":
-        items = _read_pdf(file, reading.options, skip, at)
+        items = _kept_if_slow(reading, _read_pdf(file, reading.options, skip, at))
     elif (reader := _reader_of(form)) is not None:
         items = _read_binary(reading, reader)
     else:
         items = _read_text(file, form, reading.options)
     yield from file_errors_as_rejects(file, items)
+
+
+def _kept_if_slow(reading: _Reading, items: Iterator[Document | Reject]) -> Iterator[Document | Reject]:
+    """The items, or what was kept of them; a part that had to be left out this time may be read another time."""
+    if reading.skip:
+        return items
+    return read_once(reading.file, items, reading.parsed, lambda: reading.at(""))
+
+
+def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[_Item]:
+    """What millrace reads of the command's output, under the name and the hash of the file itself."""
+    file, parsed = reading.file, reading.parsed
+    with working_folder() as folder:
+        source = folder / f"document{command.suffix}"
+        with open_source(file) as opened, source.open("wb") as copy:
+            shutil.copyfileobj(opened, copy)
+        with source.open("rb") as copied:
+            digest = hashlib.file_digest(copied, "sha256").hexdigest()
+        identity = "external", digest, command.command, command.version
+        if (kept := parsed.recall(*identity)) is None:
+            made = run(
+                command, source, folder, timeout_s=reading.options.external_timeout_s, beat=lambda: reading.at("")
+            )
+            kept = made.suffix.encode() + b"\0" + made.read_bytes()
+            parsed.keep(kept, *identity)
+    suffix, _, content = kept.partition(b"\0")
+    with tempfile.TemporaryFile() as output:
+        output.write(content)
+        del kept, content
+        size_bytes, path = output.tell(), _path_of_open(output)
+        inner = replace(
+            reading,
+            file=file._replace(path=path, size_bytes=size_bytes, within=""),
+            form=format_of(f"document{suffix.decode()}"),
+            options=replace(reading.options, external=()),
+        )
+        for item in _documents(inner):
+            if isinstance(item, Document) and item.source == file.name:
+                yield replace(item, document_hash=digest)
+            else:
+                yield item
 
 
 def _reader_of(form: Format) -> Reader | None:
@@ -141,15 +192,16 @@ def _read_member(member: Member, outer: _Reading) -> Iterator[_Item]:
         )  # fmt: skip
         return
     form = member.format or FORMATS.get(suffix := PurePosixPath(member.name).suffix.lower())
-    if form is None:
+    if form is None and outer.options.external_for(name) is None:
         yield LeftOutMember(name, LeftOut({suffix: 1}))
         return
     inner = _Reading(
         SourceFile(_path_of_open(member.content), name, _size_bytes(member.content), outer.file.mtime_ns),
-        form,
+        form or "text",
         outer.options,
         {item.removeprefix(prefix): cause for item, cause in outer.skip.items() if item.startswith(prefix)},
         lambda item: outer.at(prefix + item),
+        outer.parsed,
         depth,
     )
     yield from _documents(inner)

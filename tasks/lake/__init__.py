@@ -25,6 +25,8 @@ from millrace.tasks.lake.history import (
     usage_by_model,
 )
 from millrace.tasks.lake.lake import Lake
+from millrace.tasks.lake.parsed import FOLDER as PARSED_FOLDER
+from millrace.tasks.lake.parsed import ParsedFolder
 from millrace.tasks.lake.state import LearnedLimitsFile
 from millrace.tasks.lake.storage.atomic import Checkpoint, Damage, make_folder, no_checkpoint
 from millrace.tasks.lake.storage.lease import Holder, Lease, acquire_lease
@@ -40,6 +42,7 @@ from millrace.tasks.lake.vectors.store import VectorStore
 
 __all__ = [
     "BATCH_TEXTS_SCHEMA",
+    "PARSED_FOLDER",
     "ROW_LOCATION_COLUMNS",
     "BatchJob",
     "BatchJobs",
@@ -56,6 +59,7 @@ __all__ = [
     "Manifest",
     "ObjectPath",
     "ObjectStore",
+    "ParsedFolder",
     "PartName",
     "Recovery",
     "Rejects",

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import pyarrow as pa
 
 from millrace.tasks.errors import LakeError, LakeUnreachable
+from millrace.tasks.lake import parsed
 from millrace.tasks.lake.bills import FOLDING_FILE, SUMS_FILE, Bills
 from millrace.tasks.lake.collection import sidecars
 from millrace.tasks.lake.collection.chunk_compaction import (
@@ -106,7 +107,7 @@ _COLLECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _RESERVED_NAMES = frozenset(
     {
         *("vectors", "bills", SUMS_FILE, FOLDING_FILE, "limits.json"),
-        *("switches.json", "switches.lease", "format.json", "lake.json", "lease"),
+        *("switches.json", "switches.lease", "format.json", "lake.json", "lease", parsed.FOLDER),
     }
 )
 
@@ -134,6 +135,7 @@ class Lake:
             first_after_parts=self._job_after_parts,
             checkpoint=_named("jobs", checkpoint),
         )
+        self.parsed = parsed.ParsedFolder(path / parsed.FOLDER, read_only=lease is None)
         self.rejects = Rejects(self.collection_dir, checkpoint=_named("rejects", checkpoint))
         self.runs = RunFiles(self.collection_dir / "runs", RunRecord)
         self.timelines = RunFiles(self.collection_dir / "timelines", Timeline, indent=None)

@@ -15,13 +15,16 @@ from typing import Protocol
 
 from millrace.tasks.chunking import ChunkOptions, Tokenizer, chunk_document
 from millrace.tasks.documents import (
+    NOTHING_KEPT,
     DocumentOptions,
     LeftOutMember,
+    ParsedFiles,
     close_file,
     join_page_ranges,
     long_pdf_pages,
     may_be_long_pdf,
     read_documents,
+    read_once,
 )
 from millrace.tasks.errors import LakeError
 from millrace.tasks.lake import ScratchFiles
@@ -66,6 +69,7 @@ class ChunkSettings:
     chunking: ChunkOptions
     tokenizer: str
     origin: PartContext
+    parsed: ParsedFiles = NOTHING_KEPT
 
 
 _Work = tuple[ChunkSettings, ChunkJob | RangeJob]
@@ -210,7 +214,7 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
     )
     tokenizer = Tokenizer.load(settings.tokenizer)
     for done, file in enumerate(job.files):
-        if pages := _pages_to_spread(file, job, settings.documents, channel):
+        if pages := _pages_to_spread(file, job, settings, channel):
             parts.flush()
             channel.send(LongPdfFound(done, pages))
             return
@@ -235,12 +239,17 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
     parts.flush()
 
 
-def _pages_to_spread(file: SourceFile, job: ChunkJob, options: DocumentOptions, channel: Channel[_Message]) -> int:
+def _pages_to_spread(file: SourceFile, job: ChunkJob, settings: ChunkSettings, channel: Channel[_Message]) -> int:
     """How many pages are to be read in ranges before this file's turn; 0 when it can be taken now."""
-    if file.path in job.ranges or file.path in job.skip:
+    if file.path in job.ranges or file.path in job.skip or settings.documents.external_for(file.name):
         return 0
+
+    def at(item: str) -> None:
+        channel.at(f"{file.path}\0{item}")
+
     try:
-        return long_pdf_pages(file, options, at=lambda item: channel.at(f"{file.path}\0{item}"))
+        pages = long_pdf_pages(file, settings.documents, at=at)
+        return 0 if pages and settings.parsed.read_before(file, lambda: at("")) is not None else pages
     except Exception:  # noqa: BLE001 - a bug that one file uncovers; reading it says so
         return 0
 
@@ -270,9 +279,11 @@ def _outcomes(
     try:
         if ranges := job.ranges.get(file.path):
             read = spooled_ranges(ranges, ScratchFiles(settings.origin.chunks_dir))
-            yield from join_page_ranges(file, read, skip=skip, at=at)
+            cpu_s = sum(each.pages.cpu_s for each in read)
+            joined = join_page_ranges(file, read, skip=skip, at=at)
+            yield from joined if skip else read_once(file, joined, settings.parsed, lambda: at(""), cpu_s=cpu_s)
         else:
-            yield from read_documents(file, settings.documents, skip=skip, at=at)
+            yield from read_documents(file, settings.documents, skip=skip, at=at, parsed=settings.parsed)
     except LakeError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug that one file uncovers must not stop the others; it is recorded

@@ -70,6 +70,7 @@ def scan(
     base: Path | None = None,
     fingerprint: str,
     follow_links: bool = False,
+    reject_unknown: bool = False,
     again: Iterable[str] = (),
     reread: str = "",
     proceed: Callable[[], None] = lambda: None,
@@ -83,9 +84,16 @@ def scan(
     read.
     """
     if sources is None:
-        listing = list_known_files(_paths_of(manifest))
+        listing = list_known_files(_paths_of(manifest), include=include)
     else:
-        listing = list_files(sources, include=include, exclude=exclude, base=base, follow_links=follow_links)
+        listing = list_files(
+            sources,
+            include=include,
+            exclude=exclude,
+            base=base,
+            follow_links=follow_links,
+            reject_unknown=reject_unknown,
+        )
     known = KnownFiles(
         manifest,
         folders=None if sources is None else [os.path.abspath(source) for source in sources],  # noqa: PTH100 - as listed

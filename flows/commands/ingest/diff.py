@@ -46,7 +46,8 @@ def diff_sources(
     found = scan(
         sources,
         lake.manifest,
-        include=paths.include,
+        include=components.included(settings),
+        reject_unknown=components.rejects_unknown(settings),
         exclude=paths.exclude,
         follow_links=paths.follow_links,
         base=components.sources_base(settings),

@@ -224,7 +224,7 @@ class Inspection:
         changes, self._report.left_out = source_changes(
             sources,
             self._lake.manifest,
-            include=self._settings.sources.include,
+            include=components.included(self._settings),
             exclude=self._settings.sources.exclude,
             follow_links=self._settings.sources.follow_links,
             reread=self._reread,

@@ -140,7 +140,7 @@ def test_names_of_attachments_are_safe_and_distinct(read: Read) -> None:
     raw = message.as_bytes(policy=message.policy.clone(max_line_length=None))
     assert sources(list(read("a.eml", raw))) == [
         "a.eml",
-        *("a.eml#passwd.txt", "a.eml#a.txt", "a.eml#a-2.txt", "a.eml#btxt.txt", "a.eml#C%23.txt"),
+        *("a.eml#passwd.txt", "a.eml#a.txt", "a.eml#a-2.txt", "a.eml#b txt.txt", "a.eml#C%23.txt"),
         *("a.eml#attachment-6.txt", f"a.eml#{'x' * 196}.txt"),
     ]
 

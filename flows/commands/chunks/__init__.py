@@ -1,0 +1,1 @@
+"""The command `chunks`: how one file is read and cut, shown before a run does it."""
