@@ -59,6 +59,20 @@ class LeftOut:
     by_tools: Mapping[str, int] = field(default_factory=dict)
     not_regular: int = 0
 
+    def __add__(self, other: "LeftOut") -> "LeftOut":
+        """Both together.
+
+        >>> (LeftOut({".png": 1}, hidden=2) + LeftOut({".png": 2, "": 1})).unsupported
+        {'': 1, '.png': 3}
+        """
+        return LeftOut(
+            unsupported=_sums(self.unsupported, other.unsupported),
+            hidden=self.hidden + other.hidden,
+            excluded=self.excluded + other.excluded,
+            by_tools=_sums(self.by_tools, other.by_tools),
+            not_regular=self.not_regular + other.not_regular,
+        )
+
     @property
     def total(self) -> int:
         """All of them."""
@@ -83,6 +97,10 @@ class LeftOut:
             said.append(f"{tools:,} of tools ({', '.join(sorted(self.by_tools)[:8])})")
         said += [f"{self.not_regular:,} pipes, sockets or devices"] if self.not_regular else []
         return ", ".join(said)
+
+
+def _sums(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    return {key: some.get(key, 0) + others.get(key, 0) for key in sorted({*some, *others})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ class _Planner:
         self._documents, self._chunks = DocumentCounts(), ChunkCounts()
         self._rejects: Counter[str] = Counter()
         self._rejected: list[dict[str, str]] = []
+        self._left_out = LeftOut()  # of what lies within files
         self._milvus_bytes = 0
         self._pages_to_recognize = 0
         self._fill, self._chunks_read = 0.0, 0
@@ -200,7 +201,7 @@ class _Planner:
             model.spec.name,
             documents=self._documents,
             chunks=self._chunks,
-            left_out=found.left_out,
+            left_out=found.left_out + self._left_out,
             rejects=self._rejects,
             rejected=tuple(self._rejected),
             milvus_bytes=self._milvus_bytes,
@@ -291,6 +292,7 @@ class _Planner:
             stale, _ = row_diff.stale_and_current_ids(document)
             chunks.deleted += len(stale)
         row_diff.finish(part.documents["source"].to_pylist())
+        self._left_out += part.left_out
         self._half_read.update(part.partially_read())
         self._count_rejects(part.rejects)
 

@@ -173,6 +173,7 @@ class RunState:
         """A reader took `seconds` to make the part, and has read `files` to their end since the one before."""
         self.formats.part_cut(part, seconds)
         self.chunks_cut += part.chunks
+        self.left_out += part.left_out
         self.files_cut += len(files)
         self._forecast.part_cut(part, files)
 

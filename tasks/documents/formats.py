@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, TypeVar
 
 from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import Rejected
-from millrace.tasks.records import Document, Heading, JsonValue, Page, Reject, SourceFile, Table
+from millrace.tasks.records import Document, Heading, JsonValue, LeftOut, Page, Reject, SourceFile, Table
 
 MAX_TITLE_CHARACTERS = 300
 
@@ -41,12 +41,20 @@ class Member:
     format: "Format | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOutMember:
+    """A file within a file that is left out as it would be in a folder, and how it counts there."""
+
+    source: str
+    counted: LeftOut
+
+
 class Reader(Protocol):
     """What the reader of a binary format is.
 
     It gets the open file, which it reads from the beginning and does not close, the name for its rejects, and `skip`
-    and `at` as of `read_documents`. It gives one Extraction at most, the members, and a Reject for each part that could
-    not be read. A member has to be taken before the next item is asked for.
+    and `at` as of `read_documents`. It gives one Extraction at most, the members, what it leaves out, and a Reject for
+    each part that could not be read. A member has to be taken before the next item is asked for.
 
     Raises:
         Rejected: nothing of the file can be read.
@@ -54,8 +62,11 @@ class Reader(Protocol):
 
     def __call__(
         self, opened: BinaryIO, name: str, *, skip: Mapping[str, str], at: Callable[[str], None]
-    ) -> Iterator[Extraction | Member | Reject]:
+    ) -> "Iterator[Extraction | Member | LeftOutMember | Reject]":
         """The contents of the file."""
+
+
+Found = TypeVar("Found")
 
 
 def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
@@ -67,7 +78,9 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
     return Reject("read", name, item, reason, f"{item or 'The file'} was abandoned ({cause}).", remedy)
 
 
-Format = Literal["text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet"]
+Format = Literal[
+    "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet", "eml", "mbox"
+]
 
 FORMATS: dict[str, Format] = {
     ".txt": "text",
@@ -80,6 +93,8 @@ FORMATS: dict[str, Format] = {
     ".htm": "html",
     ".xhtml": "html",
     ".pdf": "pdf",
+    ".eml": "eml",
+    ".mbox": "mbox",
     ".jsonl": "json_lines",
     ".ndjson": "json_lines",
     ".csv": "csv",
@@ -99,7 +114,7 @@ def format_of(name: str) -> Format:
     return "picture" if suffix in PICTURES else FORMATS.get(suffix, "text")
 
 
-def file_errors_as_rejects(file: SourceFile, items: Iterator[Document | Reject]) -> Iterator[Document | Reject]:
+def file_errors_as_rejects(file: SourceFile, items: Iterator[Found]) -> Iterator[Found | Reject]:
     """The items, and a Reject in place of an exception that means the file itself cannot be read."""
     try:
         yield from items

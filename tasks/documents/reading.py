@@ -5,13 +5,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from millrace.tasks.documents.encoding import decode, editor_declared_encoding
 from millrace.tasks.documents.external import ExternalCommand, run, working_folder
 from millrace.tasks.documents.formats import (
+    FORMATS,
+    PICTURES,
     Extraction,
     Format,
+    LeftOutMember,
     Member,
     Reader,
     abandoned_unit,
@@ -24,10 +28,11 @@ from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
 from millrace.tasks.documents.recognition import NOT_RECOGNIZED
 from millrace.tasks.documents.source_bytes import open_source, read_source
 from millrace.tasks.errors import Rejected
-from millrace.tasks.records import Document, Reject, SourceFile
+from millrace.tasks.records import Document, LeftOut, Reject, SourceFile
 
 _SKIP_NONE: Mapping[str, str] = {}
 _MAX_DEPTH = 4  # an attachment in a mail in an archive in an archive
+_Item = Document | LeftOutMember | Reject
 
 
 def _no_deadline(item: str) -> None:
@@ -41,12 +46,13 @@ def read_documents(
     skip: Mapping[str, str] = _SKIP_NONE,
     at: Callable[[str], None] = _no_deadline,
     parsed: ParsedFiles = NOTHING_KEPT,
-) -> Iterator[Document | Reject]:
+) -> Iterator[Document | LeftOutMember | Reject]:
     """The documents of one file, and a Reject for each part of it that could not be read.
 
     A record file gives one document for each row (`source` is the file's name, "#" and the row's id), a file that holds
     others one or more for each of those ("#" and its name within), any other file at most one. A fault of the file
     itself is a Reject with item "", never an exception.
+    A file within it that no reader takes, or that would be left out in a folder, comes as a LeftOutMember.
 
     `at(item)` is called before each unit that could take too long ("" for opening, "page 7", "outline", "row 12000",
     "attached.pdf#page 7").
@@ -74,13 +80,13 @@ class _Reading:
     depth: int = 0
 
 
-def _documents(reading: _Reading) -> Iterator[Document | Reject]:
+def _documents(reading: _Reading) -> Iterator[_Item]:
     file, form, skip, at = reading.file, reading.form, reading.skip, reading.at
     if "" in skip:
         yield abandoned_unit(file.name, "", skip[""], "Save it again in its own program, or split it, then retry.")
         return
     at("")
-    items: Iterator[Document | Reject]
+    items: Iterator[_Item]
     if (command := reading.options.external_for(file.name)) is not None:
         items = _read_external(reading, command)
     elif form in {"json_lines", "csv", "tsv", "parquet"}:
@@ -98,7 +104,7 @@ def _documents(reading: _Reading) -> Iterator[Document | Reject]:
     yield from file_errors_as_rejects(file, items)
 
 
-def _kept_if_slow(reading: _Reading, items: Iterator[Document | Reject]) -> Iterator[Document | Reject]:
+def _kept_if_slow(reading: _Reading, items: Iterator[_Item]) -> Iterator[_Item]:
     """The items, or what was kept of them; a part that had to be left out this time may be read another time."""
     if reading.skip:
         return items
@@ -114,7 +120,7 @@ def _picture_not_read(reading: _Reading) -> Iterator[Reject]:
     yield Reject("read", reading.file.name, "page 1", reason, message, 'Set documents.ocr = "all", or leave it out.')
 
 
-def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[Document | Reject]:
+def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[_Item]:
     """What millrace reads of the command's output, under the name and the hash of the file itself."""
     file, parsed = reading.file, reading.parsed
     with working_folder() as folder:
@@ -142,7 +148,10 @@ def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[Docu
             options=replace(reading.options, external=()),
         )
         for item in _documents(inner):
-            yield item if isinstance(item, Reject) or item.source != file.name else replace(item, document_hash=digest)
+            if isinstance(item, Document) and item.source == file.name:
+                yield replace(item, document_hash=digest)
+            else:
+                yield item
 
 
 def _reader_of(form: Format) -> Reader | None:
@@ -152,27 +161,45 @@ def _reader_of(form: Format) -> Reader | None:
             from millrace.tasks.documents.picture_file import read_picture
 
             return read_picture
+        case "eml":
+            from millrace.tasks.documents.mail.message import read_mail
+
+            return read_mail
+        case "mbox":
+            from millrace.tasks.documents.mail.mailbox import read_mailbox
+
+            return read_mailbox
         case _:
             return None
 
 
-def _read_binary(reading: _Reading, reader: Reader) -> Iterator[Document | Reject]:
-    file = reading.file
+def _read_binary(reading: _Reading, reader: Reader) -> Iterator[_Item]:
+    file, is_empty = reading.file, True
     with open_source(file) as opened:
+        if not opened.read(1):
+            raise Rejected("The file holds 0 bytes.", reason="empty", remedy="Remove it, or write it again.")
+        opened.seek(0)
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         opened.seek(0)
         for item in reader(opened, file.name, skip=reading.skip, at=reading.at):
+            is_empty = is_empty and isinstance(item, LeftOutMember)
             match item:
-                case Reject():
+                case Reject() | LeftOutMember():
                     yield item
                 case Extraction():
                     yield from file_errors_as_rejects(file, _document(file, item, digest))
                 case Member():
                     with item.content:
                         yield from _read_member(item, reading)
+    if is_empty:
+        raise Rejected(
+            "The file holds no text, and no file that a reader takes.",
+            reason="no_text",
+            remedy="Nothing to do, unless text was expected; `sources.exclude` leaves such files out.",
+        )
 
 
-def _read_member(member: Member, outer: _Reading) -> Iterator[Document | Reject]:
+def _read_member(member: Member, outer: _Reading) -> Iterator[_Item]:
     """The documents of a file within another; its units are called after it."""
     name, prefix, depth = f"{outer.file.name}#{member.name}", f"{member.name}#", outer.depth + 1
     if depth > _MAX_DEPTH:
@@ -181,9 +208,16 @@ def _read_member(member: Member, outer: _Reading) -> Iterator[Document | Reject]
             "Unpack what it lies in.",
         )  # fmt: skip
         return
+    suffix = PurePosixPath(member.name).suffix.lower()
+    form = member.format or FORMATS.get(suffix)
+    if form is None and suffix in PICTURES and outer.options.ocr == "all":
+        form = "picture"
+    if form is None and outer.options.external_for(name) is None:
+        yield LeftOutMember(name, LeftOut({suffix: 1}))
+        return
     inner = _Reading(
         SourceFile(_path_of_open(member.content), name, _size_bytes(member.content), outer.file.mtime_ns),
-        member.format or format_of(member.name),
+        form or "text",
         outer.options,
         {item.removeprefix(prefix): cause for item, cause in outer.skip.items() if item.startswith(prefix)},
         lambda item: outer.at(prefix + item),

@@ -17,6 +17,7 @@ from millrace.tasks.chunking import ChunkOptions, Tokenizer, chunk_document
 from millrace.tasks.documents import (
     NOTHING_KEPT,
     DocumentOptions,
+    LeftOutMember,
     ParsedFiles,
     close_file,
     join_page_ranges,
@@ -40,6 +41,7 @@ from millrace.tasks.stages.pdf_ranges import (
 from millrace.tasks.stages.worker_pool import Channel, WorkerLost, WorkerPool
 
 _MAX_RESTARTS_PER_FILE = 3
+_MAX_RESTARTS_PER_FILE_OF_FILES = 10  # an archive may hold several that hang
 _CHUNKING = "chunking "
 _CHUNKS_PER_UNIT = 200
 
@@ -181,7 +183,8 @@ def _without_unit(job: ChunkJob, lost: WorkerLost) -> ChunkJob:
     skip = {p: dict(items) for p, items in job.skip.items()}
     units = skip.setdefault(path, {})
     nameless = not item or item.startswith(_CHUNKING)
-    whole_file = nameless or item in units or len(units) + 1 >= _MAX_RESTARTS_PER_FILE
+    most = _MAX_RESTARTS_PER_FILE_OF_FILES if "#" in item else _MAX_RESTARTS_PER_FILE
+    whole_file = nameless or item in units or len(units) + 1 >= most
     units["" if whole_file else item] = f"{lost.cause}: {lost.detail}"
     return replace(job, skip=skip)
 
@@ -219,6 +222,9 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
         for outcome in _outcomes(file, settings, job, channel):
             if isinstance(outcome, Reject):
                 parts.add_reject(outcome)
+                continue
+            if isinstance(outcome, LeftOutMember):
+                parts.add_left_out(outcome.counted)
                 continue
             if _is_reserved(outcome.source, file):
                 parts.add_reject(_name_taken(outcome, file))
@@ -261,8 +267,8 @@ def _announced(chunks: Iterator[Chunk], unit: str, channel: Channel[Part]) -> It
 
 def _outcomes(
     file: SourceFile, settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
-) -> Iterator[Document | Reject]:
-    """The documents and rejects of a file; a failure of the reader is a reject of that file alone."""
+) -> Iterator[Document | LeftOutMember | Reject]:
+    """The documents, rejects and left-out members of a file; a failure of the reader is a reject of that file alone."""
     skip = job.skip.get(file.path, {})
     if "" in skip:
         yield _lost_file(file, skip[""])

@@ -6,7 +6,7 @@ Joins `documents` (file hashes) and `lake` (where parts are written). Runs in th
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from millrace.tasks.records import (
     METADATA_KEYS,
     Chunk,
     Document,
+    LeftOut,
     ManifestRow,
     Reject,
     SourceFile,
@@ -49,7 +50,7 @@ class Part:
     """One written part: rows of `job` number `number` in the lake, and the documents that ended in it.
 
     `documents` has `MANIFEST_SCHEMA`, `rejects` `REJECT_SCHEMA`. `files_done` counts the files of the job, in order,
-    of which everything has been handed over.
+    of which everything has been handed over; `left_out` counts files within them that no reader takes.
     """
 
     job: int
@@ -59,6 +60,7 @@ class Part:
     documents: pa.Table
     rejects: pa.Table
     files_done: int
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def name(self) -> PartName:
@@ -109,6 +111,7 @@ class PartWriter:
         self._chunks: list[Chunk] = []
         self._documents: list[dict[str, object]] = []
         self._rejects: list[Reject] = []
+        self._left_out = LeftOut()
         self._file_rejects: dict[str, list[Reject]] = {}  # by source
         self._files_done = 0
         self._flushed_at = time.monotonic()
@@ -193,6 +196,10 @@ class PartWriter:
         """Keep a reject until it is known whether its document comes too, or has just come."""
         self._file_rejects.setdefault(reject.source, []).append(reject)
 
+    def add_left_out(self, left_out: LeftOut) -> None:
+        """Count what was left out of the file that is being read."""
+        self._left_out += left_out
+
     def end_file(self, file: SourceFile) -> None:
         """Give every source that ended without a document its row, so that the next run need not try again."""
         self._finish_document()
@@ -207,7 +214,7 @@ class PartWriter:
 
     def flush(self) -> None:
         """Write the part and hand it over; nothing is done when there is nothing to hand over."""
-        if not (self._chunks or self._documents or self._rejects):
+        if not (self._chunks or self._documents or self._rejects or self._left_out.total):
             return
         self._parts.write(self._job, self._number, chunk_table(self._chunks))
         part = Part(
@@ -218,10 +225,11 @@ class PartWriter:
             documents=pa.Table.from_pylist(self._documents, schema=MANIFEST_SCHEMA),
             rejects=reject_table(self._rejects),
             files_done=self._files_done,
+            left_out=self._left_out,
         )
         self._send(part)
         self._number += 1
-        self._chunks, self._documents, self._rejects = [], [], []
+        self._chunks, self._documents, self._rejects, self._left_out = [], [], [], LeftOut()
         self._flushed_at = time.monotonic()
         self._full = False
 

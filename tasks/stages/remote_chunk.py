@@ -82,7 +82,7 @@ def run_remote_job(remote_job: RemoteJob) -> RemoteResult:
 
     async def write_sidecar(part: Part) -> None:
         counts = {"chunks": part.chunks, "tokens": part.tokens, "files_done": part.files_done}
-        sidecars.write(part.name, Sidecar(part.documents, part.rejects, counts))
+        sidecars.write(part.name, Sidecar(part.documents, part.rejects, counts, part.left_out))
         numbers.append(part.number)
 
     job = replace(remote_job.job, first_part=secrets.randbelow(_TIMES) * _NUMBERS_A_TIME)
@@ -102,4 +102,5 @@ def part_from_sidecar(sidecars: Sidecars, job: int, number: int) -> Part:
         documents=sidecar.documents,
         rejects=sidecar.rejects,
         files_done=counts["files_done"],
+        left_out=sidecar.left_out,
     )

@@ -10,7 +10,7 @@ deleted with the others.
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from millrace.tasks.lake.collection.chunk_parts import PartName
 from millrace.tasks.lake.storage.atomic import make_folder, remove_files, translate_os_errors
 from millrace.tasks.lake.storage.json_file import read_json, write_json
 from millrace.tasks.lake.storage.location import LakePath, local_folder
-from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA
+from millrace.tasks.records import MANIFEST_SCHEMA, REJECT_SCHEMA, LeftOut
 
 
 class ScratchFiles:
@@ -57,11 +57,15 @@ _NAME = re.compile(r"(\d{6,})-(\d{3,})\.json")
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The documents that end in a part (`MANIFEST_SCHEMA`), its rejects (`REJECT_SCHEMA`), and numbers by name."""
+    """The documents that end in a part (`MANIFEST_SCHEMA`), its rejects (`REJECT_SCHEMA`), numbers by name.
+
+    `left_out` counts what no reader takes in the files of the part.
+    """
 
     documents: pa.Table
     rejects: pa.Table
     counts: Mapping[str, int]
+    left_out: LeftOut
 
 
 class Sidecars:
@@ -77,6 +81,7 @@ class Sidecars:
             "documents": sidecar.documents.to_pylist(),
             "rejects": sidecar.rejects.to_pylist(),
             "counts": dict(sidecar.counts),
+            "left_out": asdict(sidecar.left_out),
         }
         write_json(self._path(part), content, indent=None)
 
@@ -93,6 +98,7 @@ class Sidecars:
                 pa.Table.from_pylist(content["documents"], schema=MANIFEST_SCHEMA),
                 pa.Table.from_pylist(content["rejects"], schema=REJECT_SCHEMA),
                 {str(name): int(number) for name, number in content["counts"].items()},
+                LeftOut(**content["left_out"]),
             )
         except LakeUnreachable:
             raise

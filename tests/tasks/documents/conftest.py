@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from millrace.tasks.documents import DocumentOptions, read_documents
+from millrace.tasks.documents import DocumentOptions, LeftOutMember, read_documents
 from millrace.tasks.records import Document, Reject, SourceFile
 
-Read = Callable[..., list[Document | Reject]]
+Read = Callable[..., list[Document | LeftOutMember | Reject]]
 
 
 def source_file(path: Path) -> SourceFile:
@@ -18,7 +18,7 @@ def source_file(path: Path) -> SourceFile:
 def read(tmp_path: Path) -> Read:
     """Writes a file and reads it: `read("a.md", "# Title")`, with options as keywords."""
 
-    def read_content(name: str, content: str | bytes, **options: object) -> list[Document | Reject]:
+    def read_content(name: str, content: str | bytes, **options: object) -> list[Document | LeftOutMember | Reject]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return list(read_documents(source_file(path), DocumentOptions(**options)))  # type: ignore[arg-type]

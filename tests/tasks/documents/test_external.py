@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.tasks.documents import DocumentOptions, ExternalCommand, ParsedFiles, read_documents
+from millrace.tasks.documents import DocumentOptions, ExternalCommand, LeftOutMember, ParsedFiles, read_documents
 from millrace.tasks.errors import ConfigurationError
 from millrace.tasks.records import Document, Reject
 from tests.tasks.documents.conftest import source_file
@@ -27,7 +27,9 @@ def command(tmp_path: Path, script: str, *arguments: str, suffix: str = ".doc") 
     return ExternalCommand.of(suffix, f"{program} {' '.join(arguments)}")
 
 
-def read(path: Path, external: ExternalCommand, kept: Kept, *, timeout_s: float = 30.0) -> list[Document | Reject]:
+def read(
+    path: Path, external: ExternalCommand, kept: Kept, *, timeout_s: float = 30.0
+) -> list[Document | LeftOutMember | Reject]:
     options = DocumentOptions(external=(external,), external_timeout_s=timeout_s)
     return list(read_documents(source_file(path), options, parsed=ParsedFiles(kept)))
 

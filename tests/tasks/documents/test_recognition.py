@@ -66,7 +66,7 @@ def test_only_pages_without_text_are_recognized_and_each_once(tmp_path: Path, mo
     path.write_bytes(scan_of(Image.new("L", (800, 600), 128), Image.new("L", (400, 300), 90)))
     announced: list[str] = []
 
-    def read(*, may_recognize: bool = True, ocr: str = "pages") -> list[Document | Reject]:
+    def read(*, may_recognize: bool = True, ocr: str = "pages") -> list[object]:
         options = DocumentOptions(ocr=ocr, may_recognize=may_recognize)  # type: ignore[arg-type]
         return list(read_documents(source_file(path), options, at=announced.append, parsed=ParsedFiles(kept)))
 

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.tasks.documents import DocumentOptions, read_documents
+from millrace.tasks.documents import DocumentOptions, LeftOutMember, read_documents
 from millrace.tasks.documents.delimited import Lines, read_header, read_rows
 from millrace.tasks.documents.record_files import ROWS_PER_UNIT
 from millrace.tasks.records import Document, Reject
@@ -28,7 +28,7 @@ def lines(*rows: object) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def outcomes(found: list[Document | Reject]) -> list[str]:
+def outcomes(found: Sequence[Document | LeftOutMember | Reject]) -> list[str]:
     """Each outcome in a few words: a document's source, or a reject's item and reason."""
     return [f"{f.item}: {f.reason}" if isinstance(f, Reject) else f.source for f in found]
 
@@ -145,7 +145,7 @@ def test_a_quote_that_is_never_closed_costs_its_row_alone(read: Read) -> None:
     ]  # fmt: skip
 
 
-def texts(found: list[Document | Reject]) -> dict[str, str]:
+def texts(found: Sequence[Document | LeftOutMember | Reject]) -> dict[str, str]:
     assert all(isinstance(f, Document) for f in found), outcomes(found)
     return {f.source.partition("#")[2]: f.text for f in found if isinstance(f, Document)}
 

@@ -10,10 +10,11 @@ from millrace.tasks.chunking import ChunkOptions
 from millrace.tasks.documents import DocumentOptions
 from millrace.tasks.errors import ConfigurationError, LakeError
 from millrace.tasks.lake import ChunkParts, PartName, Sidecars
-from millrace.tasks.records import SourceFile
+from millrace.tasks.records import LeftOut, SourceFile
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings
 from millrace.tasks.stages.part_writer import PartContext
 from millrace.tasks.stages.remote_chunk import RemoteJob, part_from_sidecar, run_remote_job
+from tests.tasks.documents.mail.mails import attached, mail
 
 
 def source_file(path: Path) -> SourceFile:
@@ -23,8 +24,9 @@ def source_file(path: Path) -> SourceFile:
 
 @pytest.fixture
 def remote_job(tmp_path: Path) -> RemoteJob:
-    """Two documents, one of them with a text that is longer than a part."""
+    """Three documents: a mail with a picture, and one with a text that is longer than a part."""
     (tmp_path / "a.md").write_text("# A\n\nA short one.\n")
+    (tmp_path / "a.eml").write_bytes(attached(mail(), "a.png", b"\x89PNG").as_bytes())
     (tmp_path / "b.md").write_text("\n\n".join(f"# Part {n}\n\nSentence {n} of a long one." for n in range(40)))
     settings = ChunkSettings(
         documents=DocumentOptions(),
@@ -33,7 +35,7 @@ def remote_job(tmp_path: Path) -> RemoteJob:
         origin=PartContext(tmp_path / "chunks", "run", "fingerprint", "space", 10),
     )
     (tmp_path / "chunks").mkdir()
-    files = (source_file(tmp_path / "a.md"), source_file(tmp_path / "b.md"))
+    files = tuple(source_file(tmp_path / name) for name in ("a.eml", "a.md", "b.md"))
     return RemoteJob(settings, ChunkJob(7, files), tmp_path / "sidecars", deadline_s=60.0, memory_mb=2048)
 
 
@@ -48,7 +50,8 @@ def test_parts_and_what_is_said_of_them_are_in_the_lake_and_numbers_come_back(
     assert [chunks.read(7, n, n).num_rows for n in done.parts] == [part.chunks for part in parts]
     documents = {row["source"]: row for part in parts for row in part.documents.to_pylist()}
     assert sum(row["chunks"] for row in documents.values()) == sum(part.chunks for part in parts)
-    assert parts[-1].files_done == 2
+    assert parts[-1].files_done == 3
+    assert sum((part.left_out for part in parts), LeftOut()) == LeftOut({".png": 1})
     assert done.missing_files == ()
     assert list((tmp_path / "sidecars").iterdir()) == []
 
