@@ -261,15 +261,15 @@ def _read_pdf(reading: _Reading) -> Iterator[Document | Reject]:
 
 def _pdf_contents(reading: _Reading) -> tuple[str, list[Extraction | Reject]]:
     from millrace.tasks.documents.pdf.open_file import close_file, open_file
-    from millrace.tasks.documents.pdf.page_ranges import read_page_range
+    from millrace.tasks.documents.pdf.page_ranges import pages_of
     from millrace.tasks.documents.pdf.reader import join_pages
 
     file, options, skip, at = reading.file, reading.options, reading.skip, reading.at
     try:
-        pages = range(1, open_file(file, options.pdf_engine).pdf.page_count + 1)
-        read = read_page_range(file, options, pages, skip=skip, at=at, parsed=reading.parsed)
-        assert read is not None  # it is open
-        return read.digest, list(join_pages([read.pages], file.name, skip=skip, at=at))
+        opened = open_file(file, options.pdf_engine)
+        numbers = range(1, opened.pdf.page_count + 1)
+        read = pages_of(opened, file, options, numbers, skip=skip, at=at, parsed=reading.parsed)
+        return opened.digest, list(join_pages([read], file.name, skip=skip, at=at))
     finally:
         close_file()
 

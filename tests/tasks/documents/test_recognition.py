@@ -15,12 +15,13 @@ from tests.tasks.documents.conftest import source_file
 from tests.tasks.documents.test_external import Kept
 
 SAMPLE = Path(__file__).parents[3] / "data" / "sample"
-TOP = (0, 0, 1240, 400)
 
 
 def top_of(name: str) -> Image.Image:
-    """The first lines of a sample at 150 dpi."""
-    return next(page_pictures(source_file(SAMPLE / name), [1], dpi=150)).convert("L").crop(TOP)
+    """The first lines of a sample at 150 dpi, cut between two of them."""
+    page = next(page_pictures(source_file(SAMPLE / name), [1], dpi=150)).convert("L")
+    between = next(y for y in range(400, 300, -1) if page.crop((0, y, page.width, y + 1)).getextrema() == (255, 255))
+    return page.crop((0, 0, page.width, between))
 
 
 def scan_of(*pictures: Image.Image) -> bytes:
@@ -91,7 +92,7 @@ def test_only_pages_without_text_are_recognized_and_each_once(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"\x89PNG\r\n\x1a\n broken", "damaged"), (b"", "damaged"), (b"GIF8", "damaged")]
+    ("content", "reason"), [(b"\x89PNG\r\n\x1a\n broken", "damaged"), (b"", "empty"), (b"GIF8", "damaged")]
 )
 def test_a_picture_that_cannot_be_decoded_is_a_reject(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
