@@ -79,7 +79,19 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
 
 
 Format = Literal[
-    "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet", "eml", "mbox"
+    "text",
+    "markdown",
+    "restructured",
+    "html",
+    "pdf",
+    "picture",
+    "json_lines",
+    "csv",
+    "tsv",
+    "parquet",
+    "eml",
+    "mbox",
+    "docx",
 ]
 
 FORMATS: dict[str, Format] = {
@@ -93,6 +105,9 @@ FORMATS: dict[str, Format] = {
     ".htm": "html",
     ".xhtml": "html",
     ".pdf": "pdf",
+    ".docx": "docx",
+    ".docm": "docx",
+    ".dotx": "docx",
     ".eml": "eml",
     ".mbox": "mbox",
     ".jsonl": "json_lines",
