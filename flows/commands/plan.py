@@ -32,6 +32,7 @@ from millrace.flows.wiring.batch_road import (
     why_not,
 )
 from millrace.flows.wiring.collection_settings import why_refused, with_remembered
+from millrace.tasks.documents import NOT_RECOGNIZED
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
@@ -45,6 +46,9 @@ from millrace.tasks.stages.scan import Scan
 # Milvus Lite builds its index when it is closed.
 _AROUND_S = 2.0
 _LITE_ROWS_PER_S = 1_000.0
+RECOGNITION_CPU_S = 5.0
+"""Of one page, measured on A4 pages of the samples."""
+
 _ROW_OVERHEAD_BYTES = 100  # the id and the row's own bookkeeping
 
 
@@ -88,6 +92,7 @@ class Plan(Result):
     """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded.
 
     `rejects` counts what it would not take, by reason; `rejected` are these items one by one, if they were asked for.
+    `pages_to_recognize` are pages and pictures whose text `ingest` recognizes first; it is in no other figure.
     `batch` is the other road for the texts. `mean_fill` is how full the chunks read are on average: the larger of the
     shares of both bounds, None without any.
     """
@@ -101,6 +106,7 @@ class Plan(Result):
     rejected: tuple[dict[str, str], ...] = ()
     milvus_bytes: int = 0
     mean_fill: float | None = None
+    pages_to_recognize: int = 0
     estimate: Estimate | None = None
     batch: BatchOutlook | None = None
     notes: tuple[str, ...] = ()
@@ -122,6 +128,9 @@ class Plan(Result):
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
         if self.batch is not None and e.texts:
             lines += self.batch.lines()
+        if self.pages_to_recognize:
+            took = f"about {_duration(self.pages_to_recognize * RECOGNITION_CPU_S)} on one core"
+            lines.append(f"ocr        {self.pages_to_recognize:,} pages to recognize, {took}; their texts come on top")
         if self.left_out.total:
             lines.append(f"left out   {self.left_out.summary()}")
         if self.rejects:
@@ -169,6 +178,7 @@ class _Planner:
         self._rejected: list[dict[str, str]] = []
         self._left_out = LeftOut()  # of what lies within files
         self._milvus_bytes = 0
+        self._pages_to_recognize = 0
         self._fill, self._chunks_read = 0.0, 0
 
     async def run(self) -> Plan:
@@ -196,6 +206,7 @@ class _Planner:
             rejected=tuple(self._rejected),
             milvus_bytes=self._milvus_bytes,
             mean_fill=round(self._fill / self._chunks_read, 3) if self._chunks_read else None,
+            pages_to_recognize=self._pages_to_recognize,
             estimate=self._with_time_around(estimate := self._estimator.estimate()),
             batch=self._outlook(lake, estimate),
             notes=model.notes,
@@ -271,7 +282,10 @@ class _Planner:
         metadata_bytes = pc.sum(pc.binary_length(changed["metadata"])).as_py() or 0
         vector_bytes = changed.num_rows * (self._model.space.dimensions * 4 + _ROW_OVERHEAD_BYTES)
         self._milvus_bytes += text_bytes + metadata_bytes + vector_bytes
+        refused = _refused(part.rejects)
         for document in part.documents.to_pylist():
+            if document["source"] not in refused:  # all that was refused of it is to be recognized
+                document["status"] = "live"
             verdict = row_diff.outcome(document)
             setattr(documents, verdict, getattr(documents, verdict) + 1)
             documents.seen += 1
@@ -290,6 +304,9 @@ class _Planner:
         return float(pc.sum(pc.max_element_wise(tokens, sizes)).as_py() or 0)
 
     def _count_rejects(self, rejects: pa.Table) -> None:
+        later = pc.equal(rejects["reason"], NOT_RECOGNIZED)
+        self._pages_to_recognize += pc.sum(later).as_py() or 0
+        rejects = rejects.filter(pc.invert(later))
         self._rejects.update(rejects["reason"].to_pylist())
         if self._name_rejects:
             self._rejected += rejects.select(REJECT_SCHEMA.names).to_pylist()
@@ -300,6 +317,11 @@ class _Planner:
         for documents in (found.removed, unfinished.filter(pc.invert(stays))):
             self._documents.removed += with_rows(documents)
             self._chunks.deleted += pc.sum(documents["chunks"]).as_py() or 0
+
+
+def _refused(rejects: pa.Table) -> set[str]:
+    """The documents of which something is refused for good."""
+    return set(rejects.filter(pc.not_equal(rejects["reason"], NOT_RECOGNIZED))["source"].to_pylist())
 
 
 def _duration(seconds: float) -> str:

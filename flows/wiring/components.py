@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,14 @@ from millrace.flows.wiring.embedding_model import query_space as query_space  # 
 from millrace.flows.wiring.embedding_model import search_notes as search_notes  # noqa: PLC0414
 from millrace.flows.wiring.lake_location import lake_path as lake_path  # noqa: PLC0414
 from millrace.tasks.chunking import ChunkOptions, Tokenizer, tokenizer_identity
-from millrace.tasks.documents import DEFAULT_INCLUDE, DocumentOptions, ExternalCommand, ParsedFiles
+from millrace.tasks.documents import (
+    DEFAULT_INCLUDE,
+    PICTURES,
+    RECOGNIZER,
+    DocumentOptions,
+    ExternalCommand,
+    ParsedFiles,
+)
 from millrace.tasks.embedding import (
     Budget,
     Dispatcher,
@@ -248,6 +255,7 @@ def document_options(settings: Settings) -> DocumentOptions:
         title_column=documents.title_column,
         metadata_columns=documents.metadata_columns,
         pdf_engine=documents.pdf_engine,
+        ocr=documents.ocr,
         external=external_commands(tuple(sorted(documents.external.items()))),
         external_timeout_s=documents.external_timeout_s,
     )
@@ -283,13 +291,13 @@ def chunk_stage_options(
     With `read_only`, what was parsed before is taken from the lake, and nothing is put there.
     """
     parsed = ParsedFolder(lake_path(settings) / PARSED_FOLDER, read_only=read_only)
-    documents = document_options(settings)
+    documents = replace(document_options(settings), may_recognize=not read_only)
     return ChunkSettings(
         documents=documents,
         chunking=chunk_options(settings),
         tokenizer=model.spec.tokenizer,
         origin=PartContext(chunks_dir, run, fingerprint(settings, model), model.space.name, part_chunks),
-        parsed=ParsedFiles(parsed, fingerprint_of(READING_VERSION, documents)),
+        parsed=ParsedFiles(parsed, fingerprint_of(*_reading(documents))),
     )
 
 
@@ -305,19 +313,25 @@ def open_readers(settings: Settings, options: ChunkSettings, jobs: int) -> Chunk
     )
 
 
+def _reading(documents: DocumentOptions) -> tuple[object, ...]:
+    """All that shapes what is read of a file."""
+    return READING_VERSION, documents, *((RECOGNIZER,) if documents.ocr != "off" else ())
+
+
 def fingerprint(settings: Settings, model: Model) -> str:
     """A short name for all that shapes the rows of a document: reading, chunking and the embedding space."""
     tokenizer = tokenizer_identity(model.spec.tokenizer)
     packed = ("pack",) if settings.chunking.sections == "pack" else ()  # "apart" is older than the choice
     return fingerprint_of(
-        READING_VERSION, document_options(settings), chunk_options(settings), tokenizer, model.space.name, *packed
+        *_reading(document_options(settings)), chunk_options(settings), tokenizer, model.space.name, *packed
     )
 
 
 def included(settings: Settings) -> tuple[str, ...]:
     """The globs of the files that are read."""
     commands = tuple(f"*{suffix.lower()}" for suffix in settings.documents.external)
-    return tuple(settings.sources.include) or (*DEFAULT_INCLUDE, *commands)
+    pictures = tuple(f"*{suffix}" for suffix in PICTURES) if settings.documents.ocr == "all" else ()
+    return tuple(settings.sources.include) or (*DEFAULT_INCLUDE, *commands, *pictures)
 
 
 def rejects_unknown(settings: Settings) -> bool:

@@ -8,7 +8,7 @@ This component knows formats and encodings. It does not know chunks, models, the
 """
 
 from millrace.tasks.documents.external import ExternalCommand
-from millrace.tasks.documents.formats import FORMATS, LeftOutMember
+from millrace.tasks.documents.formats import FORMATS, PICTURES, LeftOutMember
 from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, Listing, list_files, list_known_files
 from millrace.tasks.documents.options import DocumentOptions, PdfEngine
 from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
@@ -23,6 +23,8 @@ from millrace.tasks.documents.pdf.page_ranges import (
 )
 from millrace.tasks.documents.pdf.reader import check_cpu_time
 from millrace.tasks.documents.reading import read_documents
+from millrace.tasks.documents.recognition import ENGINE as RECOGNIZER
+from millrace.tasks.documents.recognition import NOT_RECOGNIZED
 from millrace.tasks.documents.source_bytes import file_hash
 
 __all__ = [
@@ -30,6 +32,9 @@ __all__ = [
     "FORMATS",
     "LEFTOVERS",
     "NOTHING_KEPT",
+    "NOT_RECOGNIZED",
+    "PICTURES",
+    "RECOGNIZER",
     "DocumentOptions",
     "ExternalCommand",
     "LeftOutMember",

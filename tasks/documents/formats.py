@@ -80,7 +80,7 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
 
 
 Format = Literal[
-    "text", "markdown", "restructured", "html", "pdf", "json_lines", "csv", "tsv", "parquet",
+    "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet",
     "eml", "mbox", "zip", "tar", "gzip",
 ]  # fmt: skip
 
@@ -110,9 +110,14 @@ FORMATS: dict[str, Format] = {
 """The suffixes, in lower case, of the files that are read unless `sources.include` says otherwise."""
 
 
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+"""The suffixes of picture files, which are read where text is recognized in them."""
+
+
 def format_of(name: str) -> Format:
     """The format of a file of this name; text if its suffix is unknown."""
-    return FORMATS.get(PurePosixPath(name).suffix.lower(), "text")
+    suffix = PurePosixPath(name).suffix.lower()
+    return "picture" if suffix in PICTURES else FORMATS.get(suffix, "text")
 
 
 def file_errors_as_rejects(file: SourceFile, items: Iterator[Found]) -> Iterator[Found | Reject]:

@@ -7,9 +7,11 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from millrace.tasks.documents.external import ExternalCommand
+from millrace.tasks.documents.recognition import require_recognition
 from millrace.tasks.errors import ConfigurationError
 
 PdfEngine = Literal["pypdf", "pdfium"]
+Ocr = Literal["off", "pages", "all"]
 Columns = str | tuple[str, ...]
 """One column of a record file, or several whose texts are joined in this order."""
 
@@ -24,10 +26,12 @@ class DocumentOptions:
     is the same for all of them, or differs by glob, of which the first that fits a file counts (see `text_columns`);
     only the `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer
     than `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
-    `external` are the user's own parsers, each of which may take `external_timeout_s` for a file.
+    `external` are the user's own parsers, each of which may take `external_timeout_s` for a file. `ocr` says where text
+    is recognized: nowhere, on pages of PDF without a text layer, or in picture files too; without `may_recognize` only
+    what was recognized before is taken, and what would be comes as a Reject "page_not_recognized".
 
     Raises:
-        ConfigurationError: the engine's library is not installed.
+        ConfigurationError: the library of the engine, or of text recognition, is not installed.
     """
 
     encoding: str | None = None
@@ -38,10 +42,14 @@ class DocumentOptions:
     min_page_characters: int = 20
     pdf_engine: PdfEngine = "pypdf"
     external: tuple[ExternalCommand, ...] = ()
+    ocr: Ocr = "off"
     external_timeout_s: float = field(default=600.0, repr=False)  # it changes no document
+    may_recognize: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
         require_engine(self.pdf_engine)
+        if self.ocr != "off":
+            require_recognition()
 
     def external_for(self, file_name: str) -> ExternalCommand | None:
         """The user's command for files of this name, if there is one."""

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from millrace.tasks.documents.source_bytes import file_hash
 from millrace.tasks.records import Document, Heading, Page, Reject, SourceFile, Table
+
+ItemT = TypeVar("ItemT")
 
 SLOW_S = 5.0
 """A file that took more seconds of CPU to read is kept."""
@@ -62,13 +64,16 @@ NOTHING_KEPT = ParsedFiles()
 
 def read_once(
     file: SourceFile,
-    items: Iterator[Document | Reject],
+    items: Iterator[ItemT],
     parsed: ParsedFiles,
     beat: Callable[[], None],
     *,
     cpu_s: float = 0.0,
-) -> Iterator[Document | Reject]:
-    """What is kept of the file, else `items`, which are then kept if reading them was slow.
+    always: bool = False,
+) -> Iterator[ItemT | Document | Reject]:
+    """What is kept of the file, else `items`, which are then kept if reading them was slow, or `always`.
+
+    Of a file that holds others nothing is kept: each of them has its own turn.
 
     `cpu_s` is the CPU time that went before. `items` are not begun when something is kept.
 
@@ -78,17 +83,18 @@ def read_once(
     if (kept := parsed.read_before(file, beat)) is not None:
         yield from kept
         return
-    read: list[Document | Reject] = []
+    read: list[ItemT | Document | Reject] = []
     while (item := _timed_next(items)) is not None:
         cpu_s += item[1]
         read.append(item[0])
         yield item[0]
-    digest = next((item.document_hash for item in read if isinstance(item, Document)), "")
-    if digest and cpu_s > SLOW_S:
-        parsed.keep(_as_json(read), "read", digest, parsed.reading)
+    own = [item for item in read if isinstance(item, Document | Reject) and item.source == file.name]
+    digest = next((item.document_hash for item in own if isinstance(item, Document)), "")
+    if digest and len(own) == len(read) and (always or cpu_s > SLOW_S):
+        parsed.keep(_as_json(own), "read", digest, parsed.reading)
 
 
-def _timed_next(items: Iterator[Document | Reject]) -> tuple[Document | Reject, float] | None:
+def _timed_next(items: Iterator[ItemT]) -> tuple[ItemT, float] | None:
     """The next item, and the CPU time that it took; None at the end."""
     began = time.process_time()
     item = next(items, None)

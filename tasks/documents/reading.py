@@ -14,6 +14,7 @@ from millrace.tasks.documents.encoding import decode, editor_declared_encoding
 from millrace.tasks.documents.external import ExternalCommand, run, working_folder
 from millrace.tasks.documents.formats import (
     FORMATS,
+    PICTURES,
     Extraction,
     Format,
     LeftOutMember,
@@ -27,12 +28,14 @@ from millrace.tasks.documents.formats import (
 from millrace.tasks.documents.member_budget import MemberBudget
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
+from millrace.tasks.documents.recognition import NOT_RECOGNIZED
 from millrace.tasks.documents.source_bytes import open_source, read_source
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, LeftOut, Reject, SourceFile
 
 _SKIP_NONE: Mapping[str, str] = {}
 _MAX_DEPTH = 4  # an attachment in a mail in an archive in an archive
+_FILES_OF_FILES = {"mbox", "zip", "tar", "gzip"}  # each file in them may be slow, and is kept by itself
 _Item = Document | LeftOutMember | Reject
 
 
@@ -98,19 +101,32 @@ def _documents(reading: _Reading) -> Iterator[_Item]:
 
         items = read_records(file, form, reading.options, skip=skip, at=at)
     elif form == "pdf":
-        items = _kept_if_slow(reading, _read_pdf(file, reading.options, skip, at))
+        items = _kept_if_slow(reading, _read_pdf(reading))
+    elif form == "picture" and not (reading.options.ocr == "all" and reading.options.may_recognize):
+        items = _kept_if_slow(reading, _picture_not_read(reading))
     elif (reader := _reader_of(form, reading.budget)) is not None:
         items = _read_binary(reading, reader)
+        if form not in _FILES_OF_FILES:
+            items = _kept_if_slow(reading, items)
     else:
         items = _read_text(file, form, reading.options)
     yield from file_errors_as_rejects(file, items)
 
 
-def _kept_if_slow(reading: _Reading, items: Iterator[Document | Reject]) -> Iterator[Document | Reject]:
+def _kept_if_slow(reading: _Reading, items: Iterator[_Item]) -> Iterator[_Item]:
     """The items, or what was kept of them; a part that had to be left out this time may be read another time."""
     if reading.skip:
         return items
-    return read_once(reading.file, items, reading.parsed, lambda: reading.at(""))
+    always = reading.form == "picture"
+    return read_once(reading.file, items, reading.parsed, lambda: reading.at(""), always=always)
+
+
+def _picture_not_read(reading: _Reading) -> Iterator[Reject]:
+    """Why a picture file is not looked at: it is not wanted at all, or not now."""
+    reason, message = "unsupported_format", "The file is a picture, in which text is recognized only if that is set."
+    if reading.options.ocr == "all":
+        reason, message = NOT_RECOGNIZED, "The text in the picture is to be recognized."
+    yield Reject("read", reading.file.name, "page 1", reason, message, 'Set documents.ocr = "all", or leave it out.')
 
 
 def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[_Item]:
@@ -147,9 +163,13 @@ def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[_Ite
                 yield item
 
 
-def _reader_of(form: Format, budget: MemberBudget) -> Reader | None:
+def _reader_of(form: Format, budget: MemberBudget) -> Reader | None:  # noqa: PLR0911 - one for each format
     """The reader of a binary format; None for the formats of text. Each library is imported when first needed."""
     match form:
+        case "picture":
+            from millrace.tasks.documents.picture_file import read_picture
+
+            return read_picture
         case "eml":
             from millrace.tasks.documents.mail.message import read_mail
 
@@ -210,6 +230,8 @@ def _read_member(member: Member, outer: _Reading) -> Iterator[_Item]:
     name, prefix, content = f"{outer.file.name}#{member.name}", f"{member.name}#", member.content
     suffix = PurePosixPath(member.name).suffix.lower()
     form = member.format or FORMATS.get(suffix)
+    if form is None and suffix in PICTURES and outer.options.ocr == "all":
+        form = "picture"
     with ExitStack() as stack:
         if not callable(content):
             stack.enter_context(content)
@@ -270,23 +292,23 @@ def _read_text(file: SourceFile, form: Format, options: DocumentOptions) -> Iter
     yield document_of(file, _extracted(form, text), digest)
 
 
-def _read_pdf(
-    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
-) -> Iterator[Document | Reject]:
-    digest, items = _pdf_contents(file, options, skip, at)  # the file is closed before the pages are used
+def _read_pdf(reading: _Reading) -> Iterator[Document | Reject]:
+    digest, items = _pdf_contents(reading)  # the file is closed before the pages are used
     for item in items:
-        yield item if isinstance(item, Reject) else document_of(file, item, digest)
+        yield item if isinstance(item, Reject) else document_of(reading.file, item, digest)
 
 
-def _pdf_contents(
-    file: SourceFile, options: DocumentOptions, skip: Mapping[str, str], at: Callable[[str], None]
-) -> tuple[str, list[Extraction | Reject]]:
+def _pdf_contents(reading: _Reading) -> tuple[str, list[Extraction | Reject]]:
     from millrace.tasks.documents.pdf.open_file import close_file, open_file
-    from millrace.tasks.documents.pdf.reader import read_pdf
+    from millrace.tasks.documents.pdf.page_ranges import pages_of
+    from millrace.tasks.documents.pdf.reader import join_pages
 
+    file, options, skip, at = reading.file, reading.options, reading.skip, reading.at
     try:
-        opened, minimum = open_file(file, options.pdf_engine), options.min_page_characters
-        return opened.digest, list(read_pdf(opened.pdf, file.name, min_page_characters=minimum, skip=skip, at=at))
+        opened = open_file(file, options.pdf_engine)
+        numbers = range(1, opened.pdf.page_count + 1)
+        read = pages_of(opened, file, options, numbers, skip=skip, at=at, parsed=reading.parsed)
+        return opened.digest, list(join_pages([read], file.name, skip=skip, at=at))
     finally:
         close_file()
 

@@ -193,7 +193,8 @@ def work(work: _Work, channel: Channel[_Message]) -> None:
     """Run in a reading process: one job, or one range of a long file's pages."""
     settings, job = work
     if isinstance(job, RangeJob):
-        range_job(job, settings.documents, ScratchFiles(settings.origin.chunks_dir), channel)
+        scratch = ScratchFiles(settings.origin.chunks_dir)
+        range_job(job, settings.documents, scratch, settings.parsed, channel)
     else:
         chunk_job(settings, job, channel)
 

@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from millrace.tasks.documents import DocumentOptions, PageRange, check_cpu_time, page_ranges, read_page_range
+from millrace.tasks.documents import (
+    DocumentOptions,
+    PageRange,
+    ParsedFiles,
+    check_cpu_time,
+    page_ranges,
+    read_page_range,
+)
 from millrace.tasks.errors import LakeError, Rejected
 from millrace.tasks.lake import ScratchFiles
 from millrace.tasks.records import SourceFile
@@ -56,7 +63,11 @@ RunRange = Callable[[RangeJob, Callable[[RangeResult | None], Awaitable[None]]],
 
 
 def range_job(
-    job: RangeJob, options: DocumentOptions, scratch: ScratchFiles, channel: Channel[RangeResult | None]
+    job: RangeJob,
+    options: DocumentOptions,
+    scratch: ScratchFiles,
+    parsed: ParsedFiles,
+    channel: Channel[RangeResult | None],
 ) -> None:
     """Read a range into the spool and say where it is; None when the file cannot be read in ranges.
 
@@ -64,7 +75,12 @@ def range_job(
     """
     try:
         found = read_page_range(
-            job.file, options, job.numbers, skip=job.skip, at=lambda item: channel.at(f"{job.file.path}\0{item}")
+            job.file,
+            options,
+            job.numbers,
+            skip=job.skip,
+            at=lambda item: channel.at(f"{job.file.path}\0{item}"),
+            parsed=parsed,
         )
     except Rejected:
         raise

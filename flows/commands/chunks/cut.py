@@ -4,7 +4,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ async def _read(
     with tempfile.TemporaryDirectory(prefix="millrace-chunks-") as folder:
         parts = ChunkParts(Path(folder))
         options = components.chunk_stage_options(settings, model, Path(folder), run="chunks", read_only=True)
+        options = replace(options, documents=replace(options.documents, may_recognize=True))
         stage = components.open_readers(settings, options, 1)
 
         async def take(part: Part) -> None:

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 
 from millrace.tasks.documents.formats import document_of, file_errors_as_rejects, format_of
 from millrace.tasks.documents.options import DocumentOptions
+from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles
 from millrace.tasks.documents.pdf.engine import OutlineEntry
-from millrace.tasks.documents.pdf.open_file import close_file, open_file
+from millrace.tasks.documents.pdf.open_file import OpenFile, close_file, open_file
 from millrace.tasks.documents.pdf.outline import Outline
 from millrace.tasks.documents.pdf.reader import PagesRead, join_pages, read_pages
+from millrace.tasks.documents.pdf.recognition import with_recognized
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Reject, SourceFile
 
@@ -94,11 +96,17 @@ def long_pdf_pages(file: SourceFile, options: DocumentOptions, *, at: Callable[[
 
 
 def read_page_range(
-    file: SourceFile, options: DocumentOptions, numbers: range, *, skip: Mapping[str, str], at: Callable[[str], None]
+    file: SourceFile,
+    options: DocumentOptions,
+    numbers: range,
+    *,
+    skip: Mapping[str, str],
+    at: Callable[[str], None],
+    parsed: ParsedFiles = NOTHING_KEPT,
 ) -> PageRange | None:
     """The pages of these numbers; None when the file cannot be opened any more. It stays open.
 
-    `skip` and `at` are as of `read_documents`.
+    `skip`, `at` and `parsed` are as of `read_documents`.
 
     Raises:
         Rejected: the pages take too long in all: "timeout".
@@ -108,9 +116,27 @@ def read_page_range(
         opened = open_file(file, options.pdf_engine)
     except (Rejected, OSError, MemoryError):
         return None
+    return PageRange(opened.digest, pages_of(opened, file, options, numbers, skip=skip, at=at, parsed=parsed))
+
+
+def pages_of(
+    opened: OpenFile,
+    file: SourceFile,
+    options: DocumentOptions,
+    numbers: range,
+    *,
+    skip: Mapping[str, str],
+    at: Callable[[str], None],
+    parsed: ParsedFiles,
+) -> PagesRead:
+    """The pages of these numbers of an open file, with text recognized where that is set.
+
+    Raises:
+        Rejected: the pages take too long in all: "timeout".
+    """
     minimum = options.min_page_characters
     pages = read_pages(opened.pdf, numbers, file.name, min_page_characters=minimum, skip=skip, at=at)
-    return PageRange(opened.digest, pages)
+    return with_recognized(pages, file, opened.digest, options, parsed=parsed, skip=skip, at=at)
 
 
 def join_page_ranges(

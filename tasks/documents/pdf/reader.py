@@ -5,7 +5,7 @@ blank line; hyphens at the ends of lines stay. Each run of characters that a fon
 readable otherwise, is one U+FFFD. A page on which nothing is drawn is blank: it holds nothing that could be lost, so it
 is counted and not rejected. Attached documents are not read; a Reject names them.
 
-A file is read in one go (`read_pdf`), or in ranges of pages, perhaps by several processes, which `join_pages` makes one
+A file is read in one go, or in ranges of pages, perhaps by several processes, which `join_pages` makes one
 document of; both give the same.
 """
 
@@ -27,6 +27,7 @@ from millrace.tasks.documents.pdf.engine import (
 )
 from millrace.tasks.documents.pdf.outline import Outline, headings_of, title_of
 from millrace.tasks.documents.pdf.text_layer import judge_page
+from millrace.tasks.documents.recognition import NOT_RECOGNIZED
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Page, Reject
 
@@ -67,19 +68,6 @@ def check_cpu_time(cpu_s: float, pages: int) -> None:
             reason="timeout",
             remedy="Save it anew in its own program, or split it, then retry.",
         )
-
-
-def read_pdf(
-    pdf: OpenPdf, name: str, *, min_page_characters: int, skip: Mapping[str, str], at: Callable[[str], None]
-) -> Iterator[Extraction | Reject]:
-    """The document's text with its pages, then a Reject for each page (or other unit) that could not be taken.
-
-    Raises:
-        Rejected: nothing of it can be taken: "damaged", "no_text_layer", "blank", "timeout".
-    """
-    numbers = range(1, pdf.page_count + 1)
-    read = read_pages(pdf, numbers, name, min_page_characters=min_page_characters, skip=skip, at=at)
-    yield from join_pages([read], name, skip=skip, at=at)
 
 
 def read_pages(
@@ -131,7 +119,7 @@ def read_pages(
 def join_pages(
     ranges: Sequence[PagesRead], name: str, *, skip: Mapping[str, str], at: Callable[[str], None]
 ) -> Iterator[Extraction | Reject]:
-    """What `read_pdf` gives, from the ranges of all pages in order.
+    """The text with its pages, from the ranges of all pages in order, then a Reject for each page that was not taken.
 
     Raises:
         Rejected: there is no page with text among them.
@@ -143,6 +131,9 @@ def join_pages(
     for number, text in (page for part in ranges for page in part.taken):
         pages.append(Page(number, end + 2, end + 2 + len(text)))
         end = pages[-1].end
+    if not pages and any(reject.reason == NOT_RECOGNIZED for reject in rejects):
+        yield from rejects
+        return
     if not pages:
         raise _nothing_usable([r for r in rejects if r.item.startswith("page ")], blank)
     text = "\n\n".join(text for part in ranges for _, text in part.taken)
