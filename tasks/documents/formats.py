@@ -33,11 +33,12 @@ class Member:
     """A file within a file, such as an attachment, that is to be read as a document of its own.
 
     `name` is its path within, with `/`; the document is called after both, with "#" between. `content` is a real file
-    without a name (`tempfile.TemporaryFile`), which whoever takes the member closes. `format` overrules its suffix.
+    without a name (`tempfile.TemporaryFile`), which whoever takes the member closes; or what makes one, or raises
+    `Rejected`, and is called only when a reader takes the member. `format` overrules its suffix.
     """
 
     name: str
-    content: BinaryIO
+    content: BinaryIO | Callable[[], BinaryIO]
     format: "Format | None" = None
 
 
@@ -79,20 +80,9 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
 
 
 Format = Literal[
-    "text",
-    "markdown",
-    "restructured",
-    "html",
-    "pdf",
-    "picture",
-    "json_lines",
-    "csv",
-    "tsv",
-    "parquet",
-    "eml",
-    "mbox",
-    "docx",
-]
+    "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet",
+    "docx", "sheets", "pptx", "odf", "rtf", "epub", "eml", "mbox", "zip", "tar", "gzip",
+]  # fmt: skip
 
 FORMATS: dict[str, Format] = {
     ".txt": "text",
@@ -110,6 +100,10 @@ FORMATS: dict[str, Format] = {
     ".dotx": "docx",
     ".eml": "eml",
     ".mbox": "mbox",
+    ".zip": "zip",
+    ".tar": "tar",
+    ".gz": "gzip",
+    ".tgz": "gzip",
     ".jsonl": "json_lines",
     ".ndjson": "json_lines",
     ".csv": "csv",

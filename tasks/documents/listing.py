@@ -118,6 +118,10 @@ class _LeftOutItem:
     field: str
     key: str = ""
 
+    def counted(self) -> LeftOut:
+        """It alone, as a count."""
+        return _as_counts(Counter([self]))
+
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
     """A regular expression for the whole of a path below the SOURCE, where a folder's path ends in a slash."""
@@ -168,18 +172,20 @@ class Listing(Iterator[SourceFile | Reject]):
     @property
     def left_out(self) -> LeftOut:
         """What was left out up to the last item taken: everything, once the listing is exhausted."""
-        counts = self._counts
+        return _as_counts(self._counts)
 
-        def by_key(field: str) -> dict[str, int]:
-            return {item.key: count for item, count in sorted(counts.items(), key=str) if item.field == field}
 
-        return LeftOut(
-            unsupported=by_key("unsupported"),
-            hidden=counts[_LeftOutItem("hidden")],
-            excluded=counts[_LeftOutItem("excluded")],
-            by_tools=by_key("by_tools"),
-            not_regular=counts[_LeftOutItem("not_regular")],
-        )
+def _as_counts(counts: Counter[_LeftOutItem]) -> LeftOut:
+    def by_key(field: str) -> dict[str, int]:
+        return {item.key: count for item, count in sorted(counts.items(), key=str) if item.field == field}
+
+    return LeftOut(
+        unsupported=by_key("unsupported"),
+        hidden=counts[_LeftOutItem("hidden")],
+        excluded=counts[_LeftOutItem("excluded")],
+        by_tools=by_key("by_tools"),
+        not_regular=counts[_LeftOutItem("not_regular")],
+    )
 
 
 def list_files(

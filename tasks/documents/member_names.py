@@ -10,8 +10,8 @@ _SEPARATORS = re.compile(r"[/\\]+")
 _UNSEEN_CATEGORIES = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 
 
-def shown_name(name: str) -> str:
-    r"""The name in one line of at most 200 characters, none of them invisible; "#", which joins names, is spelled %23.
+def shown_name(name: str, max_characters: int = _MAX_CHARACTERS) -> str:
+    r"""The name in one line of at most `max_characters`, none of them invisible; "#", which joins names, is %23.
 
     >>> shown_name("Q1 \x00report#2.pdf")
     'Q1 report%232.pdf'
@@ -19,12 +19,12 @@ def shown_name(name: str) -> str:
     name = "".join(" " if c in "\t\r\n" else c for c in name)
     name = "".join(c for c in name if unicodedata.category(c) not in _UNSEEN_CATEGORIES)
     name = " ".join(name.split()).replace("#", "%23")
-    if len(name) <= _MAX_CHARACTERS:
+    if len(name) <= max_characters:
         return name
     stem, dot, suffix = name.rpartition(".")
     if not stem or len(suffix) > _MAX_SUFFIX_CHARACTERS:
         stem, dot, suffix = name, "", ""
-    return stem[: _MAX_CHARACTERS - len(dot + suffix)] + dot + suffix
+    return stem[: max_characters - len(dot + suffix)] + dot + suffix
 
 
 def file_name(name: str) -> str:

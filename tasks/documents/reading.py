@@ -4,7 +4,9 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -23,6 +25,7 @@ from millrace.tasks.documents.formats import (
     file_errors_as_rejects,
     format_of,
 )
+from millrace.tasks.documents.member_budget import MemberBudget
 from millrace.tasks.documents.options import DocumentOptions
 from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
 from millrace.tasks.documents.recognition import NOT_RECOGNIZED
@@ -32,6 +35,7 @@ from millrace.tasks.records import Document, LeftOut, Reject, SourceFile
 
 _SKIP_NONE: Mapping[str, str] = {}
 _MAX_DEPTH = 4  # an attachment in a mail in an archive in an archive
+_FILES_OF_FILES = {"mbox", "zip", "tar", "gzip"}  # each file in them may be slow, and is kept by itself
 _Item = Document | LeftOutMember | Reject
 
 
@@ -64,7 +68,9 @@ def read_documents(
     Raises:
         ConfigurationError: `options.encoding` is not the name of an encoding.
     """
-    yield from _documents(_Reading(file, format_of(file.name), options, skip, at, parsed))
+    yield from _documents(
+        _Reading(file, format_of(file.name), options, skip, at, parsed, MemberBudget(file.size_bytes))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class _Reading:
     skip: Mapping[str, str]
     at: Callable[[str], None]
     parsed: ParsedFiles
+    budget: MemberBudget
     depth: int = 0
 
 
@@ -97,8 +104,10 @@ def _documents(reading: _Reading) -> Iterator[_Item]:
         items = _kept_if_slow(reading, _read_pdf(reading))
     elif form == "picture" and not (reading.options.ocr == "all" and reading.options.may_recognize):
         items = _kept_if_slow(reading, _picture_not_read(reading))
-    elif (reader := _reader_of(form)) is not None:
-        items = _kept_if_slow(reading, _read_binary(reading, reader))
+    elif (reader := _reader_of(form, reading.budget)) is not None:
+        items = _read_binary(reading, reader)
+        if form not in _FILES_OF_FILES:
+            items = _kept_if_slow(reading, items)
     else:
         items = _read_text(file, form, reading.options)
     yield from file_errors_as_rejects(file, items)
@@ -154,7 +163,7 @@ def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[_Ite
                 yield item
 
 
-def _reader_of(form: Format) -> Reader | None:
+def _reader_of(form: Format, budget: MemberBudget) -> Reader | None:  # noqa: PLR0911 - one for each format
     """The reader of a binary format; None for the formats of text. Each library is imported when first needed."""
     match form:
         case "picture":
@@ -173,12 +182,37 @@ def _reader_of(form: Format) -> Reader | None:
             from millrace.tasks.documents.mail.mailbox import read_mailbox
 
             return read_mailbox
+        case "zip":
+            from millrace.tasks.documents.archives.zip_archive import read_zip
+
+            return partial(read_zip, budget=budget)
+        case "tar":
+            from millrace.tasks.documents.archives.tar_archive import read_tar
+
+            return partial(read_tar, budget=budget)
+        case "gzip":
+            from millrace.tasks.documents.archives.tar_archive import read_gzip
+
+            return partial(read_gzip, budget=budget)
         case _:
             return None
 
 
 def _read_binary(reading: _Reading, reader: Reader) -> Iterator[_Item]:
-    file, is_empty = reading.file, True
+    is_empty = True
+    for found in _binary_contents(reading, reader):
+        is_empty = is_empty and isinstance(found, LeftOutMember)
+        yield found
+    if is_empty:
+        raise Rejected(
+            "The file holds neither text nor a file that a reader takes.",
+            reason="no_text",
+            remedy="Nothing to do, unless text was expected; name it in `sources.exclude` to leave it out.",
+        )
+
+
+def _binary_contents(reading: _Reading, reader: Reader) -> Iterator[_Item]:
+    file = reading.file
     with open_source(file) as opened:
         if not opened.read(1):
             raise Rejected("The file holds 0 bytes.", reason="empty", remedy="Remove it, or write it again.")
@@ -186,53 +220,58 @@ def _read_binary(reading: _Reading, reader: Reader) -> Iterator[_Item]:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         opened.seek(0)
         for item in reader(opened, file.name, skip=reading.skip, at=reading.at):
-            is_empty = is_empty and isinstance(item, LeftOutMember)
             match item:
-                case Reject() | LeftOutMember():
-                    yield item
                 case Extraction():
                     yield from file_errors_as_rejects(file, _document(file, item, digest))
                 case Member():
-                    with item.content:
-                        yield from _read_member(item, reading)
-    if is_empty:
-        raise Rejected(
-            "The file holds no text, and no file that a reader takes.",
-            reason="no_text",
-            remedy="Nothing to do, unless text was expected; `sources.exclude` leaves such files out.",
-        )
+                    yield from _read_member(item, reading)
+                case _:
+                    yield item
 
 
 def _read_member(member: Member, outer: _Reading) -> Iterator[_Item]:
     """The documents of a file within another; its units are called after it."""
-    name, prefix, depth = f"{outer.file.name}#{member.name}", f"{member.name}#", outer.depth + 1
-    if depth > _MAX_DEPTH:
-        yield Reject(
-            "read", name, "", "too_deep", f"It lies in a file in a file, {depth} deep; {_MAX_DEPTH} are read.",
-            "Unpack what it lies in.",
-        )  # fmt: skip
-        return
+    name, prefix, content = f"{outer.file.name}#{member.name}", f"{member.name}#", member.content
     suffix = PurePosixPath(member.name).suffix.lower()
     form = member.format or FORMATS.get(suffix)
     if form is None and suffix in PICTURES and outer.options.ocr == "all":
         form = "picture"
-    if form is None and outer.options.external_for(name) is None:
-        yield LeftOutMember(name, LeftOut({suffix: 1}))
-        return
-    inner = _Reading(
-        SourceFile(_path_of_open(member.content), name, _size_bytes(member.content), outer.file.mtime_ns),
-        form or "text",
-        outer.options,
-        {item.removeprefix(prefix): cause for item, cause in outer.skip.items() if item.startswith(prefix)},
-        lambda item: outer.at(prefix + item),
-        outer.parsed,
-        depth,
+    with ExitStack() as stack:
+        if not callable(content):
+            stack.enter_context(content)
+        if form is None and outer.options.external_for(name) is None:
+            yield LeftOutMember(name, LeftOut({suffix: 1}))
+        elif outer.depth == _MAX_DEPTH:
+            raise Rejected(
+                f"It holds files, and lies in a file in a file, {_MAX_DEPTH} deep: those in it were not read.",
+                reason="too_deep",
+                remedy="Unpack the outermost file into the source.",
+            )
+        elif prefix in outer.skip:
+            yield abandoned_unit(name, "", outer.skip[prefix], "Unpack it, and look at it alone.")
+        else:
+            outer.at(prefix)
+            try:
+                opened = stack.enter_context(content()) if callable(content) else content
+            except Rejected as refused:
+                if refused.reason == "too_large":
+                    raise  # of the file that it lies in
+                yield Reject("read", name, "", refused.reason, str(refused), refused.remedy)
+                return
+            outer.budget.take_member()
+            inner = SourceFile(_path_of_open(opened), name, opened.seek(0, 2), outer.file.mtime_ns)
+            yield from _documents(_reading_of_member(inner, form or "text", prefix, outer))
+
+
+def _reading_of_member(file: SourceFile, form: Format, prefix: str, outer: _Reading) -> _Reading:
+    return replace(
+        outer,
+        file=file,
+        form=form,
+        skip={item.removeprefix(prefix): cause for item, cause in outer.skip.items() if item.startswith(prefix)},
+        at=lambda item: outer.at(prefix + item),
+        depth=outer.depth + 1,
     )
-    yield from _documents(inner)
-
-
-def _size_bytes(content: BinaryIO) -> int:
-    return content.seek(0, 2)
 
 
 def _path_of_open(content: BinaryIO) -> str:

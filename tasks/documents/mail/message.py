@@ -12,6 +12,7 @@ from email.errors import MessageError
 from email.generator import BytesGenerator
 from email.message import Message
 from email.parser import BytesParser
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -54,7 +55,7 @@ def read_mail(
     else:
         at(_TEXT_UNIT)
         yield from _text(message, parts, name)
-    yield from _attachments(parts.attachments, name)
+    yield from _attachments(parts.attachments)
 
 
 def _text(message: Message, parts: Parts, name: str) -> Iterator[Extraction | Reject]:
@@ -68,7 +69,7 @@ def _text(message: Message, parts: Parts, name: str) -> Iterator[Extraction | Re
         yield replace(found, text=text, title=subject, extra=metadata_of(message))
 
 
-def _attachments(attachments: list[Message], name: str) -> Iterator[Member | Reject]:
+def _attachments(attachments: list[Message]) -> Iterator[Member]:
     names = DistinctNames()
     for number, part in enumerate(attachments, start=1):
         kind = part.get_content_type()
@@ -80,17 +81,21 @@ def _attachments(attachments: list[Message], name: str) -> Iterator[Member | Rej
         else:
             called = names.take(_attachment_name(part, kind, number))
             form = None if _suffix(called) in FORMATS else _TEXTS.get(kind)
-        try:
-            data = _mail_bytes(part) if form == "eml" else decoded_bytes(part)
-        except (MessageError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            yield Reject(
-                "read", f"{name}#{called}", "", "damaged", f"It cannot be decoded ({type(error).__name__}).",
-                "Save it from the mail in a mail program, as a file of its own.",
-            )  # fmt: skip
-            continue
-        content = tempfile.TemporaryFile()  # noqa: SIM115 - whoever takes the member closes it
-        content.write(data)
-        yield Member(called, content, form)
+        yield Member(called, partial(_content, part, is_mail=form == "eml"), form)
+
+
+def _content(part: Message, *, is_mail: bool) -> BinaryIO:
+    """The decoded attachment, as a file. Raises `Rejected` when it cannot be decoded."""
+    try:
+        data = _mail_bytes(part) if is_mail else decoded_bytes(part)
+    except (MessageError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise Rejected(
+            f"The attachment cannot be decoded ({type(error).__name__}).", reason="damaged",
+            remedy="Save it from the mail in a mail program, as a file of its own.",
+        ) from error  # fmt: skip
+    content = tempfile.TemporaryFile()  # noqa: SIM115 - whoever takes the member closes it
+    content.write(data)
+    return content
 
 
 def _attachment_name(part: Message, kind: str, number: int) -> str:
