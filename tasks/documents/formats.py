@@ -81,7 +81,7 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
 
 Format = Literal[
     "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet",
-    "eml", "mbox", "zip", "tar", "gzip",
+    "eml", "mbox", "outlook", "zip", "tar", "gzip",
 ]  # fmt: skip
 
 FORMATS: dict[str, Format] = {
@@ -97,6 +97,7 @@ FORMATS: dict[str, Format] = {
     ".pdf": "pdf",
     ".eml": "eml",
     ".mbox": "mbox",
+    ".msg": "outlook",
     ".zip": "zip",
     ".tar": "tar",
     ".gz": "gzip",

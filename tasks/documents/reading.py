@@ -178,6 +178,10 @@ def _reader_of(form: Format, budget: MemberBudget) -> Reader | None:  # noqa: PL
             from millrace.tasks.documents.mail.mailbox import read_mailbox
 
             return read_mailbox
+        case "outlook":
+            from millrace.tasks.documents.mail.outlook import read_outlook
+
+            return read_outlook
         case "zip":
             from millrace.tasks.documents.archives.zip_archive import read_zip
 
