@@ -81,7 +81,7 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
 
 Format = Literal[
     "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet",
-    "eml", "mbox", "outlook", "zip", "tar", "gzip",
+    "docx", "sheets", "pptx", "odf", "rtf", "epub", "eml", "mbox", "outlook", "zip", "tar", "gzip",
 ]  # fmt: skip
 
 FORMATS: dict[str, Format] = {
@@ -95,6 +95,9 @@ FORMATS: dict[str, Format] = {
     ".htm": "html",
     ".xhtml": "html",
     ".pdf": "pdf",
+    ".docx": "docx",
+    ".docm": "docx",
+    ".dotx": "docx",
     ".eml": "eml",
     ".mbox": "mbox",
     ".msg": "outlook",

@@ -170,6 +170,10 @@ def _reader_of(form: Format, budget: MemberBudget) -> Reader | None:  # noqa: PL
             from millrace.tasks.documents.picture_file import read_picture
 
             return read_picture
+        case "docx":
+            from millrace.tasks.documents.office.docx import read_docx
+
+            return read_docx
         case "eml":
             from millrace.tasks.documents.mail.message import read_mail
 

@@ -38,14 +38,16 @@ from millrace.tasks.documents.html.navigation import (
     is_navigation_link,
     is_page_frame,
 )
-from millrace.tasks.documents.html.table import CELLS, Table
 from millrace.tasks.documents.invisible import without_invisible
+from millrace.tasks.documents.table import Table
 from millrace.tasks.documents.text_builder import TextBuilder
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
 _MAX_INDENTED_LEVELS = 10
+
+_CELLS = frozenset(["td", "th"])
 
 
 @dataclass(slots=True)
@@ -227,7 +229,7 @@ class Renderer:
             self._tables.append(Table(self.builder))
         elif tag == "tr" and self._tables:
             self._tables[-1].rows.append([])
-        elif tag in CELLS and self._tables and self._tables[-1].rows:
+        elif tag in _CELLS and self._tables and self._tables[-1].rows:
             self.builder = TextBuilder()
 
     def _close(self, tag: str, node: "LexborNode") -> None:
@@ -246,9 +248,14 @@ class Renderer:
                 self.builder.add_words(" ")
 
     def _close_block(self, tag: str, node: "LexborNode") -> None:
-        if tag in CELLS and self._tables and self._tables[-1].rows:
+        if tag in _CELLS and self._tables and self._tables[-1].rows:
             table = self._tables[-1]
-            table.add_cell(node, self.builder)
+            table.add_cell(
+                self.builder,
+                columns=_number(node.attributes.get("colspan")),
+                rows=_number(node.attributes.get("rowspan")),
+                heads=tag == "th",
+            )
             self.builder = table.surrounding
         elif tag == "table" and self._tables:
             self.builder = self._tables.pop().add_to_surrounding()
@@ -320,3 +327,9 @@ def _integer(value: str, default: int) -> int:
     digits = value.strip()
     bare = digits.removeprefix("-")
     return int(digits) if bare.isascii() and bare.isdecimal() and len(bare) < 10 else default
+
+
+def _number(value: str | None) -> int:
+    """What an attribute says, 1 if it says nothing that can be used."""
+    digits = (value or "").strip()[:6]
+    return int(digits) if digits.isascii() and digits.isdecimal() else 1

@@ -77,24 +77,24 @@ def test_files_whose_change_time_alone_is_new_are_not_read_again(local: Site) ->
 
 
 def test_files_without_a_reader_are_counted_and_nothing_else_is_no_success(local: Site) -> None:
-    for name in ("a.docx", "b.docx", "c.vsd", "node_modules/x/readme.md"):
+    for name in ("a.dwg", "b.dwg", "c.vsd", "node_modules/x/readme.md"):
         local.write(name, b"PK\x03\x04")
     report = local.ingest()
-    assert (report.exit_code, report.documents.seen, report.left_out.unsupported) == (3, 0, {".docx": 2, ".vsd": 1})
+    assert (report.exit_code, report.documents.seen, report.left_out.unsupported) == (3, 0, {".dwg": 2, ".vsd": 1})
     output = "\n".join(report.lines())
-    assert "3 files that no reader takes (2 .docx, 1 .vsd)" in output
+    assert "3 files that no reader takes (2 .dwg, 1 .vsd)" in output
     assert "1 of tools (node_modules/)" in output
     assert "no reader takes any of the files" in output
     local.write("a.md", "A document.")
     report = local.ingest()
     assert (report.exit_code, report.documents.added, report.left_out.total) == (0, 1, 4)
     as_json = json.loads(local.run("ingest", str(local.corpus), "--json").stdout)
-    assert as_json["left_out"]["unsupported"] == {".docx": 2, ".vsd": 1}
+    assert as_json["left_out"]["unsupported"] == {".dwg": 2, ".vsd": 1}
     assert as_json["rows"] == {"expected": 1, "counted": 1, "index": "FLAT"}
 
 
 def test_a_file_named_on_the_command_line_that_no_reader_takes_is_a_reject(local: Site) -> None:
-    path = local.write("a.docx", b"PK\x03\x04" + bytes(100))
+    path = local.write("a.dwg", b"PK\x03\x04" + bytes(100))
     report = local.ingest(sources=[path])
     assert report.exit_code == 3
     (reject,) = local.rejects()

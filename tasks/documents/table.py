@@ -1,14 +1,9 @@
 """Tables: rows of cells, placed in a grid so that each value stays under its own column."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from millrace.tasks.documents.text_builder import SPACES, TextBuilder
 
-if TYPE_CHECKING:
-    from selectolax.lexbor import LexborNode
-
-CELLS = frozenset(["td", "th"])
 _MAX_COLUMNS = 100
 _MAX_ROWS = 65_534  # as in the HTML standard, "rules for parsing non-negative integers" of rowspan
 _MAX_REPEATED_CHARACTERS = 60
@@ -33,17 +28,10 @@ class Table:
     surrounding: TextBuilder
     rows: list[list[Cell]] = field(default_factory=list)
 
-    def add_cell(self, node: "LexborNode", text: TextBuilder) -> None:
-        """Add a cell to the last row."""
-        attributes = node.attributes
-        columns, rows = attributes.get("colspan"), attributes.get("rowspan")
+    def add_cell(self, text: TextBuilder, *, columns: int = 1, rows: int = 1, heads: bool = False) -> None:
+        """Add a cell to the last row; it spans so many columns, and rows, of which 0 means all that follow."""
         self.rows[-1].append(
-            Cell(
-                text,
-                min(_number(columns, 1), _MAX_COLUMNS) or 1,
-                min(_number(rows, 1), _MAX_ROWS) or _MAX_ROWS,  # 0 means all rows that follow
-                heads=node.tag == "th",
-            )
+            Cell(text, min(columns, _MAX_COLUMNS) or 1, min(rows, _MAX_ROWS) or _MAX_ROWS, heads=heads)
         )
 
     def add_to_surrounding(self) -> TextBuilder:
@@ -66,11 +54,6 @@ class Table:
 
 def _is_layout(text: TextBuilder) -> bool:
     return text.structured or text.paragraphs > 3 or text.length > 1000
-
-
-def _number(value: str | None, default: int) -> int:
-    digits = (value or "").strip()[:6]
-    return int(digits) if digits.isascii() and digits.isdecimal() else default
 
 
 def _grid(rows: list[list[Cell]]) -> list[list[str]]:
