@@ -81,7 +81,7 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
 
 Format = Literal[
     "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet",
-    "docx", "sheets", "pptx", "odf", "rtf", "epub", "eml", "mbox", "zip", "tar", "gzip",
+    "docx", "sheets", "pptx", "odf", "rtf", "epub", "eml", "mbox", "outlook", "zip", "tar", "gzip",
 ]  # fmt: skip
 
 FORMATS: dict[str, Format] = {
@@ -112,6 +112,7 @@ FORMATS: dict[str, Format] = {
     ".epub": "epub",
     ".eml": "eml",
     ".mbox": "mbox",
+    ".msg": "outlook",
     ".zip": "zip",
     ".tar": "tar",
     ".gz": "gzip",

@@ -174,6 +174,7 @@ _READERS: dict[Format, str] = {
     "epub": "office.epub.read_epub",
     "eml": "mail.message.read_mail",
     "mbox": "mail.mailbox.read_mailbox",
+    "outlook": "mail.outlook.read_outlook",
     "zip": "archives.zip_archive.read_zip",
     "tar": "archives.tar_archive.read_tar",
     "gzip": "archives.tar_archive.read_gzip",

@@ -42,7 +42,6 @@ def read_mail(
     opened.seek(len(head) - len(head.lstrip(_BEFORE_HEADERS)))
     try:
         message = BytesParser(policy=RAW_HEADERS).parse(opened)
-        parts = Parts.of(message)
     except RecursionError as error:
         raise too_deep() from error
     if not message.keys():
@@ -50,6 +49,18 @@ def read_mail(
             "The file does not begin with the headers of a mail.", reason="damaged",
             remedy="Save the mail again in its own program, or give the file the suffix of what it is.",
         )  # fmt: skip
+    yield from mail_contents(message, name, skip=skip, at=at)
+
+
+def mail_contents(
+    message: Message, name: str, *, skip: Mapping[str, str], at: Callable[[str], None]
+) -> Iterator[Extraction | Member | Reject]:
+    """What `read_mail` gives, of a mail with `RAW_HEADERS`.
+
+    Raises:
+        Rejected: it is nested too deeply.
+    """
+    parts = Parts.of(message)
     if _TEXT_UNIT in skip:
         yield abandoned_unit(name, _TEXT_UNIT, skip[_TEXT_UNIT], "Save the mail again without what is odd in its text.")
     else:
