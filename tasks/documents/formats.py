@@ -81,6 +81,7 @@ def abandoned_unit(name: str, item: str, cause: str, remedy: str) -> Reject:
 
 Format = Literal[
     "text", "markdown", "restructured", "html", "pdf", "picture", "json_lines", "csv", "tsv", "parquet",
+    "notebook", "subtitles", "xml",
     "docx", "sheets", "pptx", "odf", "rtf", "epub", "eml", "mbox", "outlook", "zip", "tar", "gzip",
 ]  # fmt: skip
 
@@ -94,6 +95,10 @@ FORMATS: dict[str, Format] = {
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
+    ".ipynb": "notebook",
+    ".srt": "subtitles",
+    ".vtt": "subtitles",
+    ".xml": "xml",
     ".pdf": "pdf",
     ".docx": "docx",
     ".docm": "docx",

@@ -282,7 +282,7 @@ def _read_text(file: SourceFile, form: Format, options: DocumentOptions) -> Iter
     digest = hashlib.sha256(data).hexdigest()
     if data.startswith(b"%PDF-"):
         raise Rejected("The file is a PDF by its content.", reason="binary", remedy="Give it the suffix .pdf.")
-    if form == "html":
+    if form in {"html", "xml"}:
         from millrace.tasks.documents.html import declared_charset
 
         text = decode(data, forced=options.encoding, declared=declared_charset(data))
@@ -318,16 +318,17 @@ def _extracted(form: Format, text: str) -> Extraction:
         from millrace.tasks.documents.html import read_html
 
         return read_html(text)
-    from millrace.tasks.documents.markup import read_markdown, read_restructured, read_text, readable
+    from millrace.tasks.documents import markup
 
-    text = readable(text)
-    match form:
-        case "markdown":
-            return read_markdown(text)
-        case "restructured":
-            return read_restructured(text)
-        case _:
-            return read_text(text)
+    if form == "notebook":
+        return markup.read_notebook(text)
+    readers: dict[Format, Callable[[str], Extraction]] = {
+        "markdown": markup.read_markdown,
+        "restructured": markup.read_restructured,
+        "subtitles": markup.read_subtitles,
+        "xml": markup.read_xml,
+    }
+    return readers.get(form, markup.read_text)(markup.readable(text))
 
 
 def _document(file: SourceFile, extraction: Extraction, digest: str) -> Iterator[Document]:
