@@ -1,6 +1,6 @@
 """What kind of file the first bytes show, in words for a message. Source of the signatures: file(1), read 2026-11.
 
-It names files that no reader takes, so that the message can say what to do; it never decides how a file is read.
+It names files that no reader takes, so that the message can say what to do, and tells `formats` where a suffix lies.
 Letters alone are no signature: a text may begin with "ID3" or "BZh", so a control byte has to be among the first bytes.
 """
 
@@ -37,9 +37,13 @@ _SPELLED = frozenset([b"%PDF-", b"{\\rtf"])
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _ZIP = b"PK\x03\x04"
-_ZIP_MEMBERS = (
+_ZIP_HEADER_BYTES, _ZIP_NAME_LENGTH = 30, slice(26, 28)
+_ZIP_TYPES = (
+    (b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "an OpenDocument spreadsheet"),
     (b"mimetypeapplication/vnd.oasis.opendocument", "an OpenDocument file"),
     (b"mimetypeapplication/epub+zip", "an EPUB book"),
+)
+_ZIP_FOLDERS = (
     (b"word/", "a Word document"),
     (b"xl/", "an Excel workbook"),
     (b"ppt/", "a PowerPoint presentation"),
@@ -58,12 +62,11 @@ def kind_of(head: bytes, suffix: str = "") -> str:
 
     `suffix` (".docx") tells apart archives whose first bytes do not.
 
-    >>> kind_of(b"PK\x03\x04...word/document.xml"), kind_of(b"# A heading")
-    ('a Word document', '')
+    >>> kind_of(b"PK\x03\x04\x14\x00\x00\x00"), kind_of(b"# A heading")
+    ('a ZIP archive', '')
     """
     if head.startswith(_ZIP):
-        by_member = (kind for member, kind in _ZIP_MEMBERS if member in head)
-        return next(by_member, _ZIP_SUFFIXES.get(suffix.lower(), "a ZIP archive"))
+        return _kind_of_archive(head) or _ZIP_SUFFIXES.get(suffix.lower(), "a ZIP archive")
     if head[4:8] == b"ftyp" and _CONTROL.search(head):
         return "a video or picture of the MPEG-4 family"
     if head.startswith(b"RIFF") and _CONTROL.search(head) and head[8:12] in {b"WAVE", b"AVI ", b"WEBP"}:
@@ -71,4 +74,17 @@ def kind_of(head: bytes, suffix: str = "") -> str:
     for signature, kind in _SIGNATURES:
         if head.startswith(signature) and (signature in _SPELLED or _CONTROL.search(head)):
             return kind
+    return ""
+
+
+def _kind_of_archive(head: bytes) -> str:
+    """What a ZIP archive is by the names of its first members, "" where they do not tell."""
+    for beginning in re.finditer(re.escape(_ZIP), head):
+        header = head[beginning.start() :][:_ZIP_HEADER_BYTES]
+        name_begins = beginning.start() + _ZIP_HEADER_BYTES
+        name = head[name_begins : name_begins + int.from_bytes(header[_ZIP_NAME_LENGTH], "little")]
+        typed = (kind for mark, kind in _ZIP_TYPES if name == b"mimetype" and head.startswith(mark, name_begins))
+        placed = (kind for folder, kind in _ZIP_FOLDERS if name.startswith(folder))
+        if found := next(typed, "") or next(placed, ""):
+            return found
     return ""

@@ -1,10 +1,12 @@
 """Formats: which one a file name's suffix means, and how a format's reader reports the text or the fault it found."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO, Literal, Protocol, TypeVar
 
+from millrace.tasks.documents.file_kinds import kind_of
 from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Document, Heading, JsonValue, LeftOut, Page, Reject, SourceFile, Table
@@ -139,6 +141,38 @@ def format_of(name: str) -> Format:
     """The format of a file of this name; text if its suffix is unknown."""
     suffix = PurePosixPath(name).suffix.lower()
     return "picture" if suffix in PICTURES else FORMATS.get(suffix, "text")
+
+
+_BY_CONTENT: dict[str, Format] = {
+    "a PDF document": "pdf",
+    "a Word document": "docx",
+    "an Excel workbook": "sheets",
+    "an OpenDocument spreadsheet": "sheets",
+    "an OpenDocument file": "odf",
+    "a PowerPoint presentation": "pptx",
+    "an EPUB book": "epub",
+    "an RTF document": "rtf",
+    "a Parquet table": "parquet",
+}
+_SAVED_AS_HTML = frozenset[Format](["docx", "sheets", "pptx", "rtf"])
+_HTML = re.compile(rb"[\xef\xbb\xbf\s]*<(?:!doctype html|html|table|meta)[\s>]", re.IGNORECASE)
+
+
+def format_by_content(head: bytes, form: Format) -> Format:
+    """The format of a file that is `form` by its name and begins with `head`, where its suffix lies, or there is none.
+
+    Programs save Word documents and sheets as HTML or RTF and keep the suffix. A PDF that is HTML stays a PDF: it is
+    the page of a server that did not find the file.
+    """
+    found = _BY_CONTENT.get(kind_of(head))
+    if found is None and form in _SAVED_AS_HTML and _HTML.match(head):
+        return "html"
+    return found or form
+
+
+def has_telling_content(head: bytes) -> bool:
+    """Whether a file that begins with `head` is of a format that is known without a suffix."""
+    return kind_of(head) in _BY_CONTENT
 
 
 def file_errors_as_rejects(file: SourceFile, items: Iterator[Found]) -> Iterator[Found | Reject]:

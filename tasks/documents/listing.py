@@ -2,8 +2,9 @@
 
 **What is listed.** Regular files below each SOURCE folder whose path below that folder matches an `include` pattern
 (none given: the suffixes that this room knows) and no `exclude` pattern. A file named as a SOURCE itself is always
-taken, whatever it is called, unless its first bytes show a kind of file that no reader takes. Pipes, sockets and
-devices are never touched.
+taken, whatever it is called, unless its first bytes show a kind of file that no reader takes. A file without a suffix
+is taken where its first bytes show a format (a PDF, an Office file), unless `include` says otherwise. Pipes, sockets
+and devices are never touched.
 
 **What is left out by default.** Names that begin with a dot, what tools leave beside documents (`LEFTOVERS`:
 `node_modules`, caches, backup copies), and folders that are marked as a cache (`CACHEDIR.TAG`) or hold a virtual
@@ -33,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from millrace.tasks.documents.file_kinds import HEAD_BYTES, kind_of
-from millrace.tasks.documents.formats import FORMATS
+from millrace.tasks.documents.formats import FORMATS, has_telling_content
 from millrace.tasks.documents.source_bytes import open_source
 from millrace.tasks.errors import ConfigurationError, Rejected, SourceError
 from millrace.tasks.records import LeftOut, Reject, SourceFile
@@ -65,9 +66,12 @@ class Selection:
     exclude_files: re.Pattern[str]  # without the patterns for folders, which are not entered
     leftovers: tuple[tuple[str, re.Pattern[str]], ...]
     reject_unknown: bool
+    by_content: bool
 
     @classmethod
-    def of(cls, include: Sequence[str], exclude: Sequence[str], *, reject_unknown: bool = False) -> "Selection":
+    def of(
+        cls, include: Sequence[str], exclude: Sequence[str], *, reject_unknown: bool = False, by_content: bool = False
+    ) -> "Selection":
         """The selection for these patterns; `LEFTOVERS` are excluded too.
 
         Raises:
@@ -80,6 +84,7 @@ class Selection:
             _any_of([each for each in excluded if not each.endswith("/")]),
             tuple((each, _any_of([each])) for each in LEFTOVERS),
             reject_unknown,
+            by_content,
         )
 
     def takes_folder(self, name: str, relative: str) -> bool:
@@ -121,6 +126,9 @@ class _LeftOutItem:
     def counted(self) -> LeftOut:
         """It alone, as a count."""
         return _as_counts(Counter([self]))
+
+
+_NO_SUFFIX = _LeftOutItem("unsupported", "")
 
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
@@ -209,7 +217,8 @@ def list_files(
     """
     if not sources:
         raise ConfigurationError("No source was given; name at least one file or folder.")
-    selection = Selection.of(include or DEFAULT_INCLUDE, exclude, reject_unknown=reject_unknown)
+    by_content = set(DEFAULT_INCLUDE) <= {*(include or DEFAULT_INCLUDE)}
+    selection = Selection.of(include or DEFAULT_INCLUDE, exclude, reject_unknown=reject_unknown, by_content=by_content)
     prefix = _name_prefix(base)
     roots = sorted({_absolute(source) for source in sources})
     for root in roots:
@@ -342,10 +351,11 @@ class _Walk:
             return path, found
         try:
             with open_source(found) as opened:
-                kind = kind_of(opened.read(HEAD_BYTES), suffix)
+                head = opened.read(HEAD_BYTES)
         except (OSError, Rejected):  # the reader will say why
             return path, found
-        if not kind:
+        kind = kind_of(head, suffix)
+        if not kind or has_telling_content(head):
             return path, found
         return path, self._reject(
             self._root, "unsupported_format", f"The file is {kind}, which no reader takes.", _CONVERT,
@@ -358,9 +368,8 @@ class _Walk:
             return path, _LeftOutItem("not_regular")
         if not self._selection.takes_file(entry.name, relative):
             why = self._selection.why_left_out(entry.name, relative, is_folder=False)
-            if why.field == "unsupported" and self._selection.reject_unknown:
-                return path, self._unsupported(path, why.key)
-            return path, why
+            if why != _NO_SUFFIX or not self._is_known_by_content(path):
+                return path, self._unsupported(path, why)
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -445,8 +454,20 @@ class _Walk:
             "Rename it, for instance with `convmv -f gb18030 -t utf8`.",
         )  # fmt: skip
 
-    def _unsupported(self, path: str, suffix: str) -> Reject:
-        kind = f"with the suffix {suffix}" if suffix else "without a suffix"
+    def _is_known_by_content(self, path: str) -> bool:
+        if not self._selection.by_content:
+            return False
+        try:
+            with open_source(SourceFile(path, path, 0, 0, self._root)) as opened:
+                return has_telling_content(opened.read(HEAD_BYTES))
+        except (OSError, Rejected):
+            return False
+
+    def _unsupported(self, path: str, why: _LeftOutItem) -> Reject | _LeftOutItem:
+        """Why a file is left out, or a reject where that is wanted of files that no reader takes."""
+        if why.field != "unsupported" or not self._selection.reject_unknown:
+            return why
+        kind = f"with the suffix {why.key}" if why.key else "without a suffix"
         return self._reject(path, "unsupported_format", f"No reader takes files {kind}.", _CONVERT)
 
     def _unreadable(self, path: str, kind: str, error: OSError) -> Reject:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from millrace.tasks.documents.encoding import decode, editor_declared_encoding
 from millrace.tasks.documents.external import ExternalCommand, run, working_folder
+from millrace.tasks.documents.file_kinds import HEAD_BYTES
 from millrace.tasks.documents.formats import (
     FORMATS,
     PICTURES,
@@ -24,6 +25,7 @@ from millrace.tasks.documents.formats import (
     abandoned_unit,
     document_of,
     file_errors_as_rejects,
+    format_by_content,
     format_of,
 )
 from millrace.tasks.documents.member_budget import MemberBudget
@@ -89,29 +91,39 @@ class _Reading:
 
 
 def _documents(reading: _Reading) -> Iterator[_Item]:
-    file, form, skip, at = reading.file, reading.form, reading.skip, reading.at
+    file, skip = reading.file, reading.skip
     if "" in skip:
         yield abandoned_unit(file.name, "", skip[""], "Save it again in its own program, or split it, then retry.")
         return
-    at("")
-    items: Iterator[_Item]
+    reading.at("")
+    yield from file_errors_as_rejects(file, _opened(reading))
+
+
+def _opened(reading: _Reading) -> Iterator[_Item]:
+    """The contents; the file is opened when the first of them is asked for."""
+    yield from _contents(reading)
+
+
+def _contents(reading: _Reading) -> Iterator[_Item]:
+    """What the file holds, read as what it is: by the user's command, by its first bytes, or by its name."""
+    file, skip, at = reading.file, reading.skip, reading.at
     if (command := reading.options.external_for(file.name)) is not None:
-        items = _read_external(reading, command)
-    elif form in {"json_lines", "csv", "tsv", "parquet"}:
+        return _read_external(reading, command)
+    with open_source(file) as opened:
+        form = format_by_content(opened.read(HEAD_BYTES), reading.form)
+    reading = replace(reading, form=form)
+    if form in {"json_lines", "csv", "tsv", "parquet"}:
         from millrace.tasks.documents.record_files import read_records
 
-        items = read_records(file, form, reading.options, skip=skip, at=at)
-    elif form == "pdf":
-        items = _kept_if_slow(reading, _read_pdf(reading))
-    elif form == "picture" and not (reading.options.ocr == "all" and reading.options.may_recognize):
-        items = _kept_if_slow(reading, _picture_not_read(reading))
-    elif (reader := _reader_of(form, reading.budget)) is not None:
+        return read_records(file, form, reading.options, skip=skip, at=at)
+    if form == "pdf":
+        return _kept_if_slow(reading, _read_pdf(reading))
+    if form == "picture" and not (reading.options.ocr == "all" and reading.options.may_recognize):
+        return _kept_if_slow(reading, _picture_not_read(reading))
+    if (reader := _reader_of(form, reading.budget)) is not None:
         items = _read_binary(reading, reader)
-        if form not in _FILES_OF_FILES:
-            items = _kept_if_slow(reading, items)
-    else:
-        items = _read_text(file, form, reading.options)
-    yield from file_errors_as_rejects(file, items)
+        return items if form in _FILES_OF_FILES else _kept_if_slow(reading, items)
+    return _read_text(file, form, reading.options)
 
 
 def _kept_if_slow(reading: _Reading, items: Iterator[_Item]) -> Iterator[_Item]:
@@ -280,8 +292,6 @@ def _path_of_open(content: BinaryIO) -> str:
 def _read_text(file: SourceFile, form: Format, options: DocumentOptions) -> Iterator[Document]:
     data = read_source(file)
     digest = hashlib.sha256(data).hexdigest()
-    if data.startswith(b"%PDF-"):
-        raise Rejected("The file is a PDF by its content.", reason="binary", remedy="Give it the suffix .pdf.")
     if form in {"html", "xml"}:
         from millrace.tasks.documents.html import declared_charset
 

@@ -260,7 +260,7 @@ def test_what_one_source_leaves_out_and_another_takes_is_not_counted(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "content", "kind"),
     [
-        ("letter", b"PK\x03\x04\x14\x00\x06\x00 [Content_Types].xml word/document.xml", "a Word document"),
+        ("letter", b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
         ("letter", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document of the old binary format"),
         ("page.bak", b"\x1f\x8b\x08", "gzip data"),
     ],

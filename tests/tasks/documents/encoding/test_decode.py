@@ -188,11 +188,6 @@ def test_a_file_named_directly_with_an_unknown_suffix_is_text(document: Callable
     assert document("Makefile", "all:\n\techo").text == "all:\n\techo"
 
 
-def test_a_pdf_under_another_name_is_told_so(reject: Callable[..., Reject]) -> None:
-    found = reject("a.txt", b"%PDF-1.7\n...")
-    assert (found.reason, found.remedy) == ("binary", "Give it the suffix .pdf.")
-
-
 def test_a_file_that_is_gone_or_no_file_is_a_reject(tmp_path: object) -> None:
     gone = SourceFile(f"{tmp_path}/gone.txt", "gone.txt", 1, 1)
     folder = SourceFile(str(tmp_path), "folder.txt", 1, 1)

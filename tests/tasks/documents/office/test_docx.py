@@ -188,7 +188,7 @@ ENCRYPTED = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600 + "EncryptedPackag
         (docx(""), "no_text", "no text"),
         (package({"[Content_Types].xml": "<Types/>"}), "damaged", "word/document.xml is missing"),
         (package({"a.txt": "x"}), "unsupported_format", "ZIP archive"),
-        (b"%PDF-1.7\n", "unsupported_format", "a PDF document"),
+        (b"\x89PNG\r\n\x1a\n", "unsupported_format", "a PNG image"),
         (ENCRYPTED, "encrypted", "encrypted"),
         (ENCRYPTED[:500], "unsupported_format", "old binary format"),
         (laughs(), "damaged", "is no XML"),
