@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from millrace.tasks.documents.file_kinds import HEAD_BYTES, kind_of
-from millrace.tasks.documents.formats import FORMATS
+from millrace.tasks.documents.formats import CONVERT, FORMATS, unsupported
 from millrace.tasks.documents.source_bytes import open_source
 from millrace.tasks.errors import ConfigurationError, Rejected, SourceError
 from millrace.tasks.records import LeftOut, Reject, SourceFile
@@ -45,10 +45,6 @@ LEFTOVERS = (
 )
 """Patterns of what editors, archivers, version control and package managers leave beside documents."""
 
-_CONVERT = (
-    "Convert it to a format that millrace reads, name a command that does in documents.external, or leave it out with"
-    " sources.exclude."
-)
 _TOOL_FOLDER_MARKS = frozenset(["CACHEDIR.TAG", "pyvenv.cfg"])
 """Files that mark the folder they are in. Source: bford.info/cachedir and PEP 405, read 2026-11."""
 
@@ -348,7 +344,7 @@ class _Walk:
         if not kind:
             return path, found
         return path, self._reject(
-            self._root, "unsupported_format", f"The file is {kind}, which no reader takes.", _CONVERT,
+            self._root, "unsupported_format", f"The file is {kind}, which no reader takes.", CONVERT,
         )  # fmt: skip
 
     def _file(self, entry: os.DirEntry[str], relative: str) -> _Entry | None:
@@ -446,8 +442,7 @@ class _Walk:
         )  # fmt: skip
 
     def _unsupported(self, path: str, suffix: str) -> Reject:
-        kind = f"with the suffix {suffix}" if suffix else "without a suffix"
-        return self._reject(path, "unsupported_format", f"No reader takes files {kind}.", _CONVERT)
+        return unsupported("scan", _printable(path[len(self._prefix) :]), suffix)
 
     def _unreadable(self, path: str, kind: str, error: OSError) -> Reject:
         return self._reject(
