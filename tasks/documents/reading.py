@@ -1,6 +1,7 @@
 """Read one file, whatever its format: the entry point to the readers."""
 
 import hashlib
+import importlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -163,43 +164,34 @@ def _read_external(reading: _Reading, command: ExternalCommand) -> Iterator[_Ite
                 yield item
 
 
-def _reader_of(form: Format, budget: MemberBudget) -> Reader | None:  # noqa: PLR0911 - one for each format
-    """The reader of a binary format; None for the formats of text. Each library is imported when first needed."""
-    match form:
-        case "picture":
-            from millrace.tasks.documents.picture_file import read_picture
+_READERS: dict[Format, str] = {
+    "picture": "picture_file.read_picture",
+    "docx": "office.docx.read_docx",
+    "sheets": "office.sheets.read_sheets",
+    "pptx": "office.slides.read_slides",
+    "odf": "office.odf.read_odf",
+    "rtf": "office.rtf.read_rtf",
+    "epub": "office.epub.read_epub",
+    "eml": "mail.message.read_mail",
+    "mbox": "mail.mailbox.read_mailbox",
+    "outlook": "mail.outlook.read_outlook",
+    "zip": "archives.zip_archive.read_zip",
+    "tar": "archives.tar_archive.read_tar",
+    "gzip": "archives.tar_archive.read_gzip",
+}
+"""The readers of binary formats, below this package; each, with its library, is imported when it is first needed."""
 
-            return read_picture
-        case "docx":
-            from millrace.tasks.documents.office.docx import read_docx
+_ARCHIVES = frozenset[Format](["zip", "tar", "gzip"])
 
-            return read_docx
-        case "eml":
-            from millrace.tasks.documents.mail.message import read_mail
 
-            return read_mail
-        case "mbox":
-            from millrace.tasks.documents.mail.mailbox import read_mailbox
-
-            return read_mailbox
-        case "outlook":
-            from millrace.tasks.documents.mail.outlook import read_outlook
-
-            return read_outlook
-        case "zip":
-            from millrace.tasks.documents.archives.zip_archive import read_zip
-
-            return partial(read_zip, budget=budget)
-        case "tar":
-            from millrace.tasks.documents.archives.tar_archive import read_tar
-
-            return partial(read_tar, budget=budget)
-        case "gzip":
-            from millrace.tasks.documents.archives.tar_archive import read_gzip
-
-            return partial(read_gzip, budget=budget)
-        case _:
-            return None
+def _reader_of(form: Format, budget: MemberBudget) -> Reader | None:
+    """The reader of a binary format; None for the formats of text."""
+    if form not in _READERS:
+        return None
+    module, _, name = _READERS[form].rpartition(".")
+    reader = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    made: Reader = partial(reader, budget=budget) if form in _ARCHIVES else reader
+    return made
 
 
 def _read_binary(reading: _Reading, reader: Reader) -> Iterator[_Item]:

@@ -12,14 +12,12 @@ from typing import BinaryIO
 
 from millrace.tasks.documents.formats import MAX_TITLE_CHARACTERS, Extraction, Member
 from millrace.tasks.documents.office.numbering import Numbering, W
-from millrace.tasks.documents.office.package import Element, Package, open_package
+from millrace.tasks.documents.office.package import Element, Package, open_package, properties_title
 from millrace.tasks.documents.office.styles import ParagraphStyle, Styles, is_on
 from millrace.tasks.documents.office.word_runs import CONTAINERS, MAX_DEPTH, MC, Runs, chosen
 from millrace.tasks.documents.table import Table
 from millrace.tasks.documents.text_builder import TextBuilder
 from millrace.tasks.records import Reject
-
-_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
 def read_docx(
@@ -36,14 +34,8 @@ def read_docx(
         at("")
         reader.read(package.xml(main))
         text, headings, tables = reader.text.finish()
-        title = _title(package) or reader.title or next((h.title for h in headings if h.level == 1), "")
+        title = properties_title(package) or reader.title or next((h.title for h in headings if h.level == 1), "")
     yield Extraction(text, title=title[:MAX_TITLE_CHARACTERS], headings=headings, tables=tables)
-
-
-def _title(package: Package) -> str:
-    core = next(iter(package.related("", "core-properties")), None)
-    found = package.xml(core).find(_TITLE) if core else None
-    return " ".join((found.text or "").split()) if found is not None else ""
 
 
 class _Reader:

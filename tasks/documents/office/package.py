@@ -22,6 +22,7 @@ MAX_PART_BYTES = 300_000_000
 _MAX_ENTRIES = 100_000
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _RELATIONSHIPS = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
+_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 SAVE_AGAIN = "Open it in its own program and save it again, then retry."
 
 
@@ -49,18 +50,18 @@ class Package:
         info = self._names.get(name.lower())
         if info is None:
             raise _damaged(f"its part {name} is missing")
-        if info.file_size > MAX_PART_BYTES:
-            raise Rejected(
-                f"Its part {name} has {info.file_size:,} bytes; {MAX_PART_BYTES:,} are read.",
-                reason="too_large",
-                remedy="Split the file, or export it as text or CSV.",
-            )
+        _check_size(info)
         if info.flag_bits & 1:
             raise _encrypted()
         try:
             return self._archive.read(info)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError) as error:
             raise _damaged(f"its part {name} cannot be unpacked ({error})") from error
+
+    def check_sizes(self) -> None:
+        """Raise Rejected "too_large" where a part unpacks to more than is read."""
+        for info in self._archive.filelist:
+            _check_size(info)
 
     def xml(self, name: str) -> Element:
         """The root element of a part. Raises as `read`."""
@@ -75,7 +76,9 @@ class Package:
             remove_pis=True,
         )
         try:
-            return etree.fromstring(self.read(name), parser)
+            root = etree.fromstring(self.read(name), parser)
+            etree.strip_elements(root, etree.Entity, with_tail=False)
+            return root
         except etree.XMLSyntaxError as error:
             raise _damaged(f"its part {name} is no XML ({error})") from error
 
@@ -96,13 +99,29 @@ class Package:
         ]
 
 
+def properties_title(package: Package) -> str:
+    """The title among an Office file's core properties; "" without one."""
+    core = next(iter(package.related("", "core-properties")), None)
+    found = package.xml(core).find(_TITLE) if core else None
+    return " ".join((found.text or "").split()) if found is not None else ""
+
+
+def _check_size(info: zipfile.ZipInfo) -> None:
+    if info.file_size > MAX_PART_BYTES:
+        raise Rejected(
+            f"Its part {info.filename} has {info.file_size:,} bytes; {MAX_PART_BYTES:,} are read.",
+            reason="too_large",
+            remedy="Split the file, or export it as text or CSV.",
+        )
+
+
 def _resolved(folder: str, target: str) -> str:
     return target[1:] if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
 
 
 @contextmanager
 def open_package(opened: BinaryIO, needed: str) -> Iterator[Package]:
-    """The package in a file that must have the part `needed`.
+    """The package in a file that must have the part `needed`, "" for any.
 
     Raises:
         Rejected: "encrypted"; "damaged"; "too_large"; "unsupported_format": it is something else by its content.
@@ -126,7 +145,7 @@ def open_package(opened: BinaryIO, needed: str) -> Iterator[Package]:
                 remedy=SAVE_AGAIN,
             )
         package = Package(archive)
-        if needed not in package:
+        if needed and needed not in package:
             raise _other(kind_of(head) or "a ZIP archive of another kind")
         yield package
 
