@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.configs.settings import Settings
-from millrace.flows.commands.ingest.deletions import with_rows
+from millrace.flows.commands.ingest.deletions import lie_in, with_rows
 from millrace.flows.commands.ingest.diff import diff_sources
 from millrace.flows.commands.reject_list import lines_by_reason
 from millrace.flows.monitoring.result import Result
@@ -313,7 +313,7 @@ class _Planner:
 
     def _count_gone(self, found: Scan, row_diff: RowDiff) -> None:
         unfinished = row_diff.unfinished()
-        stays = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._half_read), pa.string()))
+        stays = lie_in(unfinished, self._half_read)
         for documents in (found.removed, unfinished.filter(pc.invert(stays))):
             self._documents.removed += with_rows(documents)
             self._chunks.deleted += pc.sum(documents["chunks"]).as_py() or 0

@@ -298,6 +298,7 @@ def chunk_stage_options(
         tokenizer=model.spec.tokenizer,
         origin=PartContext(chunks_dir, run, fingerprint(settings, model), model.space.name, part_chunks),
         parsed=ParsedFiles(parsed, fingerprint_of(*_reading(documents))),
+        reject_unknown=rejects_unknown(settings),
     )
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Protocol, TypeVar
 from millrace.tasks.documents.file_kinds import kind_of
 from millrace.tasks.documents.invisible import has_visible_text
 from millrace.tasks.errors import Rejected
-from millrace.tasks.records import Document, Heading, JsonValue, LeftOut, Page, Reject, SourceFile, Table
+from millrace.tasks.records import Document, Heading, JsonValue, LeftOut, Page, Reject, SourceFile, Stage, Table
 
 MAX_TITLE_CHARACTERS = 300
 
@@ -51,6 +51,10 @@ class LeftOutMember:
     source: str
     counted: LeftOut
 
+    def as_reject(self) -> Reject | None:
+        """The Reject of a file that no reader takes; None of one that is left out for another reason."""
+        return next((unsupported("read", self.source, suffix) for suffix in self.counted.unsupported), None)
+
 
 class Reader(Protocol):
     """What the reader of a binary format is.
@@ -67,6 +71,18 @@ class Reader(Protocol):
         self, opened: BinaryIO, name: str, *, skip: Mapping[str, str], at: Callable[[str], None]
     ) -> "Iterator[Extraction | Member | LeftOutMember | Reject]":
         """The contents of the file."""
+
+
+CONVERT = (
+    "Convert it to a format that millrace reads, name a command that does in documents.external, or leave it out with"
+    " sources.exclude."
+)
+
+
+def unsupported(stage: Stage, source: str, suffix: str) -> Reject:
+    """The Reject of a file that no reader takes, by its suffix."""
+    kind = f"with the suffix {suffix}" if suffix else "without a suffix"
+    return Reject(stage, source, "", "unsupported_format", f"No reader takes files {kind}.", CONVERT)
 
 
 Found = TypeVar("Found")

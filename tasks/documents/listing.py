@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from millrace.tasks.documents.file_kinds import HEAD_BYTES, kind_of
-from millrace.tasks.documents.formats import FORMATS, has_telling_content
+from millrace.tasks.documents.formats import CONVERT, FORMATS, has_telling_content, unsupported
 from millrace.tasks.documents.source_bytes import open_source
 from millrace.tasks.errors import ConfigurationError, Rejected, SourceError
 from millrace.tasks.records import LeftOut, Reject, SourceFile
@@ -46,10 +46,6 @@ LEFTOVERS = (
 )
 """Patterns of what editors, archivers, version control and package managers leave beside documents."""
 
-_CONVERT = (
-    "Convert it to a format that millrace reads, name a command that does in documents.external, or leave it out with"
-    " sources.exclude."
-)
 _TOOL_FOLDER_MARKS = frozenset(["CACHEDIR.TAG", "pyvenv.cfg"])
 """Files that mark the folder they are in. Source: bford.info/cachedir and PEP 405, read 2026-11."""
 
@@ -358,7 +354,7 @@ class _Walk:
         if not kind or has_telling_content(head):
             return path, found
         return path, self._reject(
-            self._root, "unsupported_format", f"The file is {kind}, which no reader takes.", _CONVERT,
+            self._root, "unsupported_format", f"The file is {kind}, which no reader takes.", CONVERT,
         )  # fmt: skip
 
     def _file(self, entry: os.DirEntry[str], relative: str) -> _Entry | None:
@@ -467,8 +463,7 @@ class _Walk:
         """Why a file is left out, or a reject where that is wanted of files that no reader takes."""
         if why.field != "unsupported" or not self._selection.reject_unknown:
             return why
-        kind = f"with the suffix {why.key}" if why.key else "without a suffix"
-        return self._reject(path, "unsupported_format", f"No reader takes files {kind}.", _CONVERT)
+        return unsupported("scan", _printable(path[len(self._prefix) :]), why.key)
 
     def _unreadable(self, path: str, kind: str, error: OSError) -> Reject:
         return self._reject(

@@ -63,13 +63,17 @@ class ChunkJob:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """The options that shape documents and chunks; the same for every job of a run."""
+    """The options that shape documents and chunks; the same for every job of a run.
+
+    With `reject_unknown`, a file within a file is a reject where no reader takes it, and is not counted as left out.
+    """
 
     documents: DocumentOptions
     chunking: ChunkOptions
     tokenizer: str
     origin: PartContext
     parsed: ParsedFiles = NOTHING_KEPT
+    reject_unknown: bool = False
 
 
 _Work = tuple[ChunkSettings, ChunkJob | RangeJob]
@@ -224,7 +228,10 @@ def chunk_job(settings: ChunkSettings, job: ChunkJob, channel: Channel[_Message]
                 parts.add_reject(outcome)
                 continue
             if isinstance(outcome, LeftOutMember):
-                parts.add_left_out(outcome.counted)
+                if settings.reject_unknown and (reject := outcome.as_reject()) is not None:
+                    parts.add_reject(reject)
+                else:
+                    parts.add_left_out(outcome.counted)
                 continue
             if _is_reserved(outcome.source, file):
                 parts.add_reject(_name_taken(outcome, file))

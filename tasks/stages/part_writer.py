@@ -68,7 +68,7 @@ class Part:
         return PartName(self.job, self.number)
 
     def partially_read(self) -> dict[str, ManifestRow]:
-        """Files of which not every document is known, by path, each with its own manifest row.
+        """Files of which not every document is known, also such within others, by name, each with its own manifest row.
 
         They could not be read as a whole, or one of their rows has no id. A document that was known from such a file
         and was not read this time may be the one that could not be read: it is not taken for removed.
@@ -79,9 +79,9 @@ class Part:
             if not reject["item"] or (reject["item"].startswith("row ") and reject["reason"] != "duplicate_id")
         }
         return {
-            row["path"]: row
+            row["source"]: row
             for row in self.documents.to_pylist()
-            if row["status"] == "rejected" and row["source"] in unidentified and row["path"].endswith(row["source"])
+            if row["status"] == "rejected" and row["source"] in unidentified
         }
 
 

@@ -4,7 +4,7 @@ The law "no accidental mass deletion" is applied here, over both, before anythin
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ class DeletionPlan:
         self._sources = sources
         self._found = found
         self._uncommitted = uncommitted
-        self._partially_read: dict[str, ManifestRow] = {}  # by path
+        self._partially_read: dict[str, ManifestRow] = {}  # by name
         self._scope = [(components.document_name(settings, source), source.is_file()) for source in sources]
 
     def in_scope(self, name: str) -> bool:
@@ -44,9 +44,8 @@ class DeletionPlan:
         uncommitted = self._uncommitted.rows
         if not uncommitted:
             return set()
-        files = [row["source"] for row in self._partially_read.values()]
         rejected = [reject.source for reject in self._found.rejects]
-        unread = [(name, True) for name in [*files, *rejected]] + [(name, False) for name in rejected]
+        unread = {*self._partially_read, *rejected}
         unchanged = set(self._found.unchanged_again["source"].to_pylist())
         return {
             source
@@ -54,7 +53,8 @@ class DeletionPlan:
             if source not in completed
             and source not in unchanged
             and self.in_scope(source)
-            and not any(is_in_source(source, name, is_file=is_file) for name, is_file in unread)
+            and unread.isdisjoint(names_around(source))
+            and not any(is_in_source(source, name, is_file=False) for name in rejected)
         }
 
     def rows_of(self, orphaned: set[str]) -> Mapping[str, frozenset[str]]:
@@ -66,7 +66,7 @@ class DeletionPlan:
 
         `unfinished`: of the documents in files that were read, those that did not come.
         """
-        retained = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._partially_read), pa.string()))
+        retained = lie_in(unfinished, self._partially_read)
         return pa.concat_tables([self._found.removed, unfinished.filter(pc.invert(retained))])
 
     def retained(self, unfinished: pa.Table) -> pa.Table:
@@ -74,20 +74,23 @@ class DeletionPlan:
 
         They carry the time and hash of the file as it is now, so that it is read again when it changes.
         """
-        partially_read = pc.is_in(unfinished["path"], value_set=pa.array(sorted(self._partially_read), pa.string()))
+        partially_read = lie_in(unfinished, self._partially_read)
         stay = [
-            row | {key: self._partially_read[row["path"]][key] for key in (*STAT_COLUMNS, "file_hash")}
+            row | {key: self._file_around(row["source"])[key] for key in (*STAT_COLUMNS, "file_hash")}
             for row in unfinished.filter(pc.and_(partially_read, pc.greater(unfinished["chunks"], 0))).to_pylist()
             if row["status"] != "leaving"
         ]
         return pa.Table.from_pylist(stay, schema=MANIFEST_SCHEMA)
 
+    def _file_around(self, source: str) -> ManifestRow:
+        return next(self._partially_read[name] for name in names_around(source)[1:] if name in self._partially_read)
+
     def notes(self, retained: pa.Table) -> list[str]:
         """What the user should know of the documents that `retained` gives."""
         counts = Counter(retained["path"].to_pylist())
         return [
-            f"{path}: {count:,} of its known records were not among the rows that could be read; they stay as they "
-            "were until the rejected rows are mended or taken out"
+            f"{path}: {count:,} of its known records were not among those that could be read; they stay as they "
+            "were until the rejects are mended or taken out"
             for path, count in sorted(counts.items())
         ]
 
@@ -123,9 +126,24 @@ def with_rows(documents: pa.Table) -> int:
     return pc.sum(pc.greater(documents["chunks"], 0)).as_py() or 0
 
 
+def names_around(source: str) -> list[str]:
+    """The document's own name, then those of the files that it may lie in, the outermost first.
+
+    >>> names_around("a.eml#b.zip#c.csv#7")
+    ['a.eml#b.zip#c.csv#7', 'a.eml', 'a.eml#b.zip', 'a.eml#b.zip#c.csv']
+    """
+    return [source, *(source[:position] for position, sign in enumerate(source) if sign == "#")]
+
+
+def lie_in(documents: pa.Table, files: Container[str]) -> pa.Array:
+    """Of each document, whether it lies in one of the files of these names."""
+    sources = documents["source"].to_pylist()
+    return pa.array([any(name in files for name in names_around(source)[1:]) for source in sources], pa.bool_())
+
+
 def _not_in_files(sources: set[str], found: Scan) -> set[str]:
     """Those of `sources` that are no file to be read, nor a record of one."""
-    names = {source: {source, *(source[:i] for i, c in enumerate(source) if c == "#")} for source in sources}
+    names = {source: set(names_around(source)) for source in sources}
     wanted = set().union(*names.values())
     read = {file.name for file in found.jobs.each_file() if file.name in wanted} if wanted else set()
     return {source for source in sources if names[source].isdisjoint(read)}

@@ -6,7 +6,7 @@ import os
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,33 +14,8 @@ import pytest
 from millrace.tasks.documents import DocumentOptions, LeftOutMember, read_documents
 from millrace.tasks.documents import member_budget as bounds
 from millrace.tasks.records import Document, LeftOut, Reject
+from tests.tasks.documents.archives.archives import Pack, tar_gz, tarred, zipped
 from tests.tasks.documents.conftest import Read, source_file
-
-Pack = Callable[[Mapping[str, bytes]], bytes]
-
-
-def zipped(entries: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", method) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, data)
-    return packed.getvalue()
-
-
-def tarred(entries: Mapping[str, bytes], **attributes: object) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, data in entries.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            for attribute, value in attributes.items():
-                setattr(info, attribute, value)
-            archive.addfile(info, io.BytesIO(data))
-    return packed.getvalue()
-
-
-def tar_gz(entries: Mapping[str, bytes]) -> bytes:
-    return gzip.compress(tarred(entries))
 
 
 def said(found: list[Document | LeftOutMember | Reject]) -> list[tuple[str, str]]:
