@@ -5,9 +5,10 @@ Nothing here reads a file, opens a connection or knows a format.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -87,10 +88,9 @@ class LeftOut:
         """
         said = []
         if files := sum(self.unsupported.values()):
-            ranked = sorted(self.unsupported.items(), key=lambda item: (-item[1], item[0]))
-            named = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in ranked[:8]]
-            named += [f"{len(ranked) - 8} more suffixes"] if len(ranked) > 8 else []
-            said.append(f"{files:,} {'file' if files == 1 else 'files'} that no reader takes ({', '.join(named)})")
+            said.append(
+                f"{files:,} {'file' if files == 1 else 'files'} that no reader takes ({_by_suffix(self.unsupported)})"
+            )
         said += [f"{self.hidden:,} hidden"] if self.hidden else []
         said += [f"{self.excluded:,} excluded"] if self.excluded else []
         if tools := sum(self.by_tools.values()):
@@ -101,6 +101,54 @@ class LeftOut:
 
 def _sums(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
     return {key: some.get(key, 0) + others.get(key, 0) for key in sorted({*some, *others})}
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """The files below the sources by suffix in lower case, "" for none; each is taken, rejected as a whole, or ignored.
+
+    `ignored` are those of `LeftOut.unsupported`. What an archive holds is no file here; a file some pages or rows of
+    which are rejects is taken.
+    """
+
+    taken: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, listed: Mapping[str, int], rejected: Iterable[str], ignored: Mapping[str, int]) -> Self:
+        """The counts, from those of all files that were `listed`, and the names of those that were `rejected`."""
+        refused = Counter(map(suffix_of, rejected))
+        taken = {suffix: count - refused[suffix] for suffix, count in sorted(listed.items()) if count > refused[suffix]}
+        return cls(taken, dict(sorted(refused.items())), ignored)
+
+    def summary(self) -> str:
+        """What was taken and what was rejected, in words, the most frequent suffixes first.
+
+        >>> FileCounts({".md": 3, ".pdf": 1}, {".pdf": 2}).summary()
+        '4 taken (3 .md, 1 .pdf), 2 rejected (2 .pdf)'
+        """
+        said = []
+        for word, counts in (("taken", self.taken), ("rejected", self.rejected)):
+            if total := sum(counts.values()):
+                said.append(f"{total:,} {word} ({_by_suffix(counts)})")
+        return ", ".join(said)
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a file name in lower case; a million of them are asked for.
+
+    >>> suffix_of("a.d/b.Tar.GZ"), suffix_of("a.d/.hidden"), suffix_of("a.d/b")
+    ('.gz', '', '')
+    """
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > name.rfind("/") + 1 else ""
+
+
+def _by_suffix(counts: Mapping[str, int]) -> str:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in ranked[:8]]
+    return ", ".join(named + ([f"{len(ranked) - 8} more suffixes"] if len(ranked) > 8 else []))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from millrace.configs.settings import Settings
 from millrace.flows.commands.ingest.deletions import lie_in, with_rows
 from millrace.flows.commands.ingest.diff import diff_sources
+from millrace.flows.commands.ingest.rejected_files import rejected_files
 from millrace.flows.commands.reject_list import lines_by_reason
 from millrace.flows.monitoring.result import Result
 from millrace.flows.monitoring.run_state import count_unchanged
@@ -36,7 +37,7 @@ from millrace.tasks.documents import NOT_RECOGNIZED
 from millrace.tasks.embedding import Estimate, Estimator
 from millrace.tasks.lake import ChunkParts, Lake, SeenKeys, VectorStore
 from millrace.tasks.milvus import is_lite
-from millrace.tasks.records import REJECT_SCHEMA, LeftOut, reject_table
+from millrace.tasks.records import REJECT_SCHEMA, FileCounts, LeftOut, Reject, reject_table
 from millrace.tasks.stages.chunk import ChunkJob
 from millrace.tasks.stages.part_writer import Part
 from millrace.tasks.stages.row_diff import RowDiff
@@ -102,6 +103,7 @@ class Plan(Result):
     documents: DocumentCounts = field(default_factory=DocumentCounts)
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
     left_out: LeftOut = field(default_factory=LeftOut)
+    files: FileCounts = field(default_factory=FileCounts)
     rejects: Counter[str] = field(default_factory=Counter)
     rejected: tuple[dict[str, str], ...] = ()
     milvus_bytes: int = 0
@@ -116,6 +118,7 @@ class Plan(Result):
         d, c, e = self.documents, self.chunks, self.estimate
         assert e is not None
         lines = [
+            *([f"files      {self.files.summary()}"] if self.files.summary() else []),
             f"documents  {d.seen:,} seen: {d.added:,} to add, {d.changed:,} to change, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} to remove",
             f"chunks     {c.total:,}: {c.embedded:,} to embed, {c.reused:,} to reuse, {c.unchanged:,} unchanged; "
@@ -179,6 +182,7 @@ class _Planner:
         self._left_out = LeftOut()  # of what lies within files
         self._milvus_bytes = 0
         self._pages_to_recognize = 0
+        self._refused: list[Reject] = []
         self._fill, self._chunks_read = 0.0, 0
 
     async def run(self) -> Plan:
@@ -202,6 +206,7 @@ class _Planner:
             documents=self._documents,
             chunks=self._chunks,
             left_out=found.left_out + self._left_out,
+            files=FileCounts.of(found.listed, self._refused_files(lake, found), found.left_out.unsupported),
             rejects=self._rejects,
             rejected=tuple(self._rejected),
             milvus_bytes=self._milvus_bytes,
@@ -211,6 +216,13 @@ class _Planner:
             batch=self._outlook(lake, estimate),
             notes=model.notes,
         )
+
+    def _refused_files(self, lake: Lake, found: Scan) -> set[str]:
+        """The files of which nothing would be taken: those refused now, and unchanged ones that were refused before."""
+        read_now = {file.name for file in found.jobs.each_file()}
+        before = rejected_files(self._settings, lake.rejects.outstanding(), self._sources or None)
+        now = rejected_files(self._settings, reject_table(self._refused), self._sources or None)
+        return now | (before - read_now)
 
     def _outlook(self, lake: Lake, estimate: Estimate) -> BatchOutlook:
         settings, model = self._settings, self._model
@@ -308,6 +320,7 @@ class _Planner:
         self._pages_to_recognize += pc.sum(later).as_py() or 0
         rejects = rejects.filter(pc.invert(later))
         self._rejects.update(rejects["reason"].to_pylist())
+        self._refused += [Reject(**row) for row in rejects.select(REJECT_SCHEMA.names).to_pylist() if not row["item"]]
         if self._name_rejects:
             self._rejected += rejects.select(REJECT_SCHEMA.names).to_pylist()
 

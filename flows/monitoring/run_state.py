@@ -30,7 +30,7 @@ from millrace.flows.monitoring.run_summary import (
 from millrace.tasks.embedding import Activity, Dispatcher, ModelSpec, Usage
 from millrace.tasks.lake import BatchJob, Lake
 from millrace.tasks.outages import Outage, Service
-from millrace.tasks.records import LeftOut, SourceFile
+from millrace.tasks.records import FileCounts, LeftOut, SourceFile
 from millrace.tasks.stages.embed import Embedded
 from millrace.tasks.stages.known_files import DocumentSums
 from millrace.tasks.stages.load import Loaded
@@ -135,6 +135,8 @@ class RunState:
     formats: FormatStats = field(default_factory=FormatStats)
     waiting_s: dict[Bottleneck, float] = field(default_factory=lambda: dict.fromkeys(BOTTLENECKS, 0.0))
     left_out: LeftOut = field(default_factory=LeftOut)
+    listed: Mapping[str, int] = field(default_factory=dict)
+    file_counts: FileCounts = field(default_factory=FileCounts)
     rows: RowCounts | None = None
     rejects: int = 0
     rejects_new: int = 0
@@ -161,6 +163,7 @@ class RunState:
     def sources_compared(self, sources: Sequence[Path], found: Scan) -> None:
         """The sources were compared with the manifest."""
         self.source_diff, self.left_out = SourceDiffSummary.of(sources, found), found.left_out
+        self.listed, self.file_counts = found.listed, FileCounts(ignored=found.left_out.unsupported)
         count_unchanged(found.unchanged, self.documents, self.chunks)
         self._forecast.files_found(found.jobs.each_file())
 
@@ -356,6 +359,7 @@ class RunState:
             tokens=TokenCounts(usage.tokens_counted, usage.tokens_billed, round(usage.drift, 6)),
             left=self.remaining,
             left_out=self.left_out,
+            files=self.file_counts,
             rows=self.rows,
             batch=self.batch_counts(),
             rejects=self.rejects,

@@ -7,7 +7,7 @@ from typing import Literal
 from millrace.configs.settings import FailOn
 from millrace.flows.monitoring.result import Result
 from millrace.tasks.errors import BudgetReached, ExitCode, RunStopped
-from millrace.tasks.records import LeftOut
+from millrace.tasks.records import FileCounts, LeftOut
 
 Outcome = Literal["running", "finished", "detached", "stopped", "refused", "budget", "interrupted"]
 
@@ -114,8 +114,9 @@ class RunSummary(Result):
     the same reason, and a run that finished has told so. `fail_on` says which of them the exit code is 3 for.
     `notes` tell the user about the model and the documents. `left` is None before the sources have been compared with
     the manifest, and `rows` until they were counted at the end. `left_out` counts what lies below the sources and no
-    run reads. `batch` are the Batch jobs; a run that is "detached" has left some open, and moved no document. A run
-    that has finished has an `error` when the collection does not have the rows that it should have.
+    run reads; `files` are the files below the sources by suffix, counted at the end. `batch` are the Batch jobs; a run
+    that is "detached" has left some open, and moved no document. A run that has finished has an `error` when the
+    collection does not have the rows that it should have.
     """
 
     run: str
@@ -127,6 +128,7 @@ class RunSummary(Result):
     tokens: TokenCounts = field(default_factory=TokenCounts)
     left: LeftCounts | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
+    files: FileCounts = field(default_factory=FileCounts)
     rows: RowCounts | None = None
     batch: BatchCounts = field(default_factory=BatchCounts)
     rejects: int = 0
@@ -179,6 +181,7 @@ class RunSummary(Result):
         if self.error and not (d.seen or r.sent):
             return self._remaining_lines()  # no other count says anything yet
         lines = [
+            *([f"files      {self.files.summary()}"] if self.files.summary() else []),
             f"documents  {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} removed",
             f"chunks     {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "

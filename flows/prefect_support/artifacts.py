@@ -168,6 +168,7 @@ def counts_table(summary: RunSummary) -> str:
         *([f"> {escaped(summary.error)}", ""] if summary.error else []),
         "| | |",
         "|---|---|",
+        *([f"| files | {escaped(summary.files.summary())} |"] if summary.files.summary() else []),
         f"| documents | {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
         f"{d.rejected:,} rejected; {d.removed:,} removed |",
         f"| chunks | {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "

@@ -8,7 +8,7 @@ This component knows formats and encodings. It does not know chunks, models, the
 """
 
 from millrace.tasks.documents.external import ExternalCommand
-from millrace.tasks.documents.formats import FORMATS, PICTURES, LeftOutMember
+from millrace.tasks.documents.formats import FORMATS, HOLDING, PICTURES, LeftOutMember
 from millrace.tasks.documents.listing import DEFAULT_INCLUDE, LEFTOVERS, Listing, list_files, list_known_files
 from millrace.tasks.documents.options import DocumentOptions, PdfEngine
 from millrace.tasks.documents.parsed import NOTHING_KEPT, ParsedFiles, read_once
@@ -30,6 +30,7 @@ from millrace.tasks.documents.source_bytes import file_hash
 __all__ = [
     "DEFAULT_INCLUDE",
     "FORMATS",
+    "HOLDING",
     "LEFTOVERS",
     "NOTHING_KEPT",
     "NOT_RECOGNIZED",

@@ -149,6 +149,9 @@ FORMATS: dict[str, Format] = {
 """The suffixes, in lower case, of the files that are read unless `sources.include` says otherwise."""
 
 
+HOLDING = frozenset[Format](["json_lines", "csv", "tsv", "parquet", "eml", "outlook", "mbox", "zip", "tar", "gzip"])
+"""The formats of files that may hold several documents, which are called after the file, with "#" between."""
+
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """The suffixes of picture files, which are read where text is recognized in them."""
 

@@ -37,7 +37,7 @@ from millrace.tasks.documents.file_kinds import HEAD_BYTES, kind_of
 from millrace.tasks.documents.formats import CONVERT, FORMATS, has_telling_content, unsupported
 from millrace.tasks.documents.source_bytes import open_source
 from millrace.tasks.errors import ConfigurationError, Rejected, SourceError
-from millrace.tasks.records import LeftOut, Reject, SourceFile
+from millrace.tasks.records import LeftOut, Reject, SourceFile, suffix_of
 
 DEFAULT_INCLUDE = tuple(f"*{suffix}" for suffix in FORMATS)
 LEFTOVERS = (
@@ -164,11 +164,14 @@ class Listing(Iterator[SourceFile | Reject]):
         """List what is among `entries`, and count the rest."""
         self._entries = entries
         self._counts: Counter[_LeftOutItem] = Counter()
+        self.listed: Counter[str] = Counter()
+        """How many files and rejects there were up to the last item taken, by suffix."""
 
     def __next__(self) -> SourceFile | Reject:
         """The next file or reject."""
         for found in self._entries:
             if not isinstance(found, _LeftOutItem):
+                self.listed[suffix_of(found.source if isinstance(found, Reject) else found.name)] += 1
                 return found
             self._counts[found] += 1
         raise StopIteration

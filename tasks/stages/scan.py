@@ -44,7 +44,8 @@ class Scan:
     unchanged documents whose file has a new time but the same bytes (with the new time filled in). `removed`: manifest
     rows of documents whose file is gone. `rejects`: what the listing could not take. `files`: how many files it found.
     `known`: how many documents with rows the manifest had under these sources; `staying_with_rows`: how many of all
-    its documents have rows that no run was deleting. `left_out`: what the listing passed over.
+    its documents have rows that no run was deleting. `left_out`: what the listing passed over. `listed`: how many files
+    and rejects it found, by suffix.
     """
 
     jobs: JobFiles
@@ -59,6 +60,7 @@ class Scan:
     known: int
     staying_with_rows: int
     left_out: LeftOut = field(default_factory=LeftOut)
+    listed: Mapping[str, int] = field(default_factory=dict)
 
 
 def scan(
@@ -126,6 +128,7 @@ def scan(
         known=known.under.with_rows,
         staying_with_rows=known.staying_with_rows,
         left_out=listing.left_out,
+        listed=listing.listed,
     )
 
 

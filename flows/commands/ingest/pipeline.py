@@ -19,6 +19,7 @@ from millrace.flows.commands.ingest.batch import BatchRun
 from millrace.flows.commands.ingest.deletions import DeletionPlan, with_rows
 from millrace.flows.commands.ingest.diff import SourceDiff, diff_sources
 from millrace.flows.commands.ingest.executor import PartExecutor, StepRunner, run_directly
+from millrace.flows.commands.ingest.rejected_files import rejected_files
 from millrace.flows.commands.ingest.signals import run_in_thread_uncancelled
 from millrace.flows.commands.ingest.stages import Stages, open_collection, open_stages
 from millrace.flows.monitoring.new_rejects import new_rejects
@@ -31,7 +32,7 @@ from millrace.tasks.lake import Checkpoint, Lake, no_checkpoint
 from millrace.tasks.milvus import Collection as MilvusCollection
 from millrace.tasks.milvus import Waiting
 from millrace.tasks.outages import Availability
-from millrace.tasks.records import reject_table
+from millrace.tasks.records import FileCounts, reject_table
 from millrace.tasks.stages.chunk import ChunkJob, ChunkSettings, Readers
 from millrace.tasks.stages.embed import Embedded
 from millrace.tasks.stages.load import Loaded
@@ -133,6 +134,9 @@ class Pipeline:
             rejects = self._lake.rejects.outstanding()
             self._state.rejects = rejects.num_rows
             self._state.rejects_new = new_rejects(rejects, self._lake, self._state.run).num_rows
+            if self._state.listed:
+                names = rejected_files(self._settings, rejects, self._sources or None)
+                self._state.file_counts = FileCounts.of(self._state.listed, names, self._state.file_counts.ignored)
 
     def _diff_sources(self) -> SourceDiff:
         self._lake.rejects.outstanding()  # fail before spending money if the rejects are damaged
