@@ -185,7 +185,7 @@ class Document:
     `text` holds no lone surrogates, so it always encodes as UTF-8. `pages`, `headings` and `tables` are ordered by
     `start`; `pages` is empty where the format has none. `document_hash` is the SHA-256 (hex) of the bytes it was made
     from: the file, or the record. `extra` is metadata of its own: the columns of a record, the headers of a mail.
-    `blank_pages` counts pages that hold nothing.
+    `blank_pages` counts pages that hold nothing, `running_lines` heads and feet of pages that were left out.
     """
 
     source: str
@@ -196,6 +196,7 @@ class Document:
     headings: tuple[Heading, ...] = ()
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     blank_pages: int = 0
+    running_lines: int = 0
     tables: tuple[Table, ...] = ()
 
 

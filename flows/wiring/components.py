@@ -49,7 +49,7 @@ from millrace.tasks.stages.chunk import ChunkSettings, ChunkStage
 from millrace.tasks.stages.part_writer import PART_CHUNKS, PartContext
 from millrace.tasks.stages.scan import fingerprint_of
 
-READING_VERSION = 4
+READING_VERSION = 5
 """Raised when documents are read or cut differently than before, so that a run makes their rows anew."""
 
 

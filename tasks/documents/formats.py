@@ -18,7 +18,8 @@ MAX_TITLE_CHARACTERS = 300
 class Extraction:
     """A document's text, and what its format says about it.
 
-    `title` is "" if the format names none. `blank_pages` counts the pages that hold nothing. `extra` becomes metadata.
+    `title` is "" if the format names none. `blank_pages` counts the pages that hold nothing, `running_lines`
+    the running heads, feet and page numbers that were left out. `extra` becomes metadata.
     """
 
     text: str
@@ -26,6 +27,7 @@ class Extraction:
     headings: tuple[Heading, ...] = ()
     pages: tuple[Page, ...] = ()
     blank_pages: int = 0
+    running_lines: int = 0
     tables: tuple[Table, ...] = ()
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
@@ -232,6 +234,7 @@ def document_of(file: SourceFile, extraction: Extraction, digest: str) -> Docume
         pages=extraction.pages,
         headings=extraction.headings,
         blank_pages=extraction.blank_pages,
+        running_lines=extraction.running_lines,
         tables=extraction.tables,
         extra=extraction.extra,
     )

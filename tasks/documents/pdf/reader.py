@@ -1,9 +1,10 @@
 """PDF to text, page by page, whichever engine reads it.
 
 The text layer of each page is judged (`text_layer`), and the page taken or rejected by itself. Pages are joined by a
-blank line; hyphens at the ends of lines stay. Each run of characters that a font leaves unknown, on a page that is
-readable otherwise, is one U+FFFD. A page on which nothing is drawn is blank: it holds nothing that could be lost, so it
-is counted and not rejected. Attached documents are not read; a Reject names them.
+blank line; running heads and feet are left out (`running_lines`), and words that are hyphenated at the end of a line
+are made whole (`hyphens`). Each run of characters that a font leaves unknown, on a page that is readable otherwise, is
+one U+FFFD. A page on which nothing is drawn is blank: it holds nothing that could be lost, so it is counted and not
+rejected. Attached documents are not read; a Reject names them.
 
 A file is read in one go, or in ranges of pages, perhaps by several processes, which `join_pages` makes one
 document of; both give the same.
@@ -25,7 +26,9 @@ from millrace.tasks.documents.pdf.engine import (
     one_line,
     searchable,
 )
+from millrace.tasks.documents.pdf.hyphens import joined_words
 from millrace.tasks.documents.pdf.outline import Outline, headings_of, title_of
+from millrace.tasks.documents.pdf.running_lines import without_running_lines
 from millrace.tasks.documents.pdf.text_layer import judge_page
 from millrace.tasks.documents.recognition import NOT_RECOGNIZED
 from millrace.tasks.errors import Rejected
@@ -126,9 +129,11 @@ def join_pages(
     """
     rejects = [reject for part in ranges for reject in part.rejects]
     blank = sum(part.blank for part in ranges)
+    taken, running_lines = without_running_lines([page for part in ranges for page in part.taken])
+    texts = joined_words([text for _, text in taken])
     pages: list[Page] = []
     end = -2
-    for number, text in (page for part in ranges for page in part.taken):
+    for (number, _), text in zip(taken, texts, strict=True):
         pages.append(Page(number, end + 2, end + 2 + len(text)))
         end = pages[-1].end
     if not pages and any(reject.reason == NOT_RECOGNIZED for reject in rejects):
@@ -136,7 +141,7 @@ def join_pages(
         return
     if not pages:
         raise _nothing_usable([r for r in rejects if r.item.startswith("page ")], blank)
-    text = "\n\n".join(text for part in ranges for _, text in part.taken)
+    text = "\n\n".join(texts)
     outline = next((part.outline for part in ranges if part.outline is not None), Outline())
     if "outline" not in skip:
         at("outline")
@@ -145,7 +150,9 @@ def join_pages(
         outline = replace(outline, entries=())
     headings = headings_of(outline.entries, text, pages)
     title = title_of(outline.metadata_title, outline.entries)
-    yield Extraction(text, title=title, headings=headings, pages=tuple(pages), blank_pages=blank)
+    yield Extraction(
+        text, title=title, headings=headings, pages=tuple(pages), blank_pages=blank, running_lines=running_lines
+    )
     yield from rejects
 
 
