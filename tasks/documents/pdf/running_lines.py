@@ -6,7 +6,7 @@ left out of a file of few pages.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -34,6 +34,11 @@ class _Line:
     page: int
     mask: str
     numbers: tuple[int, ...]
+
+    @property
+    def offset(self) -> int | None:
+        """How far its last number is from the page's own, if it has one."""
+        return self.numbers[-1] - self.page if self.numbers else None
 
     def agrees_with(self, other: "_Line") -> bool:
         """Whether the numbers of both are the same, or as far apart as their pages."""
@@ -89,25 +94,39 @@ def _edge_lines(lines: Sequence[str], edge: Edge) -> list[int]:
 
 
 def _repeated(split: Sequence[Sequence[str]], numbers: Sequence[int], edge: Edge) -> dict[tuple[int, int], str]:
-    """The lines at this edge that come again near by, by page and place, each with its text without numbers."""
+    """The running lines at this edge, by page and place, each with its text without numbers."""
     by_mask: dict[tuple[str, int], list[tuple[_Line, int]]] = defaultdict(list)
     for position, lines in enumerate(split):
         for place in _edge_lines(lines, edge):
             if len(lines[place]) <= _MAX_LINE_CHARACTERS:
                 line = _line_of(lines[place], position, numbers[position])
                 by_mask[line.mask, len(line.numbers)].append((line, place))
+    agreeing = [
+        (line, place, _agreeing(line, same, index))
+        for same in by_mask.values()
+        for index, (line, place) in enumerate(same)
+    ]
+    offsets = Counter(line.offset for line, _, others in agreeing if others >= _OTHERS and line.offset is not None)
+    numbering = next((offset for offset, count in offsets.most_common(1) if count > _OTHERS), None)
     found: dict[tuple[int, int], str] = {}
-    for same in by_mask.values():
-        for index, (line, place) in enumerate(same):
-            near = same[max(0, index - 2 * _NEAR) : index + 2 * _NEAR + 1]
-            agreeing = {
-                other.position
-                for other, _ in near
-                if 0 < abs(other.position - line.position) <= _NEAR and line.agrees_with(other)
-            }
-            if len(agreeing) >= _OTHERS:
-                found[line.position, place] = line.mask
+    for line, place, others in agreeing:
+        is_numbered = numbering is not None and line.offset == numbering
+        enough = _OTHERS if not is_numbered else 0 if not _LETTER.search(line.mask) else 1
+        if others >= enough:
+            found[line.position, place] = line.mask
     return found
+
+
+def _agreeing(line: _Line, same: Sequence[tuple[_Line, int]], index: int) -> int:
+    """On how many pages near by a line that is the same stands, where `line` is the one at `index`."""
+    near = same[max(0, index - 2 * _NEAR) : index + 2 * _NEAR + 1]
+    return len(
+        {
+            other.position
+            for other, _ in near
+            if 0 < abs(other.position - line.position) <= _NEAR and line.agrees_with(other)
+        }
+    )
 
 
 def _line_of(text: str, position: int, page: int) -> _Line:
