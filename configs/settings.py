@@ -264,6 +264,7 @@ class DocumentSettings(Section):
     metadata_columns: Words
     timeout_s: Annotated[float, Field(gt=0)]
     pdf_engine: Literal["pypdf", "pdfium"]
+    sheets: Literal["tables", "records"]
     ocr: Literal["off", "pages", "all"]
     external: Commands
     external_timeout_s: Annotated[float, Field(gt=0)]

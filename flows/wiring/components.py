@@ -255,6 +255,7 @@ def document_options(settings: Settings) -> DocumentOptions:
         title_column=documents.title_column,
         metadata_columns=documents.metadata_columns,
         pdf_engine=documents.pdf_engine,
+        sheets=documents.sheets,
         ocr=documents.ocr,
         external=external_commands(tuple(sorted(documents.external.items()))),
         external_timeout_s=documents.external_timeout_s,

@@ -12,6 +12,7 @@ from millrace.tasks.errors import ConfigurationError
 
 PdfEngine = Literal["pypdf", "pdfium"]
 Ocr = Literal["off", "pages", "all"]
+Sheets = Literal["tables", "records"]
 Columns = str | tuple[str, ...]
 """One column of a record file, or several whose texts are joined in this order."""
 
@@ -26,6 +27,7 @@ class DocumentOptions:
     is the same for all of them, or differs by glob, of which the first that fits a file counts (see `text_columns`);
     only the `metadata_columns` named go into the metadata. A page that is one image counts as a scan when it has fewer
     than `min_page_characters` characters, white space aside. `pdf_engine` is the library that reads PDF files.
+    `sheets` says whether the sheets of a file are one text with tables, or each row is a document as in a record file.
     `external` are the user's own parsers, each of which may take `external_timeout_s` for a file. `ocr` says where text
     is recognized: nowhere, on pages of PDF without a text layer, or in picture files too; without `may_recognize` only
     what was recognized before is taken, and what would be comes as a Reject "page_not_recognized".
@@ -41,6 +43,7 @@ class DocumentOptions:
     metadata_columns: tuple[str, ...] = ()
     min_page_characters: int = 20
     pdf_engine: PdfEngine = "pypdf"
+    sheets: Sheets = "tables"
     external: tuple[ExternalCommand, ...] = ()
     ocr: Ocr = "off"
     external_timeout_s: float = field(default=600.0, repr=False)  # it changes no document

@@ -112,7 +112,7 @@ def _contents(reading: _Reading) -> Iterator[_Item]:
     with open_source(file) as opened:
         form = format_by_content(opened.read(HEAD_BYTES), reading.form)
     reading = replace(reading, form=form)
-    if form in {"json_lines", "csv", "tsv", "parquet"}:
+    if form in {"json_lines", "csv", "tsv", "parquet"} or (form == "sheets" and reading.options.sheets == "records"):
         from millrace.tasks.documents.record_files import read_records
 
         return read_records(file, form, reading.options, skip=skip, at=at)

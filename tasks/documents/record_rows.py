@@ -55,8 +55,17 @@ def rows_of(
             return _json_rows(file, options, beat)
         case "parquet":
             return _parquet_rows(file, options)
+        case "sheets":
+            return _sheet_rows(file, beat)
         case _:
             return _delimited_rows(file, options, beat, is_tsv=form == "tsv")
+
+
+def _sheet_rows(file: SourceFile, beat: Beat) -> Iterator[Row | Rejected]:
+    from millrace.tasks.documents.office.sheets import sheet_records
+
+    with open_source(file) as opened:
+        yield from sheet_records(opened, file.name, lambda _sheet: beat())
 
 
 def first_names(columns: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ each, lines of a single cell before the first row of several are text, and that 
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -48,20 +49,22 @@ def read_sheets(
 
 def sheets_of(
     opened: BinaryIO, name: str, rejects: list[Reject], *, skip: Mapping[str, str], at: Callable[[str], None]
-) -> Iterator[tuple[str, Iterator[Row]]]:
+) -> Iterator[tuple[str, list[list[Any]]]]:
     """Title and rows of each visible sheet; what cannot be read goes to `rejects`. Raises as `read_sheets`."""
     import python_calamine as calamine
 
     _check(opened)
     try:
-        workbook = calamine.CalamineWorkbook.from_filelike(opened)
+        with _panics_as_errors():
+            workbook = calamine.CalamineWorkbook.from_filelike(opened)
+            sheets = list(workbook.sheets_metadata)
     except calamine.PasswordError as error:
         raise Rejected(
             "The file is encrypted.", reason="encrypted", remedy="Save it without a password, then retry."
         ) from error
-    except (calamine.CalamineError, OSError, ValueError) as error:
+    except (calamine.CalamineError, OSError, ValueError, OverflowError) as error:
         raise _damaged(str(error)) from error
-    for number, about in enumerate(workbook.sheets_metadata, start=1):
+    for number, about in enumerate(sheets, start=1):
         item = f"sheet {number}"
         is_sheet = about.typ == calamine.SheetTypeEnum.WorkSheet and about.visible == calamine.SheetVisibleEnum.Visible
         if item in skip:
@@ -69,10 +72,39 @@ def sheets_of(
         elif is_sheet:
             at(item)
             try:
-                yield about.name, workbook.get_sheet_by_index(number - 1).iter_rows()
-            except (calamine.CalamineError, ValueError, IndexError) as error:
+                with _panics_as_errors():
+                    rows = list(workbook.get_sheet_by_index(number - 1).iter_rows())
+            except (calamine.CalamineError, ValueError, IndexError, OverflowError) as error:
                 message = f"The sheet {about.name} cannot be read ({error})."
                 rejects.append(Reject("read", name, item, "damaged", message, SAVE_AGAIN))
+            else:
+                yield about.name, rows
+
+
+@contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """The library panics over some damaged files of the old format, which is no `Exception` to Python."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def sheet_records(opened: BinaryIO, name: str, at: Callable[[str], None]) -> Iterator[Mapping[str, Any] | Rejected]:
+    """Each row of the visible sheets as a record, by the names in the first row of its sheet that is filled.
+
+    A sheet that cannot be read is a refusal. Raises as `read_sheets`.
+    """
+    rejects: list[Reject] = []
+    for _, rows in sheets_of(opened, name, rejects, skip={}, at=at):
+        filled = (row for row in rows if any(value != "" for value in row))
+        header = [as_text(value) for value in next(filled, [])]
+        for row in filled:
+            yield {name: value if value != "" else None for name, value in zip(header, row, strict=False) if name}
+    for reject in rejects:
+        yield Rejected(reject.message, reason=reject.reason, remedy=reject.remedy)
 
 
 def _check(opened: BinaryIO) -> None:

@@ -1,7 +1,8 @@
 """Running heads, feet and page numbers: lines at the edges of pages that come again on the pages around them.
 
 A line is one of them if the same stands at the same edge of two more pages near by, where numbers are the same or grow
-with the pages. Of a text that is left out so the first is kept: it may be the title that the others repeat. Nothing is
+with the pages; where the file's pages are so numbered, one more page will do, and none for the bare number of a page.
+Of a text that is left out so the first is kept: it may be the title that the others repeat. Nothing is
 left out of a file of few pages.
 """
 

@@ -1,7 +1,9 @@
 """Sheets, slides, OpenDocument, RTF and EPUB: every word in its place, and one broken part does not lose the others."""
 
+import base64
 import io
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,3 +183,28 @@ def test_what_is_no_such_file_is_one_reject_with_a_remedy(name: str, content: by
     assert reject.reason in {"damaged", "unsupported_format", "no_text"}
     assert reject.message
     assert reject.remedy
+
+
+PANICKING_XLS = "c-p&gUhu)fjZzO8(10}qGsD0CoD6J8VvIn{0pkcTFfc*I{{8>|A13^N6bvcw7fOTTkOdfjtUwHkb9QLFazg1*@E-sRi_fq"
+"""A damaged workbook of the old format over which the library panics; compressed, base 85."""
+
+
+def test_a_sheet_over_which_the_library_panics_is_a_reject(read: Read) -> None:
+    [reject] = read("a.xls", zlib.decompress(base64.b85decode(PANICKING_XLS)))
+    assert isinstance(reject, Reject)
+    assert reject.reason == "damaged"
+    assert "\n" not in reject.message
+
+
+def test_each_row_of_a_sheet_can_be_a_document(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    first = "<row/>" + row("id", "text", "level") + row("x", "the wheel", 1.5) + row("y", "")
+    path.write_bytes(xlsx(("one", "visible", first), ("two", "visible", row("text") + row("the weir"))))
+    options = DocumentOptions(sheets="records", metadata_columns=("level",))
+    wheel, empty, weir = read_documents(source_file(path), options)
+    assert isinstance(wheel, Document)
+    assert (wheel.source, wheel.text, wheel.extra) == ("a.xlsx#x", "the wheel", {"level": 1.5})
+    assert isinstance(empty, Reject)
+    assert (empty.source, empty.reason) == ("a.xlsx#y", "missing_text")
+    assert isinstance(weir, Document)
+    assert (weir.source, weir.text) == ("a.xlsx#3", "the weir")
