@@ -174,6 +174,7 @@ class ChunkingSettings(Section):
     max_tokens: Annotated[int, Field(ge=1, le=8191)]
     overlap_tokens: Annotated[int, Field(ge=0)]
     sections: Literal["pack", "apart"]
+    context: Literal["none", "headings"]
 
     @model_validator(mode="after")
     def _overlap_leaves_room(self) -> "ChunkingSettings":

@@ -241,7 +241,8 @@ class Chunk:
     `number` counts from 0 in document order; `tokens` is the tokenizer's count of `content` without the end mark.
     `page_start` and `page_end` are None where the document has no pages. Of a chunk that several sections share,
     `heading_path` is what their paths have in common, and `sections` says where each begins, but for the innermost
-    ones, `sections_left_out` of them, where the list would have more than `SECTIONS_MAX_BYTES`.
+    ones, `sections_left_out` of them, where the list would have more than `SECTIONS_MAX_BYTES`. `context` is put before
+    the content when it is embedded, and what is embedded has `embedded_tokens`; None is as many as the content.
     """
 
     id: str
@@ -259,6 +260,8 @@ class Chunk:
     extra: Mapping[str, JsonValue]
     sections: tuple[ChunkSection, ...] = ()
     sections_left_out: int = 0
+    context: str = ""
+    embedded_tokens: int | None = None
 
     def metadata(self) -> dict[str, JsonValue]:
         """The row's metadata; every key is always there, null where it does not apply, but for those of sections."""
@@ -267,6 +270,8 @@ class Chunk:
             several["sections"] = [section.as_json() for section in self.sections]
         if self.sections_left_out:
             several["sections_left_out"] = self.sections_left_out
+        if self.context:
+            several[CONTEXT_KEY] = self.context
         return {
             **self.extra,
             **several,
@@ -320,6 +325,22 @@ class EmbeddingSpace:
         fields += ["sparse"] if self.sparse else []
         readable = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in self.model)
         return f"{readable[:80]}-{self.dimensions}-{_digest(*fields).hex()[:16]}"
+
+
+CONTEXT_KEY = "embedded_context"
+"""The metadata key of what is put before a chunk's content when it is embedded."""
+
+
+def embedded_text(content: str, context: str) -> str:
+    """What is embedded of a chunk."""
+    return f"{context}\n\n{content}" if context else content
+
+
+def embedded_text_of(content: str, metadata: str) -> str:
+    """What is embedded of a row with this content and metadata, which is JSON."""
+    if f'"{CONTEXT_KEY}":' not in metadata:
+        return content
+    return embedded_text(content, str(json.loads(metadata).get(CONTEXT_KEY, "")))
 
 
 def text_key(text: str) -> bytes:
@@ -447,6 +468,10 @@ def reject_table(rejects: Iterator[Reject] | list[Reject]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=REJECT_SCHEMA)
 
 
+def _embedded_tokens(chunk: Chunk) -> int:
+    return chunk.tokens if chunk.embedded_tokens is None else chunk.embedded_tokens
+
+
 def chunk_table(chunks: list[Chunk]) -> pa.Table:
     """Chunks as a table of `CHUNK_SCHEMA`, in the order given."""
     metadata = [metadata_json(c.metadata()) for c in chunks]
@@ -455,8 +480,10 @@ def chunk_table(chunks: list[Chunk]) -> pa.Table:
             "id": [c.id for c in chunks],
             "source": [c.source for c in chunks],
             "content": [c.content for c in chunks],
-            "text_key": pa.array([text_key(c.content) for c in chunks], pa.binary(TEXT_KEY_BYTES)),
-            "tokens": pa.array([c.tokens for c in chunks], pa.int32()),
+            "text_key": pa.array(
+                [text_key(embedded_text(c.content, c.context)) for c in chunks], pa.binary(TEXT_KEY_BYTES)
+            ),
+            "tokens": pa.array([_embedded_tokens(c) for c in chunks], pa.int32()),
             "metadata": metadata,
             "row_hash": pa.array(
                 [row_hash(c.content, m) for c, m in zip(chunks, metadata, strict=True)], pa.binary(16)

@@ -4,6 +4,7 @@ Nothing of the lake is changed: chunks go to a temporary folder and are dropped 
 """
 
 import asyncio
+import json
 import tempfile
 from array import array
 from collections import Counter
@@ -93,6 +94,7 @@ class Plan(Result):
     """The run that would follow: counts as in the run's report, and the estimate of what has to be embedded.
 
     `rejects` counts what it would not take, by reason; `rejected` are these items one by one, if they were asked for.
+    Of the `tokens_read`, those of all chunks read, `context_tokens` are of what is embedded before their text.
     `pages_to_recognize` are pages and pictures whose text `ingest` recognizes first; it is in no other figure.
     `batch` is the other road for the texts. `mean_fill` is how full the chunks read are on average: the larger of the
     shares of both bounds, None without any.
@@ -109,6 +111,8 @@ class Plan(Result):
     milvus_bytes: int = 0
     mean_fill: float | None = None
     pages_to_recognize: int = 0
+    context_tokens: int = 0
+    tokens_read: int = 0
     estimate: Estimate | None = None
     batch: BatchOutlook | None = None
     notes: tuple[str, ...] = ()
@@ -127,6 +131,9 @@ class Plan(Result):
         ]
         if self.mean_fill is not None:
             lines.append(f"fill       {self.mean_fill:.0%} of what a chunk may hold, on average of those read")
+        if self.context_tokens:
+            share = self.context_tokens / max(1, self.tokens_read - self.context_tokens)
+            lines.append(f"context    {self.context_tokens:,} tokens of headings before the texts, {share:.1%} more")
         if e.seconds is not None:
             lines.append(f"time       about {_duration(e.seconds)}, by the limits")
         if self.batch is not None and e.texts:
@@ -182,6 +189,7 @@ class _Planner:
         self._left_out = LeftOut()  # of what lies within files
         self._milvus_bytes = 0
         self._pages_to_recognize = 0
+        self._tokens_read = self._context_tokens = 0
         self._refused: list[Reject] = []
         self._fill, self._chunks_read = 0.0, 0
 
@@ -212,6 +220,8 @@ class _Planner:
             milvus_bytes=self._milvus_bytes,
             mean_fill=round(self._fill / self._chunks_read, 3) if self._chunks_read else None,
             pages_to_recognize=self._pages_to_recognize,
+            context_tokens=self._context_tokens,
+            tokens_read=self._tokens_read,
             estimate=self._with_time_around(estimate := self._estimator.estimate()),
             batch=self._outlook(lake, estimate),
             notes=model.notes,
@@ -287,6 +297,10 @@ class _Planner:
         chunks.total += rows.num_rows
         self._chunks_read += rows.num_rows
         self._fill += self._fill_of(rows)
+        self._tokens_read += pc.sum(rows["tokens"]).as_py() or 0
+        if self._settings.chunking.context == "headings":
+            counted = zip(rows["tokens"].to_pylist(), rows["metadata"].to_pylist(), strict=True)
+            self._context_tokens += sum(tokens - json.loads(metadata)["token_count"] for tokens, metadata in counted)
         chunks.reused += rows.num_rows - len(to_embed)
         changed = rows.take(row_diff.changed_positions(rows))
         chunks.upserted += changed.num_rows

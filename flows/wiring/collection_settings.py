@@ -33,7 +33,7 @@ REMEMBERED: Mapping[str, tuple[str, ...]] = {
         "provider", "api", "model", "region", "base_url", "dimensions", "ask_dimensions", "text_type", "instruct",
         "tokenizer", "api_key_env",
     ),
-    "chunking": ("max_tokens", "overlap_tokens", "sections"),
+    "chunking": ("max_tokens", "overlap_tokens", "sections", "context"),
     "milvus": _SHAPE_KEYS,
 }  # fmt: skip
 """What the rows of a collection, and its shape, are made by, and with which it can be searched."""
@@ -87,8 +87,8 @@ def remembered_values(settings: Settings, *, of: str = "") -> Values:
     if not lake.collection_dir.is_dir() or not _has_documents(lake):
         return {}
     values = _known(lake.settings.read()) or _of_last_run(lake) or _of_documents(lake)
-    # A collection of a version that remembers no such key has its sections apart.
-    return {**values, "chunking": {"sections": "apart", **values.get("chunking", {})}}
+    # A collection of a version that remembers no such keys has its sections apart, and no context.
+    return {**values, "chunking": {"sections": "apart", "context": "none", **values.get("chunking", {})}}
 
 
 def require_same_embedding(settings: Settings) -> Settings:
@@ -245,6 +245,7 @@ def _differences(before: Settings, now: Settings) -> dict[str, tuple[object, obj
         "chunking.max_tokens": (before.chunking.max_tokens, now.chunking.max_tokens),
         "chunking.overlap_tokens": (before.chunking.overlap_tokens, now.chunking.overlap_tokens),
         "chunking.sections": (before.chunking.sections, now.chunking.sections),
+        "chunking.context": (before.chunking.context, now.chunking.context),
         "milvus.content_max_bytes": (before.milvus.content_max_bytes, now.milvus.content_max_bytes),
     }
     return {key: pair for key, pair in changed.items() if pair[0] != pair[1]}

@@ -275,6 +275,7 @@ def chunk_options(settings: Settings) -> ChunkOptions:
         overlap_tokens=settings.chunking.overlap_tokens,
         max_bytes=settings.milvus.content_max_bytes,
         sections=settings.chunking.sections,
+        context=settings.chunking.context,
     )
 
 
@@ -323,9 +324,11 @@ def _reading(documents: DocumentOptions) -> tuple[object, ...]:
 def fingerprint(settings: Settings, model: Model) -> str:
     """A short name for all that shapes the rows of a document: reading, chunking and the embedding space."""
     tokenizer = tokenizer_identity(model.spec.tokenizer)
-    packed = ("pack",) if settings.chunking.sections == "pack" else ()  # "apart" is older than the choice
+    chunking = settings.chunking
+    packed = ("pack",) if chunking.sections == "pack" else ()  # "apart" is older than the choice
+    headed = ("headings",) if chunking.context == "headings" else ()  # so is "none"
     return fingerprint_of(
-        *_reading(document_options(settings)), chunk_options(settings), tokenizer, model.space.name, *packed
+        *_reading(document_options(settings)), chunk_options(settings), tokenizer, model.space.name, *packed, *headed
     )
 
 

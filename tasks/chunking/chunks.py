@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from millrace.tasks.chunking.context import Contexts
 from millrace.tasks.chunking.options import ChunkOptions
 from millrace.tasks.chunking.sections import heading_paths
 from millrace.tasks.chunking.splitter import split
@@ -34,7 +35,8 @@ def chunk_document(document: Document, tokenizer: Tokenizer, options: ChunkOptio
     places: list[Place] = list(dict(heading_paths(document.headings)).items())
     place_starts = [start for start, _ in places]
     page_starts = [page.start for page in document.pages]
-    for number, span in enumerate(split(document.text, document.headings, tokenizer, options)):
+    contexts = Contexts(document, tokenizer, options.max_tokens) if options.context == "headings" else None
+    for number, span in enumerate(split(document.text, document.headings, tokenizer, options.without_context())):
         content = document.text[span.start : span.end]
         inner = bisect_right(place_starts, span.start)
         path = places[inner - 1][1] if inner else ()
@@ -47,6 +49,7 @@ def chunk_document(document: Document, tokenizer: Tokenizer, options: ChunkOptio
                 for start, own in inside
             ]
         listed = _as_many_as_may_be(sections)
+        context, embedded_tokens = contexts.of(content, span.start, path) if contexts else ("", None)
         key = text_key(content)
         yield Chunk(
             id=chunk_id(document.source, content, occurrences[key]),
@@ -64,6 +67,8 @@ def chunk_document(document: Document, tokenizer: Tokenizer, options: ChunkOptio
             extra=document.extra,
             sections=tuple(listed),
             sections_left_out=len(sections) - len(listed),
+            context=context,
+            embedded_tokens=embedded_tokens,
         )
         occurrences[key] += 1
 

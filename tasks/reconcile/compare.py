@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from millrace.tasks.milvus import Collection, StoredRow
 from millrace.tasks.reconcile.expected_rows import ExpectedRows, RowsWithVectors, Vectors, VectorStores
-from millrace.tasks.records import SPARSE_PAIR, JsonValue, metadata_json, row_hash, text_key
+from millrace.tasks.records import CONTEXT_KEY, SPARSE_PAIR, JsonValue, embedded_text, metadata_json, row_hash, text_key
 
 Fault = Literal["missing", "content", "metadata", "vector", "sparse", "doubled"]
 """What is wrong with a row: it is not there; its content, metadata, vector or sparse vector is not the lake's; it is
@@ -175,7 +175,9 @@ def _fault(row: StoredRow | None, digest: bytes, key: bytes) -> Fault | None:
         return "missing"
     if _row_hash(row) == digest:
         return None
-    return "metadata" if _text_key(row.content) == key else "content"
+    context = (row.metadata or {}).get(CONTEXT_KEY)
+    texts = {row.content, embedded_text(row.content, context)} if isinstance(context, str) else {row.content}
+    return "metadata" if key in map(_text_key, texts) else "content"
 
 
 def _row_hash(row: StoredRow) -> bytes:

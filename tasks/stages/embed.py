@@ -13,6 +13,7 @@ import pyarrow as pa
 from millrace.tasks.embedding import Dispatcher, Text
 from millrace.tasks.errors import TextsRefused
 from millrace.tasks.lake import ChunkParts, VectorStore
+from millrace.tasks.records import embedded_text_of
 from millrace.tasks.stages.part_writer import Part
 
 
@@ -41,7 +42,7 @@ class EmbedStage:
 
     async def run(self, part: Part) -> Embedded:
         """Embed the part; every text has its vector in the store then, or a reason why not."""
-        columns = ["source", "content", "text_key", "tokens"]
+        columns = ["source", "content", "text_key", "tokens", "metadata"]
         rows = await asyncio.to_thread(self._parts.read, part.job, part.number, part.number, columns=columns)
         keys: list[bytes] = rows["text_key"].to_pylist()
         wanted = {keys[position]: position for position in reversed(self._store.missing(keys))}
@@ -67,10 +68,15 @@ class EmbedStage:
 
 
 def text_at(rows: pa.Table, position: int, end_mark_tokens: int) -> Text:
-    """The text of one row as the dispatcher takes it; `end_mark_tokens` are billed beside those of a text."""
+    """What is embedded of one row, as the dispatcher takes it; `end_mark_tokens` are billed beside those of a text.
+
+    Rows without metadata, those of a Batch job, hold what is embedded.
+    """
+    content = rows["content"][position].as_py()
+    metadata = rows["metadata"][position].as_py() if "metadata" in rows.column_names else ""
     return Text(
         key=rows["text_key"][position].as_py(),
-        text=rows["content"][position].as_py(),
+        text=embedded_text_of(content, metadata),
         tokens=rows["tokens"][position].as_py() + end_mark_tokens,
         source=rows["source"][position].as_py(),
     )

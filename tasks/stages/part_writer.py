@@ -16,6 +16,7 @@ from millrace.tasks.errors import Rejected
 from millrace.tasks.lake import ChunkParts, LakePath, PartName
 from millrace.tasks.milvus import check_metadata
 from millrace.tasks.records import (
+    CONTEXT_KEY,
     MANIFEST_SCHEMA,
     METADATA_KEYS,
     Chunk,
@@ -131,7 +132,7 @@ class PartWriter:
         """
         self._finish_document()
         self._flush_if_due()
-        clash = sorted(METADATA_KEYS.intersection(document.extra))
+        clash = sorted((METADATA_KEYS | {CONTEXT_KEY}).intersection(document.extra))
         if clash:
             self.add_reject(_clash(document.source, clash))
             chunks = ()

@@ -15,14 +15,17 @@ from millrace.flows.wiring import components
 from millrace.tasks.documents import list_files
 from millrace.tasks.errors import ExitCode, SourceError
 from millrace.tasks.lake import ChunkParts
-from millrace.tasks.records import Reject, SourceFile
+from millrace.tasks.records import CONTEXT_KEY, Reject, SourceFile
 from millrace.tasks.stages.chunk import ChunkJob
 from millrace.tasks.stages.part_writer import Part
 
 
 @dataclass(frozen=True, slots=True)
 class CutChunk:
-    """One chunk: its place in its document, and the text that is embedded. Pages are None where there are none."""
+    """One chunk: its place in its document, its text, and the context that is embedded before that.
+
+    Pages are None where there are none; `tokens` are those of what is embedded.
+    """
 
     source: str
     number: int
@@ -33,6 +36,7 @@ class CutChunk:
     end: int
     tokens: int
     content: str
+    context: str = ""
 
     @property
     def pages(self) -> range:
@@ -69,7 +73,8 @@ class CutFile(Result):
             if chunk.source != source:
                 source = chunk.source
                 lines.append(f"== {source}")
-            lines += [f"-- {chunk.place}", *chunk.content.split("\n"), ""]
+            context = (f"   {line}" for line in chunk.context.split("\n") if line)
+            lines += [f"-- {chunk.place}", *context, *chunk.content.split("\n"), ""]
         for reject in self.rejects:
             where = f"{reject['source']} {reject['item']}".rstrip()
             lines += [f"reject     {where}: {reject['reason']}: {reject['message']}", f"           {reject['remedy']}"]
@@ -137,4 +142,5 @@ def _chunk_of(row: dict[str, Any]) -> CutChunk:
         end=metadata["end"],
         tokens=row["tokens"],
         content=row["content"],
+        context=metadata.get(CONTEXT_KEY, ""),
     )

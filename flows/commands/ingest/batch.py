@@ -169,7 +169,7 @@ class BatchRun:
                 await asyncio.to_thread(take, part)
 
             def take(part: Part) -> None:
-                columns = ["source", "content", "text_key", "tokens"]
+                columns = ["source", "content", "metadata", "text_key", "tokens"]
                 rows = parts.read(part.job, part.number, part.number, columns=columns)
                 self._rows_read += rows.num_rows
                 keys = rows["text_key"].to_pylist()

@@ -11,7 +11,7 @@ from millrace.tasks.errors import CollectionMissing, ConfigurationError, LakeErr
 from millrace.tasks.lake import Lake
 from millrace.tasks.milvus import Collection, Hit
 from millrace.tasks.quality.compatibility import Compatibility, check_compatibility
-from millrace.tasks.records import EmbeddingSpace
+from millrace.tasks.records import CONTEXT_KEY, EmbeddingSpace, embedded_text
 from millrace.tasks.retry import retry_transient_async
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ async def rerank(
     """
     if not hits:
         return Reranked([], 0, ())
-    texts = [hit.content for hit in hits]
+    texts = [embedded_text(hit.content, str(hit.metadata.get(CONTEXT_KEY, ""))) for hit in hits]
     found = await retry_provider(
         lambda: reranker.rerank(query, texts, top_n=min(top_n, len(hits))), pauses_s=pauses_s, tell=tell
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from millrace.tasks.documents.formats import MAX_TITLE_CHARACTERS, Extraction
 from millrace.tasks.documents.markup.front_matter import FrontMatter, front_matter
 from millrace.tasks.documents.markup.inline import plain_inline
+from millrace.tasks.documents.markup.pipe_tables import find_tables
 from millrace.tasks.records import Heading
 
 _MAX_HTML_HEADING_CHARACTERS = 2_000
@@ -45,7 +46,7 @@ def read_markdown(text: str) -> Extraction:
         headings = tuple(_headings(text, 0))
     else:
         headings = tuple(_headings(text, front.end if front else 0))
-    return Extraction(text, title=_title(front, headings), headings=headings)
+    return Extraction(text, title=_title(front, headings), headings=headings, tables=tuple(find_tables(text)))
 
 
 def _title(front: FrontMatter | None, headings: tuple[Heading, ...]) -> str:
