@@ -4,7 +4,7 @@ from tests.flows.prose import english
 from tests.flows.site import Site, json_of
 from tests.simulator.model.vectors import expected_vector
 
-TEXT = "# Mill\n\n" + english(20, seed=1) + "\n\n## Gates\n\n" + english(20, seed=2)
+TEXT = "# Mill\n\n" + english(20, seed=1) + "\n\n## Gates\n\n" + english(12, seed=2)
 
 
 def test_vectors_are_those_of_headings_and_text_and_contents_stay_verbatim(site: Site) -> None:
