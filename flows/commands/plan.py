@@ -122,9 +122,9 @@ class Plan(Result):
         d, c, e = self.documents, self.chunks, self.estimate
         assert e is not None
         lines = [
-            *([f"files      {self.files.summary()}"] if self.files.summary() else []),
             f"documents  {d.seen:,} seen: {d.added:,} to add, {d.changed:,} to change, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} to remove",
+            *([f"files      {self.files.summary()}"] if self.files.summary() else []),
             f"chunks     {c.total:,}: {c.embedded:,} to embed, {c.reused:,} to reuse, {c.unchanged:,} unchanged; "
             f"{c.upserted:,} rows to upsert ({self.milvus_bytes / 1e6:,.1f} MB), {c.deleted:,} to delete",
             f"requests   {e.requests:,} of {self.model}; {e.tokens:,} tokens; ¥{e.cost_cny:.4f}",

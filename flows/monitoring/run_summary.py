@@ -181,9 +181,9 @@ class RunSummary(Result):
         if self.error and not (d.seen or r.sent):
             return self._remaining_lines()  # no other count says anything yet
         lines = [
-            *([f"files      {self.files.summary()}"] if self.files.summary() else []),
             f"documents  {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
             f"{d.rejected:,} rejected; {d.removed:,} removed",
+            *([f"files      {self.files.summary()}"] if self.files.summary() else []),
             f"chunks     {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
             f"{c.rejected:,} rejected; {c.upserted:,} rows upserted, {c.deleted:,} deleted",
         ]

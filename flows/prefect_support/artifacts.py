@@ -168,9 +168,9 @@ def counts_table(summary: RunSummary) -> str:
         *([f"> {escaped(summary.error)}", ""] if summary.error else []),
         "| | |",
         "|---|---|",
-        *([f"| files | {escaped(summary.files.summary())} |"] if summary.files.summary() else []),
         f"| documents | {d.seen:,} seen: {d.added:,} added, {d.changed:,} changed, {d.unchanged:,} unchanged, "
         f"{d.rejected:,} rejected; {d.removed:,} removed |",
+        *([f"| files | {escaped(summary.files.summary())} |"] if summary.files.summary() else []),
         f"| chunks | {c.total:,}: {c.embedded:,} embedded, {c.reused:,} reused, {c.unchanged:,} unchanged, "
         f"{c.rejected:,} rejected |",
         f"| rows | {c.upserted:,} upserted, {c.deleted:,} deleted |",
