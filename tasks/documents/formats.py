@@ -158,6 +158,17 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """The suffixes of picture files, which are read where text is recognized in them."""
 
 
+def known_format(name: str) -> Format | None:
+    """The format of a file of this name; None if no reader takes it, or what is packed in it.
+
+    >>> known_format("a.csv.gz"), known_format("a.svg.gz"), known_format("a.tar.gz"), known_format("a.svg")
+    ('gzip', None, 'gzip', None)
+    """
+    path = PurePosixPath(name.lower())
+    is_packed_unknown = path.suffix == ".gz" and PurePosixPath(path.stem).suffix not in FORMATS
+    return None if is_packed_unknown else FORMATS.get(path.suffix)
+
+
 def format_of(name: str) -> Format:
     """The format of a file of this name; text if its suffix is unknown."""
     suffix = PurePosixPath(name).suffix.lower()

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from millrace.tasks.documents.file_kinds import HEAD_BYTES, kind_of
-from millrace.tasks.documents.formats import CONVERT, FORMATS, has_telling_content, unsupported
+from millrace.tasks.documents.formats import CONVERT, FORMATS, has_telling_content, known_format, unsupported
 from millrace.tasks.documents.source_bytes import open_source
 from millrace.tasks.errors import ConfigurationError, Rejected, SourceError
 from millrace.tasks.records import LeftOut, Reject, SourceFile, suffix_of
@@ -93,6 +93,11 @@ class Selection:
             not name.startswith(".")
             and self.include.fullmatch(relative) is not None
             and self.exclude_files.fullmatch(relative) is None
+            and (
+                not name.lower().endswith(".gz")
+                or known_format(name) is not None
+                or self.include.fullmatch(relative[: -len(".gz")]) is not None
+            )
         )
 
     def takes_path(self, relative: str) -> bool:

@@ -15,7 +15,6 @@ from millrace.tasks.documents.encoding import decode, editor_declared_encoding
 from millrace.tasks.documents.external import ExternalCommand, run, working_folder
 from millrace.tasks.documents.file_kinds import HEAD_BYTES
 from millrace.tasks.documents.formats import (
-    FORMATS,
     PICTURES,
     Extraction,
     Format,
@@ -27,6 +26,7 @@ from millrace.tasks.documents.formats import (
     file_errors_as_rejects,
     format_by_content,
     format_of,
+    known_format,
 )
 from millrace.tasks.documents.member_budget import MemberBudget
 from millrace.tasks.documents.options import DocumentOptions
@@ -241,7 +241,7 @@ def _read_member(member: Member, outer: _Reading) -> Iterator[_Item]:
     """The documents of a file within another; its units are called after it."""
     name, prefix, content = f"{outer.file.name}#{member.name}", f"{member.name}#", member.content
     suffix = PurePosixPath(member.name).suffix.lower()
-    form = member.format or FORMATS.get(suffix)
+    form = member.format or known_format(member.name)
     if form is None and suffix in PICTURES and outer.options.ocr == "all":
         form = "picture"
     with ExitStack() as stack:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from millrace.tasks.documents.formats import FORMATS, Extraction, Format, Member, abandoned_unit
 from millrace.tasks.documents.mail.headers import RAW_HEADERS, metadata_of, subject_of
-from millrace.tasks.documents.mail.parts import Parts, decoded_bytes, file_name_of, too_deep
+from millrace.tasks.documents.mail.parts import MAILS, Parts, decoded_bytes, file_name_of, too_deep
 from millrace.tasks.documents.member_names import DistinctNames, file_name
 from millrace.tasks.errors import Rejected
 from millrace.tasks.records import Reject
@@ -84,7 +84,7 @@ def _attachments(attachments: list[Message]) -> Iterator[Member]:
     names = DistinctNames()
     for number, part in enumerate(attachments, start=1):
         kind = part.get_content_type()
-        if kind.startswith("message/") and part.is_multipart():
+        if kind in MAILS and part.is_multipart():
             inner = _inner_mail(part)
             title = file_name(file_name_of(part) or subject_of(inner)) or f"message-{number}"
             called = names.take(title if title.lower().endswith(".eml") else f"{title}.eml")

@@ -17,6 +17,8 @@ from millrace.tasks.errors import Rejected
 
 _SEALED = frozenset(["multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"])
 _SHOWN = frozenset(["text/plain", "text/html", "text/enriched", "text/rfc822-headers"])
+MAILS = frozenset(["message/rfc822", "message/global", "message/news"])
+"""The types of parts that are mails; others of the kind are reports (of delivery, of reading), which are shown."""
 _MAX_DEPTH = 100
 
 
@@ -65,11 +67,13 @@ class Parts:
             if kind == "multipart/alternative" and len(found) > 1:
                 return [_Alternatives([way for way in found if way])]
             return [shown for way in found for shown in way]
-        if kind == "message/delivery-status":
+        if kind.startswith("message/") and kind not in MAILS and part.is_multipart():
             return [
-                BodyText(str(inner).encode("utf-8", "surrogateescape"), "", is_html=False) for inner in _inner(part)
+                BodyText(str(inner).encode("utf-8", "surrogateescape"), "", is_html=False)
+                for inner in _inner(part)
+                if kind != "message/external-body"  # which only says where a file is
             ]
-        if kind.startswith("message/") and part.is_multipart():
+        if kind in MAILS and part.is_multipart():
             self.attachments.append(part)
         elif (kind in _SHOWN or kind.startswith("multipart/")) and not _is_attached(part, depth):
             return [BodyText(decoded_bytes(part), parameter(part, "charset"), is_html=kind == "text/html")]

@@ -87,6 +87,15 @@ def test_only_known_suffixes_are_listed_unless_patterns_say_otherwise(tmp_path: 
     assert listed(tmp_path, include=["*.tex", "*.exe"]) == ["c.exe", "d.tex"]
 
 
+def test_packed_files_are_listed_where_a_reader_takes_what_is_packed(tmp_path: Path) -> None:
+    write(tmp_path, "a.csv.gz", "b.tar.GZ", "changelog.Debian.gz", "d.tex.gz", "e.tgz")
+    assert listed(tmp_path) == ["a.csv.gz", "b.tar.GZ", "e.tgz"]
+    assert listed(tmp_path, include=["*.gz", "*.tex"]) == ["a.csv.gz", "b.tar.GZ", "d.tex.gz"]
+    listing = list_files([tmp_path])
+    assert len(list(listing)) == 3
+    assert listing.left_out == LeftOut({".gz": 2})
+
+
 @pytest.mark.parametrize(
     ("pattern", "matches"),
     [

@@ -152,10 +152,11 @@ def test_an_archive_of_files_without_a_reader_is_a_reject_that_counts_them(read:
 
 def test_a_single_file_in_gzip_is_read_as_what_it_is(read: Read) -> None:
     assert said(read("a.csv.gz", gzip.compress(b"id,text\n1,one\n"))) == [("a.csv.gz#a.csv#1", "one")]
-    assert said(read("b.svg.gz", gzip.compress(b"<svg/>")))[0] == (
-        "b.svg.gz#b.svg",
-        "1 file that no reader takes (1 .svg)",
-    )
+    packed = {"b.svg.gz": gzip.compress(b"<svg/>"), "c.md.gz": gzip.compress(b"text")}
+    assert said(read("d.zip", zipped(packed))) == [
+        ("d.zip#b.svg.gz", "1 file that no reader takes (1 .gz)"),
+        ("d.zip#c.md.gz#c.md", "text"),
+    ]
 
 
 @pytest.fixture

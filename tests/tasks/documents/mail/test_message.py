@@ -164,6 +164,20 @@ def test_names_in_chinese_are_read_however_they_are_encoded(read: Read) -> None:
     assert sources(list(read("a.eml", message))) == ["a.eml", "a.eml#关于.txt", "a.eml#关于.md"]
 
 
+def test_reports_are_shown_and_files_that_are_elsewhere_are_nothing(document: OneDocument) -> None:
+    message = lines(
+        "Subject: Undelivered",
+        "Content-Type: multipart/report; boundary=b",
+        "",
+        *("--b", "", "It could not be delivered."),
+        *("--b", "Content-Type: message/delivery-status", "", "Status: 5.1.1", "", "Final-Recipient: rfc822; a@b"),
+        *("--b", "Content-Type: message/external-body; access-type=ftp", "", "Content-Type: text/plain", "", "x"),
+        "--b--",
+    )
+    text = document("a.eml", message).text
+    assert text == "It could not be delivered.\n\nStatus: 5.1.1\n\nFinal-Recipient: rfc822; a@b"
+
+
 def test_a_mail_without_text_is_its_subject(document: OneDocument) -> None:
     assert document("a.eml", mail("The sluice is shut", "").as_bytes()).text == "The sluice is shut"
 
