@@ -1,21 +1,25 @@
 """`chunks`: a file is cut as a run would cut it, and shown; nothing is kept and nothing is sent."""
 
+import pytest
+
+from millrace.flows.commands.chunks.cut import cut_file
+from millrace.tasks.errors import SourceError
 from tests.flows.prose import english
-from tests.flows.site import Site, json_of
+from tests.flows.site import Site
 from tests.tasks.documents.pdf_files import PdfFile
 
 
 def test_the_chunks_are_those_of_a_run_and_nothing_is_written_or_sent(site: Site) -> None:
     path = site.write("a.md", "# Mill\n\n" + english(30, seed=1) + "\n\n## 水轮\n\n" + english(10, seed=2))
-    cut = json_of(site.run("chunks", str(path), "--json"))
+    cut = cut_file(site.settings(), path)
     assert not site.lake.exists()
     assert site.simulator.books.requests == 0
     site.ingest()
     rows = sorted(site.rows().values(), key=lambda row: row.metadata["chunk_number"])
-    assert [(chunk["content"], chunk["heading_path"], chunk["tokens"]) for chunk in cut["chunks"]] == [
+    assert [(chunk.content, list(chunk.heading_path), chunk.tokens) for chunk in cut.chunks] == [
         (row.content, row.metadata["heading_path"], row.metadata["token_count"]) for row in rows
     ]
-    assert cut["chunks"][-1]["heading_path"] == ["Mill", "水轮"]
+    assert cut.chunks[-1].heading_path == ("Mill", "水轮")
 
 
 def test_lines_say_where_each_chunk_is_and_show_its_text(site: Site) -> None:
@@ -27,16 +31,19 @@ def test_lines_say_where_each_chunk_is_and_show_its_text(site: Site) -> None:
 
 
 def test_what_a_run_would_refuse_is_told_with_its_remedy(site: Site) -> None:
-    done = site.run("chunks", str(site.write("empty.md", "")))
-    assert done.returncode == 3
-    assert "empty: The file holds 0 bytes." in done.stdout
-    assert "Remove it, or write it again." in done.stdout
+    cut = cut_file(site.settings(), site.write("empty.md", ""))
+    assert cut.exit_code == 3
+    said = "\n".join(cut.lines())
+    assert "empty: The file holds 0 bytes." in said
+    assert "Remove it, or write it again." in said
 
 
 def test_a_folder_and_a_missing_file_are_told(site: Site) -> None:
     site.write("a.md", "x")
-    assert "is a folder; name one file of it" in site.run("chunks", str(site.corpus)).stderr
-    assert "No such file" in site.run("chunks", str(site.corpus / "b.md")).stderr
+    with pytest.raises(SourceError, match="is a folder; name one file of it"):
+        cut_file(site.settings(), site.corpus)
+    with pytest.raises(SourceError, match="No such file"):
+        cut_file(site.settings(), site.corpus / "b.md")
 
 
 def test_a_page_shows_the_chunks_beside_the_pages_of_a_pdf(site: Site) -> None:

@@ -1,7 +1,7 @@
 """What is embedded before a chunk's text: its headings, innermost first where room is short, and its table's header."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.tasks.chunking import ChunkOptions, Tokenizer, chunk_document
@@ -54,6 +54,7 @@ def test_each_piece_of_a_cut_table_has_its_header_row(tokenizer: Tokenizer) -> N
         assert "| No |" not in piece.content
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.sampled_from(["# A b c", "## 闸门 d", "word " * 30, "字" * 40, "| a | b |\n|---|---|\n| 1 | 2 |"]),

@@ -20,7 +20,7 @@ SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 def top_of(name: str) -> Image.Image:
     """The first lines of a sample at 150 dpi, cut between two of them."""
     page = next(page_pictures(source_file(SAMPLE / name), [1], dpi=150)).convert("L")
-    between = next(y for y in range(400, 300, -1) if page.crop((0, y, page.width, y + 1)).getextrema() == (255, 255))
+    between = next(y for y in range(300, 200, -1) if page.crop((0, y, page.width, y + 1)).getextrema() == (255, 255))
     return page.crop((0, 0, page.width, between))
 
 

@@ -1,7 +1,9 @@
 """`chunking.context`: what is embedded has its headings before it, content has not, and the setting is kept."""
 
+from millrace.flows.commands.plan import make_plan
+from millrace.flows.commands.verify.verify import verify
 from tests.flows.prose import english
-from tests.flows.site import Site, json_of
+from tests.flows.site import Site
 from tests.simulator.model.vectors import expected_vector
 
 TEXT = "# Mill\n\n" + english(20, seed=1) + "\n\n## Gates\n\n" + english(12, seed=2)
@@ -10,10 +12,11 @@ TEXT = "# Mill\n\n" + english(20, seed=1) + "\n\n## Gates\n\n" + english(12, see
 def test_vectors_are_those_of_headings_and_text_and_contents_stay_verbatim(site: Site) -> None:
     path = site.write("handbook.md", TEXT)
     site.overrides = ("chunking.context=headings",)
-    planned = json_of(site.run("plan", str(site.corpus), "--json"))
+    planned = make_plan(site.settings(), [site.corpus])
     report = site.ingest()
-    assert planned["estimate"]["tokens"] == report.tokens.billed
-    assert 0 < planned["context_tokens"] < planned["tokens_read"]
+    assert planned.estimate is not None
+    assert planned.estimate.tokens == report.tokens.billed
+    assert 0 < planned.context_tokens < planned.tokens_read
     rows = list(site.rows().values())
     assert len(rows) > 1
     for row in rows:
@@ -24,7 +27,7 @@ def test_vectors_are_those_of_headings_and_text_and_contents_stay_verbatim(site:
         assert abs(row.vector - expected).max() < 1e-6
     site.overrides = ()
     assert site.ingest().chunks.embedded == 0  # the collection goes on as it was made
-    assert site.run("verify").returncode == 0
+    assert verify(site.settings(), [], as_json=True).agree
     path.write_text(TEXT.replace("## Gates", "## Sluices"))
     renamed = site.ingest()
     under = sum(row.metadata["heading_path"][-1:] == ["Gates"] for row in rows)

@@ -1,6 +1,8 @@
 """Every file below the sources is accounted for by its suffix: taken, rejected as a whole, or ignored."""
 
-from tests.flows.site import Site, json_of
+from millrace.flows.commands.plan import make_plan
+from millrace.flows.monitoring.result import plain
+from tests.flows.site import Site
 from tests.tasks.documents.office.packages import package
 from tests.tasks.documents.pdf_files import PdfFile
 
@@ -23,13 +25,15 @@ def test_files_seen_are_taken_rejected_and_ignored_in_plan_run_and_second_run(si
     site.write("d.zip", package({"inner.md": "inside", "bad.html": "<p></p>", "x.vsd": "v"}))
     for name in ("e.vsd", "f.VSD", "Makefile"):
         site.write(name, b"\x00")
-    planned = json_of(site.run("plan", str(site.corpus), "--json"))
-    assert planned["files"] == FILES
-    first = json_of(site.run("ingest", str(site.corpus), "--json"))
-    assert first["files"] == FILES
-    again = site.run("ingest", str(site.corpus))
-    assert "files      5 taken (2 .md, 1 .jsonl, 1 .pdf, 1 .zip), 2 rejected (1 .html, 1 .md)" in again.stdout
-    assert json_of(site.run("plan", str(site.corpus), "--json"))["files"] == FILES
+    for found in (
+        make_plan(site.settings(), [site.corpus]).files,
+        site.ingest().files,
+        make_plan(site.settings(), [site.corpus]).files,
+    ):
+        assert plain(found) == FILES
+    again = site.ingest()
+    assert plain(again.files) == FILES
+    assert "files      5 taken (2 .md, 1 .jsonl, 1 .pdf, 1 .zip), 2 rejected (1 .html, 1 .md)" in again.lines()
 
 
 def test_rejects_of_another_source_do_not_count(site: Site) -> None:

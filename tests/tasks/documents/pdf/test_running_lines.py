@@ -1,6 +1,6 @@
 """Running heads, feet and page numbers are left out, and nothing that does not come again."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.tasks.documents.pdf.running_lines import without_running_lines
@@ -66,6 +66,7 @@ def test_a_short_file_and_one_whose_line_is_far_apart_keep_everything() -> None:
     assert "Summary" in texts_of(without_running_lines(far)[0])[20]
 
 
+@settings(max_examples=50)
 @given(st.lists(st.text(st.sampled_from("ab1 \n"), max_size=30), max_size=12))
 def test_only_whole_lines_go_and_only_from_the_edges(texts: list[str]) -> None:
     found, left_out = without_running_lines(pages(*texts))
