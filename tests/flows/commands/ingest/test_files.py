@@ -1,6 +1,7 @@
 """Every file below the sources is accounted for by its suffix: taken, rejected as a whole, or ignored."""
 
 from millrace.flows.commands.plan import make_plan
+from millrace.flows.commands.report.write import write_report
 from millrace.flows.monitoring.result import plain
 from tests.flows.site import Site
 from tests.tasks.documents.office.packages import package
@@ -34,6 +35,9 @@ def test_files_seen_are_taken_rejected_and_ignored_in_plan_run_and_second_run(si
     again = site.ingest()
     assert plain(again.files) == FILES
     assert "files      5 taken (2 .md, 1 .jsonl, 1 .pdf, 1 .zip), 2 rejected (1 .html, 1 .md)" in again.lines()
+    write_report(site.settings(), out=site.folder / "page.html")
+    page = (site.folder / "page.html").read_text(encoding="utf-8")
+    assert "files: 5 taken (2 .md, 1 .jsonl, 1 .pdf, 1 .zip), 2 rejected (1 .html, 1 .md)" in page
 
 
 def test_rejects_of_another_source_do_not_count(site: Site) -> None:
