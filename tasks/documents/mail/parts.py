@@ -16,6 +16,7 @@ from millrace.tasks.documents.mail.headers import parameter
 from millrace.tasks.errors import Rejected
 
 _SEALED = frozenset(["multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"])
+_ELSEWHERE = "message/external-body"  # only says where a file is
 _SHOWN = frozenset(["text/plain", "text/html", "text/enriched", "text/rfc822-headers"])
 MAILS = frozenset(["message/rfc822", "message/global", "message/news"])
 """The types of parts that are mails; others of the kind are reports (of delivery, of reading), which are shown."""
@@ -59,8 +60,8 @@ class Parts:
         if depth > _MAX_DEPTH:
             raise too_deep()
         kind = part.get_content_type()
-        if kind in _SEALED:
-            self.is_sealed = True
+        if kind in _SEALED or kind == _ELSEWHERE:
+            self.is_sealed |= kind in _SEALED
             return []
         if part.is_multipart() and kind.startswith("multipart/"):
             found = [self._collect(inner, depth + 1, kind) for inner in _inner(part)]
